@@ -1,0 +1,75 @@
+/**
+ * The seam between the scheme and the machine: the few operations that cost time. The pure JavaScript default
+ * stands behind every one of them; a backend replaces those where a benchmark proved a win (see `backends/`).
+ *
+ * Many keys travel in one array, 32 bytes each, one after the other.
+ */
+
+/** What one agreement per ephemeral key gives. */
+export interface Encapsulated {
+  /** The ephemeral public keys X25519(e, 9), 32 bytes each. */
+  readonly ephemeralPublicKeys: Uint8Array;
+  /** The shared secrets X25519(e, recipient), 32 bytes each; all zero where the recipient is of low order. */
+  readonly sharedSecrets: Uint8Array;
+}
+
+/** What {@link Backend.seal} gives: the two parts of `session_data` that the shared secret makes. */
+export interface Sealed {
+  readonly ciphertext: Uint8Array;
+  /** 8 bytes: HMAC-SHA-256 of the EMPTY string. It says that both ends derived the same keys, nothing else. */
+  readonly mac: Uint8Array;
+}
+
+/** How far a long operation is. `total` is absent where nobody knows it. */
+export interface Progress {
+  readonly done: number;
+  readonly total: number | undefined;
+  readonly failed: number;
+}
+
+/** What everything that waits accepts. */
+export interface WaitOptions {
+  /** Aborting it makes the operation fail with `aborted`. */
+  readonly signal?: AbortSignalLike | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** The part of the web's AbortSignal that the engine uses. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  readonly reason?: unknown;
+  addEventListener(type: 'abort', listener: () => void): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/** Operations by other means than pure JavaScript; what is left out is done in pure JavaScript. */
+export interface Backend {
+  /** Shown in benchmarks and errors. */
+  readonly name: string;
+  /** One agreement for each ephemeral private key (32 bytes each, unclamped) with one recipient. */
+  readonly encapsulateMany?: (
+    recipient: Uint8Array,
+    ephemeralPrivateKeys: Uint8Array,
+  ) => Promise<Encapsulated>;
+  /** X25519 of one private key with many public keys; 32 zero bytes where a public key is of low order. */
+  readonly agreeMany?: (privateKey: Uint8Array, publicKeys: Uint8Array) => Promise<Uint8Array>;
+  /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
+  readonly seal?: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
+  /**
+   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 1 to 32 bytes and is compared with as
+   * many bytes of the whole HMAC; `undefined` when it does not fit.
+   */
+  readonly open?: (
+    sharedSecret: Uint8Array,
+    ciphertext: Uint8Array,
+    mac: Uint8Array,
+  ) => Uint8Array | undefined;
+  /** PBKDF2-HMAC-SHA-512. */
+  readonly pbkdf2?: (
+    passphrase: Uint8Array,
+    salt: Uint8Array,
+    iterations: number,
+    length: number,
+    options: WaitOptions,
+  ) => Promise<Uint8Array>;
+}

@@ -1,0 +1,119 @@
+import { KeyBackupError, describe } from './errors.js';
+
+/**
+ * Standard base64 as Matrix uses it: unpadded on the way out. This file is the one place that decides what is
+ * lenient on the way in: right padding and non-zero trailing bits are accepted, as the servers' own types do;
+ * the URL-safe alphabet, whitespace, wrong padding and anything else are refused.
+ */
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+const INVALID = 64;
+const EQUALS = 61;
+
+let symbols: Uint8Array | undefined;
+let values: Uint8Array | undefined;
+
+function symbolTable(): Uint8Array {
+  return (symbols ??= Uint8Array.from(ALPHABET, (symbol) => symbol.charCodeAt(0)));
+}
+
+function valueTable(): Uint8Array {
+  if (!values) {
+    values = new Uint8Array(128).fill(INVALID);
+    for (let i = 0; i < 64; i++) values[ALPHABET.charCodeAt(i)] = i;
+  }
+  return values;
+}
+
+/** Unpadded base64 of bytes. Table look-ups: not constant time, see SECURITY.md. */
+export function base64Encode(bytes: Uint8Array): string {
+  const table = symbolTable();
+  const rest = bytes.length % 3;
+  const codes = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
+  let out = 0;
+  let i = 0;
+  for (; i < bytes.length - rest; i += 3) {
+    const group = (bytes[i] << 16) | (bytes[i + 1] << 8) | bytes[i + 2];
+    codes[out++] = table[group >> 18];
+    codes[out++] = table[(group >> 12) & 63];
+    codes[out++] = table[(group >> 6) & 63];
+    codes[out++] = table[group & 63];
+  }
+  if (rest > 0) {
+    const group = (bytes[i] << 16) | (rest === 2 ? bytes[i + 1] << 8 : 0);
+    codes[out++] = table[group >> 18];
+    codes[out++] = table[(group >> 12) & 63];
+    if (rest === 2) codes[out++] = table[(group >> 6) & 63];
+  }
+  return asciiText(codes);
+}
+
+function asciiText(codes: Uint8Array): string {
+  let text = '';
+  // In pieces: a call with too many arguments would overflow the stack.
+  for (let i = 0; i < codes.length; i += 8192) {
+    text += String.fromCharCode(...codes.subarray(i, i + 8192));
+  }
+  return text;
+}
+
+/**
+ * The bytes of standard base64, padded or not.
+ *
+ * @param value - What should be a base64 string.
+ * @param field - Its name for the error message.
+ * @returns A new array.
+ * @throws {@link KeyBackupError} `bad-json` when it is not a string at all; `bad-base64` for a character
+ * outside the standard alphabet, a wrong amount of padding, or an impossible length.
+ */
+export function base64Decode(value: unknown, field: string): Uint8Array {
+  if (typeof value !== 'string') {
+    throw new KeyBackupError('bad-json', `${field}: expected a base64 string, got ${describe(value)}`);
+  }
+  const length = symbolCount(value, field);
+  const table = valueTable();
+  const bytes = new Uint8Array(Math.floor((length * 3) / 4));
+  let out = 0;
+  let group = 0;
+  let bits = 0;
+  for (let i = 0; i < length; i++) {
+    const code = value.charCodeAt(i);
+    const symbol = code < 128 ? table[code] : INVALID;
+    if (symbol === INVALID) {
+      throw new KeyBackupError(
+        'bad-base64',
+        `${field}: expected standard base64, got another character at ${i}`,
+      );
+    }
+    group = ((group << 6) | symbol) & 0xffff;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes[out++] = group >> bits;
+    }
+  }
+  return bytes;
+}
+
+/** How many symbols stand before the padding, which is either absent or exactly right. */
+function symbolCount(text: string, field: string): number {
+  let length = text.length;
+  let padding = 0;
+  while (padding < 2 && length > 0 && text.charCodeAt(length - 1) === EQUALS) {
+    length--;
+    padding++;
+  }
+  if (length % 4 === 1) {
+    throw new KeyBackupError(
+      'bad-base64',
+      `${field}: expected base64, got an impossible length of ${length}`,
+    );
+  }
+  if (padding > 0 && (length + padding) % 4 !== 0) {
+    throw new KeyBackupError(
+      'bad-base64',
+      `${field}: expected base64 unpadded or fully padded, got ${padding} "="`,
+    );
+  }
+  return length;
+}

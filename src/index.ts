@@ -1,0 +1,1 @@
+export { KeyBackupError } from './engine/errors.js';
