@@ -1,0 +1,36 @@
+import type { AbortSignalLike } from './backend.js';
+import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
+
+/** Far more keys at a time gain nothing, and cost memory. */
+const MAX_CHUNK = 512;
+
+/** Keeps a long computation from holding the thread, and finds how many keys fit between two turns. */
+export class Pace {
+  /** How many keys the next chunk should have. */
+  chunk = 16;
+  readonly #signal: AbortSignalLike | undefined;
+  #pause = now() + TURN_MILLISECONDS;
+
+  constructor(signal: AbortSignalLike | undefined) {
+    this.#signal = signal;
+  }
+
+  /** Whether the event loop should have its turn. */
+  get due(): boolean {
+    return now() >= this.#pause;
+  }
+
+  /** Gives the event loop its turn. Throws `aborted` when the signal says so. */
+  async rest(): Promise<void> {
+    await turn();
+    throwIfAborted(this.#signal);
+    this.#pause = now() + TURN_MILLISECONDS;
+  }
+
+  /** Takes in how long a chunk of `keys` took, in milliseconds. */
+  learn(keys: number, milliseconds: number): void {
+    const fitting = Math.floor((keys * TURN_MILLISECONDS) / Math.max(milliseconds, 0.001));
+    // At most doubled: one lucky measurement must not make the next chunk hold the thread.
+    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 2 * this.chunk, fitting));
+  }
+}

@@ -1,0 +1,60 @@
+import { KeyBackupError } from './errors.js';
+import type { AbortSignalLike } from './backend.js';
+
+/**
+ * Sharing the thread: a long computation gives the event loop a turn at least this often, so that a page keeps
+ * drawing and a server keeps answering.
+ */
+export const TURN_MILLISECONDS = 20;
+
+interface Clock {
+  performance?: { now(): number };
+  setImmediate?: (callback: () => void) => unknown;
+  setTimeout: (callback: () => void, milliseconds: number) => unknown;
+}
+
+/** Milliseconds on a clock that only goes forward where there is one. */
+export function now(): number {
+  const { performance } = globalThis as unknown as Clock;
+  return performance ? performance.now() : Date.now();
+}
+
+/** Resolves when the event loop has gone round once: timers, input and output have had their turn. */
+export function turn(): Promise<void> {
+  const { setImmediate, setTimeout } = globalThis as unknown as Clock;
+  return new Promise((resolve) => {
+    if (setImmediate) setImmediate(resolve);
+    else setTimeout(resolve, 0);
+  });
+}
+
+/** @throws {@link KeyBackupError} `aborted` when the signal says so. */
+export function throwIfAborted(signal: AbortSignalLike | undefined): void {
+  if (signal?.aborted) throw abortedBy(signal);
+}
+
+/**
+ * Waits for a promise, but no longer than until the signal aborts.
+ *
+ * @throws {@link KeyBackupError} `aborted`; whatever the promise does later is ignored.
+ */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
+  if (!signal) return promise;
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      reject(abortedBy(signal));
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (onAbort) signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function abortedBy(signal: AbortSignalLike): KeyBackupError {
+  return new KeyBackupError('aborted', 'the operation was aborted by its signal', { cause: signal.reason });
+}
