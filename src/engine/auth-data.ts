@@ -1,8 +1,8 @@
-import { ed25519 } from '@noble/curves/ed25519.js';
 import { base64Decode, base64Encode } from './base64.js';
 import { canonicalJson } from './canonical-json.js';
 import { copyBytes, expectBytes } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
+import { isSignedBy, publicSigningKeyOf, sign } from './ed25519.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
 import { utf8Encode } from './utf8.js';
@@ -52,8 +52,8 @@ export interface SigningKey {
  */
 export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: string): Signer {
   const secret = copyBytes(expectBytes(seed, 32, 'seed'));
-  const id = deviceId ?? base64Encode(ed25519.getPublicKey(secret));
-  return { userId, keyId: `ed25519:${id}`, sign: (message) => ed25519.sign(message, secret) };
+  const id = deviceId ?? base64Encode(publicSigningKeyOf(secret));
+  return { userId, keyId: `ed25519:${id}`, sign: (message) => sign(secret, message) };
 }
 
 /**
@@ -91,7 +91,7 @@ export function signAuthData(authData: unknown, signers: readonly Signer[]): Aut
   }
   const message = signedBytes(authData);
   const signatures = new Map(Object.entries(objectAt(authData, 'signatures')));
-  for (const { userId, keyId, sign } of signers) {
+  for (const { userId, keyId, sign: signBy } of signers) {
     if (!keyId.startsWith('ed25519:')) {
       throw new KeyBackupError(
         'bad-parameters',
@@ -99,7 +99,7 @@ export function signAuthData(authData: unknown, signers: readonly Signer[]): Aut
       );
     }
     const ofUser = new Map(Object.entries(objectAt(Object.fromEntries(signatures), userId)));
-    ofUser.set(keyId, base64Encode(expectBytes(sign(message), 64, 'signature')));
+    ofUser.set(keyId, base64Encode(expectBytes(signBy(message), 64, 'signature')));
     signatures.set(userId, Object.fromEntries(ofUser));
   }
   return { ...authData, signatures: Object.fromEntries(signatures) } as unknown as AuthData;
@@ -255,17 +255,6 @@ function verifySignature(
   return known?.trusted
     ? { state: 'valid-trusted', reason: 'signed by a trusted key' }
     : { state: 'valid-untrusted', reason: 'signed by a key that is not trusted' };
-}
-
-/** RFC 8032 verification: the library's default would accept small-order keys on messages they never signed. */
-function verifyStrictly(signature: Uint8Array, message: Uint8Array, publicKey: Uint8Array): boolean {
-  try {
-    if (ed25519.Point.fromBytes(publicKey, false).isSmallOrder()) return false;
-    return ed25519.verify(signature, message, publicKey, { zip215: false });
-  } catch {
-    // What is no point on the curve has signed nothing.
-    return false;
-  }
 }
 
 function signable(object: JsonObject): Uint8Array | undefined {

@@ -26,10 +26,10 @@ export interface ExportedSessionData {
   /** Curve25519 keys of those who forwarded the key, oldest first. */
   readonly forwarding_curve25519_key_chain: readonly string[];
   readonly room_id: string;
-  /** Usually `{ ed25519 }`; `{}` happens. */
-  readonly sender_claimed_keys: Readonly<Record<string, string>>;
-  /** The sending device's Curve25519 key. Empty when salvage let a key pass that has none. */
-  readonly sender_key: string;
+  /** Usually `{ ed25519 }`; `{}` happens. Absent only on a key that salvage let pass without. */
+  readonly sender_claimed_keys?: Readonly<Record<string, string>>;
+  /** The sending device's Curve25519 key. Absent only on a key that salvage let pass without. */
+  readonly sender_key?: string;
   /** Unpadded base64 of the session's Ed25519 key: the last 32 bytes of `session_key`. */
   readonly session_id: string;
   /** Unpadded base64 of 165 bytes: version 1, index, ratchet, Ed25519 key. */
@@ -172,8 +172,8 @@ export function readRoomKey(
 interface BackedUpSessionData {
   readonly algorithm: string;
   readonly forwarding_curve25519_key_chain: readonly string[];
-  readonly sender_claimed_keys: Readonly<Record<string, string>>;
-  readonly sender_key: string;
+  readonly sender_claimed_keys?: Readonly<Record<string, string>>;
+  readonly sender_key?: string;
   readonly session_key: string;
   readonly [unknown: string]: unknown;
 }
@@ -207,19 +207,17 @@ function checkRoomKey(
     );
   }
   const flags: RoomKeyFlag[] = [];
-  const sender_key = salvaged(object, 'sender_key', salvage) ? '' : expectString(object, 'sender_key', field);
-  if (ownValue(object, 'sender_key') === undefined) flags.push('missing-sender-key');
-  const sender_claimed_keys = salvaged(object, 'sender_claimed_keys', salvage)
-    ? {}
-    : claimedKeys(object, field);
-  if (ownValue(object, 'sender_claimed_keys') === undefined) flags.push('missing-sender-claimed-keys');
+  const senders: { sender_key?: string; sender_claimed_keys?: Readonly<Record<string, string>> } = {};
+  if (mayLack(object, 'sender_key', salvage)) flags.push('missing-sender-key');
+  else senders.sender_key = expectString(object, 'sender_key', field);
+  if (mayLack(object, 'sender_claimed_keys', salvage)) flags.push('missing-sender-claimed-keys');
+  else senders.sender_claimed_keys = claimedKeys(object, field);
   const sharedHistory = readSharedHistory(object);
   if (sharedHistory === 'bad') flags.push('bad-shared-history');
   const fields: BackedUpSessionData = {
     algorithm,
     forwarding_curve25519_key_chain: forwardingChain(object, field),
-    sender_claimed_keys,
-    sender_key,
+    ...senders,
     session_key,
     ...(typeof sharedHistory === 'boolean' && writeSharedHistory(sharedHistory)),
     ...unknownFields(object),
@@ -227,8 +225,8 @@ function checkRoomKey(
   return { fields, facts, flags };
 }
 
-/** Whether an absent field may stay absent. */
-function salvaged(object: JsonObject, name: string, salvage: boolean): boolean {
+/** Whether a field is absent and may stay so. */
+function mayLack(object: JsonObject, name: string, salvage: boolean): boolean {
   return salvage && ownValue(object, name) === undefined;
 }
 

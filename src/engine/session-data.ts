@@ -237,8 +237,8 @@ export function openSessionData(
   return { plaintext: padded.slice(0, padded.length - cut), flags };
 }
 
-/** How long the plaintext is, or `undefined` when the padding is not PKCS#7. */
-function unpaddedLength(padded: Uint8Array): number | undefined {
+/** How long the plaintext in padded blocks is, or `undefined` when the padding is not PKCS#7. */
+export function unpaddedLength(padded: Uint8Array): number | undefined {
   const filler = padded[padded.length - 1];
   if (filler < 1 || filler > BLOCK) return undefined;
   const length = padded.length - filler;
