@@ -250,7 +250,7 @@ function verifySignature(
   const bytes = decodeOr(signature, 64);
   if (!bytes) return invalid('the signature is not base64 of 64 bytes');
   if (!message) return invalid('the signed part is not canonical JSON');
-  if (!verifyStrictly(bytes, message, publicKey))
+  if (!isSignedBy(publicKey, message, bytes))
     return invalid('the signature is not by this key over this data');
   return known?.trusted
     ? { state: 'valid-trusted', reason: 'signed by a trusted key' }
