@@ -1,0 +1,434 @@
+import { KeyBackupError, type EngineCode } from '../engine/errors.js';
+import { utf8Decode } from '../engine/utf8.js';
+import { IdSet } from './id-set.js';
+import { JsonExtent } from './json-extent.js';
+import { idPath, memberPath } from './json-path.js';
+
+/** What can be wrong with a body. `truncated`: it ended before its last bracket. */
+export type ReaderCode =
+  Extract<EngineCode, 'bad-json' | 'bad-utf8' | 'missing-field' | 'too-large' | 'aborted'> | 'truncated';
+
+/**
+ * What the body holds:
+ * - `rooms`: `{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}`, the answer of `GET /room_keys/keys`;
+ * - `sessions`: `{"sessions":{SESSION:KeyBackupData}}`, the answer for one room;
+ * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds.
+ */
+export type BackupForm = 'rooms' | 'sessions' | 'array';
+
+/** A record that was read, not yet checked: `value` is any JSON value. */
+export interface BackupEntry {
+  /** From the map key; in an array the field of the record, `undefined` when it is no string. */
+  readonly room_id: string | undefined;
+  readonly session_id: string | undefined;
+  /** The JSON path in the body. */
+  readonly path: string;
+  readonly value: unknown;
+  readonly error?: undefined;
+}
+
+/** A place in the body that gives no record, and why. The others are not affected. */
+export interface BackupFault {
+  readonly room_id: string | undefined;
+  readonly session_id: string | undefined;
+  readonly path: string;
+  readonly error: KeyBackupError<ReaderCode>;
+}
+
+/** What {@link readBackup} yields. */
+export type BackupItem = BackupEntry | BackupFault;
+
+/** The bounds of what a body may do to the reader's memory, and which body it is. */
+export interface BackupReaderOptions {
+  /** Default `rooms`. */
+  readonly form?: BackupForm | undefined;
+  /** The room of the form `sessions`, which the body does not name. */
+  readonly roomId?: string | undefined;
+  /** Most bytes of one record or id; default 1 MiB. A larger one is skipped and comes out as `too-large`. */
+  readonly maxRecordBytes?: number | undefined;
+  /** Most levels of nesting inside a record; default 64. */
+  readonly maxDepth?: number | undefined;
+}
+
+const DEFAULT_RECORD_BYTES = 1 << 20;
+const DEFAULT_DEPTH = 64;
+/** More of a body at once would be as many records in memory at once. */
+const SLICE_BYTES = 1 << 16;
+
+/**
+ * Reads a backup while it arrives.
+ *
+ * @param chunks - The body in pieces of any size. They are not kept, so they may be reused.
+ * @returns Every record in the order of the body. A record that is no JSON, too large, or there twice comes out
+ * with its `error`; the others are not affected. The values are not checked any further.
+ * @throws {@link KeyBackupError} after the last readable record: `truncated` when the body ends early;
+ * `bad-json` when it is no JSON between the records, goes on after its end, or has another shape.
+ *
+ * @example
+ * ```ts
+ * for await (const item of readBackup(response.body)) {
+ *   if (item.error) console.error(item.path, item.error.code);
+ *   else console.log(item.room_id, item.session_id, item.value);
+ * }
+ * ```
+ */
+export async function* readBackup(
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  options: BackupReaderOptions = {},
+): AsyncGenerator<BackupItem, void, undefined> {
+  const reader = new BackupReader(options);
+  for await (const chunk of chunks) {
+    for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
+      yield* reader.push(chunk.subarray(start, start + SLICE_BYTES));
+    }
+  }
+  reader.end();
+}
+
+/** What may come next between two values. `first`: a member or the end of a container that was just opened. */
+type Expected = 'first' | 'key' | 'colon' | 'value' | 'next' | 'end';
+
+/** The containers that have a meaning; everything below them is a value. */
+type Level = 'body' | 'rooms' | 'room' | 'sessions' | 'array';
+
+/** The synchronous reader beneath {@link readBackup}: chunks are pushed, records come back. */
+export class BackupReader {
+  /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read. */
+  readonly fields = new Map<string, unknown>();
+  readonly #form: BackupForm;
+  readonly #extent: JsonExtent;
+  readonly #decode = utf8Decoder();
+  readonly #levels: { readonly level: Level; readonly path: string }[] = [];
+  #expected: Expected = 'value';
+  /** What the extent is in the middle of. */
+  #inside: 'key' | 'value' | undefined;
+  /** The key in front of the value; `undefined` when it could not be read, and then `#keyFault` says why. */
+  #key: string | undefined;
+  #keyFault: KeyBackupError<ReaderCode> | undefined;
+  /** The path of the value that comes next or is being read. */
+  #path = '$';
+  #roomId: string | undefined;
+  #roomHasSessions = false;
+  #hasKeys = false;
+  #index = 0;
+  #length = 0;
+  #failure: { readonly error: unknown } | undefined;
+  #items: BackupItem[] = [];
+  readonly #rooms = new Set<string>();
+  readonly #seen = new IdSet();
+
+  constructor(options: BackupReaderOptions = {}) {
+    this.#form = options.form ?? 'rooms';
+    if (this.#form === 'sessions') this.#roomId = options.roomId;
+    this.#extent = new JsonExtent({
+      bytes: options.maxRecordBytes ?? DEFAULT_RECORD_BYTES,
+      depth: options.maxDepth ?? DEFAULT_DEPTH,
+    });
+  }
+
+  /**
+   * Reads the next piece of the body.
+   *
+   * @returns The records that ended in it.
+   * @throws {@link KeyBackupError} as {@link readBackup}, but never together with records: those come first.
+   */
+  push(chunk: Uint8Array): BackupItem[] {
+    if (this.#failure) throw this.#failure.error;
+    this.#items = [];
+    try {
+      this.#read(chunk);
+    } catch (error) {
+      this.#failure = { error };
+      if (this.#items.length === 0) throw error;
+    }
+    this.#length += chunk.length;
+    return this.#items;
+  }
+
+  /**
+   * Says that the body is over.
+   *
+   * @throws {@link KeyBackupError} `truncated` when it is not complete; `missing-field` when it holds no keys
+   * at all, not even an empty object of them.
+   */
+  end(): void {
+    if (this.#failure) throw this.#failure.error;
+    if (this.#expected !== 'end') {
+      throw new KeyBackupError<ReaderCode>(
+        'truncated',
+        `${this.#path}: the body ended after ${this.#length} bytes, before its last bracket`,
+      );
+    }
+    if (!this.#hasKeys) {
+      const path = `$.${this.#form}`;
+      throw new KeyBackupError<ReaderCode>('missing-field', `${path}: expected an object, got nothing`);
+    }
+  }
+
+  #read(chunk: Uint8Array): void {
+    let i = 0;
+    while (i < chunk.length) {
+      if (this.#inside) {
+        i = this.#extent.feed(chunk, i);
+        if (i < 0) return;
+        if (this.#inside === 'key') this.#endKey();
+        else this.#endValue();
+        this.#inside = undefined;
+        continue;
+      }
+      const byte = chunk[i];
+      if (isSpace(byte)) {
+        i++;
+      } else if (this.#step(byte, this.#length + i)) {
+        i++;
+      }
+    }
+  }
+
+  /** Takes one byte between two values. Returns false when it is the first of a key or a value. */
+  #step(byte: number, offset: number): boolean {
+    const level = this.#levels.at(-1)?.level;
+    const isArray = level === 'array';
+    const close = isArray ? CLOSE_BRACKET : CLOSE_BRACE;
+    if (this.#expected === 'first' && byte === close) {
+      this.#leave();
+      return true;
+    }
+    switch (this.#expected) {
+      case 'first':
+      case 'key':
+        if (isArray) return this.#startValue(level, byte, offset);
+        if (byte !== QUOTE) this.#refuse(offset);
+        return this.#begin('key', byte);
+      case 'colon':
+        if (byte !== COLON) this.#refuse(offset);
+        this.#expected = 'value';
+        return true;
+      case 'value':
+        return this.#startValue(level, byte, offset);
+      case 'next':
+        if (byte === close) {
+          this.#leave();
+        } else {
+          if (byte !== COMMA) this.#refuse(offset);
+          this.#expected = isArray ? 'value' : 'key';
+          if (isArray) this.#path = `$[${++this.#index}]`;
+        }
+        return true;
+      case 'end':
+        return this.#refuse(offset);
+    }
+  }
+
+  #startValue(level: Level | undefined, byte: number, offset: number): boolean {
+    if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+      this.#refuse(offset);
+    }
+    return this.#enter(level, byte) || this.#begin('value', byte);
+  }
+
+  #begin(what: 'key' | 'value', byte: number): false {
+    this.#extent.begin(byte, this.#path);
+    this.#inside = what;
+    return false;
+  }
+
+  #endKey(): void {
+    const read = this.#parse();
+    // Every parsed key is a string: it began with a quotation mark.
+    this.#key = read.error ? undefined : String(read.value);
+    this.#keyFault = read.error;
+    const { level = 'body', path = '$' } = this.#levels.at(-1) ?? {};
+    const isId = level === 'rooms' || level === 'sessions';
+    if (this.#key === undefined) this.#path = `${path}[?]`;
+    else this.#path = isId ? idPath(path, this.#key) : memberPath(path, this.#key);
+    this.#expected = 'colon';
+  }
+
+  /** Opens a container that has a meaning. Returns false for everything else. */
+  #enter(level: Level | undefined, byte: number): boolean {
+    if (level === undefined) {
+      const isArray = this.#form === 'array';
+      if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE)) {
+        throw new KeyBackupError<ReaderCode>('bad-json', `$: expected ${isArray ? 'an array' : 'an object'}`);
+      }
+      this.#open(isArray ? 'array' : 'body');
+      if (isArray) {
+        this.#hasKeys = true;
+        this.#path = '$[0]';
+      }
+      return true;
+    }
+    if (byte !== OPEN_BRACE) return false;
+    if (level === 'body' && this.#key === this.#form) {
+      if (this.#hasKeys) this.#fault('bad-json', 'expected once, got again; its keys follow as well');
+      this.#hasKeys = true;
+      this.#open(this.#form === 'sessions' ? 'sessions' : 'rooms');
+      return true;
+    }
+    if (level === 'rooms' && this.#key !== undefined) {
+      this.#roomId = this.#key;
+      if (this.#rooms.has(this.#key))
+        this.#fault('bad-json', 'expected once, got again; its keys follow as well');
+      this.#rooms.add(this.#key);
+      this.#roomHasSessions = false;
+      this.#open('room');
+      return true;
+    }
+    if (level === 'room' && this.#key === 'sessions') {
+      if (this.#roomHasSessions) this.#fault('bad-json', 'expected once, got again; its keys follow as well');
+      this.#roomHasSessions = true;
+      this.#open('sessions');
+      return true;
+    }
+    return false;
+  }
+
+  #open(level: Level): void {
+    this.#levels.push({ level, path: this.#path });
+    this.#expected = 'first';
+  }
+
+  #leave(): void {
+    const left = this.#levels.pop();
+    this.#path = left?.path ?? '$';
+    if (left?.level === 'room') {
+      if (!this.#roomHasSessions) this.#fault('missing-field', 'expected the field "sessions", got nothing');
+      this.#roomId = undefined;
+    }
+    this.#expected = this.#levels.length === 0 ? 'end' : 'next';
+  }
+
+  #endValue(): void {
+    this.#expected = 'next';
+    const read = this.#parse();
+    switch (this.#levels.at(-1)?.level) {
+      case 'sessions':
+        this.#endRecord(read);
+        break;
+      case 'array':
+        this.#endElement(read);
+        break;
+      case 'rooms':
+        this.#roomId = this.#key;
+        if (this.#keyFault) this.#items.push(this.#faultOf(this.#keyFault));
+        else this.#fault('bad-json', 'expected an object');
+        this.#roomId = undefined;
+        break;
+      case 'room':
+        if (this.#key !== 'sessions') break;
+        this.#roomHasSessions = true;
+        this.#fault('bad-json', 'expected an object');
+        break;
+      case 'body':
+        if (this.#key === this.#form) {
+          throw new KeyBackupError<ReaderCode>('bad-json', `${this.#path}: expected an object`);
+        }
+        if (read.error?.code === 'bad-json') throw read.error;
+        if (!read.error && this.#key !== undefined) this.fields.set(this.#key, read.value);
+        break;
+      case undefined:
+    }
+  }
+
+  #endRecord(read: Parsed): void {
+    const session_id = this.#key;
+    if (session_id === undefined || read.error) {
+      const error = this.#keyFault ?? read.error;
+      if (error) this.#items.push(this.#faultOf(error, session_id));
+    } else if (!this.#seen.add(this.#roomId ?? '', session_id)) {
+      this.#fault('bad-json', 'expected once, got again; this copy is not used', session_id);
+    } else {
+      this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, value: read.value });
+    }
+  }
+
+  #endElement(read: Parsed): void {
+    if (read.error) {
+      this.#items.push(this.#faultOf(read.error));
+    } else {
+      const { value } = read;
+      const record = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+      const room_id = typeof record.room_id === 'string' ? record.room_id : undefined;
+      const session_id = typeof record.session_id === 'string' ? record.session_id : undefined;
+      this.#items.push({ room_id, session_id, path: this.#path, value });
+    }
+  }
+
+  #parse(): Parsed {
+    const { bytes, tooLarge } = this.#extent.take();
+    if (!bytes) return { error: new KeyBackupError<ReaderCode>('too-large', `${this.#path}: ${tooLarge}`) };
+    try {
+      return { value: JSON.parse(this.#decode(bytes)) as unknown };
+    } catch (error) {
+      // The platform's own message is not kept: it quotes the text.
+      return {
+        error:
+          error instanceof SyntaxError
+            ? new KeyBackupError<ReaderCode>('bad-json', `${this.#path}: expected JSON, got something else`)
+            : new KeyBackupError<ReaderCode>(
+                'bad-utf8',
+                `${this.#path}: expected UTF-8, got an invalid sequence`,
+              ),
+      };
+    }
+  }
+
+  #fault(code: ReaderCode, message: string, session_id?: string): void {
+    this.#items.push(
+      this.#faultOf(new KeyBackupError<ReaderCode>(code, `${this.#path}: ${message}`), session_id),
+    );
+  }
+
+  #faultOf(error: KeyBackupError<ReaderCode>, session_id?: string): BackupFault {
+    return { room_id: this.#roomId, session_id, path: this.#path, error };
+  }
+
+  #refuse(offset: number): never {
+    const isElement = this.#expected === 'next' && this.#levels.at(-1)?.level === 'array';
+    const expected = EXPECTED[isElement ? 'element' : this.#expected];
+    throw new KeyBackupError<ReaderCode>(
+      'bad-json',
+      `${this.#path}: expected ${expected} at byte ${offset}, got something else`,
+    );
+  }
+}
+
+type Parsed =
+  | { readonly value: unknown; readonly error?: undefined }
+  | { readonly value?: undefined; readonly error: KeyBackupError<ReaderCode> };
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+const EXPECTED = {
+  first: 'a key or "}"',
+  key: 'a key',
+  colon: '":"',
+  value: 'a value',
+  next: '"," or "}"',
+  element: '"," or "]"',
+  end: 'nothing more',
+};
+
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
+/** One decoder for all records: making one costs more than decoding with it. */
+function utf8Decoder(): (bytes: Uint8Array) => string {
+  const { TextDecoder } = globalThis as {
+    TextDecoder?: new (
+      label: string,
+      options: { fatal: boolean; ignoreBOM: boolean },
+    ) => { decode: (bytes: Uint8Array) => string };
+  };
+  if (!TextDecoder) return (bytes) => utf8Decode(bytes, 'record');
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  return (bytes) => decoder.decode(bytes);
+}

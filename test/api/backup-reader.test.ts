@@ -1,0 +1,294 @@
+import { describe, expect, it } from 'vitest';
+import { fc } from '@fast-check/vitest';
+import {
+  BackupReader,
+  readBackup,
+  type BackupItem,
+  type BackupReaderOptions,
+} from '../../src/api/backup-reader.js';
+
+const encoder = new TextEncoder();
+
+/** Cuts bytes into chunks of the given sizes, repeated. */
+function* cut(bytes: Uint8Array, sizes: readonly number[]): Generator<Uint8Array> {
+  for (let start = 0, turn = 0; start < bytes.length; turn++) {
+    const end = start + sizes[turn % sizes.length];
+    // One array for all chunks would be reused by a careless producer: a fresh one that is spoilt afterwards.
+    const chunk = bytes.slice(start, end);
+    yield chunk;
+    chunk.fill(0);
+    start = end;
+  }
+}
+
+async function read(
+  body: string | Uint8Array,
+  options: BackupReaderOptions = {},
+  sizes: readonly number[] = [1 << 20],
+): Promise<{ items: BackupItem[]; error: unknown }> {
+  const bytes = typeof body === 'string' ? encoder.encode(body) : body;
+  const items: BackupItem[] = [];
+  try {
+    for await (const item of readBackup(cut(bytes, sizes), options)) items.push(item);
+  } catch (error) {
+    return { items, error };
+  }
+  return { items, error: undefined };
+}
+
+function summary(items: readonly BackupItem[]): unknown[] {
+  return items.map((item) =>
+    item.error
+      ? [item.room_id, item.session_id, item.path, item.error.code]
+      : [item.room_id, item.session_id, item.path, item.value],
+  );
+}
+
+const id = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.constantFrom('__proto__', 'constructor', '', 'a"b\\', 'rooms'),
+);
+const sizes = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 6 });
+
+describe('a backup that is all right', () => {
+  it('gives what JSON.parse gives, however the body is cut and spaced', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.dictionary(id, fc.dictionary(id, fc.jsonValue(), { noNullPrototype: false }), {
+          noNullPrototype: false,
+        }),
+        fc.constantFrom(undefined, 1, '\t'),
+        sizes,
+        async (rooms, indent, chunkSizes) => {
+          const backup = Object.fromEntries(
+            Object.entries(rooms).map(([room, sessions]) => [room, { sessions }]),
+          );
+          // Object.fromEntries defines: an own "__proto__" stays one.
+          const text = JSON.stringify({ rooms: backup }, null, indent);
+          const parsed = JSON.parse(text) as { rooms: Record<string, { sessions: Record<string, unknown> }> };
+          const expected = Object.entries(parsed.rooms).flatMap(([room, { sessions }]) =>
+            Object.entries(sessions).map(([session, value]) => [
+              room,
+              session,
+              `$.rooms[${JSON.stringify(room)}].sessions[${JSON.stringify(session)}]`,
+              value,
+            ]),
+          );
+          const { items, error } = await read(text, {}, chunkSizes);
+          expect(error).toBeUndefined();
+          // JavaScript puts integer-like ids first; the body's order is the reader's.
+          const sort = (rows: unknown[]): unknown[] => rows.map((row) => JSON.stringify(row)).sort();
+          expect(sort(summary(items))).toEqual(sort(expected));
+        },
+      ),
+    );
+  });
+
+  it('keeps ids that are special to JavaScript', async () => {
+    const { items } = await read('{"rooms":{"__proto__":{"sessions":{"__proto__":{"__proto__":1}}}}}');
+    expect(items).toHaveLength(1);
+    expect(items[0].room_id).toBe('__proto__');
+    expect(JSON.stringify(items[0].error ?? items[0].value)).toBe('{"__proto__":1}');
+  });
+
+  it('reads one room and arrays', async () => {
+    const room = await read('{"sessions":{"s":{"a":1}}}', { form: 'sessions', roomId: '!r' });
+    expect(summary(room.items)).toEqual([['!r', 's', '$.sessions["s"]', { a: 1 }]]);
+    const array = await read('[{"room_id":"!r","session_id":"s"}, 7, {"room_id":1}]', { form: 'array' });
+    expect(summary(array.items)).toEqual([
+      ['!r', 's', '$[0]', { room_id: '!r', session_id: 's' }],
+      [undefined, undefined, '$[1]', 7],
+      [undefined, undefined, '$[2]', { room_id: 1 }],
+    ]);
+  });
+
+  it('gives the other fields of the body and skips those of a room', () => {
+    const reader = new BackupReader();
+    reader.push(encoder.encode('{"n":"t","rooms":{"!r":{"x":{"sessions":{"no":1}},"sessions":{}}},"m":[1]}'));
+    reader.end();
+    expect([...reader.fields]).toEqual([
+      ['n', 't'],
+      ['m', [1]],
+    ]);
+  });
+
+  it.each([
+    ['{"rooms":{}}', undefined],
+    ['{"rooms":{"!r":{"sessions":{}}}}', undefined],
+    ['{"sessions":{}}', { form: 'sessions' as const }],
+    ['[]', { form: 'array' as const }],
+    [' [ ] ', { form: 'array' as const }],
+  ])('%s is an empty one', async (body, options) => {
+    await expect(read(body, options, [1])).resolves.toEqual({ items: [], error: undefined });
+  });
+});
+
+describe('one bad record', () => {
+  const around = (record: string): string =>
+    `{"rooms":{"!r":{"sessions":{"before":1,${record},"after":2}},"!last":{"sessions":{"end":3}}}}`;
+
+  it.each([
+    ['no JSON inside', '"bad":{"a":nonsense}', 'bad-json', 'bad'],
+    ['no JSON at all', '"bad":nonsense', 'bad-json', 'bad'],
+    ['a raw control character', '"bad":"\n"', 'bad-json', 'bad'],
+    ['a wrong escape', '"bad":"\\x"', 'bad-json', 'bad'],
+    ['an unfinished member', '"bad":{"a":}', 'bad-json', 'bad'],
+    ['too many bytes', `"bad":"${'x'.repeat(3000)}"`, 'too-large', 'bad'],
+    ['too many bytes in the id', `"${'x'.repeat(3000)}":1`, 'too-large', undefined],
+    ['an id that is no JSON string', '"\\x":1', 'bad-json', undefined],
+    ['too many levels', `"bad":${'['.repeat(30)}${']'.repeat(30)}`, 'too-large', 'bad'],
+    ['an id that was there', '"before":4', 'bad-json', 'before'],
+  ])('with %s does not touch the others', async (_, record, code, session) => {
+    for (const chunk of [1 << 20, 1, 7]) {
+      const { items, error } = await read(around(record), { maxRecordBytes: 2000, maxDepth: 20 }, [chunk]);
+      expect(error).toBeUndefined();
+      expect(items.map(({ session_id }) => session_id)).toEqual(['before', session, 'after', 'end']);
+      expect(items.map((item) => item.error?.code)).toEqual([undefined, code, undefined, undefined]);
+      expect(items[1].room_id).toBe('!r');
+    }
+  });
+
+  it('with invalid UTF-8 does not touch the others', async () => {
+    const bytes = encoder.encode(around('"bad":"?"'));
+    bytes[bytes.indexOf(0x3f)] = 0xff;
+    const { items, error } = await read(bytes);
+    expect(error).toBeUndefined();
+    expect(items.map((item) => item.error?.code)).toEqual([undefined, 'bad-utf8', undefined, undefined]);
+  });
+
+  it('never quotes the text in its message', async () => {
+    const { items } = await read(around('"bad":{"session_key":"AQAAAA","x":y}'));
+    expect(items[1].error?.message).toBe('$.rooms["!r"].sessions["bad"]: expected JSON, got something else');
+    expect(items[1].error?.cause).toBeUndefined();
+  });
+
+  it('of ten thousand leaves the others, wherever it stands', async () => {
+    const records = Array.from(
+      { length: 10_000 },
+      (_, i) => `"s${i}":${i % 100 === 42 ? '{"a":b}' : '{"a":1}'}`,
+    );
+    const { items, error } = await read(`{"rooms":{"!r":{"sessions":{${records.join()}}}}}`, {}, [997]);
+    expect(error).toBeUndefined();
+    expect(items.filter((item) => item.error)).toHaveLength(100);
+    expect(items.filter((item) => !item.error)).toHaveLength(9_900);
+  });
+});
+
+describe('a room or map that is wrong', () => {
+  it('gives the keys of a room that stands in two places, and says so', async () => {
+    const { items, error } = await read(
+      '{"rooms":{"!r":{"sessions":{"a":1}},"!q":{"sessions":{}},"!r":{"sessions":{"b":2,"a":3}}}}',
+    );
+    expect(error).toBeUndefined();
+    expect(summary(items)).toEqual([
+      ['!r', 'a', '$.rooms["!r"].sessions["a"]', 1],
+      ['!r', undefined, '$.rooms["!r"]', 'bad-json'],
+      ['!r', 'b', '$.rooms["!r"].sessions["b"]', 2],
+      ['!r', 'a', '$.rooms["!r"].sessions["a"]', 'bad-json'],
+    ]);
+  });
+
+  it.each([
+    ['{"rooms":{"!r":{"sessions":{"a":1},"sessions":{"b":2}}}}', ['a', undefined, 'b']],
+    ['{"rooms":{"!r":{"sessions":{"a":1}}},"rooms":{"!q":{"sessions":{"b":2}}}}', ['a', undefined, 'b']],
+    ['{"rooms":{"!r":null,"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
+    ['{"rooms":{"!r":{"sessions":[]},"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
+    ['{"rooms":{"!r":{},"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
+    ['{"rooms":{"\\x":{"sessions":{"a":1}},"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
+  ])('%s loses nothing silently', async (body, sessions) => {
+    for (const chunk of [1 << 20, 1]) {
+      const { items, error } = await read(body, {}, [chunk]);
+      expect(error).toBeUndefined();
+      expect(items.map(({ session_id }) => session_id)).toEqual(sessions);
+      expect(items.map((item) => item.error !== undefined)).toEqual(sessions.map((id) => id === undefined));
+    }
+  });
+});
+
+describe('a body that is no backup', () => {
+  it.each([
+    ['', 'truncated'],
+    ['{}', 'missing-field'],
+    ['{"errcode":"M_UNKNOWN"}', 'missing-field'],
+    ['<html>', 'bad-json'],
+    ['null', 'bad-json'],
+    ['[]', 'bad-json'],
+    ['{"rooms":[]}', 'bad-json'],
+    ['{"rooms":null}', 'bad-json'],
+    ['{"rooms":{}}}', 'bad-json'],
+    ['{"rooms":{}} {"rooms":{}}', 'bad-json'],
+    ['{"rooms":{},}', 'bad-json'],
+    ['{,"rooms":{}}', 'bad-json'],
+    ['{"rooms" {}}', 'bad-json'],
+    ['{"rooms":}', 'bad-json'],
+    ['{rooms:{}}', 'bad-json'],
+    ['{"x":y,"rooms":{}}', 'bad-json'],
+    ['\u{feff}{"rooms":{}}', 'bad-json'],
+  ])('%s is %s', async (body, code) => {
+    for (const chunk of [1 << 20, 1]) {
+      const { items, error } = await read(body, {}, [chunk]);
+      expect(items).toEqual([]);
+      expect(error).toMatchObject({ code });
+    }
+  });
+
+  it.each(['[,]', '[1,]', '[1 2]', '[1}', '{"room_id":"!r"}', '[1]]'])('%s is no array', async (body) => {
+    const { error } = await read(body, { form: 'array' });
+    expect(error).toMatchObject({ code: 'bad-json' });
+  });
+
+  it('is an error at the place where brackets do not match, after the records before it', async () => {
+    const { items, error } = await read('{"rooms":{"!r":{"sessions":{"a":1,"b":{"x":[}},"c":2}}}}');
+    expect(items).toHaveLength(1);
+    expect(error).toMatchObject({ code: 'bad-json' });
+    expect(String(error)).toContain('$.rooms["!r"].sessions["b"]');
+  });
+
+  it('is an error wherever it is cut off, and the records before the cut come out', async () => {
+    const body =
+      '{"rooms":{"!r":{"sessions":{"a":{"x":"\\"}"},"b":[1,{"y":2}],"c":3}},"!q":{"sessions":{}}},"n":1}';
+    for (let length = 0; length < body.length; length++) {
+      const { items, error } = await read(body.slice(0, length), {}, [5]);
+      expect(error).toMatchObject({ code: 'truncated' });
+      expect(items.length).toBeLessThanOrEqual(3);
+      expect(items.every((item) => item.error === undefined)).toBe(true);
+    }
+  });
+
+  it('never hangs, and never gives a record that JSON.parse of the whole would not give', async () => {
+    const token = fc.constantFrom(
+      ...Array.from('{}[]:,"\\ \n1'),
+      '"rooms"',
+      '"!r"',
+      '"sessions"',
+      '{"rooms":{"!r":{"sessions":{',
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(token, { maxLength: 30 }), sizes, async (tokens, chunkSizes) => {
+        const text = tokens.join('');
+        const { items, error } = await read(text, {}, chunkSizes);
+        if (error !== undefined) {
+          expect(error).toHaveProperty('code');
+          return;
+        }
+        if (items.some((item) => item.error)) return;
+        const parsed = JSON.parse(text) as { rooms: Record<string, { sessions: Record<string, unknown> }> };
+        const count = Object.values(parsed.rooms).flatMap(({ sessions }) => Object.keys(sessions)).length;
+        expect(items).toHaveLength(count);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+it('keeps no more than one record and the ids, however large a value is', () => {
+  const reader = new BackupReader({ maxRecordBytes: 1000 });
+  reader.push(encoder.encode('{"rooms":{"!r":{"sessions":{"big":"'));
+  const before = process.memoryUsage().arrayBuffers;
+  const chunk = new Uint8Array(1 << 16).fill(0x78);
+  for (let i = 0; i < 1600; i++) expect(reader.push(chunk)).toEqual([]);
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(20e6);
+  const items = reader.push(encoder.encode('","next":1}}}}'));
+  expect(items.map((item) => item.error?.code)).toEqual(['too-large', undefined]);
+  reader.end();
+});
