@@ -1,0 +1,149 @@
+import type { BackupEntry } from '../api/backup-reader.js';
+import { decryptSessions, type BackupRecord, type DecryptResult } from '../engine/batch.js';
+import type { BackupDecryptionKey } from '../engine/keys.js';
+import { readAuthDataFile } from './auth-data-file.js';
+import { parseCommand } from './command.js';
+import { keysInFlight, openKeysFile } from './input.js';
+import { readKeyFile } from './key-file.js';
+import { openOutput, type Output } from './output.js';
+import { ProgressLine } from './progress.js';
+import { Report } from './report.js';
+import type { Terminal } from './terminal.js';
+
+export const usage = `usage: megolm-backup decrypt BACKUP.json --key-file FILE [options]
+
+Decrypts the keys of a backup, {"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}} as GET /room_keys/keys gives
+it, into an array of ExportedSessionData. Every key that cannot be read is counted with its reason.
+
+  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input.
+                     The key of the secret storage looks alike but is another one.
+  --auth-data FILE   the backup's auth_data or version object: a key that does not fit is said before anything else
+  --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
+  --report FILE      write what became of every failed or flagged key
+  -o, --output FILE  where the sessions go; without it, standard output
+  --json             with -o: print the numbers as JSON
+
+Exit code 0 when every key was read, 1 when some were not or the key is the wrong one.
+
+example:
+  megolm-backup decrypt backup.json --key-file key.txt --auth-data version.json --report report.json -o sessions.json
+`;
+
+/** `megolm-backup decrypt` */
+export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
+  const { values, positionals } = parseCommand(
+    args,
+    {
+      'key-file': { type: 'string' },
+      'auth-data': { type: 'string' },
+      salvage: { type: 'boolean' },
+      report: { type: 'string' },
+      output: { type: 'string', short: 'o' },
+      json: { type: 'boolean' },
+    },
+    ['BACKUP.json'],
+  );
+  const authData =
+    values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data']);
+  const key = await readKeyFile(values['key-file'], terminal);
+  if (authData) key.expectMatch(authData);
+  const report = new Report();
+  const salvage = values.salvage === true;
+  const sessions = new SessionArray(() => openOutput(values.output, terminal));
+  let fits: boolean;
+  try {
+    fits = await decryptFile(positionals[0], key, salvage, report, sessions, terminal);
+    if (fits) await sessions.commit();
+    else await sessions.discard();
+  } catch (error) {
+    await sessions.discard();
+    throw error;
+  } finally {
+    key.dispose();
+  }
+  if (values.report !== undefined) await report.write(values.report, terminal);
+  if (!fits) {
+    terminal.stderr(
+      'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
+    );
+  }
+  summarize(report, values.json === true && values.output !== undefined, terminal);
+  return report.failed === 0 ? 0 : 1;
+}
+
+/** Returns whether the key fits the backup, as far as its records tell. */
+async function decryptFile(
+  path: string,
+  key: BackupDecryptionKey,
+  salvage: boolean,
+  report: Report,
+  sessions: SessionArray,
+  terminal: Terminal,
+): Promise<boolean> {
+  const file = openKeysFile(path, 'rooms');
+  const progress = new ProgressLine(terminal);
+  const onProgress = () => {
+    progress.update(report.ok + report.failed, file.share);
+  };
+  let wellFormed = 0;
+  let mismatched = 0;
+  try {
+    const keys = keysInFlight(file, report, asRecord);
+    const { signal } = terminal;
+    for await (const result of decryptSessions(keys.inputs, key, { salvage, signal, onProgress })) {
+      const place = keys.nextPlace();
+      if (result.ok || result.wellFormed) wellFormed++;
+      if (isMismatch(result)) mismatched++;
+      if (result.ok) {
+        report.succeeded(place, result.flags);
+        await sessions.write(result.session);
+      } else {
+        report.refused(place, result.error);
+      }
+    }
+  } finally {
+    progress.clear();
+  }
+  return mismatched === 0 || mismatched < wellFormed;
+}
+
+function asRecord({ room_id, session_id, value }: BackupEntry): BackupRecord {
+  return { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: value };
+}
+
+function isMismatch(result: DecryptResult): boolean {
+  return !result.ok && result.error.code === 'mac-mismatch';
+}
+
+/** A JSON array, one session a line, that is opened only when there is something to write. */
+class SessionArray {
+  readonly #open: () => Promise<Output>;
+  #output: Output | undefined;
+  #separator = '[\n';
+
+  constructor(open: () => Promise<Output>) {
+    this.#open = open;
+  }
+
+  async write(session: unknown): Promise<void> {
+    this.#output ??= await this.#open();
+    await this.#output.write(`${this.#separator}${JSON.stringify(session)}`);
+    this.#separator = ',\n';
+  }
+
+  async commit(): Promise<void> {
+    this.#output ??= await this.#open();
+    await this.#output.write(this.#separator === ',\n' ? '\n]\n' : '[]\n');
+    await this.#output.commit();
+  }
+
+  async discard(): Promise<void> {
+    await this.#output?.discard();
+  }
+}
+
+function summarize(report: Report, json: boolean, terminal: Terminal): void {
+  if (json)
+    terminal.stdout(`${JSON.stringify({ ...report.summary, codes: Object.fromEntries(report.codes) })}\n`);
+  else terminal.stderr(report.text);
+}

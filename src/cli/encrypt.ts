@@ -1,0 +1,223 @@
+import { verifyAuthData } from '../engine/auth-data.js';
+import { encryptSessions, type EncryptedSession } from '../engine/batch.js';
+import { KeyBackupError } from '../engine/errors.js';
+import { BackupPublicKey } from '../engine/keys.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
+import { UsageError, parseCommand } from './command.js';
+import { keysInFlight, openKeysFile } from './input.js';
+import { readKeyFile } from './key-file.js';
+import { openOutput } from './output.js';
+import { ProgressLine } from './progress.js';
+import { Report } from './report.js';
+import type { Terminal } from './terminal.js';
+
+export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]
+
+Encrypts exported sessions, an array of ExportedSessionData, into backup objects:
+{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}, the body of PUT /room_keys/keys.
+
+RECIPIENT says what to encrypt to, one of:
+  --public-key BASE64                       this public key
+  --key-file FILE                           the public key of this backup decryption key; - is standard input
+  --auth-data FILE --key-file FILE          the backup with this auth_data, if the key is its own
+  --auth-data FILE --user ID --key ed25519:ID=BASE64 [--key ...]
+                                            the backup with this auth_data, if a trusted key has signed it
+  --auth-data FILE --trust-unverified       the backup with this auth_data, whoever made it: its maker will be able
+                                            to read every key
+options:
+  --verified         write is_verified true: the devices that gave the keys were verified
+  -o, --output FILE  where the backup objects go; without it, standard output
+  --json             with -o: print the numbers as JSON
+
+Exit code 0 when every session was encrypted, 1 when some were not or the auth_data is not trusted.
+
+example:
+  megolm-backup encrypt export.json --public-key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo -o backup.json
+`;
+
+/** `megolm-backup encrypt` */
+export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
+  const { values, positionals } = parseCommand(
+    args,
+    {
+      'public-key': { type: 'string' },
+      'key-file': { type: 'string' },
+      'auth-data': { type: 'string' },
+      user: { type: 'string' },
+      key: { type: 'string', multiple: true },
+      'trust-unverified': { type: 'boolean' },
+      verified: { type: 'boolean' },
+      output: { type: 'string', short: 'o' },
+      json: { type: 'boolean' },
+    },
+    ['EXPORT.json'],
+  );
+  const recipient = await chooseRecipient(
+    {
+      publicKey: values['public-key'],
+      keyFile: values['key-file'],
+      authData: values['auth-data'],
+      user: values.user,
+      keys: values.key ?? [],
+      trustUnverified: values['trust-unverified'] === true,
+    },
+    terminal,
+  );
+  const report = new Report();
+  const backup = new Backup();
+  await encryptFile(positionals[0], recipient, values.verified === true, report, backup, terminal);
+  const output = await openOutput(values.output, terminal);
+  try {
+    for (const piece of backup.json()) await output.write(piece);
+    await output.commit();
+  } catch (error) {
+    await output.discard();
+    throw error;
+  }
+  if (values.json === true && values.output !== undefined) {
+    const codes = Object.fromEntries(report.codes);
+    terminal.stdout(`${JSON.stringify({ ...report.summary, duplicates: backup.duplicates, codes })}\n`);
+  } else {
+    terminal.stderr(report.text);
+    if (backup.duplicates > 0) {
+      terminal.stderr(
+        `${backup.duplicates} sessions were there more than once; the copy that reads most was taken\n`,
+      );
+    }
+  }
+  return report.failed === 0 ? 0 : 1;
+}
+
+interface Recipient {
+  readonly publicKey: string | undefined;
+  readonly keyFile: string | undefined;
+  readonly authData: string | undefined;
+  readonly user: string | undefined;
+  readonly keys: readonly string[];
+  readonly trustUnverified: boolean;
+}
+
+async function chooseRecipient(given: Recipient, terminal: Terminal): Promise<BackupPublicKey> {
+  const { publicKey, keyFile, authData, user, keys, trustUnverified } = given;
+  const signers = user !== undefined || keys.length > 0;
+  if (publicKey !== undefined) {
+    if (keyFile !== undefined || authData !== undefined || signers || trustUnverified) {
+      throw new UsageError('--public-key stands alone: there is nothing to check it against');
+    }
+    return parsePublicKey(publicKey);
+  }
+  if (authData === undefined) {
+    if (signers || trustUnverified) throw new UsageError('missing option: --auth-data FILE');
+    if (keyFile === undefined)
+      throw new UsageError('missing option: one of --public-key, --key-file, --auth-data');
+    const key = await readKeyFile(keyFile, terminal);
+    key.dispose();
+    return key.publicKey;
+  }
+  if (signers && (user === undefined || keys.length === 0))
+    throw new UsageError('--user and --key go together');
+  if (!signers && keyFile === undefined && !trustUnverified) {
+    throw new UsageError(
+      '--auth-data needs a reason to trust it: --key-file, --user and --key, or --trust-unverified',
+    );
+  }
+  return trustedKey(given, await readAuthDataFile(authData), terminal);
+}
+
+function parsePublicKey(text: string): BackupPublicKey {
+  try {
+    return BackupPublicKey.fromBase64(text);
+  } catch (cause) {
+    if (cause instanceof KeyBackupError && cause.code === 'low-order-key') throw cause;
+    throw new UsageError(`--public-key: ${cause instanceof Error ? cause.message : 'unreadable'}`, { cause });
+  }
+}
+
+async function trustedKey(given: Recipient, authData: unknown, terminal: Terminal): Promise<BackupPublicKey> {
+  const publicKey = BackupPublicKey.fromAuthData(authData);
+  const decryptionKey = given.keyFile === undefined ? undefined : await readKeyFile(given.keyFile, terminal);
+  const { trusted, reason } = verifyAuthData(authData, {
+    userId: given.user ?? '',
+    trustedKeys: given.keys.map(parseSigningKey),
+    ...(decryptionKey && { decryptionKey }),
+  });
+  decryptionKey?.dispose();
+  if (decryptionKey && !trusted) decryptionKey.expectMatch(authData);
+  if (!trusted && !given.trustUnverified) {
+    throw new KeyBackupError(
+      'untrusted-backup',
+      `auth_data: ${reason}, so nothing was encrypted; "megolm-backup verify" says more`,
+    );
+  }
+  return publicKey;
+}
+
+async function encryptFile(
+  path: string,
+  recipient: BackupPublicKey,
+  isVerified: boolean,
+  report: Report,
+  backup: Backup,
+  terminal: Terminal,
+): Promise<void> {
+  const file = openKeysFile(path, 'array');
+  const progress = new ProgressLine(terminal);
+  const onProgress = () => {
+    progress.update(report.ok + report.failed, file.share);
+  };
+  try {
+    // The engine checks what it is given; nothing is assumed here.
+    const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
+    const { signal } = terminal;
+    for await (const result of encryptSessions(keys.inputs, recipient, { isVerified, signal, onProgress })) {
+      const place = keys.nextPlace();
+      if (result.ok) {
+        backup.add(result);
+        report.succeeded(place);
+      } else {
+        report.refused(place, result.error);
+        terminal.stderr(`${place.path}: ${result.error.code}: ${result.error.message}\n`);
+      }
+    }
+  } finally {
+    progress.clear();
+  }
+}
+
+interface Stored {
+  readonly index: number;
+  readonly json: string;
+}
+
+/** The backup objects by room and session, as text: a session that comes twice is kept in its better form. */
+class Backup {
+  duplicates = 0;
+  readonly #rooms = new Map<string, Map<string, Stored>>();
+
+  add({ room_id, session_id, key_backup_data }: EncryptedSession): void {
+    const sessions = this.#rooms.get(room_id) ?? new Map<string, Stored>();
+    this.#rooms.set(room_id, sessions);
+    const index = key_backup_data.first_message_index;
+    const stored = sessions.get(session_id);
+    if (stored) this.duplicates++;
+    if (!stored || index < stored.index)
+      sessions.set(session_id, { index, json: JSON.stringify(key_backup_data) });
+  }
+
+  *json(): Generator<string, void, void> {
+    yield '{"rooms":{';
+    let room = '\n';
+    for (const [roomId, sessions] of this.#rooms) {
+      yield `${room}${JSON.stringify(roomId)}:{"sessions":{`;
+      room = ',\n';
+      let session = '\n';
+      for (const [sessionId, { json }] of sessions) {
+        yield `${session}${JSON.stringify(sessionId)}:${json}`;
+        session = ',\n';
+      }
+      yield '}}';
+    }
+    yield '}}\n';
+  }
+}

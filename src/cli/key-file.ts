@@ -1,0 +1,121 @@
+import { open } from 'node:fs/promises';
+import { KeyBackupError } from '../engine/errors.js';
+import { BackupDecryptionKey } from '../engine/keys.js';
+import { InputError, UsageError } from './command.js';
+import type { Terminal } from './terminal.js';
+
+/** A line with a key or a passphrase is short; what is longer is another file given by mistake. */
+const MAX_BYTES = 4096;
+
+/**
+ * Reads a file that holds one secret in one line.
+ *
+ * @param path - A file, or `-` for standard input; `undefined` asks on the terminal, without echo.
+ * @param what - What the secret is, for the question and the errors.
+ * @throws {@link UsageError} when there is nothing to read, or no single line in it.
+ */
+export async function readSecretLine(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
+  return onlyLine(await readText(path, what, terminal), what);
+}
+
+function onlyLine(text: string, what: string): string {
+  const line = text.replace(/\r?\n$/, '');
+  if (line === '') throw new InputError(`${what}: expected one line, got nothing`);
+  if (/[\r\n]/.test(line.trim())) throw new InputError(`${what}: expected one line, got several`);
+  return line;
+}
+
+async function readText(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
+  if (path === undefined) {
+    try {
+      return await terminal.askSecret(`${what}: `);
+    } catch (cause) {
+      throw new UsageError(`${what}: give a file ("-" is standard input), there is no terminal to ask on`, {
+        cause,
+      });
+    }
+  }
+  if (path === '-') return new TextDecoder().decode(await firstBytes(terminal.stdin, what));
+  try {
+    const file = await open(path, 'r');
+    try {
+      warnIfReadable(path, (await file.stat()).mode, terminal);
+      return new TextDecoder().decode(await firstBytes(file.createReadStream({ autoClose: false }), what));
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    throw new InputError(`${what}: cannot read ${path} (${errorCode(cause)})`, { cause });
+  }
+}
+
+async function firstBytes(chunks: AsyncIterable<Uint8Array>, what: string): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    length += chunk.length;
+    if (length > MAX_BYTES)
+      throw new InputError(`${what}: expected one line, got more than ${MAX_BYTES} bytes`);
+  }
+  return Buffer.concat(parts);
+}
+
+function warnIfReadable(path: string, mode: number, terminal: Terminal): void {
+  // Windows has no such modes and reports everything as readable.
+  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+    terminal.stderr(`warning: ${path} holds a secret and others can read it; chmod 600 ${path}\n`);
+  }
+}
+
+/** The operating system's name for what went wrong. */
+export function errorCode(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  return code ?? 'unreadable';
+}
+
+/**
+ * Reads a backup decryption key: its text form ("recovery key"), or base64 of 32 bytes; also the file that
+ * `keygen -o` writes.
+ *
+ * @throws {@link InputError} when the file is unreadable or holds something else. The message says which check
+ * failed and never what stood there.
+ */
+export async function readKeyFile(
+  path: string | undefined,
+  terminal: Terminal,
+): Promise<BackupDecryptionKey> {
+  const what = 'backup decryption key';
+  const text = await readText(path, what, terminal);
+  try {
+    return parseKey(generatedKey(text) ?? onlyLine(text, what));
+  } catch (cause) {
+    if (!(cause instanceof KeyBackupError)) throw cause;
+    throw new InputError(`${what}: ${cause.code}: ${cause.message}`, { cause });
+  }
+}
+
+/** The key in what `keygen` wrote. */
+function generatedKey(text: string): string | undefined {
+  if (!text.startsWith('{')) return undefined;
+  try {
+    const { private_key } = JSON.parse(text) as Record<string, unknown>;
+    return typeof private_key === 'string' ? private_key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function parseKey(line: string): BackupDecryptionKey {
+  const symbols = line.replace(/\s+/g, '');
+  // 43 symbols, or 44 with padding, are base64 of 32 bytes; a text form has 48.
+  if (/^[A-Za-z0-9+/]{43}=?$/.test(symbols) || symbols.includes(',')) {
+    return BackupDecryptionKey.fromSecret(symbols).key;
+  }
+  return BackupDecryptionKey.fromRecoveryKey(line);
+}

@@ -1,0 +1,39 @@
+import { BackupDecryptionKey } from '../engine/keys.js';
+import { parseCommand } from './command.js';
+import { writeOutput } from './output.js';
+import type { Terminal } from './terminal.js';
+
+export const usage = `usage: megolm-backup keygen [--json] [-o FILE]
+
+Makes a new backup decryption key and prints it three ways:
+  recovery_key   its text form, for people (not the key of the secret storage, which looks alike)
+  private_key    base64, as the secret m.megolm_backup.v1 holds it
+  public_key     base64, for auth_data.public_key; the only one that is no secret
+
+  -o, --output FILE   write that to a new file that only you can read, and print the public key alone
+  --json              print one line of JSON
+
+example:
+  megolm-backup keygen -o backup-key.json
+`;
+
+/** `megolm-backup keygen` */
+export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
+  const { values } = parseCommand(
+    args,
+    { json: { type: 'boolean' }, output: { type: 'string', short: 'o' } },
+    [],
+  );
+  const key = BackupDecryptionKey.generate();
+  const public_key = key.publicKey.toBase64();
+  const made = { recovery_key: key.toRecoveryKey(), private_key: key.toBase64(), public_key };
+  key.dispose();
+  const text = values.json === true ? JSON.stringify(made) : JSON.stringify(made, null, 2);
+  await writeOutput(values.output, `${text}\n`, terminal);
+  if (values.output !== undefined) {
+    terminal.stdout(
+      values.json === true ? `${JSON.stringify({ public_key })}\n` : `public key ${public_key}\n`,
+    );
+  }
+  return 0;
+}

@@ -1,0 +1,79 @@
+import type { KeyBackupError } from '../engine/errors.js';
+import { writeOutput } from './output.js';
+import type { Terminal } from './terminal.js';
+
+/** One key that failed, or that came out with flags. */
+export interface ReportedKey {
+  readonly room_id: string | null;
+  readonly session_id: string | null;
+  /** The JSON path in the input. */
+  readonly path: string;
+  /** Absent on a key that came out. */
+  readonly code?: string;
+  readonly reason: string;
+  readonly flags: readonly string[];
+}
+
+/** A place in the input. */
+export interface Place {
+  readonly room_id: string | undefined;
+  readonly session_id: string | undefined;
+  readonly path: string;
+}
+
+/** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
+export class Report {
+  ok = 0;
+  failed = 0;
+  flagged = 0;
+  /** How many failed, by code. */
+  readonly codes = new Map<string, number>();
+  readonly #keys: ReportedKey[] = [];
+
+  /** Takes in a key that came out, with what had to be overlooked. */
+  succeeded(place: Place, flags: readonly string[] = []): void {
+    this.ok++;
+    if (flags.length === 0) return;
+    this.flagged++;
+    const reason = `read although malformed: ${flags.join(', ')}`;
+    this.#keys.push({ ...named(place), path: place.path, reason, flags });
+  }
+
+  /** Takes in a key that could not be read. */
+  refused(place: Place, error: KeyBackupError<string>): void {
+    this.failed++;
+    this.codes.set(error.code, (this.codes.get(error.code) ?? 0) + 1);
+    this.#keys.push({
+      ...named(place),
+      path: place.path,
+      code: error.code,
+      reason: error.message,
+      flags: [],
+    });
+  }
+
+  /** The numbers. */
+  get summary() {
+    const { ok, failed, flagged } = this;
+    return { total: ok + failed, ok, failed, flagged };
+  }
+
+  /** The numbers for people: what failed, by code. */
+  get text(): string {
+    const { total, ok, failed, flagged } = this.summary;
+    const codes = [...this.codes].map(([code, count]) => `  ${count} ${code}\n`).join('');
+    const notes = flagged > 0 ? `, ${flagged} of them flagged` : '';
+    return `${ok} of ${total} keys${notes}; ${failed} failed\n${codes}`;
+  }
+
+  /** Writes the report file, whole or not at all. */
+  async write(path: string, terminal: Terminal): Promise<void> {
+    const { summary } = this;
+    const report = { format: 'megolm-backup-report/1', ...summary, keys: this.#keys };
+    await writeOutput(path, `${JSON.stringify(report, null, 1)}\n`, terminal);
+  }
+}
+
+function named({ room_id, session_id }: Place) {
+  return { room_id: room_id ?? null, session_id: session_id ?? null };
+}

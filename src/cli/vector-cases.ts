@@ -1,0 +1,213 @@
+import { cbc } from '@noble/ciphers/aes.js';
+import { expand, extract } from '@noble/hashes/hkdf.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
+import { ed25519Signer, signAuthData, verifyAuthData } from '../engine/auth-data.js';
+import { base64Decode, base64Encode } from '../engine/base64.js';
+import { decryptSession, encryptSession } from '../engine/batch.js';
+import { isZero } from '../engine/bytes.js';
+import { canonicalJson } from '../engine/canonical-json.js';
+import { expectSignedBy, publicSigningKeyOf, sign } from '../engine/ed25519.js';
+import { KeyBackupError } from '../engine/errors.js';
+import { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from '../engine/recovery-key.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { decryptSessionData, encryptWithEphemeral, unpaddedLength } from '../engine/session-data.js';
+import { utf8Decode } from '../engine/utf8.js';
+import { agreeMany, publicKeyOf } from '../engine/x25519.js';
+
+/** The fields of one case; which ones there are is decided by the kind (vectors/README.md). */
+export type CaseFields = Readonly<Record<string, unknown>>;
+
+/**
+ * What an implementation makes of the inputs of one case, under the names of the fields it is compared with. It
+ * throws what the implementation throws.
+ */
+export type RunCase = (fields: CaseFields) => CaseFields | Promise<CaseFields>;
+
+/** How to run a case, by kind and, where the kind has several, by `operation`. */
+export const CASES: ReadonlyMap<string, RunCase> = new Map<string, RunCase>([
+  ['session-data decrypt', decryptSessionDataCase],
+  ['session-data encrypt', encryptSessionDataCase],
+  ['room-key decrypt', decryptRoomKeyCase],
+  ['room-key encrypt', encryptRoomKeyCase],
+  ['recovery-key decode', decodeRecoveryKeyCase],
+  ['recovery-key encode', (fields) => ({ text: encodeRecoveryKey(base64(fields.private_key)) })],
+  ['passphrase', passphraseCase],
+  ['auth-data verify', verifyAuthDataCase],
+  ['auth-data sign', signAuthDataCase],
+  [
+    'auth-data public-key',
+    (fields) => ({ public_key: BackupPublicKey.fromAuthData(fields.auth_data).toBase64() }),
+  ],
+  ['auth-data match', matchAuthDataCase],
+  ['canonical-json', (fields) => ({ expected: canonicalJson(JSON.parse(text(fields.input_json))) })],
+  ['x25519 agree', agreeCase],
+  ['x25519 public-key', (fields) => ({ public_key: bytesToHex(publicKeyOf(hex(fields.private_key))) })],
+  ['x25519 iterate', iterateCase],
+  ['hkdf-sha256', hkdfCase],
+  ['hmac-sha256', hmacCase],
+  ['aes-256-cbc encrypt', encryptAesCase],
+  ['aes-256-cbc decrypt', decryptAesCase],
+  ['ed25519 sign', signCase],
+  ['ed25519 verify', verifyCase],
+]);
+
+function decryptSessionDataCase(fields: CaseFields): CaseFields {
+  const { plaintext, flags } = decryptSessionData(fields.session_data, decryptionKey(fields), mode(fields));
+  return { plaintext: base64Encode(plaintext), expected_flags: sorted(flags) };
+}
+
+function encryptSessionDataCase(fields: CaseFields): CaseFields {
+  const recipient = BackupPublicKey.fromBase64(text(fields.public_key));
+  const ephemeral = base64(fields.ephemeral_private_key);
+  return { session_data: encryptWithEphemeral(base64(fields.plaintext), recipient, ephemeral) };
+}
+
+function decryptRoomKeyCase(fields: CaseFields): CaseFields {
+  const { session, flags } = decryptSession(
+    {
+      room_id: text(fields.room_id),
+      session_id: text(fields.session_id),
+      key_backup_data: fields.key_backup_data,
+    },
+    decryptionKey(fields),
+    mode(fields),
+  );
+  return { exported: session, expected_flags: sorted(flags) };
+}
+
+function encryptRoomKeyCase(fields: CaseFields): CaseFields {
+  const key = decryptionKey(fields);
+  const { key_backup_data } = encryptSession(fields.exported as ExportedSessionData, key.publicKey);
+  const { session_data, ...metadata } = key_backup_data;
+  const { plaintext } = decryptSessionData(session_data, key);
+  return { ...metadata, backed_up: JSON.parse(utf8Decode(plaintext, 'plaintext')) };
+}
+
+function decodeRecoveryKeyCase(fields: CaseFields): CaseFields {
+  const bytes = decodeRecoveryKey(fields.text);
+  const public_key = BackupDecryptionKey.fromBytes(bytes).publicKey.toBase64();
+  return { private_key: base64Encode(bytes), public_key };
+}
+
+async function passphraseCase(fields: CaseFields): Promise<CaseFields> {
+  const key = await BackupDecryptionKey.fromPassphrase(text(fields.passphrase), fields.auth_data);
+  return { private_key: key.toBase64() };
+}
+
+interface VectorKey {
+  readonly key_id: string;
+  readonly public_key: string;
+  readonly trusted: boolean;
+}
+
+function verifyAuthDataCase(fields: CaseFields): CaseFields {
+  const keys = fields.keys as readonly VectorKey[];
+  const named = keys.map(({ key_id, public_key, trusted }) => ({
+    keyId: key_id,
+    publicKey: public_key,
+    trusted,
+  }));
+  const { trusted, by, signatures } = verifyAuthData(fields.auth_data, {
+    userId: text(fields.user_id),
+    trustedKeys: named.filter((key) => key.trusted),
+    knownKeys: named.filter((key) => !key.trusted),
+    ...(fields.private_key !== undefined && { decryptionKey: decryptionKey(fields) }),
+  });
+  const listed = new Map(signatures.map(({ keyId, state }) => [keyId, state]));
+  const states = Object.fromEntries(keys.map(({ key_id }) => [key_id, listed.get(key_id) ?? 'missing']));
+  return { states, trusted, by };
+}
+
+function signAuthDataCase(fields: CaseFields): CaseFields {
+  const userId = text(fields.user_id);
+  const keyId = text(fields.key_id);
+  let signedJson = '';
+  const signer = ed25519Signer(userId, base64(fields.seed), keyId.replace(/^ed25519:/, ''));
+  const recording = (message: Uint8Array) => {
+    signedJson = utf8Decode(message, 'signed JSON');
+    return signer.sign(message);
+  };
+  const signed = signAuthData(fields.auth_data, [{ ...signer, sign: recording }]);
+  return { signed_json: signedJson, signature: signed.signatures?.[userId]?.[keyId], signed };
+}
+
+function matchAuthDataCase(fields: CaseFields): CaseFields {
+  decryptionKey(fields).expectMatch(fields.auth_data);
+  return {};
+}
+
+function agreeCase(fields: CaseFields): CaseFields {
+  const sharedSecret = agreeMany(hex(fields.private_key), hex(fields.public_key));
+  if (isZero(sharedSecret)) throw new KeyBackupError('low-order-key', 'public key: a point of small order');
+  return { shared_secret: bytesToHex(sharedSecret) };
+}
+
+function iterateCase(fields: CaseFields): CaseFields {
+  let k = hex(fields.start);
+  let u = hex(fields.start);
+  for (let i = 0; i < Number(fields.iterations); i++) [k, u] = [agreeMany(k, u), k];
+  return { output: bytesToHex(k) };
+}
+
+function hkdfCase(fields: CaseFields): CaseFields {
+  const prk = extract(sha256, hex(fields.ikm), hex(fields.salt));
+  const okm = expand(sha256, prk, hex(fields.info), Number(fields.length));
+  return { prk: bytesToHex(prk), okm: bytesToHex(okm) };
+}
+
+function hmacCase(fields: CaseFields): CaseFields {
+  const mac = hmac(sha256, hex(fields.key), hex(fields.message));
+  return { mac: bytesToHex(mac.subarray(0, text(fields.mac).length / 2)) };
+}
+
+function encryptAesCase(fields: CaseFields): CaseFields {
+  const cipher = cbc(hex(fields.key), hex(fields.iv), { disablePadding: fields.padding === 'none' });
+  return { ciphertext: bytesToHex(cipher.encrypt(hex(fields.plaintext))) };
+}
+
+function decryptAesCase(fields: CaseFields): CaseFields {
+  const cipher = cbc(hex(fields.key), hex(fields.iv), { disablePadding: true });
+  const padded = cipher.decrypt(hex(fields.ciphertext));
+  const length = fields.padding === 'none' ? padded.length : unpaddedLength(padded);
+  if (length === undefined) throw new KeyBackupError('bad-padding', 'ciphertext: not PKCS#7');
+  return { plaintext: bytesToHex(padded.subarray(0, length)) };
+}
+
+function signCase(fields: CaseFields): CaseFields {
+  const seed = hex(fields.seed);
+  const signature = sign(seed, hex(fields.message));
+  return { public_key: bytesToHex(publicSigningKeyOf(seed)), signature: bytesToHex(signature) };
+}
+
+function verifyCase(fields: CaseFields): CaseFields {
+  expectSignedBy(hex(fields.public_key), hex(fields.message), hex(fields.signature));
+  return {};
+}
+
+function decryptionKey(fields: CaseFields): BackupDecryptionKey {
+  return BackupDecryptionKey.fromBase64(text(fields.private_key));
+}
+
+function mode(fields: CaseFields): { salvage: boolean } {
+  return { salvage: fields.mode === 'salvage' };
+}
+
+function sorted(flags: readonly string[]): readonly string[] {
+  return [...flags].sort();
+}
+
+function text(value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError('the case lacks a text field its kind needs');
+  return value;
+}
+
+function base64(value: unknown): Uint8Array {
+  return base64Decode(text(value), 'case field');
+}
+
+function hex(value: unknown): Uint8Array {
+  return hexToBytes(text(value));
+}

@@ -1,0 +1,119 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { KeyBackupError } from '../engine/errors.js';
+import { isJsonObject } from '../engine/json.js';
+import { InputError, parseCommand } from './command.js';
+import { errorCode } from './key-file.js';
+import type { Terminal } from './terminal.js';
+import { CASES, type CaseFields } from './vector-cases.js';
+
+export const usage = `usage: megolm-backup vectors [FILE ...]
+
+Runs test vector files (format megolm-backup-vectors/1) on this package: those given, or all that come with it.
+Prints a line for every case that fails and at last how many passed and failed.
+
+example:
+  megolm-backup vectors
+  megolm-backup vectors my-vectors.json
+`;
+
+const FORMAT = 'megolm-backup-vectors/1';
+
+/** `megolm-backup vectors` */
+export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
+  const { positionals } = parseCommand(args, {}, undefined);
+  const paths = positionals.length > 0 ? positionals : await ownVectors();
+  let passed = 0;
+  let failed = 0;
+  for (const path of paths) {
+    const { kind, cases } = await readVectors(path);
+    for (const fields of cases) {
+      const fault = await faultOf(kind, fields);
+      if (fault === undefined) {
+        passed++;
+      } else {
+        failed++;
+        terminal.stdout(`${path}: ${String(fields.id)}: ${fault}\n`);
+      }
+    }
+  }
+  terminal.stdout(`${passed} passed, ${failed} failed\n`);
+  return failed === 0 ? 0 : 1;
+}
+
+interface VectorFile {
+  readonly kind: string;
+  readonly cases: readonly CaseFields[];
+}
+
+/** The files beside the package's code that are vectors; a sample export and a schema lie there too. */
+async function ownVectors(): Promise<string[]> {
+  const folder = fileURLToPath(new URL('../../vectors/', import.meta.url));
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
+  const paths = names.map((name) => `${folder}${name}`);
+  const isVectors = await Promise.all(
+    paths.map(async (path) => (await readFile(path, 'utf8')).slice(0, 200).includes(`"${FORMAT}"`)),
+  );
+  return paths.filter((_, i) => isVectors[i]);
+}
+
+async function readVectors(path: string): Promise<VectorFile> {
+  let file: unknown;
+  try {
+    file = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    const why = cause instanceof SyntaxError ? 'no JSON' : errorCode(cause);
+    throw new InputError(`cannot read ${path} (${why})`, { cause });
+  }
+  if (!isJsonObject(file) || file.format !== FORMAT || !Array.isArray(file.cases)) {
+    throw new InputError(`${path}: expected a vector file of format ${FORMAT}`);
+  }
+  const cases = file.cases as readonly unknown[];
+  if (!cases.every(isJsonObject)) throw new InputError(`${path}: expected every case to be an object`);
+  return { kind: String(file.kind), cases };
+}
+
+/** What is wrong with the outcome of a case, or `undefined` when it is as expected. */
+async function faultOf(kind: string, fields: CaseFields): Promise<string | undefined> {
+  const operation = typeof fields.operation === 'string' ? ` ${fields.operation}` : '';
+  const runCase = CASES.get(`${kind}${operation}`);
+  if (!runCase) return `no such kind of case: ${kind}${operation}`;
+  let outcome: CaseFields;
+  try {
+    outcome = await runCase(fields);
+  } catch (error) {
+    return faultOfRefusal(error, fields);
+  }
+  if (fields.result !== 'valid') return `expected ${String(fields.code)}, but it was accepted`;
+  const wrong = Object.keys(outcome).find((name) => !sameJson(outcome[name], expected(fields, name)));
+  return wrong === undefined ? undefined : `${wrong}: not as expected`;
+}
+
+function faultOfRefusal(error: unknown, fields: CaseFields): string | undefined {
+  if (!(error instanceof KeyBackupError)) return `expected a coded error, got ${String(error)}`;
+  const came = [error.code, error.check].filter(Boolean).join(' ');
+  if (fields.result !== 'invalid') return `expected to be accepted, but got ${came}: ${error.message}`;
+  const wanted = [fields.code, fields.check].filter(Boolean).join(' ');
+  const isRight = error.code === fields.code && (fields.check === undefined || error.check === fields.check);
+  return isRight ? undefined : `expected ${wanted}, got ${came}`;
+}
+
+function expected(fields: CaseFields, name: string): unknown {
+  const value = fields[name];
+  return name === 'expected_flags' && Array.isArray(value) ? [...(value as readonly string[])].sort() : value;
+}
+
+/** Whether two values are the same JSON, whatever the order of their keys. */
+function sameJson(a: unknown, b: unknown): boolean {
+  if (Array.isArray(a) && Array.isArray(b)) {
+    return a.length === b.length && a.every((value, i) => sameJson(value, b[i]));
+  }
+  if (isJsonObject(a) && isJsonObject(b)) {
+    const names = Object.keys(a);
+    return (
+      names.length === Object.keys(b).length &&
+      names.every((name) => Object.hasOwn(b, name) && sameJson(a[name], b[name]))
+    );
+  }
+  return a === b;
+}
