@@ -1,10 +1,15 @@
 import { defineConfig } from 'vitest/config';
 
+/** `TIER=slow` runs what takes minutes; everything else is the quick tier. */
+const slow = process.env.TIER === 'slow';
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    exclude: ['**/node_modules/**', 'test/**/*.slow.test.ts'],
-    testTimeout: 60_000,
+    include: [slow ? 'test/**/*.slow.test.ts' : 'test/**/*.test.ts'],
+    exclude: ['**/node_modules/**', ...(slow ? [] : ['test/**/*.slow.test.ts'])],
+    testTimeout: slow ? 600_000 : 60_000,
+    reporters: process.env.CI ? ['default', 'json'] : ['default'],
+    outputFile: { json: `test-results/${slow ? 'slow' : 'quick'}.json` },
     coverage: {
       provider: 'v8',
       include: ['src/engine/**'],
