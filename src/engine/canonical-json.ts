@@ -19,7 +19,7 @@ const MAX_DEPTH = 512;
  * ```ts
  * import { canonicalJson } from 'megolm-backup';
  *
- * canonicalJson({ b: 1e3, a: ['ä', null] }); // '{"a":["ä",null],"b":1000}'
+ * console.log(canonicalJson({ b: 1e3, a: ['ä', null] })); // {"a":["ä",null],"b":1000}
  * ```
  */
 export function canonicalJson(value: unknown): string {
