@@ -190,7 +190,8 @@ function spellingCases() {
   const cases = [];
   const add = (id, comment, flags, sessionData) => {
     const observed = peersThatDiffer(privateKey, sessionData, true);
-    cases.push(valid(id, comment, [...flags, ...observed], privateKey, sessionData, plaintext));
+    const one = valid(id, comment, [...flags, ...observed], privateKey, sessionData, plaintext);
+    cases.push(one, { ...one, id: `${id}-salvage`, mode: 'salvage' });
   };
   for (const field of ['ephemeral', 'ciphertext', 'mac']) {
     add(`padded-${field}`, `${field} is padded`, ['padded'], { ...plain, [field]: pad(plain[field]) });
