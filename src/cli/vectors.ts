@@ -51,10 +51,13 @@ async function ownVectors(): Promise<string[]> {
   const folder = fileURLToPath(new URL('../../vectors/', import.meta.url));
   const names = (await readdir(folder)).filter((name) => name.endsWith('.json')).sort();
   const paths = names.map((name) => `${folder}${name}`);
-  const isVectors = await Promise.all(
-    paths.map(async (path) => (await readFile(path, 'utf8')).slice(0, 200).includes(`"${FORMAT}"`)),
-  );
+  const isVectors = await Promise.all(paths.map(async (path) => hasFormat(await readFile(path, 'utf8'))));
   return paths.filter((_, i) => isVectors[i]);
+}
+
+function hasFormat(text: string): boolean {
+  const file: unknown = JSON.parse(text);
+  return isJsonObject(file) && file.format === FORMAT;
 }
 
 async function readVectors(path: string): Promise<VectorFile> {
