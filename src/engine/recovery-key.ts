@@ -45,8 +45,8 @@ export function encodeRecoveryKey(key: Uint8Array): string {
  */
 export function decodeRecoveryKey(text: unknown): Uint8Array {
   if (typeof text !== 'string') throw refused('alphabet', `expected text, got ${describe(text)}`);
-  // \s knows every Unicode space, NBSP and the byte order mark included.
-  const symbols = text.replace(/\s+/g, '');
+  // \s knows every Unicode space but NEL (U+0085), and the byte order mark besides.
+  const symbols = text.replace(/[\s\u0085]+/g, '');
   if (!/^[1-9A-HJ-NP-Za-km-z]*$/.test(symbols)) {
     throw refused('alphabet', 'expected base58 characters (no 0, O, I or l), got another one');
   }

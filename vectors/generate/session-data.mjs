@@ -38,7 +38,9 @@ const ALPHABETS = [
 
 function randomText(alphabet, length) {
   const characters = [...alphabet];
-  return Array.from({ length }, () => pick(characters)).join('');
+  const text = Array.from({ length }, () => pick(characters)).join('');
+  // libolm's JavaScript drops a byte order mark at the very beginning.
+  return text.replace(/^\ufeff/, '\u3000');
 }
 
 function roomKeyText() {
@@ -134,7 +136,44 @@ export function sessionDataOfVodozemac() {
 /** Encrypted by `node:crypto`: with known ephemeral keys, and in every spelling that has to be read. */
 export function sessionDataDerived() {
   seed('session-data.derived');
-  return vectorFile('session-data', NODE_CRYPTO, NOTES, [...deterministicCases(), ...spellingCases()]);
+  const cases = [...deterministicCases(), ...spellingCases(), ...encryptionsThatPeersRead()];
+  return vectorFile('session-data', NODE_CRYPTO, NOTES, cases);
+}
+
+/** The other way: what an encryption has to give for the peers to read it, and both of them do. */
+function encryptionsThatPeersRead() {
+  return texts().map(([id, comment, flags, text]) => {
+    const privateKey = randomBytes(32);
+    const ephemeralPrivateKey = randomBytes(32);
+    const publicKey = publicKeyOf(privateKey);
+    const plaintext = utf8(text);
+    const sessionData = seal(ephemeralPrivateKey, publicKey, plaintext).wire;
+    expectBoth(privateKey, sessionData, plaintext, id);
+    const all = [...flags, 'deterministic', `padding-${16 - (plaintext.length % 16)}`];
+    return encryption(
+      `encrypt-text-${id}`,
+      comment,
+      all,
+      publicKey,
+      ephemeralPrivateKey,
+      plaintext,
+      sessionData,
+    );
+  });
+}
+
+function encryption(id, comment, flags, publicKey, ephemeralPrivateKey, plaintext, sessionData) {
+  return {
+    id,
+    comment: `encrypting ${comment}`,
+    flags,
+    result: 'valid',
+    operation: 'encrypt',
+    public_key: encode(publicKey),
+    ephemeral_private_key: encode(ephemeralPrivateKey),
+    plaintext: encode(plaintext),
+    session_data: sessionData,
+  };
 }
 
 function deterministicCases() {
@@ -161,17 +200,7 @@ function deterministicCases() {
     if (!accepts(libolm, privateKey, sessionData)) throw new Error(`libolm refuses ${name}`);
     const all = [...flags, 'deterministic', `padding-${16 - (plaintext.length % 16)}`];
     return [
-      {
-        id: `encrypt-${name}`,
-        comment: `encrypting ${what}`,
-        flags: all,
-        result: 'valid',
-        operation: 'encrypt',
-        public_key: encode(publicKey),
-        ephemeral_private_key: encode(ephemeralPrivateKey),
-        plaintext: encode(plaintext),
-        session_data: sessionData,
-      },
+      encryption(`encrypt-${name}`, what, all, publicKey, ephemeralPrivateKey, plaintext, sessionData),
       valid(`decrypt-${name}`, `decrypting ${what}`, all, privateKey, sessionData, plaintext),
     ];
   });
