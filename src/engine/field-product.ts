@@ -1,19 +1,3 @@
-import {
-  FOLD,
-  ROUND_22,
-  ROUND_43,
-  ROUND_64,
-  ROUND_85,
-  ROUND_107,
-  ROUND_128,
-  ROUND_149,
-  ROUND_170,
-  ROUND_192,
-  ROUND_213,
-  ROUND_234,
-  ROUND_255,
-} from './field.js';
-
 /**
  * Product and square: where nine tenths of the time go, so each is written out in full.
  *
@@ -34,6 +18,10 @@ import {
 export function multiply(
   out: Float64Array, o: number, x: Float64Array, p: number, y: Float64Array, q: number,
 ): void {
+  const ROUND_22 = 1.5 * 2 ** 74, ROUND_43 = 1.5 * 2 ** 95, ROUND_64 = 1.5 * 2 ** 116, ROUND_85 = 1.5 * 2 ** 137;
+  const ROUND_107 = 1.5 * 2 ** 159, ROUND_128 = 1.5 * 2 ** 180, ROUND_149 = 1.5 * 2 ** 201, ROUND_170 = 1.5 * 2 ** 222;
+  const ROUND_192 = 1.5 * 2 ** 244, ROUND_213 = 1.5 * 2 ** 265, ROUND_234 = 1.5 * 2 ** 286, ROUND_255 = 1.5 * 2 ** 307;
+  const FOLD = 19 * 2 ** -255;
   const a0 = x[p], a1 = x[(p + 1) | 0], a2 = x[(p + 2) | 0], a3 = x[(p + 3) | 0];
   const a4 = x[(p + 4) | 0], a5 = x[(p + 5) | 0], a6 = x[(p + 6) | 0], a7 = x[(p + 7) | 0];
   const a8 = x[(p + 8) | 0], a9 = x[(p + 9) | 0], a10 = x[(p + 10) | 0], a11 = x[(p + 11) | 0];
@@ -97,6 +85,10 @@ export function multiply(
 /** out = x^2; x at most a sum or difference of two carried elements. The result is carried. */
 // prettier-ignore
 export function square(out: Float64Array, o: number, x: Float64Array, p: number): void {
+  const ROUND_22 = 1.5 * 2 ** 74, ROUND_43 = 1.5 * 2 ** 95, ROUND_64 = 1.5 * 2 ** 116, ROUND_85 = 1.5 * 2 ** 137;
+  const ROUND_107 = 1.5 * 2 ** 159, ROUND_128 = 1.5 * 2 ** 180, ROUND_149 = 1.5 * 2 ** 201, ROUND_170 = 1.5 * 2 ** 222;
+  const ROUND_192 = 1.5 * 2 ** 244, ROUND_213 = 1.5 * 2 ** 265, ROUND_234 = 1.5 * 2 ** 286, ROUND_255 = 1.5 * 2 ** 307;
+  const FOLD = 19 * 2 ** -255;
   const a0 = x[p], a1 = x[(p + 1) | 0], a2 = x[(p + 2) | 0], a3 = x[(p + 3) | 0];
   const a4 = x[(p + 4) | 0], a5 = x[(p + 5) | 0], a6 = x[(p + 6) | 0], a7 = x[(p + 7) | 0];
   const a8 = x[(p + 8) | 0], a9 = x[(p + 9) | 0], a10 = x[(p + 10) | 0], a11 = x[(p + 11) | 0];

@@ -13,6 +13,10 @@
  * column 12 on it is multiplied by 19 * 2^-255, which moves it down by twelve columns modulo p. All numbers
  * stay far from the smallest double (the least product that is moved down is 2^255), so nothing is denormal.
  *
+ * A number x below 2^(51 + n) is rounded to the nearest multiple of 2^n by x + ROUND_n - ROUND_n, where
+ * ROUND_n = 1.5 * 2^(52 + n): the carry out of limb i rounds to e(i + 1). The kernels name these constants inside
+ * their functions: only there does every engine, also in a bundle, fold them into the code (a third of the time).
+ *
  * Bounds, "h(i)" being half the limb's width, 2^(e(i+1) - 1):
  * - CARRIED: every limb is at most 1.01 h(i). All products, squares and {@link carry} return this.
  * - A factor of a product may be a sum or difference of two carried elements (2.02 h(i)). Where nothing else
@@ -25,24 +29,6 @@
 
 /** Limbs, and so doubles, an element. */
 export const LIMBS = 12;
-
-/** 2^255 = 19: moves what stands at 2^255 and above down to 2^0. */
-export const FOLD = 19 * 2 ** -255;
-
-// ROUND_n - what adding and subtracting rounds to the nearest multiple of 2^n: 1.5 * 2^(52 + n), for every
-// number below 2^(51 + n). The carry out of limb i rounds to e(i + 1).
-export const ROUND_22 = 1.5 * 2 ** 74;
-export const ROUND_43 = 1.5 * 2 ** 95;
-export const ROUND_64 = 1.5 * 2 ** 116;
-export const ROUND_85 = 1.5 * 2 ** 137;
-export const ROUND_107 = 1.5 * 2 ** 159;
-export const ROUND_128 = 1.5 * 2 ** 180;
-export const ROUND_149 = 1.5 * 2 ** 201;
-export const ROUND_170 = 1.5 * 2 ** 222;
-export const ROUND_192 = 1.5 * 2 ** 244;
-export const ROUND_213 = 1.5 * 2 ** 265;
-export const ROUND_234 = 1.5 * 2 ** 286;
-export const ROUND_255 = 1.5 * 2 ** 307;
 
 /** e(0) to e(12). */
 export const EXPONENTS: readonly number[] = [0, 22, 43, 64, 85, 107, 128, 149, 170, 192, 213, 234, 255];
@@ -87,46 +73,19 @@ export function setSmall(out: Float64Array, o: number, value: number): void {
  * adds less than 2^26 to a limb, and the fold, 2^25.1 times 19, stay far below 2^53), CARRIED on the way out.
  */
 export function carry(x: Float64Array, p: number): void {
-  let c = x[p];
-  let over = c + ROUND_22 - ROUND_22;
-  const low = c - over;
-  c = x[(p + 1) | 0] + over;
-  over = c + ROUND_43 - ROUND_43;
-  const next = c - over;
-  c = x[(p + 2) | 0] + over;
-  over = c + ROUND_64 - ROUND_64;
-  x[(p + 2) | 0] = c - over;
-  c = x[(p + 3) | 0] + over;
-  over = c + ROUND_85 - ROUND_85;
-  x[(p + 3) | 0] = c - over;
-  c = x[(p + 4) | 0] + over;
-  over = c + ROUND_107 - ROUND_107;
-  x[(p + 4) | 0] = c - over;
-  c = x[(p + 5) | 0] + over;
-  over = c + ROUND_128 - ROUND_128;
-  x[(p + 5) | 0] = c - over;
-  c = x[(p + 6) | 0] + over;
-  over = c + ROUND_149 - ROUND_149;
-  x[(p + 6) | 0] = c - over;
-  c = x[(p + 7) | 0] + over;
-  over = c + ROUND_170 - ROUND_170;
-  x[(p + 7) | 0] = c - over;
-  c = x[(p + 8) | 0] + over;
-  over = c + ROUND_192 - ROUND_192;
-  x[(p + 8) | 0] = c - over;
-  c = x[(p + 9) | 0] + over;
-  over = c + ROUND_213 - ROUND_213;
-  x[(p + 9) | 0] = c - over;
-  c = x[(p + 10) | 0] + over;
-  over = c + ROUND_234 - ROUND_234;
-  x[(p + 10) | 0] = c - over;
-  c = x[(p + 11) | 0] + over;
-  over = c + ROUND_255 - ROUND_255;
-  x[(p + 11) | 0] = c - over;
-  c = low + FOLD * over;
-  over = c + ROUND_22 - ROUND_22;
-  x[p] = c - over;
-  x[(p + 1) | 0] = next + over;
+  let over = 0;
+  for (let i = 0; i < LIMBS; i++) over = carryLimb(x, p + i, over, EXPONENTS[i + 1]);
+  over = carryLimb(x, p, 19 * 2 ** -255 * over, EXPONENTS[1]);
+  x[p + 1] += over;
+}
+
+/** Adds what comes in to a limb and returns what goes out of it: the nearest multiple of the next weight. */
+function carryLimb(x: Float64Array, at: number, incoming: number, exponent: number): number {
+  const limb = x[at] + incoming;
+  const round = 1.5 * 2 ** (52 + exponent);
+  const outgoing = limb + round - round;
+  x[at] = limb - outgoing;
+  return outgoing;
 }
 
 /**

@@ -1,22 +1,4 @@
-import {
-  FOLD,
-  LIMBS,
-  ROUND_107,
-  ROUND_128,
-  ROUND_149,
-  ROUND_170,
-  ROUND_192,
-  ROUND_213,
-  ROUND_22,
-  ROUND_234,
-  ROUND_255,
-  ROUND_43,
-  ROUND_64,
-  ROUND_85,
-  fromBytes,
-  setSmall,
-  toBytes,
-} from './field.js';
+import { LIMBS, fromBytes, setSmall, toBytes } from './field.js';
 import { invertMany } from './field-inverse.js';
 import { multiply, square } from './field-product.js';
 import { KeyBackupError } from './errors.js';
@@ -199,6 +181,10 @@ function select(w: Float64Array, o: number, p: number, q: number, other: number)
  */
 // prettier-ignore
 function doublingFactors(w: Float64Array, p: number, q: number): void {
+  const ROUND_22 = 1.5 * 2 ** 74, ROUND_43 = 1.5 * 2 ** 95, ROUND_64 = 1.5 * 2 ** 116, ROUND_85 = 1.5 * 2 ** 137;
+  const ROUND_107 = 1.5 * 2 ** 159, ROUND_128 = 1.5 * 2 ** 180, ROUND_149 = 1.5 * 2 ** 201, ROUND_170 = 1.5 * 2 ** 222;
+  const ROUND_192 = 1.5 * 2 ** 244, ROUND_213 = 1.5 * 2 ** 265, ROUND_234 = 1.5 * 2 ** 286, ROUND_255 = 1.5 * 2 ** 307;
+  const FOLD = 19 * 2 ** -255;
   const x0 = w[p];
   const e0 = x0 - w[q];
   const c0 = x0 + 121665 * e0;

@@ -1,5 +1,4 @@
 import { POINT } from './affine-sum.js';
-import { ROUND_107, ROUND_149, ROUND_192, ROUND_22, ROUND_234, ROUND_64 } from './field.js';
 import { ENTRY, type RecipientTable } from './recipient-table.js';
 
 /**
@@ -91,6 +90,12 @@ function unpack(
   pair8: number,
   pair10: number,
 ): void {
+  const ROUND_22 = 1.5 * 2 ** 74,
+    ROUND_64 = 1.5 * 2 ** 116,
+    ROUND_107 = 1.5 * 2 ** 159,
+    ROUND_149 = 1.5 * 2 ** 201;
+  const ROUND_192 = 1.5 * 2 ** 244,
+    ROUND_234 = 1.5 * 2 ** 286;
   const limb1 = pair0 + ROUND_22 - ROUND_22;
   const limb3 = pair2 + ROUND_64 - ROUND_64;
   const limb5 = pair4 + ROUND_107 - ROUND_107;
