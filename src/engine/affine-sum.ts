@@ -1,4 +1,4 @@
-import { LIMBS, copy, isZeroElement, setSmall } from './field.js';
+import { LIMBS, isZeroElement, setSmall } from './field.js';
 import { invert } from './field-inverse.js';
 import { multiply } from './field-product.js';
 import { multiplyDifference, multiplyDifferenceMinus, squareMinusTwo } from './affine-product.js';
@@ -15,14 +15,14 @@ export const POINT = 2 * LIMBS;
 
 /** Arrays that {@link addPoints} needs and overwrites. */
 export interface SumScratch {
-  /** An element for every addition. */
+  /** One element more than there are additions. */
   readonly prefix: Float64Array;
   readonly few: Float64Array;
 }
 
 /** Scratch for up to `count` additions at once. */
 export function sumScratch(count: number): SumScratch {
-  return { prefix: new Float64Array(count * LIMBS), few: new Float64Array(8 * LIMBS) };
+  return { prefix: new Float64Array((count + 1) * LIMBS), few: new Float64Array(7 * LIMBS) };
 }
 
 /**
@@ -45,16 +45,16 @@ export function addPoints(
   const running = 0;
   const inverse = LIMBS;
   const slope = 2 * LIMBS;
+  const product = count * LIMBS;
   // Forward: prefix(i) = the product of the differences x2 - x1 before i.
-  setSmall(few, running, 1);
+  setSmall(prefix, 0, 1);
   for (let i = 0; i < count; i++) {
     const p = sumAt + i * POINT;
     const q = otherAt + i * POINT;
-    copy(prefix, i * LIMBS, few, running);
-    multiplyDifference(few, running, other, q, sum, p, few, running);
+    multiplyDifference(prefix, (i + 1) * LIMBS, other, q, sum, p, prefix, i * LIMBS);
   }
-  if (isZeroElement(few, running) === 1) return false;
-  invert(few, running, few, running, few.subarray(4 * LIMBS));
+  if (isZeroElement(prefix, product) === 1) return false;
+  invert(few, running, prefix, product, few.subarray(3 * LIMBS));
   // Backward: running = the inverse of the product of the differences up to i.
   for (let i = count - 1; i >= 0; i--) {
     const p = sumAt + i * POINT;

@@ -2,11 +2,11 @@ import { POINT, type SumScratch, addPoints, sumScratch } from './affine-sum.js';
 import { LIMBS, fromBytes, subtract, toBytes } from './field.js';
 import { ladderMany } from './ladder.js';
 import { type RecipientTable, thirdOfA } from './recipient-table.js';
-import { selectPoints } from './selection.js';
+import { type SelectionScratch, selectPoints, selectionScratch } from './selection.js';
 import { signedDigits, windowCount } from './signed-digits.js';
 
 /** So many scalars share the inversion of a window: beyond some hundreds nothing is gained, and memory is. */
-const CHUNK = 128;
+const CHUNK = 256;
 
 /**
  * Up to so many scalars, the windows are added pair by pair, which takes 6 inversions where one after the other
@@ -50,7 +50,7 @@ interface Workspace {
   readonly digits: Uint8Array;
   readonly sums: Float64Array;
   readonly selected: Float64Array;
-  readonly masks: Float64Array;
+  readonly selection: SelectionScratch;
   readonly scratch: SumScratch;
   /** A / 3. */
   readonly third: Float64Array;
@@ -67,14 +67,15 @@ function workspace(tables: readonly RecipientTable[], count: number): Workspace 
     digits: new Uint8Array(windows * count),
     sums: new Float64Array(together * POINT),
     selected: new Float64Array((count <= TREE ? 0 : points) * POINT),
-    masks: new Float64Array(1 << (width - 1)),
+    selection: selectionScratch(width),
     scratch: sumScratch(together),
     third,
   };
 }
 
-function wipeWorkspace({ digits, sums, selected, masks, scratch }: Workspace): void {
-  for (const array of [digits, sums, selected, masks, scratch.prefix, scratch.few]) array.fill(0);
+function wipeWorkspace({ digits, sums, selected, selection, scratch }: Workspace): void {
+  const { masks, entries } = selection;
+  for (const array of [digits, sums, selected, masks, entries, scratch.prefix, scratch.few]) array.fill(0);
 }
 
 /** The digits of all scalars, those of a scalar together. */
@@ -91,12 +92,12 @@ function recode(work: Workspace, scalars: Uint8Array, width: number): void {
  * @returns Whether no two points met, which only a damaged table can bring about.
  */
 function sumByWindows(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
-  const { digits, sums, selected, masks, scratch } = work;
+  const { digits, sums, selected, selection, scratch } = work;
   const windows = windowCount(tables[0].width);
   const points = tables.length * count;
-  selectPoints(sums, 0, tables, 0, digits, 0, windows, count, masks);
+  selectPoints(sums, 0, tables, 0, digits, 0, windows, count, selection);
   for (let window = 1; window < windows; window++) {
-    selectPoints(selected, 0, tables, window, digits, window, windows, count, masks);
+    selectPoints(selected, 0, tables, window, digits, window, windows, count, selection);
     if (!addPoints(sums, 0, selected, 0, points, scratch)) return false;
   }
   return true;
@@ -107,11 +108,11 @@ function sumByWindows(work: Workspace, tables: readonly RecipientTable[], count:
  * are neither equal nor opposite, because the highest window of both outweighs all others together.
  */
 function sumByPairs(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
-  const { digits, sums, masks, scratch } = work;
+  const { digits, sums, selection, scratch } = work;
   const points = tables.length * count;
   let windows = windowCount(tables[0].width);
   for (let window = 0; window < windows; window++) {
-    selectPoints(sums, window * points * POINT, tables, window, digits, window, windows, count, masks);
+    selectPoints(sums, window * points * POINT, tables, window, digits, window, windows, count, selection);
   }
   while (windows > 1) {
     const pairs = windows >> 1;
