@@ -48,7 +48,12 @@ export function base64Encode(bytes: Uint8Array): string {
   return asciiText(codes);
 }
 
+let decoder: { decode(bytes: Uint8Array): string } | undefined;
+
 function asciiText(codes: Uint8Array): string {
+  const { TextDecoder } = globalThis as { TextDecoder?: new () => { decode(bytes: Uint8Array): string } };
+  // Ten times as fast as anything the language itself offers, as long as it is kept.
+  if (TextDecoder) return (decoder ??= new TextDecoder()).decode(codes);
   let text = '';
   // In pieces: a call with too many arguments would overflow the stack.
   for (let i = 0; i < codes.length; i += 8192) {

@@ -1,0 +1,109 @@
+import { ed25519 } from '@noble/curves/ed25519.js';
+import type { Encapsulated } from './backend.js';
+import { equal } from './bytes.js';
+import { KeyBackupError } from './errors.js';
+import { ladderMany } from './ladder.js';
+import { type RecipientTable, buildTable, recipientPoint } from './recipient-table.js';
+import { tableProducts } from './table-product.js';
+
+/**
+ * Many agreements with one recipient, which is what a key backup is: every session is encrypted to the same
+ * public key. Its multiples are computed once, and each agreement is then a sum of entries of that table.
+ */
+
+/** Bits of a window, for recipients and for the base point. */
+const WIDTH = 5;
+
+/** How many recipients' tables are kept: 80 KiB each. */
+const KEPT = 8;
+
+/** What is known of a recipient: its table, or why it has none. */
+type Known = RecipientTable | 'twist' | 'low-order';
+
+let recipients: Map<string, Known> | undefined;
+let base: RecipientTable | undefined;
+
+/**
+ * One agreement for each ephemeral private key with one recipient, exact for every u-coordinate: also one with a
+ * torsion part, not canonical, or on the twist (by the ladder).
+ *
+ * No branch and no address depends on a private key. The recipient is public and may show in the time.
+ *
+ * @param recipient - The public key, 32 bytes. Its table is built if it is not kept from before.
+ * @param ephemeralPrivateKeys - 32 bytes each, not clamped.
+ * @returns New arrays; the shared secrets are all zero where the recipient is of low order.
+ * @throws {@link KeyBackupError} `backend-failed` when a new table does not agree with the ladder.
+ */
+export function encapsulateWithTable(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array): Encapsulated {
+  const known = recipientTable(recipient);
+  if (typeof known === 'object') {
+    const [ephemeralPublicKeys, sharedSecrets] = tableProducts([baseTable(), known], ephemeralPrivateKeys);
+    return { ephemeralPublicKeys, sharedSecrets };
+  }
+  return {
+    ephemeralPublicKeys: publicKeysOf(ephemeralPrivateKeys),
+    sharedSecrets:
+      known === 'twist'
+        ? ladderMany(ephemeralPrivateKeys, recipient)
+        : new Uint8Array(ephemeralPrivateKeys.length),
+  };
+}
+
+/** X25519(e, 9) for each private key, 32 bytes each. */
+export function publicKeysOf(privateKeys: Uint8Array): Uint8Array {
+  return tableProducts([baseTable()], privateKeys)[0];
+}
+
+/** Whether a recipient's table is kept, so that also a single agreement takes it. */
+export function hasTable(recipient: Uint8Array): boolean {
+  return recipients?.has(nameOf(recipient)) ?? false;
+}
+
+/** Lets go of all tables: some 80 KiB for the base point and for each of the last 8 recipients. */
+export function releaseTables(): void {
+  recipients = undefined;
+  base = undefined;
+}
+
+function baseTable(): RecipientTable {
+  if (base) return base;
+  const nine = new Uint8Array(32);
+  nine[0] = 9;
+  base = checked(buildTable(nine, ed25519.Point.BASE.clearCofactor(), WIDTH));
+  return base;
+}
+
+function recipientTable(recipient: Uint8Array): Known {
+  recipients ??= new Map();
+  const name = nameOf(recipient);
+  let known = recipients.get(name);
+  if (known === undefined) {
+    const point = recipientPoint(recipient);
+    known = typeof point === 'string' ? point : checked(buildTable(recipient, point, WIDTH));
+  }
+  // A Map keeps the order of insertion: the one used longest ago comes first.
+  recipients.delete(name);
+  recipients.set(name, known);
+  for (const oldest of recipients.keys()) {
+    if (recipients.size <= KEPT) break;
+    recipients.delete(oldest);
+  }
+  return known;
+}
+
+function nameOf(publicKey: Uint8Array): string {
+  return String.fromCharCode(...publicKey);
+}
+
+/** One agreement by the table and by the ladder, with a scalar whose digits are of all sizes and both signs. */
+function checked(table: RecipientTable): RecipientTable {
+  const scalar = Uint8Array.from({ length: 32 }, (_, i) => (i * 151 + 89) & 255);
+  const [byTable] = tableProducts([table], scalar);
+  if (!equal(byTable, ladderMany(scalar, table.publicKey))) {
+    throw new KeyBackupError(
+      'backend-failed',
+      'table of multiples: expected what the ladder gives, got another',
+    );
+  }
+  return table;
+}

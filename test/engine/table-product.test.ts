@@ -1,0 +1,93 @@
+import { ed25519, x25519 } from '@noble/curves/ed25519.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { describe, expect, test } from 'vitest';
+import { concat } from '../../src/engine/bytes.js';
+import { ladderMany } from '../../src/engine/ladder.js';
+import { type RecipientTable, buildTable, recipientPoint } from '../../src/engine/recipient-table.js';
+import { tableProducts } from '../../src/engine/table-product.js';
+import { windowCount } from '../../src/engine/signed-digits.js';
+import { LOW_ORDER_ENCODINGS, bytesOf, reference } from '../contracts/x25519.js';
+
+function tableOf(publicKey: Uint8Array, width: number): RecipientTable {
+  const point = recipientPoint(publicKey);
+  if (typeof point === 'string') throw new Error(`expected a point of the curve, got ${point}`);
+  return buildTable(publicKey, point, width);
+}
+
+const publicKey = x25519.getPublicKey(Uint8Array.from({ length: 32 }, (_, i) => i));
+
+describe('products by tables', () => {
+  test.each([2, 3, 4, 5, 6, 7])('windows of %i bits, one table and two', (width) => {
+    const first = tableOf(publicKey, width);
+    const second = tableOf(bytesOf(9n), width);
+    const keys = Array.from({ length: 40 }, () => randomBytes(32));
+    for (const size of [1, 40]) {
+      const some = keys.slice(0, size);
+      const [secrets, publicKeys] = tableProducts([first, second], concat(...some));
+      expect(secrets).toEqual(concat(...some.map((key) => reference(key, publicKey))));
+      expect(publicKeys).toEqual(concat(...some.map((key) => x25519.getPublicKey(key))));
+      expect(tableProducts([second], concat(...some))).toEqual([publicKeys]);
+    }
+  });
+
+  test('more than one batch', () => {
+    const keys = randomBytes(32 * 300);
+    expect(tableProducts([tableOf(publicKey, 4)], keys)).toEqual([ladderMany(keys, publicKey)]);
+  });
+
+  test('points that meet: their batch takes the ladder, the others do not', () => {
+    // Where another window's multiples are those of the lowest, equal digits there make equal points: in the
+    // second window for the sum by windows, in the first of the upper half for the sum by pairs.
+    for (const width of [4, 5, 6]) {
+      const damaged = tableOf(publicKey, width);
+      const windows = windowCount(width);
+      const window = damaged.entries.length / windows;
+      damaged.entries.copyWithin(window, 0, window);
+      damaged.entries.copyWithin(Math.ceil(windows / 2) * window, 0, window);
+      // m is odd, and all but the highest digits of (m - 1) / 2 are equal.
+      const meeting = bytesOf(8n * (2n ** 251n + 1n));
+      for (const size of [1, 5, 100]) {
+        const keys = concat(meeting, randomBytes(32 * (size - 1)));
+        expect(tableProducts([damaged], keys)).toEqual([ladderMany(keys, publicKey)]);
+      }
+    }
+  });
+
+  test('a damaged table gives something else where no points meet: the fallback above is no accident', () => {
+    const damaged = tableOf(publicKey, 5);
+    damaged.entries.copyWithin(0, 12, damaged.entries.length / 2);
+    const keys = randomBytes(32 * 40);
+    expect(tableProducts([damaged], keys)).not.toEqual([ladderMany(keys, publicKey)]);
+  });
+});
+
+describe('entries of a table', () => {
+  test('are the odd multiples of every window, as noble has them', () => {
+    const { Point } = ed25519;
+    const width = 4;
+    const table = tableOf(publicKey, width);
+    const point = recipientPoint(publicKey);
+    if (typeof point === 'string') throw new Error(point);
+    const third = Point.Fp.div(486662n, 3n);
+    for (const window of [0, 1, 31, 62]) {
+      for (let j = 0; j < 8; j++) {
+        const { y } = point
+          .multiply((BigInt(2 * j + 1) << BigInt(width * window)) % Point.Fn.ORDER)
+          .toAffine();
+        const at = (window * 8 + j) * 12;
+        const x = table.entries.slice(at, at + 6).reduce((sum, pair) => sum + BigInt(pair), 0n);
+        const u = Point.Fp.div(Point.Fp.add(1n, y), Point.Fp.sub(1n, y));
+        expect(Point.Fp.create(x - third)).toBe(u);
+      }
+    }
+  });
+});
+
+describe('the point of a recipient', () => {
+  test('of low order has none; of the twist neither', () => {
+    const kinds = LOW_ORDER_ENCODINGS.map(recipientPoint);
+    expect(kinds.every((kind) => kind === 'low-order' || kind === 'twist')).toBe(true);
+    expect(kinds.filter((kind) => kind === 'twist').length).toBeGreaterThan(0);
+    expect(recipientPoint(bytesOf(2n))).toBe('twist');
+  });
+});

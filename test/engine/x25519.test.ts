@@ -1,0 +1,54 @@
+import { x25519 } from '@noble/curves/ed25519.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { encapsulateWithTable, hasTable, releaseTables } from '../../src/engine/fixed-recipient.js';
+import { ladderMany } from '../../src/engine/ladder.js';
+import { agreeMany, encapsulateMany, publicKeyOf } from '../../src/engine/x25519.js';
+import { bytesOf, x25519Contract } from '../contracts/x25519.js';
+
+x25519Contract('pure JavaScript', { agreeMany, encapsulateMany });
+
+x25519Contract('ladder alone', {
+  agreeMany: ladderMany,
+  encapsulateMany: (recipient, privateKeys) => ({
+    ephemeralPublicKeys: ladderMany(privateKeys, bytesOf(9n)),
+    sharedSecrets: ladderMany(privateKeys, recipient),
+  }),
+});
+
+x25519Contract('table alone', { agreeMany, encapsulateMany: encapsulateWithTable });
+
+describe('when a table is built', () => {
+  beforeEach(releaseTables);
+
+  test('not for a single agreement, but for many', () => {
+    const recipient = x25519.getPublicKey(randomBytes(32));
+    encapsulateMany(recipient, randomBytes(32));
+    expect(hasTable(recipient)).toBe(false);
+    encapsulateMany(recipient, randomBytes(32 * 100));
+    expect(hasTable(recipient)).toBe(true);
+  });
+
+  test('for many single agreements with the same recipient', () => {
+    const recipient = x25519.getPublicKey(randomBytes(32));
+    for (let i = 0; i < 100; i++) encapsulateMany(recipient, randomBytes(32));
+    expect(hasTable(recipient)).toBe(true);
+  });
+
+  test('not for single agreements with changing recipients', () => {
+    const recipients = [randomBytes(32), randomBytes(32)].map((key) => x25519.getPublicKey(key));
+    for (let i = 0; i < 100; i++) encapsulateMany(recipients[i % 2], randomBytes(32));
+    expect(recipients.map(hasTable)).toEqual([false, false]);
+  });
+
+  test('the oldest goes when too many are kept', () => {
+    const recipients = Array.from({ length: 9 }, () => x25519.getPublicKey(randomBytes(32)));
+    for (const recipient of recipients) encapsulateWithTable(recipient, randomBytes(32));
+    expect(recipients.map(hasTable)).toEqual([false, ...Array<boolean>(8).fill(true)]);
+  });
+
+  test('public keys need no recipient', () => {
+    const key = randomBytes(32);
+    expect(publicKeyOf(key)).toEqual(x25519.getPublicKey(key));
+  });
+});
