@@ -1,10 +1,8 @@
 import { cbc } from '@noble/ciphers/aes.js';
-import { hkdf } from '@noble/hashes/hkdf.js';
-import { hmac } from '@noble/hashes/hmac.js';
-import { sha256 } from '@noble/hashes/sha2.js';
 import type { Backend, Sealed } from './backend.js';
 import { base64Decode, base64Encode } from './base64.js';
 import { equal, expectBytes, isZero, wipe } from './bytes.js';
+import { deriveKeys } from './derived-keys.js';
 import { KeyBackupError, describe } from './errors.js';
 import { expectObject, expectString } from './json.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
@@ -255,28 +253,12 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
   }
 }
 
-interface DerivedKeys {
-  readonly aesKey: Uint8Array;
-  readonly iv: Uint8Array;
-  /** All 32 bytes of the HMAC; the wire has the first 8. */
-  readonly mac: Uint8Array;
-  readonly all: Uint8Array;
-}
-
-function derive(sharedSecret: Uint8Array): DerivedKeys {
-  // An absent salt is 32 zero bytes, by RFC 5869.
-  const all = hkdf(sha256, sharedSecret, undefined, undefined, 80);
-  // The flaw, at the very line: the MAC covers the EMPTY string, not the ciphertext.
-  const mac = hmac(sha256, all.subarray(32, 64), new Uint8Array(0));
-  return { aesKey: all.subarray(0, 32), iv: all.subarray(64, 80), mac, all };
-}
-
 /** {@link Backend.seal} in pure JavaScript. */
 export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
-  const { aesKey, iv, mac, all } = derive(sharedSecret);
-  const ciphertext = cbc(aesKey, iv).encrypt(plaintext);
+  const { aesKey, iv, mac, all } = deriveKeys(sharedSecret);
+  const sealed = { ciphertext: cbc(aesKey, iv).encrypt(plaintext), mac: mac.slice(0, MAC_LENGTH) };
   wipe(all);
-  return { ciphertext, mac: mac.slice(0, MAC_LENGTH) };
+  return sealed;
 }
 
 /** {@link Backend.open} in pure JavaScript. */
@@ -285,7 +267,7 @@ export function openPurely(
   ciphertext: Uint8Array,
   mac: Uint8Array,
 ): Uint8Array | undefined {
-  const keys = derive(sharedSecret);
+  const keys = deriveKeys(sharedSecret);
   const matches = equal(keys.mac.subarray(0, mac.length), mac);
   const padded = matches
     ? cbc(keys.aesKey, keys.iv, { disablePadding: true }).decrypt(ciphertext)
