@@ -1,3 +1,6 @@
+import type { KeyBackupError } from './errors.js';
+import type { OpenedSessionData, ParsedSessionData, SessionData } from './session-data.js';
+
 /**
  * The seam between the scheme and the machine: the few operations that cost time. The pure JavaScript default
  * stands behind every one of them; a backend replaces those where a benchmark proved a win (see `backends/`).
@@ -42,10 +45,20 @@ export interface AbortSignalLike {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
+/** How a backend that works beside the thread wants its work. */
+export interface Pipeline {
+  /** So many keys at a time. */
+  readonly chunk: number;
+  /** So many chunks may be under way before the first of them is waited for. */
+  readonly depth: number;
+}
+
 /** Operations by other means than pure JavaScript; what is left out is done in pure JavaScript. */
 export interface Backend {
   /** Shown in benchmarks and errors. */
   readonly name: string;
+  /** Left out by a backend that works on this thread: one chunk at a time, as large as fits between two turns. */
+  readonly pipeline?: Pipeline | undefined;
   /** One agreement for each ephemeral private key (32 bytes each, unclamped) with one recipient. */
   readonly encapsulateMany?: (
     recipient: Uint8Array,
@@ -64,6 +77,18 @@ export interface Backend {
     ciphertext: Uint8Array,
     mac: Uint8Array,
   ) => Uint8Array | undefined;
+  /** All that encryption needs keys for: agreements under new ephemeral keys, {@link Backend.seal} and base64. */
+  readonly encryptMany?: (
+    recipient: Uint8Array,
+    plaintexts: readonly Uint8Array[],
+    options: WaitOptions,
+  ) => Promise<readonly SessionData[]>;
+  /** All that decryption needs keys for: agreements, {@link Backend.open} and padding. One result per key. */
+  readonly decryptMany?: (
+    privateKey: Uint8Array,
+    sessionData: readonly ParsedSessionData[],
+    options: WaitOptions,
+  ) => Promise<readonly (OpenedSessionData | KeyBackupError)[]>;
   /** PBKDF2-HMAC-SHA-512. */
   readonly pbkdf2?: (
     passphrase: Uint8Array,
@@ -73,3 +98,6 @@ export interface Backend {
     options: WaitOptions,
   ) => Promise<Uint8Array>;
 }
+
+/** The engine itself: to name when no other backend shall be chosen. */
+export const pureBackend: Backend = Object.freeze({ name: 'pure JavaScript' });

@@ -1,4 +1,3 @@
-import type { Encapsulated } from './backend.js';
 import { wipe } from './bytes.js';
 import { run, runSync, type BatchOptions, type Direction, type Outcome } from './chunks.js';
 import { KeyBackupError } from './errors.js';
@@ -14,13 +13,13 @@ import {
 } from './room-key.js';
 import {
   checkPlaintext,
-  openSessionData,
   parseSessionData,
-  sealSessionData,
+  type OpenedSessionData,
   type ParsedSessionData,
   type ReadOptions,
+  type SessionData,
 } from './session-data.js';
-import { agreeMany, encapsulateMany, generatePrivateKeys } from './x25519.js';
+import { openingBy, openingSync, sealingBy, sealingSync } from './session-data-batch.js';
 
 /**
  * Many room keys at once: in order, one result per key, never an error thrown for one bad key. The expensive
@@ -180,7 +179,7 @@ export function decryptSessionsSync(
 function encryption(
   publicKey: BackupPublicKey,
   { isVerified = false }: EncryptSettings,
-): Direction<ExportedSessionData, PreparedRoomKey, Encapsulated, EncryptedSession> {
+): Direction<ExportedSessionData, PreparedRoomKey, SessionData, EncryptedSession> {
   const recipient = publicKey.toBytes();
   return {
     before(session) {
@@ -188,26 +187,23 @@ function encryption(
       checkPlaintext(prepared.plaintext);
       return prepared;
     },
-    agree: (ready) => encapsulateMany(recipient, generatePrivateKeys(ready.length)),
-    agreeBy: (ready, backend) => backend.encapsulateMany?.(recipient, generatePrivateKeys(ready.length)),
-    after(session, { room_id, session_id, plaintext, ...metadata }, agreed, slot, backend) {
-      const session_data = sealSessionData(
-        plaintext,
-        keyAt(agreed.ephemeralPublicKeys, slot),
-        keyAt(agreed.sharedSecrets, slot),
-        backend?.seal,
-      );
+    workSync: (ready) => sealingSync(recipient, ready.map(plaintextOf)),
+    work: (ready, backend, options) => sealingBy(backend, recipient, ready.map(plaintextOf), options),
+    after(session, { room_id, session_id, plaintext: _, ...metadata }, session_data) {
       const is_verified = typeof isVerified === 'function' ? isVerified(session) : isVerified;
       return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
     },
   };
 }
 
+function plaintextOf({ plaintext }: PreparedRoomKey): Uint8Array {
+  return plaintext;
+}
+
 function decryption(
   privateKey: Uint8Array,
-  options: ReadOptions,
-): Direction<BackupRecord, ParsedSessionData, Uint8Array, DecryptedSession> {
-  const { salvage } = options;
+  { salvage }: ReadOptions,
+): Direction<BackupRecord, ParsedSessionData, OpenedSessionData, DecryptedSession> {
   return {
     before({ key_backup_data }) {
       const record = expectObject(key_backup_data, 'key_backup_data');
@@ -220,24 +216,11 @@ function decryption(
       }
       return parseSessionData(session_data, { salvage });
     },
-    agree: (ready) => agreeMany(privateKey, ephemerals(ready)),
-    agreeBy: (ready, backend) => backend.agreeMany?.(privateKey, ephemerals(ready)),
-    after({ room_id, session_id }, parsed, sharedSecrets, slot, backend) {
-      const opened = openSessionData(parsed, keyAt(sharedSecrets, slot), backend?.open);
+    workSync: (ready) => openingSync(privateKey, ready),
+    work: (ready, backend, options) => openingBy(backend, privateKey, ready, options),
+    after({ room_id, session_id }, _, opened) {
       const { session, flags } = readRoomKey(opened.plaintext, room_id, session_id, { salvage });
       return { room_id, session_id, session, flags: [...opened.flags, ...flags] };
     },
   };
-}
-
-function keyAt(keys: Uint8Array, slot: number): Uint8Array {
-  return keys.subarray(32 * slot, 32 * (slot + 1));
-}
-
-function ephemerals(ready: readonly ParsedSessionData[]): Uint8Array {
-  const keys = new Uint8Array(32 * ready.length);
-  ready.forEach(({ ephemeral }, slot) => {
-    keys.set(ephemeral, 32 * slot);
-  });
-  return keys;
 }

@@ -1,12 +1,13 @@
-import type { Backend, WaitOptions } from './backend.js';
+import { pureBackend, type Backend, type WaitOptions } from './backend.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue } from './json.js';
 import { Pace } from './pace.js';
+import { SYNC_CHUNK, attempt, readyOnes, type Finish } from './session-data-batch.js';
 import { now, orAborted, throwIfAborted } from './turn.js';
 
 /**
  * How a batch runs, whichever way it goes: inputs are taken a chunk at a time, what costs little is done key by
- * key, and the agreements of a chunk are made together.
+ * key, and what needs keys is done for a chunk together.
  */
 
 /** What the asynchronous batches accept. */
@@ -35,108 +36,132 @@ export interface FailedSession {
 export type Outcome<Output> = ({ readonly ok: true; readonly index: number } & Output) | FailedSession;
 
 /** One direction of the scheme, cut where the seam is. */
-export interface Direction<Input, Ready, Agreed, Output> {
-  /** What is done to a key before the agreements: it is checked and taken apart. */
+export interface Direction<Input, Ready, Done, Output> {
+  /** What is done to a key before: it is checked and taken apart. */
   readonly before: (input: Input) => Ready;
-  /** The agreements of a chunk, in pure JavaScript. */
-  readonly agree: (ready: readonly Ready[]) => Agreed;
-  /** The agreements of a chunk by a backend; `undefined` where it has none. */
-  readonly agreeBy: (ready: readonly Ready[], backend: Backend) => Promise<Agreed> | undefined;
-  /** What is done to a key after them. `slot` is its place among the ready ones of its chunk. */
-  readonly after: (input: Input, ready: Ready, agreed: Agreed, slot: number, backend?: Backend) => Output;
+  /** What needs keys, for a chunk, in pure JavaScript. */
+  readonly workSync: (ready: readonly Ready[]) => Finish<Done>;
+  /** The same by a backend. */
+  readonly work: (ready: readonly Ready[], backend: Backend, options: WaitOptions) => Promise<Finish<Done>>;
+  /** What is done to a key after. */
+  readonly after: (input: Input, ready: Ready, done: Done) => Output;
 }
 
-/** So many keys at a time gain all that a synchronous batch can gain. */
-const SYNC_CHUNK = 1024;
+/** A chunk that was taken apart. */
+interface Chunk<Input, Ready> {
+  readonly inputs: readonly Input[];
+  /** Each is ready, or has failed already. */
+  readonly states: readonly (Ready | KeyBackupError)[];
+  readonly ready: readonly Ready[];
+}
 
 /** Runs a batch in one call. */
-export function runSync<Input, Ready, Agreed, Output>(
+export function runSync<Input, Ready, Done, Output>(
   inputs: Iterable<Input>,
-  direction: Direction<Input, Ready, Agreed, Output>,
+  direction: Direction<Input, Ready, Done, Output>,
 ): Outcome<Output>[] {
   const all = [...inputs];
   const outcomes: Outcome<Output>[] = [];
   for (let first = 0; first < all.length; first += SYNC_CHUNK) {
-    const chunk = all.slice(first, first + SYNC_CHUNK);
-    const states = chunk.map((input) => attempt(() => direction.before(input)));
-    const agreed = direction.agree(readyOnes(states));
-    outcomes.push(...conclusions(chunk, states, agreed, first, direction));
+    const taken = all.slice(first, first + SYNC_CHUNK);
+    const chunk = takenApart(
+      taken,
+      taken.map((input) => attempt(() => direction.before(input))),
+    );
+    for (const outcome of conclusions(chunk, direction.workSync(chunk.ready), first, direction))
+      outcomes.push(outcome);
   }
   return outcomes;
 }
 
 /** Runs a batch chunk by chunk, giving the event loop its turns. */
-export async function* run<Input, Ready, Agreed, Output>(
+export async function* run<Input, Ready, Done, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  direction: Direction<Input, Ready, Agreed, Output>,
+  direction: Direction<Input, Ready, Done, Output>,
   options: BatchOptions,
 ): AsyncGenerator<Outcome<Output>, void, void> {
-  const { signal, onProgress, backend } = options;
+  const { signal, onProgress, backend = pureBackend } = options;
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : undefined);
-  const pace = new Pace(signal);
+  const depth = backend.pipeline?.depth ?? 1;
+  const pace = new Pace(signal, backend.pipeline?.chunk);
+  const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
   let done = 0;
   let failed = 0;
-  for await (const chunk of chunksOf(inputs, pace, options)) {
-    const states: State<Ready>[] = [];
-    for (const input of chunk) {
+
+  async function start(taken: readonly Input[]): Promise<void> {
+    const states: (Ready | KeyBackupError)[] = [];
+    for (const input of taken) {
       states.push(attempt(() => direction.before(input)));
       if (pace.due) await pace.rest();
     }
-    const ready = readyOnes(states);
+    const chunk = takenApart(taken, states);
     const started = now();
-    const agreed = await agree(ready, direction, options);
-    pace.learn(ready.length, now() - started);
-    for (const outcome of conclusions(chunk, states, agreed, done, direction, backend)) {
-      done++;
-      if (!outcome.ok) failed++;
-      yield outcome;
-      if (pace.due) {
-        onProgress?.({ done, total, failed });
-        await pace.rest();
+    const working = direction.work(chunk.ready, backend, { signal });
+    underWay.push({ chunk, working });
+    // A chunk that fails while an earlier one is waited for has not failed unnoticed.
+    working.then(
+      () => {
+        pace.learn(chunk.ready.length, now() - started);
+      },
+      () => undefined,
+    );
+  }
+
+  async function* conclude(left: number): AsyncGenerator<Outcome<Output>, void, void> {
+    while (underWay.length > left) {
+      const { chunk, working } = underWay[0];
+      const finish = await finishedBy(working, backend, signal);
+      underWay.shift();
+      for (const outcome of conclusions(chunk, finish, done, direction)) {
+        done++;
+        if (!outcome.ok) failed++;
+        yield outcome;
+        if (pace.due) {
+          onProgress?.({ done, total, failed });
+          await pace.rest();
+        }
       }
+      onProgress?.({ done, total, failed });
     }
-    onProgress?.({ done, total, failed });
   }
-}
 
-/** A key before its agreement: ready for it, or already failed. */
-type State<Ready> = { readonly ready: Ready } | KeyBackupError;
-
-function attempt<Ready>(before: () => Ready): State<Ready> {
-  try {
-    return { ready: before() };
-  } catch (error) {
-    // Anything else is a fault of the caller's callbacks or of this package: it must not pass for a bad key.
-    if (error instanceof KeyBackupError) return error;
-    throw error;
+  for await (const taken of chunksOf(inputs, pace, options)) {
+    await start(taken);
+    yield* conclude(depth - 1);
   }
+  yield* conclude(0);
 }
 
-function readyOnes<Ready>(states: readonly State<Ready>[]): Ready[] {
-  return states.flatMap((state) => (state instanceof KeyBackupError ? [] : [state.ready]));
+function takenApart<Input, Ready>(
+  inputs: readonly Input[],
+  states: readonly (Ready | KeyBackupError)[],
+): Chunk<Input, Ready> {
+  return {
+    inputs,
+    states,
+    ready: readyOnes(states),
+  };
 }
 
-function* conclusions<Input, Ready, Agreed, Output>(
-  chunk: readonly Input[],
-  states: readonly State<Ready>[],
-  agreed: Agreed,
+function* conclusions<Input, Ready, Done, Output>(
+  { inputs, states }: Chunk<Input, Ready>,
+  finish: Finish<Done>,
   first: number,
-  direction: Direction<Input, Ready, Agreed, Output>,
-  backend?: Backend,
+  direction: Direction<Input, Ready, Done, Output>,
 ): Generator<Outcome<Output>, void, void> {
   let slot = 0;
   for (const [i, state] of states.entries()) {
-    const input = chunk[i];
+    const input = inputs[i];
     const index = first + i;
     if (state instanceof KeyBackupError) {
       yield failure(input, index, false, state);
       continue;
     }
-    const concluded = attempt(() => direction.after(input, state.ready, agreed, slot, backend));
-    slot++;
-    yield concluded instanceof KeyBackupError
-      ? failure(input, index, true, concluded)
-      : { ok: true, index, ...concluded.ready };
+    const own = slot++;
+    const output = attempt(() => direction.after(input, state, finish(own)));
+    yield output instanceof KeyBackupError
+      ? failure(input, index, true, output)
+      : { ok: true, index, ...output };
   }
 }
 
@@ -148,15 +173,13 @@ function failure(input: unknown, index: number, wellFormed: boolean, error: KeyB
   return { ok: false, index, room_id: idOf('room_id'), session_id: idOf('session_id'), wellFormed, error };
 }
 
-async function agree<Ready, Agreed>(
-  ready: readonly Ready[],
-  direction: Direction<never, Ready, Agreed, unknown>,
-  { backend, signal }: BatchOptions,
-): Promise<Agreed> {
-  const agreeing = backend && direction.agreeBy(ready, backend);
-  if (!agreeing) return direction.agree(ready);
+async function finishedBy<Done>(
+  working: Promise<Finish<Done>>,
+  backend: Backend,
+  signal: WaitOptions['signal'],
+): Promise<Finish<Done>> {
   try {
-    return await orAborted(agreeing, signal);
+    return await orAborted(working, signal);
   } catch (cause) {
     if (cause instanceof KeyBackupError) throw cause;
     throw new KeyBackupError('backend-failed', `backend ${backend.name}: the agreements failed`, { cause });

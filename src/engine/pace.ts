@@ -4,15 +4,22 @@ import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
 /** Far more keys at a time gain nothing, and cost memory. */
 const MAX_CHUNK = 512;
 
+/** Small enough for a slow machine, large enough for a fast one to batch. */
+const FIRST_CHUNK = 32;
+
 /** Keeps a long computation from holding the thread, and finds how many keys fit between two turns. */
 export class Pace {
   /** How many keys the next chunk should have. */
-  chunk = 16;
+  chunk: number;
+  readonly #fixed: boolean;
   readonly #signal: AbortSignalLike | undefined;
   #pause = now() + TURN_MILLISECONDS;
 
-  constructor(signal: AbortSignalLike | undefined) {
+  /** @param chunk - The size of all chunks, where it is known; otherwise it is found. */
+  constructor(signal: AbortSignalLike | undefined, chunk?: number) {
     this.#signal = signal;
+    this.#fixed = chunk !== undefined;
+    this.chunk = chunk ?? FIRST_CHUNK;
   }
 
   /** Whether the event loop should have its turn. */
@@ -29,8 +36,9 @@ export class Pace {
 
   /** Takes in how long a chunk of `keys` took, in milliseconds. */
   learn(keys: number, milliseconds: number): void {
+    if (this.#fixed) return;
     const fitting = Math.floor((keys * TURN_MILLISECONDS) / Math.max(milliseconds, 0.001));
-    // At most doubled: one lucky measurement must not make the next chunk hold the thread.
-    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 2 * this.chunk, fitting));
+    // At most four times as large: one lucky measurement must not make the next chunk hold the thread.
+    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 4 * this.chunk, fitting));
   }
 }
