@@ -57,7 +57,10 @@ export interface Pipeline {
 export interface Backend {
   /** Shown in benchmarks and errors. */
   readonly name: string;
-  /** Left out by a backend that works on this thread: one chunk at a time, as large as fits between two turns. */
+  /**
+   * How the agreements and whole sessions are wanted. Left out by a backend that works on this thread: one chunk at
+   * a time, as large as fits between two turns.
+   */
   readonly pipeline?: Pipeline | undefined;
   /** One agreement for each ephemeral private key (32 bytes each, unclamped) with one recipient. */
   readonly encapsulateMany?: (

@@ -189,6 +189,8 @@ function encryption(
     },
     workSync: (ready) => sealingSync(recipient, ready.map(plaintextOf)),
     work: (ready, backend, options) => sealingBy(backend, recipient, ready.map(plaintextOf), options),
+    pipeline: ({ pipeline, encryptMany, encapsulateMany }) =>
+      (encryptMany ?? encapsulateMany) ? pipeline : undefined,
     after(session, { room_id, session_id, plaintext: _, ...metadata }, session_data) {
       const is_verified = typeof isVerified === 'function' ? isVerified(session) : isVerified;
       return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
@@ -218,6 +220,7 @@ function decryption(
     },
     workSync: (ready) => openingSync(privateKey, ready),
     work: (ready, backend, options) => openingBy(backend, privateKey, ready, options),
+    pipeline: ({ pipeline, decryptMany, agreeMany }) => ((decryptMany ?? agreeMany) ? pipeline : undefined),
     after({ room_id, session_id }, _, opened) {
       const { session, flags } = readRoomKey(opened.plaintext, room_id, session_id, { salvage });
       return { room_id, session_id, session, flags: [...opened.flags, ...flags] };

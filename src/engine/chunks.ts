@@ -1,4 +1,4 @@
-import { pureBackend, type Backend, type WaitOptions } from './backend.js';
+import { pureBackend, type Backend, type Pipeline, type WaitOptions } from './backend.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue } from './json.js';
 import { Pace } from './pace.js';
@@ -43,6 +43,8 @@ export interface Direction<Input, Ready, Done, Output> {
   readonly workSync: (ready: readonly Ready[]) => Finish<Done>;
   /** The same by a backend. */
   readonly work: (ready: readonly Ready[], backend: Backend, options: WaitOptions) => Promise<Finish<Done>>;
+  /** How a backend wants that work, where it does it beside the thread. */
+  readonly pipeline: (backend: Backend) => Pipeline | undefined;
   /** What is done to a key after. */
   readonly after: (input: Input, ready: Ready, done: Done) => Output;
 }
@@ -82,8 +84,8 @@ export async function* run<Input, Ready, Done, Output>(
 ): AsyncGenerator<Outcome<Output>, void, void> {
   const { signal, onProgress, backend = pureBackend } = options;
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : undefined);
-  const depth = backend.pipeline?.depth ?? 1;
-  const pace = new Pace(signal, backend.pipeline?.chunk);
+  const { depth = 1, chunk: size } = direction.pipeline(backend) ?? {};
+  const pace = new Pace(signal, size);
   const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
   let done = 0;
   let failed = 0;

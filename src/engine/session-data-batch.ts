@@ -56,7 +56,10 @@ export function encryptManySync(
 ): SessionData[] {
   plaintexts.forEach(checkPlaintext);
   const recipient = publicKey.toBytes();
-  return chunksOf(plaintexts).flatMap((chunk) => chunk.map(finishing(sealingSync(recipient, chunk))));
+  return chunksOf(plaintexts).flatMap((chunk) => {
+    const finish = sealingSync(recipient, chunk);
+    return chunk.map((_, slot) => finish(slot));
+  });
 }
 
 /**
@@ -113,6 +116,15 @@ export async function sealingBy(
   return sealing(plaintexts, agreed, backend.seal);
 }
 
+/** A whole {@link Backend.encryptMany} out of what a backend has. */
+export async function encryptManyBy(
+  backend: Backend,
+  ...[recipient, plaintexts, options]: Parameters<NonNullable<Backend['encryptMany']>>
+): Promise<SessionData[]> {
+  const finish = await sealingBy(backend, recipient, plaintexts, options);
+  return plaintexts.map((_, slot) => finish(slot));
+}
+
 function sealing(
   plaintexts: readonly Uint8Array[],
   { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
@@ -142,6 +154,15 @@ export async function openingBy(
     ? await backend.agreeMany(privateKey, ephemerals(parsed))
     : agreeMany(privateKey, ephemerals(parsed));
   return opening(parsed, sharedSecrets, backend.open);
+}
+
+/** A whole {@link Backend.decryptMany} out of what a backend has. */
+export async function decryptManyBy(
+  backend: Backend,
+  ...[privateKey, parsed, options]: Parameters<NonNullable<Backend['decryptMany']>>
+): Promise<(OpenedSessionData | KeyBackupError)[]> {
+  const finish = await openingBy(backend, privateKey, parsed, options);
+  return parsed.map((_, slot) => attempt(() => finish(slot)));
 }
 
 function opening(
@@ -174,10 +195,6 @@ export function attempt<Done>(work: () => Done): Done | KeyBackupError {
 /** Those that did not fail. */
 export function readyOnes<Ready>(states: readonly (Ready | KeyBackupError)[]): Ready[] {
   return states.filter((state): state is Ready => !(state instanceof KeyBackupError));
-}
-
-function finishing<Done>(finish: Finish<Done>): (_: unknown, slot: number) => Done {
-  return (_, slot) => finish(slot);
 }
 
 function chunksOf<Item>(items: readonly Item[]): (readonly Item[])[] {

@@ -1,0 +1,125 @@
+import { localBackend, processors } from '#platform';
+import type { Backend } from '../engine/backend.js';
+import {
+  decryptSessions as decryptBy,
+  encryptSessions as encryptBy,
+  type BackupRecord,
+  type DecryptResult,
+  type EncryptResult,
+  type EncryptSettings,
+} from '../engine/batch.js';
+import type { BatchOptions } from '../engine/chunks.js';
+import { KeyBackupError } from '../engine/errors.js';
+import type { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import type { ReadOptions } from '../engine/session-data.js';
+import { decryptManyBy, encryptManyBy } from '../engine/session-data-batch.js';
+import { workersBackend, type WorkersBackend } from './workers.js';
+
+/** The engine's batches by the fastest means that the platform has. */
+
+/** From so many sessions on workers save more time than their start takes. */
+const WORKERS_FROM = 10_000;
+
+/**
+ * Encrypts sessions to a backup's public key, by the fastest means at hand: on Node with node:crypto, everywhere
+ * with workers where 10,000 sessions or more are known to come, and otherwise in pure JavaScript.
+ *
+ * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. No more than some
+ * thousands are held at a time, so a caller who streams needs little memory.
+ * @param options - `backend` names the means instead of having them chosen: `pureBackend` from here, or one from
+ * `megolm-backup/node`, `megolm-backup/webcrypto` or `megolm-backup/workers`.
+ * @returns One result per session, in order.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, encryptSessions, type ExportedSessionData } from 'megolm-backup';
+ *
+ * async function backUp(sessions: ExportedSessionData[], key: BackupDecryptionKey) {
+ *   for await (const result of encryptSessions(sessions, key.publicKey)) {
+ *     if (result.ok) console.log(result.session_id, result.key_backup_data.session_data.mac);
+ *     else console.error(result.session_id, result.error.code);
+ *   }
+ * }
+ * ```
+ */
+export async function* encryptSessions(
+  sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+  publicKey: BackupPublicKey,
+  options: BatchOptions & EncryptSettings = {},
+): AsyncGenerator<EncryptResult, void, void> {
+  yield* withBackend(sessions, options, (chosen) => encryptBy(sessions, publicKey, chosen));
+}
+
+/**
+ * Decrypts records of a backup, by the fastest means at hand: with node:crypto on Node, with WebCrypto in browsers
+ * that have X25519, with workers where 10,000 records or more are known to come, otherwise in pure JavaScript.
+ * Every key that cannot be read comes out with the one reason why.
+ *
+ * @param records - In an array, an iterable or an async iterable; no more than some thousands are held at a time.
+ * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
+ * key will show as `mac-mismatch` on every record.
+ * @param options - `backend` names the means instead of having them chosen.
+ * @returns One result per record, in order.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ */
+export async function* decryptSessions(
+  records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
+  key: BackupDecryptionKey,
+  options: BatchOptions & ReadOptions = {},
+): AsyncGenerator<DecryptResult, void, void> {
+  yield* withBackend(records, options, (chosen) => decryptBy(records, key, chosen));
+}
+
+async function* withBackend<Options extends BatchOptions, Result>(
+  inputs: object,
+  options: Options,
+  run: (options: Options) => AsyncGenerator<Result, void, void>,
+): AsyncGenerator<Result, void, void> {
+  if (options.backend) {
+    yield* run(options);
+    return;
+  }
+  const local = await localBackend();
+  const total = options.total ?? (Array.isArray(inputs) ? inputs.length : 0);
+  if (total < WORKERS_FROM || processors() < 2) {
+    yield* run({ ...options, backend: local });
+    return;
+  }
+  const workers = workersBackend();
+  try {
+    yield* run({ ...options, backend: orLocally(workers, local) });
+  } finally {
+    workers.dispose();
+  }
+}
+
+/** Workers, for as long as they work: a policy may forbid them, and a bundle may lack their file. */
+function orLocally(workers: WorkersBackend, local: Backend): Backend {
+  let working = true;
+  async function attempt<Result>(byWorkers: () => Promise<Result>, locally: () => Promise<Result>) {
+    if (!working) return locally();
+    try {
+      return await byWorkers();
+    } catch (error) {
+      if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
+      working = false;
+      return locally();
+    }
+  }
+  return {
+    name: `${workers.name} or ${local.name}`,
+    pipeline: workers.pipeline,
+    encryptMany: (...task) =>
+      attempt(
+        () => workers.encryptMany(...task),
+        () => encryptManyBy(local, ...task),
+      ),
+    decryptMany: (...task) =>
+      attempt(
+        () => workers.decryptMany(...task),
+        () => decryptManyBy(local, ...task),
+      ),
+  };
+}

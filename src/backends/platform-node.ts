@@ -1,0 +1,43 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { Backend } from '../engine/backend.js';
+import { nodeBackend } from './node.js';
+import type { WorkerListener, WorkerThread } from './platform.js';
+import { transferOf, type Job, type Reply } from './worker-job.js';
+
+/** `#platform` for Node and what is like it. */
+
+export function localBackend(): Promise<Backend> {
+  return Promise.resolve(nodeBackend());
+}
+
+export function processors(): number {
+  return availableParallelism();
+}
+
+export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {
+  const worker = new Worker(url ?? new URL('./worker-node.js', import.meta.url));
+  worker.on('message', (reply: Reply) => {
+    listener.onReply(reply);
+  });
+  const die = (reason: unknown) => {
+    listener.onDeath(reason);
+  };
+  worker.on('error', die);
+  worker.on('messageerror', die);
+  worker.on('exit', (code) => {
+    die(new Error(`the worker ended with exit code ${code}`));
+  });
+  return {
+    post(job: Job) {
+      worker.postMessage(job, transferOf(job));
+    },
+    hold(holding) {
+      if (holding) worker.ref();
+      else worker.unref();
+    },
+    terminate() {
+      void worker.terminate();
+    },
+  };
+}

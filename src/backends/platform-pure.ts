@@ -1,0 +1,17 @@
+import { pureBackend, type Backend } from '../engine/backend.js';
+import { KeyBackupError } from '../engine/errors.js';
+import type { WorkerThread } from './platform.js';
+
+/** `#platform` for React Native and others that have neither workers nor `import.meta`. */
+
+export function localBackend(): Promise<Backend> {
+  return Promise.resolve(pureBackend);
+}
+
+export function processors(): number {
+  return 0;
+}
+
+export function startWorker(): WorkerThread {
+  throw new KeyBackupError('backend-failed', 'workers: expected a platform that has them');
+}

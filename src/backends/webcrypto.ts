@@ -1,0 +1,133 @@
+import type { Backend } from '../engine/backend.js';
+import { concat, equal, wipe } from '../engine/bytes.js';
+import { pbkdf2 } from '../engine/passphrase.js';
+import { agreeMany as agreeManyPurely, publicKeyOf } from '../engine/x25519.js';
+
+/**
+ * The browser's own X25519, which works on threads of its own: with many agreements under way it decrypts faster
+ * than pure JavaScript. Only agreements are worth the way there: HKDF and AES of a room key take longer through
+ * promises than in pure JavaScript, and for encryption the engine's tables are faster.
+ *
+ * Where the browser has no X25519, or its answers are not those of the engine, every operation is done in pure
+ * JavaScript instead. Nothing is asked of the browser before the first operation.
+ *
+ * @returns A frozen object; what the browser can do is found out once and kept.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, decryptSessions, type BackupRecord } from 'megolm-backup';
+ * import { webCryptoBackend } from 'megolm-backup/webcrypto';
+ *
+ * async function restore(records: BackupRecord[], key: BackupDecryptionKey) {
+ *   for await (const result of decryptSessions(records, key, { backend: webCryptoBackend() })) console.log(result.ok);
+ * }
+ * ```
+ */
+export function webCryptoBackend(): Backend {
+  return Object.freeze({ name: 'WebCrypto', pipeline: { chunk: 256, depth: 2 }, agreeMany, pbkdf2: derive });
+}
+
+/** The part of `crypto.subtle` that is used. */
+interface Subtle {
+  generateKey(algorithm: object, extractable: boolean, usages: string[]): Promise<unknown>;
+  importKey(
+    format: string,
+    data: Uint8Array,
+    algorithm: object,
+    extractable: boolean,
+    usages: string[],
+  ): Promise<object>;
+  deriveBits(algorithm: object, key: object, length: number): Promise<ArrayBuffer>;
+}
+
+const X25519 = { name: 'X25519' };
+
+/** PKCS#8 of an X25519 private key up to its 32 bytes: there is no raw form for private keys. */
+const PKCS8_PREFIX = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 110, 4, 34, 4, 32];
+
+let capability: Promise<boolean> | undefined;
+
+/** Whether WebCrypto here has an X25519 that gives what the engine gives. Found out once, by using it. */
+export function webCryptoHasX25519(): Promise<boolean> {
+  return (capability ??= probe());
+}
+
+async function probe(): Promise<boolean> {
+  const subtle = findSubtle();
+  if (!subtle) return false;
+  try {
+    await subtle.generateKey(X25519, false, ['deriveBits']);
+    const privateKey = Uint8Array.from({ length: 32 }, (_, i) => (i * 151 + 89) & 255);
+    // A point of large order and one of small order, whose refusal must be told from other failures.
+    const publicKeys = concat(publicKeyOf(privateKey), new Uint8Array(32));
+    const sharedSecrets = await agreeManyNatively(subtle, privateKey, publicKeys);
+    return equal(sharedSecrets, agreeManyPurely(privateKey, publicKeys));
+  } catch {
+    return false;
+  }
+}
+
+async function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promise<Uint8Array> {
+  const subtle = findSubtle();
+  if (subtle && (await webCryptoHasX25519())) {
+    try {
+      return await agreeManyNatively(subtle, privateKey, publicKeys);
+    } catch {
+      // Whatever the reason, the engine can do it too.
+    }
+  }
+  return agreeManyPurely(privateKey, publicKeys);
+}
+
+/** All at once: the browser has them wait for its threads, and never for this one. */
+async function agreeManyNatively(
+  subtle: Subtle,
+  privateKey: Uint8Array,
+  publicKeys: Uint8Array,
+): Promise<Uint8Array> {
+  const pkcs8 = concat(Uint8Array.from(PKCS8_PREFIX), privateKey);
+  const imported = await subtle.importKey('pkcs8', pkcs8, X25519, false, ['deriveBits']);
+  wipe(pkcs8);
+  const sharedSecrets = new Uint8Array(publicKeys.length);
+  const agree = async (offset: number) => {
+    const bytes = publicKeys.subarray(offset, offset + 32);
+    const publicKey = await subtle.importKey('raw', bytes, X25519, false, []);
+    const secret = await deriveOrZero(subtle, imported, publicKey);
+    sharedSecrets.set(secret, offset);
+    wipe(secret);
+  };
+  const agreements: Promise<void>[] = [];
+  for (let offset = 0; offset < publicKeys.length; offset += 32) agreements.push(agree(offset));
+  await Promise.all(agreements);
+  return sharedSecrets;
+}
+
+/** 32 zero bytes where the public key is of low order, for which WebCrypto gives an OperationError. */
+async function deriveOrZero(subtle: Subtle, privateKey: object, publicKey: object): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await subtle.deriveBits({ ...X25519, public: publicKey }, privateKey, 256));
+  } catch (error) {
+    if ((error as Error).name === 'OperationError') return new Uint8Array(32);
+    throw error;
+  }
+}
+
+/** The browser cannot be interrupted and says nothing until it is done; the engine stops waiting when aborted. */
+const derive: NonNullable<Backend['pbkdf2']> = async (passphrase, salt, iterations, length, options) => {
+  try {
+    const subtle = findSubtle();
+    if (!subtle) return await pbkdf2(passphrase, salt, iterations, length, options);
+    const key = await subtle.importKey('raw', passphrase, { name: 'PBKDF2' }, false, ['deriveBits']);
+    const algorithm = { name: 'PBKDF2', hash: 'SHA-512', salt, iterations };
+    const bits = new Uint8Array(await subtle.deriveBits(algorithm, key, 8 * length));
+    options.onProgress?.({ done: iterations, total: iterations, failed: 0 });
+    return bits;
+  } catch {
+    return pbkdf2(passphrase, salt, iterations, length, { ...options, backend: undefined });
+  }
+};
+
+/** Absent outside secure contexts. */
+function findSubtle(): Subtle | undefined {
+  return (globalThis as { crypto?: { subtle?: Subtle } }).crypto?.subtle;
+}

@@ -1,0 +1,216 @@
+import { processors, startWorker } from '#platform';
+import type { AbortSignalLike, Backend } from '../engine/backend.js';
+import { KeyBackupError } from '../engine/errors.js';
+import type { WorkerThread } from './platform.js';
+import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
+
+/** How a pool of workers is made up. */
+export interface WorkersOptions {
+  /** How many workers; as many as there are processors, but no more than 8, when left out. */
+  readonly count?: number | undefined;
+  /** The worker's file, for bundlers that do not find it by themselves: a copy of `worker-web.js` or `worker-node.js`. */
+  readonly url?: URL | undefined;
+}
+
+/** A backend that has workers, and so something to let go of. */
+export interface WorkersBackend extends Backend {
+  readonly encryptMany: NonNullable<Backend['encryptMany']>;
+  readonly decryptMany: NonNullable<Backend['decryptMany']>;
+  /**
+   * Ends the workers. What is under way fails with `backend-failed`, and so does what is asked for later. Workers
+   * that have nothing to do do not keep a process alive, so a program may also just end.
+   */
+  dispose(): void;
+}
+
+/** So many keys a message: few enough to keep several workers busy, so many that the way there costs 2 %. */
+const CHUNK = 250;
+
+const MAX_COUNT = 8;
+
+/**
+ * Does whole sessions, agreements and all, in workers: Node's `worker_threads` or the browser's `Worker`. It pays
+ * from some thousands of sessions on, because starting workers takes some tenths of a second; the JSON stays on
+ * this thread. Results, errors and order are the same as without.
+ *
+ * @throws {@link KeyBackupError} `bad-parameters` for a `count` that is not 1 to 64.
+ *
+ * @example
+ * ```ts
+ * import { encryptSessions, type BackupPublicKey, type ExportedSessionData } from 'megolm-backup';
+ * import { workersBackend } from 'megolm-backup/workers';
+ *
+ * async function backUp(sessions: ExportedSessionData[], publicKey: BackupPublicKey) {
+ *   const backend = workersBackend({ count: 2 });
+ *   try {
+ *     for await (const result of encryptSessions(sessions, publicKey, { backend })) console.log(result.ok);
+ *   } finally {
+ *     backend.dispose();
+ *   }
+ * }
+ * ```
+ */
+export function workersBackend({ count = defaultCount(), url }: WorkersOptions = {}): WorkersBackend {
+  if (!Number.isInteger(count) || count < 1 || count > 64) {
+    throw new KeyBackupError('bad-parameters', `count: expected 1 to 64 workers, got ${count}`);
+  }
+  const pool = new Pool(count, url);
+  return Object.freeze({
+    name: `${count} workers`,
+    // Two for each worker, so that it finds the next one waiting, and two to be prepared meanwhile.
+    pipeline: { chunk: CHUNK, depth: 2 * count + 2 },
+    async encryptMany(recipient, plaintexts, { signal }) {
+      const reply = await pool.run(
+        { direction: 'encrypt', recipient, plaintexts: pack(plaintexts) },
+        'encrypt',
+        signal,
+      );
+      return reply.sessionData;
+    },
+    async decryptMany(privateKey, parsed, { signal }) {
+      const sessionData = pack(
+        parsed.flatMap(({ ephemeral, ciphertext, mac }) => [ephemeral, ciphertext, mac]),
+      );
+      const salvage = parsed.map((one) => one.salvage);
+      const reply = await pool.run(
+        { direction: 'decrypt', privateKey, sessionData, salvage },
+        'decrypt',
+        signal,
+      );
+      return resultsOf(reply);
+    },
+    dispose() {
+      pool.dispose();
+    },
+  } satisfies WorkersBackend);
+}
+
+function defaultCount(): number {
+  return Math.max(1, Math.min(MAX_COUNT, processors()));
+}
+
+interface Task {
+  readonly job: Job;
+  readonly signal: AbortSignalLike | undefined;
+  resolve(reply: Reply): void;
+  reject(error: KeyBackupError): void;
+}
+
+/** A worker and the tasks it was given, in the order in which it will answer them. */
+interface Member {
+  readonly thread: WorkerThread;
+  readonly tasks: Task[];
+}
+
+/** Workers that are started when there is work for them. The tasks that no worker has yet wait in one queue. */
+class Pool {
+  readonly #count: number;
+  readonly #url: URL | undefined;
+  readonly #members = new Set<Member>();
+  #waiting: Task[] = [];
+  #disposed = false;
+
+  constructor(count: number, url: URL | undefined) {
+    this.#count = count;
+    this.#url = url;
+  }
+
+  /** Has a job done. `expected` is the kind of answer it has to have. */
+  async run<Direction extends Job['direction']>(
+    job: Job,
+    expected: Direction,
+    signal: AbortSignalLike | undefined,
+  ): Promise<Extract<Reply, { direction: Direction }>> {
+    const reply = await new Promise<Reply>((resolve, reject) => {
+      this.#waiting.push({ job, signal, resolve, reject });
+      this.#dispatch();
+    });
+    if (reply.direction === expected) return reply as Extract<Reply, { direction: Direction }>;
+    throw failure(reply.direction === 'failed' ? reply.message : 'it answered something else');
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    for (const member of this.#members) this.#bury(member, 'the workers were disposed of');
+    this.#dispatch();
+  }
+
+  #dispatch(): void {
+    for (;;) {
+      // Whoever gave up waiting is not worked for.
+      this.#waiting = this.#waiting.filter((task) => {
+        if (this.#disposed) task.reject(failure('the workers were disposed of'));
+        else if (task.signal?.aborted) task.reject(aborted(task.signal.reason));
+        else return true;
+        return false;
+      });
+      if (this.#waiting.length === 0) return;
+      const member = this.#leastBusy();
+      if (!member) return;
+      const task = this.#waiting.shift();
+      if (task) this.#give(member, task);
+    }
+  }
+
+  #give(member: Member, task: Task): void {
+    member.tasks.push(task);
+    member.thread.hold(true);
+    try {
+      member.thread.post(task.job);
+    } catch (cause) {
+      member.tasks.pop();
+      task.reject(failure('the job could not be sent', cause));
+    }
+  }
+
+  /** A worker that has at most one task, a new one if need be and allowed. */
+  #leastBusy(): Member | undefined {
+    let least: Member | undefined;
+    for (const member of this.#members)
+      if (!least || member.tasks.length < least.tasks.length) least = member;
+    if (least?.tasks.length === 0) return least;
+    if (this.#members.size < this.#count) return this.#start();
+    return least && least.tasks.length < 2 ? least : undefined;
+  }
+
+  #start(): Member | undefined {
+    try {
+      const thread = startWorker(
+        {
+          onReply: (reply) => {
+            member.tasks.shift()?.resolve(reply);
+            if (member.tasks.length === 0) thread.hold(false);
+            this.#dispatch();
+          },
+          onDeath: (reason) => {
+            this.#bury(member, 'a worker died', reason);
+            this.#dispatch();
+          },
+        },
+        this.#url,
+      );
+      const member: Member = { thread, tasks: [] };
+      this.#members.add(member);
+      return member;
+    } catch (cause) {
+      for (const task of this.#waiting.splice(0))
+        task.reject(failure('a worker could not be started', cause));
+      return undefined;
+    }
+  }
+
+  /** No task is lost with its worker: each fails with the reason. */
+  #bury(member: Member, what: string, cause?: unknown): void {
+    if (!this.#members.delete(member)) return;
+    member.thread.terminate();
+    for (const task of member.tasks.splice(0)) task.reject(failure(what, cause));
+  }
+}
+
+function failure(what: string, cause?: unknown): KeyBackupError {
+  return new KeyBackupError('backend-failed', `backend workers: ${what}`, { cause });
+}
+
+function aborted(cause: unknown): KeyBackupError {
+  return new KeyBackupError('aborted', 'the operation was aborted by its signal', { cause });
+}
