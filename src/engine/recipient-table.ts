@@ -22,6 +22,12 @@ export interface RecipientTable {
   readonly entries: Float64Array;
 }
 
+/** A / 3 = 486662 / 3: what x of the short Weierstrass form is more than u. */
+export const THIRD_OF_A = 19298681539552699237261830834781317975544997444273427339909597334652188435537n;
+
+/** One of the two square roots of -486664 = -(A + 2): the Edwards form's x is ROOT u / v. */
+const ROOT = 51042569399160536130206135233146329284152202253034631822681833788666877215207n;
+
 /** Doubles an entry. */
 export const ENTRY = LIMBS;
 
@@ -85,8 +91,6 @@ function pack(entries: Float64Array, at: number, points: Float64Array, p: number
 /** Edwards points, none of low order, in short Weierstrass form: u = (1 + y) / (1 - y), v = sqrt(-486664) u / x. */
 function weierstrass(points: readonly Point[]): Float64Array {
   const { Fp } = ed25519.Point;
-  const root = Fp.sqrt(Fp.neg(486664n));
-  const shift = third();
   const affine = normalizeZ(ed25519.Point, [...points]);
   const inverses = FpInvertBatch(
     Fp,
@@ -96,17 +100,8 @@ function weierstrass(points: readonly Point[]): Float64Array {
   const result = new Float64Array(points.length * POINT);
   affine.forEach(({ x, y }, i) => {
     const overX = Fp.mul(Fp.add(1n, y), inverses[i]);
-    fromBytes(result, i * POINT, Fp.toBytes(Fp.add(Fp.mul(overX, x), shift)), 0);
-    fromBytes(result, i * POINT + LIMBS, Fp.toBytes(Fp.mul(overX, root)), 0);
+    fromBytes(result, i * POINT, Fp.toBytes(Fp.add(Fp.mul(overX, x), THIRD_OF_A)), 0);
+    fromBytes(result, i * POINT + LIMBS, Fp.toBytes(Fp.mul(overX, ROOT)), 0);
   });
   return result;
-}
-
-/** A / 3, what the short Weierstrass form's x is more than u: 32 bytes. */
-export function thirdOfA(): Uint8Array {
-  return ed25519.Point.Fp.toBytes(third());
-}
-
-function third(): bigint {
-  return ed25519.Point.Fp.div(486662n, 3n);
 }

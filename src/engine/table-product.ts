@@ -1,8 +1,9 @@
+import { ed25519 } from '@noble/curves/ed25519.js';
 import { POINT, type SumScratch, addPoints, sumScratch } from './affine-sum.js';
 import { LIMBS, fromBytes, subtract, toBytes } from './field.js';
 import { ladderMany } from './ladder.js';
-import { type RecipientTable, thirdOfA } from './recipient-table.js';
-import { type SelectionScratch, selectPoints, selectionScratch } from './selection.js';
+import { THIRD_OF_A, type RecipientTable } from './recipient-table.js';
+import { selectPoints, wipeSelection } from './selection.js';
 import { signedDigits, windowCount } from './signed-digits.js';
 
 /** So many scalars share the inversion of a window: beyond some hundreds nothing is gained, and memory is. */
@@ -50,7 +51,6 @@ interface Workspace {
   readonly digits: Uint8Array;
   readonly sums: Float64Array;
   readonly selected: Float64Array;
-  readonly selection: SelectionScratch;
   readonly scratch: SumScratch;
   /** A / 3. */
   readonly third: Float64Array;
@@ -62,20 +62,19 @@ function workspace(tables: readonly RecipientTable[], count: number): Workspace 
   const points = tables.length * count;
   const together = count <= TREE ? windows * points : points;
   const third = new Float64Array(LIMBS);
-  fromBytes(third, 0, thirdOfA(), 0);
+  fromBytes(third, 0, ed25519.Point.Fp.toBytes(THIRD_OF_A), 0);
   return {
     digits: new Uint8Array(windows * count),
     sums: new Float64Array(together * POINT),
     selected: new Float64Array((count <= TREE ? 0 : points) * POINT),
-    selection: selectionScratch(width),
     scratch: sumScratch(together),
     third,
   };
 }
 
-function wipeWorkspace({ digits, sums, selected, selection, scratch }: Workspace): void {
-  const { masks, entries } = selection;
-  for (const array of [digits, sums, selected, masks, entries, scratch.prefix, scratch.few]) array.fill(0);
+function wipeWorkspace({ digits, sums, selected, scratch }: Workspace): void {
+  for (const array of [digits, sums, selected, scratch.prefix, scratch.few]) array.fill(0);
+  wipeSelection();
 }
 
 /** The digits of all scalars, those of a scalar together. */
@@ -92,12 +91,12 @@ function recode(work: Workspace, scalars: Uint8Array, width: number): void {
  * @returns Whether no two points met, which only a damaged table can bring about.
  */
 function sumByWindows(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
-  const { digits, sums, selected, selection, scratch } = work;
+  const { digits, sums, selected, scratch } = work;
   const windows = windowCount(tables[0].width);
   const points = tables.length * count;
-  selectPoints(sums, 0, tables, 0, digits, 0, windows, count, selection);
+  selectPoints(sums, 0, tables, 0, digits, 0, windows, count);
   for (let window = 1; window < windows; window++) {
-    selectPoints(selected, 0, tables, window, digits, window, windows, count, selection);
+    selectPoints(selected, 0, tables, window, digits, window, windows, count);
     if (!addPoints(sums, 0, selected, 0, points, scratch)) return false;
   }
   return true;
@@ -108,11 +107,11 @@ function sumByWindows(work: Workspace, tables: readonly RecipientTable[], count:
  * are neither equal nor opposite, because the highest window of both outweighs all others together.
  */
 function sumByPairs(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
-  const { digits, sums, selection, scratch } = work;
+  const { digits, sums, scratch } = work;
   const points = tables.length * count;
   let windows = windowCount(tables[0].width);
   for (let window = 0; window < windows; window++) {
-    selectPoints(sums, window * points * POINT, tables, window, digits, window, windows, count, selection);
+    selectPoints(sums, window * points * POINT, tables, window, digits, window, windows, count);
   }
   while (windows > 1) {
     const pairs = windows >> 1;
