@@ -12,6 +12,7 @@ export default defineConfig({
   test: {
     include: [slow ? 'test/**/*.slow.test.ts' : 'test/**/*.test.ts'],
     exclude: ['**/node_modules/**', ...(slow ? [] : ['test/**/*.slow.test.ts'])],
+    globalSetup: ['test/cli/build.ts'],
     testTimeout: slow ? 600_000 : 60_000,
     reporters: process.env.CI ? ['default', 'json'] : ['default'],
     outputFile: { json: `test-results/${slow ? 'slow' : 'quick'}.json` },

@@ -1,8 +1,10 @@
+import { resolve } from 'node:path';
 import type { BackupEntry } from '../api/backup-reader.js';
+import { nodeBackend } from '../backends/node.js';
 import { decryptSessions, type BackupRecord, type DecryptResult } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
-import { parseCommand } from './command.js';
+import { UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { openOutput, type Output } from './output.js';
@@ -43,25 +45,33 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     },
     ['BACKUP.json'],
   );
+  if (isSameFile(values.output, values.report)) {
+    throw new UsageError('-o and --report name the same file');
+  }
   const authData =
     values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data']);
   const key = await readKeyFile(values['key-file'], terminal);
   if (authData) key.expectMatch(authData);
   const report = new Report();
   const salvage = values.salvage === true;
-  const sessions = new SessionArray(() => openOutput(values.output, terminal));
+  const outputs = await openOutputs(values.output, values.report, terminal);
+  const sessions = new SessionArray(outputs.sessions);
   let fits: boolean;
   try {
     fits = await decryptFile(positionals[0], key, salvage, report, sessions, terminal);
+    if (outputs.report) {
+      await outputs.report.write(report.json);
+      await outputs.report.commit();
+    }
     if (fits) await sessions.commit();
-    else await sessions.discard();
+    else await outputs.sessions.discard();
   } catch (error) {
-    await sessions.discard();
+    await outputs.report?.discard();
+    await outputs.sessions.discard();
     throw error;
   } finally {
     key.dispose();
   }
-  if (values.report !== undefined) await report.write(values.report, terminal);
   if (!fits) {
     terminal.stderr(
       'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
@@ -69,6 +79,32 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   summarize(report, values.json === true && values.output !== undefined, terminal);
   return report.failed === 0 ? 0 : 1;
+}
+
+function isSameFile(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  return resolve(a) === resolve(b) && resolve(a) !== '/dev/null';
+}
+
+interface Outputs {
+  readonly sessions: Output;
+  readonly report: Output | undefined;
+}
+
+/** Opens both files before the work, so that it is not done in vain. */
+async function openOutputs(
+  sessionsPath: string | undefined,
+  reportPath: string | undefined,
+  terminal: Terminal,
+): Promise<Outputs> {
+  const sessions = await openOutput(sessionsPath, terminal);
+  if (reportPath === undefined) return { sessions, report: undefined };
+  try {
+    return { sessions, report: await openOutput(reportPath, terminal) };
+  } catch (error) {
+    await sessions.discard();
+    throw error;
+  }
 }
 
 /** Returns whether the key fits the backup, as far as its records tell. */
@@ -90,9 +126,10 @@ async function decryptFile(
   try {
     const keys = keysInFlight(file, report, asRecord);
     const { signal } = terminal;
-    for await (const result of decryptSessions(keys.inputs, key, { salvage, signal, onProgress })) {
+    const backend = nodeBackend();
+    for await (const result of decryptSessions(keys.inputs, key, { backend, salvage, signal, onProgress })) {
       const place = keys.nextPlace();
-      if (result.ok || result.wellFormed) wellFormed++;
+      if (isWellFormed(result)) wellFormed++;
       if (isMismatch(result)) mismatched++;
       if (result.ok) {
         report.succeeded(place, result.flags);
@@ -111,34 +148,32 @@ function asRecord({ room_id, session_id, value }: BackupEntry): BackupRecord {
   return { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: value };
 }
 
+/** Whether what became of the record tells anything about the key. */
+function isWellFormed(result: DecryptResult): boolean {
+  return result.ok || (result.wellFormed && result.error.code !== 'low-order-key');
+}
+
 function isMismatch(result: DecryptResult): boolean {
   return !result.ok && result.error.code === 'mac-mismatch';
 }
 
-/** A JSON array, one session a line, that is opened only when there is something to write. */
+/** A JSON array, one session a line; nothing is written before there is a session, or none at all. */
 class SessionArray {
-  readonly #open: () => Promise<Output>;
-  #output: Output | undefined;
+  readonly #output: Output;
   #separator = '[\n';
 
-  constructor(open: () => Promise<Output>) {
-    this.#open = open;
+  constructor(output: Output) {
+    this.#output = output;
   }
 
   async write(session: unknown): Promise<void> {
-    this.#output ??= await this.#open();
     await this.#output.write(`${this.#separator}${JSON.stringify(session)}`);
     this.#separator = ',\n';
   }
 
   async commit(): Promise<void> {
-    this.#output ??= await this.#open();
     await this.#output.write(this.#separator === ',\n' ? '\n]\n' : '[]\n');
     await this.#output.commit();
-  }
-
-  async discard(): Promise<void> {
-    await this.#output?.discard();
   }
 }
 

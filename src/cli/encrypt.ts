@@ -1,3 +1,4 @@
+import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
 import { encryptSessions, type EncryptedSession } from '../engine/batch.js';
 import { KeyBackupError } from '../engine/errors.js';
@@ -10,7 +11,7 @@ import { readKeyFile } from './key-file.js';
 import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from './report.js';
-import type { Terminal } from './terminal.js';
+import { printable, type Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]
 
@@ -64,11 +65,15 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     },
     terminal,
   );
-  const report = new Report();
+  const report = new Report(({ path }, { code, message }) => {
+    // A message about a record that is no JSON names its path by itself.
+    const why = message.replace(`${path}: `, '');
+    terminal.stderr(`${path}: ${code}: ${printable(why)}\n`);
+  });
   const backup = new Backup();
-  await encryptFile(positionals[0], recipient, values.verified === true, report, backup, terminal);
   const output = await openOutput(values.output, terminal);
   try {
+    await encryptFile(positionals[0], recipient, values.verified === true, report, backup, terminal);
     for (const piece of backup.json()) await output.write(piece);
     await output.commit();
   } catch (error) {
@@ -169,15 +174,14 @@ async function encryptFile(
   try {
     // The engine checks what it is given; nothing is assumed here.
     const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
-    const { signal } = terminal;
-    for await (const result of encryptSessions(keys.inputs, recipient, { isVerified, signal, onProgress })) {
+    const options = { isVerified, backend: nodeBackend(), signal: terminal.signal, onProgress };
+    for await (const result of encryptSessions(keys.inputs, recipient, options)) {
       const place = keys.nextPlace();
       if (result.ok) {
         backup.add(result);
         report.succeeded(place);
       } else {
         report.refused(place, result.error);
-        terminal.stderr(`${place.path}: ${result.error.code}: ${result.error.message}\n`);
       }
     }
   } finally {

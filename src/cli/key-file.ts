@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { KeyBackupError } from '../engine/errors.js';
 import { BackupDecryptionKey } from '../engine/keys.js';
@@ -30,26 +31,22 @@ function onlyLine(text: string, what: string): string {
 }
 
 async function readText(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
-  if (path === undefined) {
-    try {
-      return await terminal.askSecret(`${what}: `);
-    } catch (cause) {
-      throw new UsageError(`${what}: give a file ("-" is standard input), there is no terminal to ask on`, {
-        cause,
-      });
-    }
-  }
+  if (path === undefined || (path === '-' && terminal.isTyped)) return terminal.askSecret(`${what}: `);
   if (path === '-') return new TextDecoder().decode(await firstBytes(terminal.stdin, what));
   try {
     const file = await open(path, 'r');
     try {
-      warnIfReadable(path, (await file.stat()).mode, terminal);
+      warnIfReadable(path, await file.stat(), terminal);
       return new TextDecoder().decode(await firstBytes(file.createReadStream({ autoClose: false }), what));
     } finally {
       await file.close();
     }
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
+    if (looksLikeKey(path)) {
+      // Its own name would be the secret.
+      throw new UsageError(`${what}: expected the name of a file, got what looks like a key`, { cause });
+    }
     throw new InputError(`${what}: cannot read ${path} (${errorCode(cause)})`, { cause });
   }
 }
@@ -66,9 +63,9 @@ async function firstBytes(chunks: AsyncIterable<Uint8Array>, what: string): Prom
   return Buffer.concat(parts);
 }
 
-function warnIfReadable(path: string, mode: number, terminal: Terminal): void {
+function warnIfReadable(path: string, stats: Stats, terminal: Terminal): void {
   // Windows has no such modes and reports everything as readable.
-  if (process.platform !== 'win32' && (mode & 0o077) !== 0) {
+  if (process.platform !== 'win32' && stats.isFile() && (stats.mode & 0o077) !== 0) {
     terminal.stderr(`warning: ${path} holds a secret and others can read it; chmod 600 ${path}\n`);
   }
 }
@@ -93,7 +90,7 @@ export async function readKeyFile(
   const what = 'backup decryption key';
   const text = await readText(path, what, terminal);
   try {
-    return parseKey(generatedKey(text) ?? onlyLine(text, what));
+    return parseKey(generatedKey(text) ?? onlyLine(text, what), terminal);
   } catch (cause) {
     if (!(cause instanceof KeyBackupError)) throw cause;
     throw new InputError(`${what}: ${cause.code}: ${cause.message}`, { cause });
@@ -111,11 +108,20 @@ function generatedKey(text: string): string | undefined {
   }
 }
 
-function parseKey(line: string): BackupDecryptionKey {
+/** 43 symbols, or 44 with padding, are base64 of 32 bytes; a text form has 48. */
+const BASE64_KEY = /^[A-Za-z0-9+/]{43}=?$/;
+
+function parseKey(line: string, terminal: Terminal): BackupDecryptionKey {
   const symbols = line.replace(/\s+/g, '');
-  // 43 symbols, or 44 with padding, are base64 of 32 bytes; a text form has 48.
-  if (/^[A-Za-z0-9+/]{43}=?$/.test(symbols) || symbols.includes(',')) {
-    return BackupDecryptionKey.fromSecret(symbols).key;
+  if (!BASE64_KEY.test(symbols) && !symbols.includes(',')) return BackupDecryptionKey.fromRecoveryKey(line);
+  const { key, flags } = BackupDecryptionKey.fromSecret(symbols);
+  if (flags.length > 0) {
+    terminal.stderr('warning: the key is a list of byte values, as an old client stored it, not base64\n');
   }
-  return BackupDecryptionKey.fromRecoveryKey(line);
+  return key;
+}
+
+function looksLikeKey(text: string): boolean {
+  const symbols = text.replace(/\s+/g, '');
+  return BASE64_KEY.test(symbols) || /^Es[1-9A-Za-z]{40,50}$/.test(symbols);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { KeyBackupError } from '../engine/errors.js';
 import { InputError, UsageError, type Command } from './command.js';
-import { processTerminal, type Terminal } from './terminal.js';
+import { Interrupted, printable, processTerminal, type Terminal } from './terminal.js';
 
 /** Every command, loaded only when it is asked for. */
 const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load: () => Promise<Command> }>> =
@@ -55,18 +55,31 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
 }
 
 function explain(name: string, error: unknown, terminal: Terminal): number {
+  const say = (message: string) => {
+    terminal.stderr(`megolm-backup ${name}: ${printable(message)}\n`);
+  };
+  const { signal } = terminal;
+  if (signal.aborted) {
+    // Where standard output takes no more, that is what was said already.
+    if (signal.reason instanceof Interrupted) say(signal.reason.message);
+    return 2;
+  }
   if (error instanceof InputError) {
-    const hint = error instanceof UsageError ? `; see megolm-backup ${name} --help` : '';
-    terminal.stderr(`megolm-backup ${name}: ${error.message}${hint}\n`);
+    say(`${error.message}${error instanceof UsageError ? `; see megolm-backup ${name} --help` : ''}`);
     return 2;
   }
   if (error instanceof KeyBackupError) {
-    terminal.stderr(`megolm-backup ${name}: ${error.code}: ${error.message}\n`);
+    say(`${error.code}: ${error.message}`);
     return 1;
   }
   const { code, message } = error as NodeJS.ErrnoException;
-  terminal.stderr(`megolm-backup ${name}: ${code === undefined ? '' : `${code}: `}${message}\n`);
+  say(code === undefined ? message : `${code}: ${message}`);
   return 2;
 }
 
-process.exitCode = await main(process.argv.slice(2), processTerminal());
+const terminal = processTerminal();
+const exitCode = await main(process.argv.slice(2), terminal);
+process.exitCode ??= exitCode;
+const { reason } = terminal.signal as { reason: unknown };
+// What a signal ended says so to its caller, so that Ctrl-C also ends the script around it.
+if (exitCode !== 0 && reason instanceof Interrupted) process.kill(process.pid, reason.by);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
@@ -21,54 +21,61 @@ const BUFFER = 64 * 1024;
  * Opens the result of a command.
  *
  * A file is written under a temporary name beside its own, readable by its owner only (0600), synced, and renamed
- * at the end. A device or a pipe is written to directly.
+ * at the end. A device or a pipe is written to directly. A link stays, and what it leads to is written.
  *
- * @param path - As given with `-o`; `undefined` is standard output.
- * @throws {@link InputError} when the file cannot be made.
+ * @param path - As given with an option; `undefined` is standard output.
+ * @returns An output that takes nothing more once the terminal's signal has aborted.
+ * @throws {@link InputError} when the file cannot be made: open it before the work that it is for.
  */
 export async function openOutput(path: string | undefined, terminal: Terminal): Promise<Output> {
+  return buffered(await openUnbuffered(path, terminal), terminal.signal);
+}
+
+async function openUnbuffered(path: string | undefined, terminal: Terminal): Promise<Output> {
   if (path === undefined) {
-    return buffered({
+    return {
       write: (text) => terminal.write(text),
       commit: () => Promise.resolve(),
       discard: () => Promise.resolve(),
-    });
+    };
   }
   const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory() === true) throw new InputError(`-o: ${path} is a directory`);
+  if (existing?.isDirectory() === true)
+    throw new InputError(`cannot write to ${path}: expected a file, got a directory`);
   if (existing && !existing.isFile()) {
-    const device = await openOr(path, 'w');
-    return buffered({
-      write: (text) => device.writeFile(text),
+    const device = await orUnwritable(path, open(path, 'w'));
+    return {
+      write: (text) => orUnwritable(path, device.writeFile(text)),
       commit: () => device.close(),
       discard: () => device.close(),
-    });
+    };
   }
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
-  const file = await openOr(temporary, 'wx');
-  return buffered({
-    write: (text) => file.writeFile(text),
+  const target = await realpath(path).catch(() => path);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
+  const file: FileHandle = await orUnwritable(path, open(temporary, 'wx', 0o600));
+  return {
+    write: (text) => orUnwritable(path, file.writeFile(text)),
     async commit() {
-      await file.sync();
+      await orUnwritable(path, file.sync());
       await file.close();
-      await rename(temporary, path);
+      await orUnwritable(path, rename(temporary, target));
     },
     async discard() {
       await file.close();
       await rm(temporary, { force: true });
     },
-  });
+  };
 }
 
-async function openOr(path: string, flags: string): Promise<FileHandle> {
+async function orUnwritable<T>(path: string, operation: Promise<T>): Promise<T> {
   try {
-    return await open(path, flags, 0o600);
+    return await operation;
   } catch (cause) {
-    throw new InputError(`-o: cannot write ${path} (${errorCode(cause)})`, { cause });
+    throw new InputError(`cannot write to ${path} (${errorCode(cause)})`, { cause });
   }
 }
 
-function buffered(output: Output): Output {
+function buffered(output: Output, signal: AbortSignal): Output {
   let pending = '';
   const flush = async () => {
     const text = pending;
@@ -77,10 +84,12 @@ function buffered(output: Output): Output {
   };
   return {
     async write(text) {
+      signal.throwIfAborted();
       pending += text;
       if (pending.length >= BUFFER) await flush();
     },
     async commit() {
+      signal.throwIfAborted();
       await flush();
       await output.commit();
     },

@@ -1,6 +1,4 @@
 import type { KeyBackupError } from '../engine/errors.js';
-import { writeOutput } from './output.js';
-import type { Terminal } from './terminal.js';
 
 /** One key that failed, or that came out with flags. */
 export interface ReportedKey {
@@ -29,6 +27,12 @@ export class Report {
   /** How many failed, by code. */
   readonly codes = new Map<string, number>();
   readonly #keys: ReportedKey[] = [];
+  readonly #onRefused: ((place: Place, error: KeyBackupError<string>) => void) | undefined;
+
+  /** @param onRefused - Hears of every key that could not be read, at once. */
+  constructor(onRefused?: (place: Place, error: KeyBackupError<string>) => void) {
+    this.#onRefused = onRefused;
+  }
 
   /** Takes in a key that came out, with what had to be overlooked. */
   succeeded(place: Place, flags: readonly string[] = []): void {
@@ -50,6 +54,7 @@ export class Report {
       reason: error.message,
       flags: [],
     });
+    this.#onRefused?.(place, error);
   }
 
   /** The numbers. */
@@ -66,11 +71,10 @@ export class Report {
     return `${ok} of ${total} keys${notes}; ${failed} failed\n${codes}`;
   }
 
-  /** Writes the report file, whole or not at all. */
-  async write(path: string, terminal: Terminal): Promise<void> {
-    const { summary } = this;
-    const report = { format: 'megolm-backup-report/1', ...summary, keys: this.#keys };
-    await writeOutput(path, `${JSON.stringify(report, null, 1)}\n`, terminal);
+  /** The report file. */
+  get json(): string {
+    const report = { format: 'megolm-backup-report/1', ...this.summary, keys: this.#keys };
+    return `${JSON.stringify(report, null, 1)}\n`;
   }
 }
 

@@ -1,5 +1,7 @@
 import { createInterface } from 'node:readline';
-import { Writable } from 'node:stream';
+import { Writable, addAbortSignal } from 'node:stream';
+import { isatty } from 'node:tty';
+import { InputError, UsageError } from './command.js';
 
 /** The world of a command: what it prints to, reads from, and is stopped by. */
 export interface Terminal {
@@ -9,27 +11,69 @@ export interface Terminal {
   stderr(text: string): void;
   /** Writes a piece of a long result to standard output and waits until it is taken. */
   write(text: string): Promise<void>;
-  /** Asks for a line without showing what is typed; rejects where nobody can be asked. */
+  /**
+   * Asks for a line without showing what is typed.
+   *
+   * @throws {@link UsageError} where nobody can be asked; {@link InputError} when nothing was typed.
+   */
   askSecret(question: string): Promise<string>;
+  /** Whether standard input is a person typing, who is asked rather than read from. */
+  readonly isTyped: boolean;
   /** Whether a person sees stderr: only then is progress shown. */
   readonly isTerminal: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: AsyncIterable<Uint8Array>;
-  /** Aborts when the person wants to stop. */
+  /**
+   * Aborts when the command has to stop: with an {@link Interrupted} when it was told to, with the error when
+   * standard output takes no more.
+   */
   readonly signal: AbortSignal;
+}
+
+/** Why a command stopped that was told to by the operating system: Ctrl-C is SIGINT. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly by: NodeJS.Signals;
+
+  constructor(by: NodeJS.Signals) {
+    super(`interrupted (${by})`);
+    this.by = by;
+  }
+}
+
+/**
+ * A text of foreign origin for a terminal: characters that are not to be seen but steer it, or the direction of the
+ * text, are written as escapes. A server that names a signature could otherwise write over the verdict about it.
+ */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    const codePoint = character.codePointAt(0) ?? 0;
+    return `\\u{${codePoint.toString(16)}}`;
+  });
 }
 
 /** The terminal of this process. */
 export function processTerminal(): Terminal {
   const interrupt = new AbortController();
-  process.once('SIGINT', () => {
-    interrupt.abort(new Error('interrupted'));
-  });
-  // A reader that has seen enough (`| head`) is no error of ours.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+  const interruptBy = (name: NodeJS.Signals) => {
+    interrupt.abort(new Interrupted(name));
+  };
+  // Once: whoever asks a second time does not want to wait for the tidying up. SIGHUP is left to nohup.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interruptBy);
+  const stdoutFailed = (error: NodeJS.ErrnoException) => {
+    if (interrupt.signal.aborted) return;
     interrupt.abort(error);
-  });
+    process.exitCode = 2;
+    // A reader that has seen enough (`| head`) needs no message.
+    if (error.code !== 'EPIPE') {
+      process.stderr.write(
+        `megolm-backup: cannot write to standard output (${error.code ?? error.message})\n`,
+      );
+    }
+  };
+  process.stdout.on('error', stdoutFailed);
+  // Nobody is left to be told that nobody listens.
+  process.stderr.on('error', () => undefined);
   return {
     stdout: (text) => {
       process.stdout.write(text);
@@ -40,20 +84,34 @@ export function processTerminal(): Terminal {
     write: (text) =>
       new Promise((resolve, reject) => {
         process.stdout.write(text, (error) => {
-          if (error) reject(error);
-          else resolve();
+          if (!error) {
+            resolve();
+            return;
+          }
+          stdoutFailed(error);
+          reject(error);
         });
       }),
-    askSecret: (question) => askSecret(question, interrupt.signal),
+    askSecret: (question) => askSecret(question, interrupt.signal, interruptBy),
+    isTyped: isatty(0),
     isTerminal: process.stderr.isTTY,
     env: process.env,
-    stdin: process.stdin,
+    get stdin() {
+      return addAbortSignal(interrupt.signal, process.stdin);
+    },
     signal: interrupt.signal,
   };
 }
 
-async function askSecret(question: string, signal: AbortSignal): Promise<string> {
-  if (!process.stdin.isTTY) throw new Error('there is no terminal to ask on');
+async function askSecret(
+  question: string,
+  signal: AbortSignal,
+  interruptBy: (name: NodeJS.Signals) => void,
+): Promise<string> {
+  const what = question.replace(/: $/, '');
+  if (!isatty(0)) {
+    throw new UsageError(`${what}: give a file ("-" is standard input), there is no terminal to ask on`);
+  }
   process.stderr.write(question);
   const silence = new Writable({
     write: (_chunk, _encoding, done) => {
@@ -63,12 +121,16 @@ async function askSecret(question: string, signal: AbortSignal): Promise<string>
   const lines = createInterface({ input: process.stdin, output: silence, terminal: true });
   try {
     return await new Promise((resolve, reject) => {
-      lines.question('', { signal }, resolve);
-      lines.once('SIGINT', () => {
-        reject(new Error('interrupted'));
+      signal.addEventListener('abort', () => {
+        reject(signal.reason as Error);
       });
+      // The terminal gives Ctrl-C as a character here, not as a signal.
+      lines.once('SIGINT', () => {
+        interruptBy('SIGINT');
+      });
+      lines.question('', resolve);
       lines.once('close', () => {
-        reject(new Error('the input ended'));
+        reject(new InputError(`${what}: expected one line, got nothing`));
       });
     });
   } finally {

@@ -4,7 +4,7 @@ import { KeyBackupError } from '../engine/errors.js';
 import { isJsonObject } from '../engine/json.js';
 import { InputError, parseCommand } from './command.js';
 import { errorCode } from './key-file.js';
-import type { Terminal } from './terminal.js';
+import { printable, type Terminal } from './terminal.js';
 import { CASES, type CaseFields } from './vector-cases.js';
 
 export const usage = `usage: megolm-backup vectors [FILE ...]
@@ -26,6 +26,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   let passed = 0;
   let failed = 0;
   for (const path of paths) {
+    terminal.signal.throwIfAborted();
     const { kind, cases } = await readVectors(path);
     for (const fields of cases) {
       const fault = await faultOf(kind, fields);
@@ -33,7 +34,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
         passed++;
       } else {
         failed++;
-        terminal.stdout(`${path}: ${String(fields.id)}: ${fault}\n`);
+        terminal.stdout(`${path}: ${printable(`${String(fields.id)}: ${fault}`)}\n`);
       }
     }
   }

@@ -2,7 +2,7 @@ import { verifyAuthData, type AuthDataVerdict, type SignatureState } from '../en
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand } from './command.js';
 import { readKeyFile } from './key-file.js';
-import type { Terminal } from './terminal.js';
+import { printable, type Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup verify AUTH_DATA.json --user ID [--key ed25519:ID=BASE64 ...] [options]
 
@@ -19,7 +19,8 @@ or not at all. AUTH_DATA.json holds the auth_data alone or the whole version obj
 Exit code 0 when the backup is trusted, 1 when it is not.
 
 example:
-  megolm-backup verify version.json --user @alice:example.org --key ed25519:JLAFKJWSCS=lY0r...
+  megolm-backup verify version.json --user @alice:example.org \\
+    --key ed25519:JLAFKJWSCS=l+AQxFGYMXxSzYyvNjvOQ1pGDFT9vaGdFVHqrKWYQEI
 `;
 
 const STATES: Readonly<Record<SignatureState, string>> = {
@@ -80,7 +81,8 @@ function asText({ trusted, by, reason, publicKey, signatures }: AuthDataVerdict)
     `${trusted ? `trusted (by ${by === 'signature' ? 'a signature' : 'the decryption key'})` : 'NOT trusted'}: ${reason}`,
     `public key: ${publicKey?.toBase64() ?? 'none that can be used'}`,
     ...signatures.map(
-      ({ userId, keyId, state, reason: why }) => `${userId} ${keyId}: ${STATES[state]} (${why})`,
+      ({ userId, keyId, state, reason: why }) =>
+        `${printable(userId)} ${printable(keyId)}: ${STATES[state]} (${why})`,
     ),
   ];
   if (signatures.length === 0) lines.push('no signatures');

@@ -1,0 +1,215 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { describe, expect, it } from 'vitest';
+import { USER, Workspace, backupOf, signedAuthData } from './workspace.js';
+
+const COMMANDS = ['keygen', 'encrypt', 'decrypt', 'verify', 'vectors'];
+
+describe.concurrent('help', () => {
+  it('names every command', async () => {
+    const work = new Workspace();
+    const [long, short, word, none] = await Promise.all([
+      ...[['--help'], ['-h'], ['help'], []].map((args) => work.run(args)),
+    ]);
+    expect([long.code, short.code, word.code, none.code]).toEqual([0, 0, 0, 2]);
+    expect(new Set([long, short, word].map(({ stdout }) => stdout)).size).toBe(1);
+    for (const command of COMMANDS) expect(long.stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
+    expect(long.stdout).toContain('Exit codes: 0');
+    const { bin } = createRequire(import.meta.url)('../../package.json') as { bin: Record<string, string> };
+    const main = readFileSync(new URL(`../../${bin['megolm-backup']}`, import.meta.url), 'utf8');
+    expect(main.startsWith('#!/usr/bin/env node\n')).toBe(true);
+  });
+
+  it.each(COMMANDS)('of %s has an example that is right usage', async (command) => {
+    const work = new Workspace();
+    const { authData, signer } = signedAuthData(work.key);
+    work.writeJson('export.json', [work.session()]);
+    work.writeJson('backup.json', backupOf([work.session()], work.key));
+    work.writeJson('version.json', authData);
+    work.writeJson('my-vectors.json', {
+      ...{ format: 'megolm-backup-vectors/1', kind: 'canonical-json', cases: [] },
+      ...{ origin: { name: 'x', version: '1' }, notes: {} },
+    });
+    const help = await work.run([command, '--help']);
+    expect(help).toMatchObject({ code: 0, stderr: '' });
+    expect(help.stdout).toMatch(new RegExp(`^usage: megolm-backup ${command}`));
+    expect(await work.run([command, '-h'])).toEqual(help);
+    const [, examples] = help.stdout.split('\nexample:\n');
+    const lines = examples.replaceAll('\\\n', ' ').trim().split('\n');
+    expect(lines.length).toBeGreaterThan(0);
+    for (const line of lines) {
+      const [name, ...args] = line.trim().split(/\s+/);
+      expect(name).toBe('megolm-backup');
+      expect(args[0]).toBe(command);
+      // The key of the example is not the one that has signed here.
+      const own = args.map((arg) =>
+        arg.startsWith('ed25519:') ? signer : arg === '@alice:example.org' ? USER : arg,
+      );
+      const given = await work.run(args);
+      expect(given.stderr).not.toContain('--help');
+      const ran = own.join() === args.join() ? given : await work.run(own);
+      expect(ran.code).toBe(0);
+    }
+  });
+
+  it.each(COMMANDS)('of %s describes every option, and no other', async (command) => {
+    const work = new Workspace();
+    const { stdout } = await work.run([command, '--help']);
+    const described = new Set(stdout.match(/--[a-z][a-z-]*/g));
+    const source = readFileSync(new URL(`../../src/cli/${command}.ts`, import.meta.url), 'utf8');
+    const real = [...source.matchAll(/['\s]([a-z-]+)'?: \{ type: /g)];
+    expect([...described].sort()).toEqual(real.map(([, name]) => `--${name}`).sort());
+  });
+});
+
+describe.concurrent('wrong usage', () => {
+  const wrong: [args: string[], message: RegExp][] = [
+    [['nothing'], /unknown command "nothing"/],
+    [['__proto__'], /unknown command "__proto__"/],
+    [['toString'], /unknown command "toString"/],
+    [['--json'], /unknown command "--json"/],
+    [['keygen', '--nope'], /Unknown option '--nope'/],
+    [['keygen', 'more'], /expected 0 argument\(s\), got 1/],
+    [['keygen', '-o'], /'-o, --output <value>' argument missing/],
+    [['encrypt'], /missing argument: EXPORT\.json/],
+    [['encrypt', 'a', 'b'], /expected 1 argument\(s\), got 2/],
+    [['encrypt', 'a'], /missing option: one of --public-key, --key-file, --auth-data/],
+    [['encrypt', 'a', '--salvage'], /Unknown option '--salvage'/],
+    [['encrypt', 'a', '--verified=yes'], /'--verified' does not take an argument/],
+    [['decrypt'], /missing argument: BACKUP\.json/],
+    [['decrypt', 'a'], /give a file \("-" is standard input\), there is no terminal/],
+    [['decrypt', 'a', '--key-file'], /'--key-file <value>' argument missing/],
+    [['decrypt', 'a', '--key-file', '--salvage'], /argument is ambiguous/],
+    [['decrypt', 'a', '--passphrase', 'x'], /Unknown option '--passphrase'/],
+    [['verify'], /missing argument: AUTH_DATA\.json/],
+    [['verify', 'a'], /missing option: --user ID/],
+    [['verify', 'a', '--user', USER, '--key', 'x'], /a key is given as ed25519:ID=BASE64/],
+    [['vectors', '--json'], /Unknown option '--json'/],
+  ];
+
+  it.each(wrong)('%j is said', async (args, message) => {
+    const work = new Workspace();
+    const end = await work.run(args);
+    expect(end).toMatchObject({ code: 2, stdout: '' });
+    expect(end.stderr).toMatch(message);
+    expect(end.stderr).toContain('--help');
+    expect(work.filesBut()).toEqual([]);
+  });
+});
+
+describe.concurrent('verify', () => {
+  function workspace() {
+    const work = new Workspace();
+    const { authData, signer } = signedAuthData(work.key);
+    work.writeJson('auth.json', authData);
+    return { work, authData, signer };
+  }
+  const VERIFY = ['verify', 'auth.json', '--user', USER];
+
+  it('says by what a backup is trusted, or that it is not', async () => {
+    const { work, signer } = workspace();
+    const runs: [args: string[], code: number, by: string | null, states: string[]][] = [
+      [['--key', signer], 0, 'signature', ['valid-trusted']],
+      [['--key-file', 'key.txt'], 0, 'decryption-key', ['missing']],
+      [['--known-key', signer], 1, null, ['valid-untrusted']],
+      [['--key', signer.replace('DEVICE', 'OTHER')], 1, null, ['missing', 'missing']],
+      [['--key', signedAuthData(work.key).signer], 1, null, ['invalid']],
+      [[], 1, null, ['missing']],
+    ];
+    for (const [args, code, by, states] of runs) {
+      const [text, json] = await Promise.all([
+        work.run([...VERIFY, ...args]),
+        work.run([...VERIFY, ...args, '--json']),
+      ]);
+      expect([text.code, json.code]).toEqual([code, code]);
+      const verdict = JSON.parse(json.stdout) as { signatures: { state: string }[] };
+      expect(verdict).toMatchObject({
+        ...{ by, trusted: code === 0, public_key: work.key.publicKey.toBase64() },
+        signatures: states.map((state) => ({ user_id: USER, state })),
+      });
+      expect(text.stdout.startsWith(code === 0 ? 'trusted (by ' : 'NOT trusted: ')).toBe(true);
+      expect(text.stdout.trimEnd().split('\n')).toHaveLength(2 + states.length);
+    }
+  });
+
+  it('reads the key from standard input', async () => {
+    const { work } = workspace();
+    const end = await work.run([...VERIFY, '--key-file', '-'], { stdin: work.read('key.txt') });
+    expect(end.code).toBe(0);
+  });
+
+  it('does not let the server write over the verdict', async () => {
+    const { work, authData } = workspace();
+    const evil = 'ed25519:\u001b[2J\u001b[Htrusted (by a signature)\u009b1m\ntrusted\r\u202e';
+    work.writeJson('auth.json', { ...authData, signatures: { [USER]: { [evil]: 'x' } } });
+    const end = await work.run(VERIFY);
+    expect(end.code).toBe(1);
+    expect(end.stdout.trimEnd().split('\n')).toHaveLength(3);
+    expect(end.stdout.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    expect(end.stdout).toContain('\\u{1b}[2J');
+  });
+
+  const malformed: Record<string, [content: string | Uint8Array, code: number, message: RegExp]> = {
+    empty: ['', 2, /bad-json|expected JSON/],
+    'no JSON': ['Es secret', 2, /expected JSON, got something else/],
+    'an array': ['[]', 2, /expected an object, got an array/],
+    'deeply nested': ['{"a":'.repeat(5000) + '1' + '}'.repeat(5000), 2, /levels of nesting/],
+    'too large': [`{"a":"${'x'.repeat(2 << 20)}"}`, 2, /expected an auth_data, got a file of/],
+    'without a key': ['{}', 1, /NOT trusted: auth_data\.public_key: .* got nothing/],
+    'of 45 bytes': [JSON.stringify({ public_key: 'A'.repeat(60) }), 1, /NOT trusted: .*60 characters/],
+    'of another algorithm': ['{"algorithm":"x","auth_data":{}}', 1, /unsupported-algorithm/],
+    'with prototype names': [
+      `{"public_key":"${'A'.repeat(42)}E","signatures":{"__proto__":{"ed25519:a":"x"},"constructor":{}}}`,
+      1,
+      /NOT trusted: .*\n.*\nno signatures/,
+    ],
+  };
+
+  it.each(Object.entries(malformed))('of an auth_data that is %s', async (_, [content, code, message]) => {
+    const { work } = workspace();
+    work.write('auth.json', content);
+    const end = await work.run(VERIFY);
+    expect(end.code).toBe(code);
+    expect(end.stdout + end.stderr).toMatch(message);
+  });
+});
+
+describe.concurrent('vectors', () => {
+  const file = (cases: unknown[]) => ({
+    ...{ format: 'megolm-backup-vectors/1', kind: 'recovery-key', notes: {}, cases },
+    origin: { name: 'x', version: '1' },
+  });
+
+  it('says which cases fail, and how many', async () => {
+    const work = new Workspace();
+    const invalid = { flags: [], comment: '', operation: 'decode', result: 'invalid', recovery_key: 'Es' };
+    work.writeJson('own.json', file([{ ...invalid, id: 'unknown \u001b[2J kind', operation: 'nope' }]));
+    const end = await work.run(['vectors', 'own.json']);
+    expect(end.code).toBe(1);
+    const lines = end.stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(2);
+    expect(lines[0]).toBe('own.json: unknown \\u{1b}[2J kind: no such kind of case: recovery-key nope');
+    expect(lines[1]).toBe('0 passed, 1 failed');
+  });
+
+  it('runs all that come with the package', async () => {
+    const work = new Workspace();
+    const end = await work.run(['vectors']);
+    expect(end).toMatchObject({ code: 0, stderr: '' });
+    expect(end.stdout).toMatch(/^[1-9]\d{2,} passed, 0 failed\n$/);
+  });
+
+  it.each([
+    ['missing.json', /cannot read missing\.json \(ENOENT\)/],
+    ['key.txt', /cannot read key\.txt \(no JSON\)/],
+    ['other.json', /expected a vector file of format megolm-backup-vectors\/1/],
+    ['cases.json', /expected every case to be an object/],
+  ])('of %s is an error', async (name, message) => {
+    const work = new Workspace();
+    work.writeJson('other.json', { cases: [] });
+    work.writeJson('cases.json', file([1]));
+    const end = await work.run(['vectors', name]);
+    expect(end).toMatchObject({ code: 2, stdout: '' });
+    expect(end.stderr).toMatch(message);
+  });
+});
