@@ -44,10 +44,8 @@ export type DecryptedSessionData =
  *
  * const key = BackupDecryptionKey.generate();
  * const sessionData = encryptManySync([Uint8Array.of(1), Uint8Array.of(2)], key.publicKey);
- * for (const result of decryptManySync(sessionData, key)) {
- *   if (result.ok) console.log(result.plaintext.length);
- *   else console.error(result.error.code);
- * }
+ * const results = decryptManySync(sessionData, key);
+ * console.log(results.map((result) => (result.ok ? result.plaintext.length : result.error.code)).join()); // 1,1
  * ```
  */
 export function encryptManySync(
