@@ -82,4 +82,7 @@ const exitCode = await main(process.argv.slice(2), terminal);
 process.exitCode ??= exitCode;
 const { reason } = terminal.signal as { reason: unknown };
 // What a signal ended says so to its caller, so that Ctrl-C also ends the script around it.
-if (exitCode !== 0 && reason instanceof Interrupted) process.kill(process.pid, reason.by);
+if (exitCode !== 0 && reason instanceof Interrupted) {
+  process.removeAllListeners(reason.by);
+  process.kill(process.pid, reason.by);
+}

@@ -112,13 +112,14 @@ async function askSecret(
   if (!isatty(0)) {
     throw new UsageError(`${what}: give a file ("-" is standard input), there is no terminal to ask on`);
   }
-  process.stderr.write(question);
   const silence = new Writable({
     write: (_chunk, _encoding, done) => {
       done();
     },
   });
   const lines = createInterface({ input: process.stdin, output: silence, terminal: true });
+  // Only now does the terminal not echo: nobody may have been asked before.
+  process.stderr.write(question);
   try {
     return await new Promise((resolve, reject) => {
       signal.addEventListener('abort', () => {
