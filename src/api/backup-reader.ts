@@ -52,6 +52,8 @@ export interface BackupReaderOptions {
 
 const DEFAULT_RECORD_BYTES = 1 << 20;
 const DEFAULT_DEPTH = 64;
+/** No answer has so many fields beside its keys; a body that does must not fill the memory with them. */
+const MAX_FIELDS = 16;
 /** More of a body at once would be as many records in memory at once. */
 const SLICE_BYTES = 1 << 16;
 
@@ -93,7 +95,7 @@ type Level = 'body' | 'rooms' | 'room' | 'sessions' | 'array';
 
 /** The synchronous reader beneath {@link readBackup}: chunks are pushed, records come back. */
 export class BackupReader {
-  /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read. */
+  /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read; the first 16. */
   readonly fields = new Map<string, unknown>();
   readonly #form: BackupForm;
   readonly #extent: JsonExtent;
@@ -114,7 +116,7 @@ export class BackupReader {
   #length = 0;
   #failure: { readonly error: unknown } | undefined;
   #items: BackupItem[] = [];
-  readonly #rooms = new Set<string>();
+  readonly #rooms = new IdSet();
   readonly #seen = new IdSet();
 
   constructor(options: BackupReaderOptions = {}) {
@@ -268,9 +270,8 @@ export class BackupReader {
     }
     if (level === 'rooms' && this.#key !== undefined) {
       this.#roomId = this.#key;
-      if (this.#rooms.has(this.#key))
+      if (!this.#rooms.add(this.#key, ''))
         this.#fault('bad-json', 'expected once, got again; its keys follow as well');
-      this.#rooms.add(this.#key);
       this.#roomHasSessions = false;
       this.#open('room');
       return true;
@@ -325,7 +326,8 @@ export class BackupReader {
           throw new KeyBackupError<ReaderCode>('bad-json', `${this.#path}: expected an object`);
         }
         if (read.error?.code === 'bad-json') throw read.error;
-        if (!read.error && this.#key !== undefined) this.fields.set(this.#key, read.value);
+        if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS)
+          this.fields.set(this.#key, read.value);
         break;
       case undefined:
     }
