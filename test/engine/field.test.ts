@@ -257,6 +257,19 @@ describe('bytes', () => {
     }
   });
 
+  test('out of elements near multiples of 2^255', () => {
+    for (let multiple = -2; multiple <= 2; multiple++) {
+      for (let beside = -60; beside <= 60; beside++) {
+        const element = out();
+        element[11] = multiple * 2 ** 255;
+        element[0] = beside;
+        const bytes = new Uint8Array(32);
+        toBytes(bytes, 0, element, 0);
+        expect(uOf(bytes)).toBe(mod(valueOf(element)));
+      }
+    }
+  });
+
   test('every small multiple of p is zero, and its neighbours are not', () => {
     for (let multiple = -2n; multiple <= 2n; multiple++) {
       for (const [beside, expected] of [

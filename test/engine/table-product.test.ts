@@ -21,7 +21,7 @@ describe('products by tables', () => {
     const first = tableOf(publicKey, width);
     const second = tableOf(bytesOf(9n), width);
     const keys = Array.from({ length: 40 }, () => randomBytes(32));
-    for (const size of [1, 40]) {
+    for (const size of [1, 3, 39]) {
       const some = keys.slice(0, size);
       const [secrets, publicKeys] = tableProducts([first, second], concat(...some));
       expect(secrets).toEqual(concat(...some.map((key) => reference(key, publicKey))));
