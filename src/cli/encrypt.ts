@@ -142,13 +142,14 @@ function parsePublicKey(text: string): BackupPublicKey {
 async function trustedKey(given: Recipient, authData: unknown, terminal: Terminal): Promise<BackupPublicKey> {
   const publicKey = BackupPublicKey.fromAuthData(authData);
   const decryptionKey = given.keyFile === undefined ? undefined : await readKeyFile(given.keyFile, terminal);
+  // A key that was named has to fit, whatever a signature says: it is what the backup will be read with.
+  decryptionKey?.expectMatch(authData);
   const { trusted, reason } = verifyAuthData(authData, {
     userId: given.user ?? '',
     trustedKeys: given.keys.map(parseSigningKey),
     ...(decryptionKey && { decryptionKey }),
   });
   decryptionKey?.dispose();
-  if (decryptionKey && !trusted) decryptionKey.expectMatch(authData);
   if (!trusted && !given.trustUnverified) {
     throw new KeyBackupError(
       'untrusted-backup',

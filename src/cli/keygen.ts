@@ -1,5 +1,6 @@
+import { stat } from 'node:fs/promises';
 import { BackupDecryptionKey } from '../engine/keys.js';
-import { parseCommand } from './command.js';
+import { InputError, parseCommand } from './command.js';
 import { writeOutput } from './output.js';
 import type { Terminal } from './terminal.js';
 
@@ -10,7 +11,8 @@ Makes a new backup decryption key and prints it three ways:
   private_key    base64, as the secret m.megolm_backup.v1 holds it
   public_key     base64, for auth_data.public_key; the only one that is no secret
 
-  -o, --output FILE   write that to a new file that only you can read, and print the public key alone
+  -o, --output FILE   write that to a new file that only you can read, and print the public key
+                      alone; a file that is there already is never overwritten
   --json              print one line of JSON
 
 example:
@@ -24,16 +26,25 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     { json: { type: 'boolean' }, output: { type: 'string', short: 'o' } },
     [],
   );
+  const { output } = values;
+  if (output !== undefined && (await isFile(output))) {
+    throw new InputError(`-o: ${output} is there already and may hold the only copy of a key`);
+  }
   const key = BackupDecryptionKey.generate();
   const public_key = key.publicKey.toBase64();
   const made = { recovery_key: key.toRecoveryKey(), private_key: key.toBase64(), public_key };
   key.dispose();
   const text = values.json === true ? JSON.stringify(made) : JSON.stringify(made, null, 2);
-  await writeOutput(values.output, `${text}\n`, terminal);
-  if (values.output !== undefined) {
+  await writeOutput(output, `${text}\n`, terminal);
+  if (output !== undefined) {
     terminal.stdout(
       values.json === true ? `${JSON.stringify({ public_key })}\n` : `public key ${public_key}\n`,
     );
   }
   return 0;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  const existing = await stat(path).catch(() => undefined);
+  return existing?.isFile() === true;
 }
