@@ -5,7 +5,7 @@ import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
 const MAX_CHUNK = 512;
 
 /** Small enough for a slow machine, large enough for a fast one to batch. */
-const FIRST_CHUNK = 32;
+const FIRST_CHUNK = 64;
 
 /** Keeps a long computation from holding the thread, and finds how many keys fit between two turns. */
 export class Pace {
@@ -36,9 +36,9 @@ export class Pace {
 
   /** Takes in how long a chunk of `keys` took, in milliseconds. */
   learn(keys: number, milliseconds: number): void {
-    if (this.#fixed) return;
+    if (this.#fixed || keys === 0) return;
     const fitting = Math.floor((keys * TURN_MILLISECONDS) / Math.max(milliseconds, 0.001));
-    // At most four times as large: one lucky measurement must not make the next chunk hold the thread.
-    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 4 * this.chunk, fitting));
+    // At most doubled: one lucky measurement must not make the next chunk hold the thread.
+    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 2 * this.chunk, fitting));
   }
 }

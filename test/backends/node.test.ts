@@ -1,0 +1,51 @@
+import { pbkdf2Sync, randomBytes } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { nodeBackend } from '../../src/backends/node.js';
+import { openPurely, sealPurely } from '../../src/engine/session-data.js';
+import { backendContract } from '../contracts/backend.js';
+import { x25519Contract } from '../contracts/x25519.js';
+
+const { encapsulateMany, agreeMany, seal, open, pbkdf2 } = nodeBackend();
+if (!encapsulateMany || !agreeMany || !seal || !open || !pbkdf2) throw new Error('an operation is missing');
+
+x25519Contract('node:crypto', { encapsulateMany, agreeMany });
+backendContract('node:crypto', nodeBackend);
+
+describe('the symmetric part by node:crypto', () => {
+  test.each([0, 1, 15, 16, 17, 31, 32, 700, 70_000])('%i bytes are sealed as by the engine', (length) => {
+    const secret = new Uint8Array(randomBytes(32));
+    const plaintext = new Uint8Array(randomBytes(length));
+    const sealed = seal(secret, plaintext);
+    expect(sealed).toEqual(sealPurely(secret, plaintext));
+    expect(open(secret, sealed.ciphertext, sealed.mac)).toEqual(
+      openPurely(secret, sealed.ciphertext, sealed.mac),
+    );
+  });
+
+  test('every wrong bit of the MAC is seen, and longer and shorter MACs are compared as far as they go', () => {
+    const secret = new Uint8Array(randomBytes(32));
+    const { ciphertext, mac } = seal(secret, Uint8Array.of(1));
+    for (let bit = 0; bit < 64; bit++) {
+      const wrong = mac.slice();
+      wrong[bit >> 3] ^= 1 << (bit & 7);
+      expect(open(secret, ciphertext, wrong)).toBeUndefined();
+    }
+    expect(open(secret, ciphertext, mac.slice(0, 1))).toBeDefined();
+    expect(open(secret, ciphertext, Uint8Array.of(...mac, 0, 0))).toBeUndefined();
+  });
+
+  test('what it gives is no Buffer and shares no pool', () => {
+    const secret = new Uint8Array(randomBytes(32));
+    const { ciphertext, mac } = seal(secret, new Uint8Array(3));
+    for (const bytes of [ciphertext, mac, open(secret, ciphertext, mac)]) {
+      expect(Buffer.isBuffer(bytes)).toBe(false);
+      expect(bytes?.buffer.byteLength).toBe(bytes?.length);
+    }
+  });
+
+  test('PBKDF2 is PBKDF2-HMAC-SHA-512', async () => {
+    const [passphrase, salt] = [new Uint8Array(randomBytes(9)), new Uint8Array(randomBytes(32))];
+    const expected = new Uint8Array(pbkdf2Sync(passphrase, salt, 1000, 32, 'sha512'));
+    expect(await pbkdf2(passphrase, salt, 1000, 32, {})).toEqual(expected);
+  });
+});
