@@ -26,13 +26,16 @@ const TREE = 32;
 export function tableProducts(tables: readonly RecipientTable[], scalars: Uint8Array): Uint8Array[] {
   const count = scalars.length / 32;
   const results = tables.map(() => new Uint8Array(scalars.length));
-  const chunk = Math.min(count, CHUNK);
+  const parts = Math.max(1, Math.ceil(count / CHUNK));
+  const chunk = Math.ceil(count / parts);
+  // One way for all parts, also for a last one that is small: the workspace fits only that way.
+  const sum = chunk <= TREE ? sumByPairs : sumByWindows;
   const work = workspace(tables, chunk);
   for (let start = 0; start < count; start += chunk) {
     const size = Math.min(chunk, count - start);
     const part = scalars.subarray(start * 32, (start + size) * 32);
     recode(work, part, tables[0].width);
-    const done = size <= TREE ? sumByPairs(work, tables, size) : sumByWindows(work, tables, size);
+    const done = sum(work, tables, size);
     tables.forEach((table, t) => {
       // A batch in which points met takes the ladder, whose results need no table.
       if (done) {

@@ -30,10 +30,16 @@ describe('products by tables', () => {
     }
   });
 
-  test('more than one batch', () => {
-    const keys = randomBytes(32 * 300);
-    expect(tableProducts([tableOf(publicKey, 4)], keys)).toEqual([ladderMany(keys, publicKey)]);
-  });
+  test.each([0, 1, 2, 31, 32, 33, 255, 256, 257, 272, 300, 513])(
+    '%i keys, none of them by the ladder',
+    (count) => {
+      const keys = randomBytes(32 * count);
+      // A fallback to the ladder would take the wrong public key.
+      const table = { ...tableOf(publicKey, 5), publicKey: bytesOf(9n) };
+      const expected = ladderMany(keys, publicKey);
+      expect(tableProducts([table, table], keys)).toEqual([expected, expected]);
+    },
+  );
 
   test('points that meet: their batch takes the ladder, the others do not', () => {
     // Where another window's multiples are those of the lowest, equal digits there make equal points: in the
