@@ -172,7 +172,9 @@ export async function setBackupWish(
   options: CallOptions = {},
 ): Promise<void> {
   const request = { method: 'PUT', path: accountData(userId, 'm.key_backup'), body: { enabled } } as const;
-  await roomKeys.homeserver.request({ ...request, ...options }, (value) => expectObject(value, 'the body'));
+  await roomKeys.homeserver.request({ ...request, signal: options.signal }, (value) =>
+    expectObject(value, 'the body'),
+  );
 }
 
 async function accountDataFlag(
@@ -183,7 +185,7 @@ async function accountDataFlag(
   options: CallOptions,
 ): Promise<boolean | undefined> {
   try {
-    const request = { method: 'GET', path: accountData(userId, type), ...options } as const;
+    const request = { method: 'GET', path: accountData(userId, type), signal: options.signal } as const;
     const content = await roomKeys.homeserver.request(request, (value) => expectObject(value, 'the body'));
     const value = ownValue(content, field);
     return typeof value === 'boolean' ? value : undefined;

@@ -178,8 +178,10 @@ export function path(strings: TemplateStringsArray, ...ids: readonly string[]): 
 }
 
 function encodeId(id: string): string {
-  // Alone these would be taken for directories by everything between here and the server.
-  if (id === '.' || id === '..') return id.replaceAll('.', '%2E');
+  // However it is encoded, every URL parser takes such a segment for a directory.
+  if (id === '.' || id === '..') {
+    throw new RequestError('bad-parameters', 'id: expected one that a URL can name, got only dots');
+  }
   try {
     return encodeURIComponent(id);
   } catch (cause) {

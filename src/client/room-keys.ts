@@ -63,36 +63,49 @@ export class RoomKeys {
   /** `POST /room_keys/version`. Not repeated when it is unclear whether it was done. */
   async createVersion(newVersion: NewVersion, options: CallOptions = {}): Promise<string> {
     const { algorithm, auth_data } = newVersion;
-    const request = { method: 'POST', path: VERSION, body: { algorithm, auth_data }, ...options } as const;
+    const request = {
+      method: 'POST',
+      path: VERSION,
+      body: { algorithm, auth_data },
+      signal: options.signal,
+    } as const;
     return (await this.homeserver.request(request, checkVersionCreated)).version;
   }
 
   /** `GET /room_keys/version`: the current backup; `undefined` when there is none. */
   currentVersion(options: CallOptions = {}): Promise<VersionInfo | undefined> {
-    return this.#find({ method: 'GET', path: VERSION, ...options }, checkVersionInfo);
+    return this.#find({ method: 'GET', path: VERSION, signal: options.signal }, checkVersionInfo);
   }
 
   /** `GET /room_keys/version/{version}`; `undefined` when there is none. */
   version(version: string, options: CallOptions = {}): Promise<VersionInfo | undefined> {
-    return this.#find({ method: 'GET', path: VERSION + path`/${version}`, ...options }, checkVersionInfo);
+    return this.#find(
+      { method: 'GET', path: VERSION + path`/${version}`, signal: options.signal },
+      checkVersionInfo,
+    );
   }
 
   /** `PUT /room_keys/version/{version}`: another `auth_data`. The algorithm has to be what it was. */
   async updateVersion(version: string, update: NewVersion, options: CallOptions = {}): Promise<void> {
     const body = { algorithm: update.algorithm, auth_data: update.auth_data, version };
-    const request = { method: 'PUT', path: VERSION + path`/${version}`, body, ...options } as const;
+    const request = {
+      method: 'PUT',
+      path: VERSION + path`/${version}`,
+      body,
+      signal: options.signal,
+    } as const;
     await this.homeserver.request(request, checkObject);
   }
 
   /** `DELETE /room_keys/version/{version}`: the version and its keys. Returns false when it never existed. */
   async deleteVersion(version: string, options: CallOptions = {}): Promise<boolean> {
-    const request = { method: 'DELETE', path: VERSION + path`/${version}`, ...options } as const;
+    const request = { method: 'DELETE', path: VERSION + path`/${version}`, signal: options.signal } as const;
     return (await this.#find(request, checkObject)) !== undefined;
   }
 
   /** `PUT /room_keys/keys`: keys of many rooms, all or none. A string is taken as their JSON. */
   putKeys(version: string, body: KeyBackups | string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'PUT', path: KEYS, query: { version }, body, ...options });
+    return this.#change({ method: 'PUT', path: KEYS, query: { version }, body, signal: options.signal });
   }
 
   /** `PUT /room_keys/keys/{roomId}`: keys of one room, all or none. */
@@ -120,7 +133,7 @@ export class RoomKeys {
     options: CallOptions = {},
   ): Promise<KeysChanged> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#change({ method: 'PUT', path: at, query: { version }, body, ...options });
+    return this.#change({ method: 'PUT', path: at, query: { version }, body, signal: options.signal });
   }
 
   /**
@@ -141,7 +154,7 @@ export class RoomKeys {
     const { roomId, from, limit } = page;
     const query = { version, [LIMIT]: limit?.toString(), [FROM]: from };
     const at = KEYS + (roomId === undefined ? '' : path`/${roomId}`);
-    const request = { method: 'GET', path: at, query, ...options } as const;
+    const request = { method: 'GET', path: at, query, signal: options.signal } as const;
     const reader = new BackupReader({ form: roomId === undefined ? 'rooms' : 'sessions', roomId });
     for await (const chunk of this.homeserver.download(request)) {
       for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
@@ -163,17 +176,25 @@ export class RoomKeys {
     options: CallOptions = {},
   ): Promise<KeyBackupData | undefined> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#find({ method: 'GET', path: at, query: { version }, ...options }, checkKeyBackupData);
+    return this.#find(
+      { method: 'GET', path: at, query: { version }, signal: options.signal },
+      checkKeyBackupData,
+    );
   }
 
   /** `DELETE /room_keys/keys`: all keys of a version. */
   deleteKeys(version: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'DELETE', path: KEYS, query: { version }, ...options });
+    return this.#change({ method: 'DELETE', path: KEYS, query: { version }, signal: options.signal });
   }
 
   /** `DELETE /room_keys/keys/{roomId}`: the keys of one room. */
   deleteRoomKeys(version: string, roomId: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'DELETE', path: KEYS + path`/${roomId}`, query: { version }, ...options });
+    return this.#change({
+      method: 'DELETE',
+      path: KEYS + path`/${roomId}`,
+      query: { version },
+      signal: options.signal,
+    });
   }
 
   /** `DELETE /room_keys/keys/{roomId}/{sessionId}`: one key. */
@@ -184,7 +205,7 @@ export class RoomKeys {
     options: CallOptions = {},
   ): Promise<KeysChanged> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#change({ method: 'DELETE', path: at, query: { version }, ...options });
+    return this.#change({ method: 'DELETE', path: at, query: { version }, signal: options.signal });
   }
 
   #change(request: HttpRequest): Promise<KeysChanged> {
