@@ -31,6 +31,8 @@ export interface UploadOptions extends CallOptions, EncryptSettings {
   readonly state?: UploadState | undefined;
   /** Gets the state after every acknowledged request. */
   readonly onState?: ((state: UploadState) => void | Promise<void>) | undefined;
+  /** Gets every failure, before the state that has passed it: what an error ends has its failures as well. */
+  readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
   /** Ask the backup first what it has, and leave out what it has in an equal or better form. Default false. */
   readonly skipStored?: boolean | undefined;
   /** How many sessions will come, for the progress. */
@@ -161,7 +163,7 @@ class Upload {
       const batches = ahead((signal) => this.#batches(sessions, signal), BATCHES_AHEAD, this.#options.signal);
       for await (const batch of batches) {
         await this.#send(batch.keys);
-        this.#failures.push(...batch.failures);
+        for (const failure of batch.failures) this.#fail(failure);
         this.#superseded += batch.superseded;
         await this.#advance(batch.mark);
       }
@@ -225,7 +227,7 @@ class Upload {
       if (!tooLarge && error.status !== 400) throw error;
       if (keys.length === 1) {
         const [{ room_id, session_id }] = keys;
-        this.#failures.push({ room_id, session_id, error });
+        this.#fail({ room_id, session_id, error });
         return;
       }
       const { length } = this.#failures;
@@ -238,6 +240,11 @@ class Upload {
       // Not one of many keys is to the server's liking: then it is not the keys.
       if (failed === keys.length && failed >= HOPELESS) throw error;
     }
+  }
+
+  #fail(failure: FailedUpload): void {
+    this.#failures.push(failure);
+    this.#options.onFailed?.(failure);
   }
 
   async #sendHalves(keys: readonly SealedKey[]): Promise<void> {
