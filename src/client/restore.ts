@@ -121,6 +121,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   #failed = 0;
   #flagged = 0;
   #begun = false;
+  #downloadError: { readonly error: unknown } | undefined;
 
   /**
    * @param info - The version, as the server gave it.
@@ -192,6 +193,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
       if (!origin) throw new KeyBackupError('bad-parameters', 'restore: more results than records');
       yield this.#conclude(origin, result);
     }
+    if (this.#downloadError) throw this.#downloadError.error;
   }
 
   /** What the engine decrypts: every record, in order, a place that gives none as a record that is none. */
@@ -199,12 +201,17 @@ export class Restore implements AsyncIterable<RestoreResult> {
     const { rooms, signal, pageKeys } = this.#options;
     const { version } = this.#info;
     const items = downloadKeys(this.#roomKeys, version, { rooms, taken: this.#taken, pageKeys, signal });
-    for await (const item of items) {
-      const { path, error, room_id, session_id } = item;
-      this.#waiting.push({ room_id, session_id, path, fault: error });
-      // The engine's complaint about `undefined` gives way to the fault itself.
-      const key_backup_data = error ? undefined : item.value;
-      yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data };
+    try {
+      for await (const item of items) {
+        const { path, error, room_id, session_id } = item;
+        this.#waiting.push({ room_id, session_id, path, fault: error });
+        // The engine's complaint about `undefined` gives way to the fault itself.
+        const key_backup_data = error ? undefined : item.value;
+        yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data };
+      }
+    } catch (error) {
+      // What has come is decrypted and delivered first.
+      this.#downloadError = { error };
     }
   }
 
