@@ -59,6 +59,8 @@ export interface HttpRequest {
   readonly body?: unknown;
   /** Whether sending it twice does the same as once; default: every method but POST. */
   readonly idempotent?: boolean | undefined;
+  /** Goes wherever the server sends it, and without the access token. Default false. */
+  readonly followRedirects?: boolean | undefined;
   readonly signal?: AbortSignalLike | undefined;
 }
 
@@ -154,7 +156,7 @@ export class Homeserver {
     const response = await exchange.send(url, await this.#init(request), name(request));
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
-      if (!response.url || isSameOrigin(response.url, url)) return response;
+      if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
       throw new RequestError('http', `${name(request)}: the answer came from another server`);
     }
     throw await refusal(request, exchange, response);
@@ -162,13 +164,16 @@ export class Homeserver {
 
   async #init(request: HttpRequest) {
     const { accessToken } = this.#options;
-    const token = typeof accessToken === 'function' ? await accessToken() : accessToken;
+    const { method, body, followRedirects = false } = request;
+    const redirect = followRedirects ? ('follow' as const) : ('manual' as const);
     const headers: Record<string, string> = { accept: 'application/json' };
-    if (token !== undefined) headers.authorization = `Bearer ${token}`;
-    const { body } = request;
-    if (body === undefined) return { method: request.method, headers };
+    if (!followRedirects && accessToken !== undefined) {
+      const token = typeof accessToken === 'function' ? await accessToken() : accessToken;
+      headers.authorization = `Bearer ${token}`;
+    }
+    if (body === undefined) return { method, headers, redirect };
     headers['content-type'] = 'application/json';
-    return { method: request.method, headers, body: typeof body === 'string' ? body : JSON.stringify(body) };
+    return { method, headers, redirect, body: typeof body === 'string' ? body : JSON.stringify(body) };
   }
 }
 
@@ -213,15 +218,13 @@ class Exchange {
 
   async send(
     url: string,
-    init: { method: string; headers: Record<string, string>; body?: string },
+    init: Omit<Parameters<Fetch>[1], 'signal'>,
     requestName: string,
   ): Promise<FetchResponse> {
     this.#name = requestName;
     const fetch = this.#options.fetch ?? globalThis.fetch;
     const { signal } = this.#controller;
-    return this.#timed(this.#options.answerTimeout ?? 60_000, () =>
-      fetch(url, { ...init, redirect: 'manual', signal }),
-    );
+    return this.#timed(this.#options.answerTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
   }
 
   /** The next piece of the body; `undefined` at its end. */

@@ -1,5 +1,6 @@
 import type { KeyRank } from '../api/replacement.js';
 import { replaces } from '../api/replacement.js';
+import { KeyBackupError } from '../engine/errors.js';
 import { isJsonObject, ownValue } from '../engine/json.js';
 import { readSessionKey, type ExportedSessionData } from '../engine/room-key.js';
 import { downloadKeys } from './download.js';
@@ -24,7 +25,7 @@ export class StoredKeys {
 
   /** Takes in a record. One without usable metadata counts as not there. */
   add(roomId: string, sessionId: string, record: unknown): void {
-    const rank = rankOf(record);
+    const rank = rankOfRecord(record);
     if (!rank) return;
     const sessions = this.#ranks.get(roomId) ?? new Map<string, KeyRank>();
     this.#ranks.set(roomId, sessions.set(sessionId, rank));
@@ -38,25 +39,25 @@ export class StoredKeys {
   /** Whether the backup holds an equal or better copy of the session, by its metadata. */
   covers(session: ExportedSessionData, isVerified: boolean): boolean {
     const stored = this.get(session.room_id, session.session_id);
-    return stored !== undefined && !replaces(rankOfSession(session, isVerified), stored);
+    const rank = stored && rankOfSession(session, isVerified);
+    return stored !== undefined && rank !== undefined && !replaces(rank, stored);
   }
 }
 
-/**
- * The metadata a session would have in a backup.
- *
- * @throws {@link KeyBackupError} `bad-session-key`.
- */
-export function rankOfSession(session: ExportedSessionData, isVerified: boolean): KeyRank {
-  const chain = session.forwarding_curve25519_key_chain as readonly string[] | undefined;
-  return {
-    is_verified: isVerified,
-    first_message_index: readSessionKey(session.session_key).first_message_index,
-    forwarded_count: chain?.length ?? 0,
-  };
+/** The metadata that a session would have in a backup; `undefined` when its session key cannot be read. */
+export function rankOfSession(session: ExportedSessionData, is_verified: boolean): KeyRank | undefined {
+  const chain: unknown = session.forwarding_curve25519_key_chain;
+  try {
+    const { first_message_index } = readSessionKey(session.session_key);
+    return { is_verified, first_message_index, forwarded_count: Array.isArray(chain) ? chain.length : 0 };
+  } catch (error) {
+    if (error instanceof KeyBackupError) return undefined;
+    throw error;
+  }
 }
 
-function rankOf(record: unknown): KeyRank | undefined {
+/** The metadata of a record as it came from the server; `undefined` when it has none that is usable. */
+export function rankOfRecord(record: unknown): KeyRank | undefined {
   if (!isJsonObject(record)) return undefined;
   const is_verified = ownValue(record, 'is_verified');
   const first_message_index = ownValue(record, 'first_message_index');

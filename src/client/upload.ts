@@ -279,13 +279,7 @@ class Upload {
   #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
     if (!stored) return false;
     const { isVerified = false } = this.#options;
-    try {
-      return stored.covers(session, typeof isVerified === 'function' ? isVerified(session) : isVerified);
-    } catch (error) {
-      // What cannot be compared is for the encryption to refuse.
-      if (error instanceof KeyBackupError) return false;
-      throw error;
-    }
+    return stored.covers(session, typeof isVerified === 'function' ? isVerified(session) : isVerified);
   }
 
   /** The current version: the refusal names it, or else the server is asked. */
