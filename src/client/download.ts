@@ -30,6 +30,15 @@ export async function* downloadKeys(
   version: string,
   options: DownloadOptions = {},
 ): AsyncGenerator<DownloadedKey | BackupFault, void, undefined> {
+  for await (const batch of downloadBatches(roomKeys, version, options)) yield* batch;
+}
+
+/** {@link downloadKeys}, some dozens at a time. A whole batch counts as taken when it is handed out. */
+export async function* downloadBatches(
+  roomKeys: RoomKeys,
+  version: string,
+  options: DownloadOptions = {},
+): AsyncGenerator<(DownloadedKey | BackupFault)[], void, undefined> {
   const { rooms = [undefined], taken = new IdSet(), pageKeys = DEFAULT_PAGE_KEYS, signal } = options;
   const seen: Seen = { taken, faults: new Set() };
   for (const roomId of new Set(rooms)) {
@@ -38,14 +47,15 @@ export async function* downloadKeys(
     let attempt = 0;
     let complete = false;
     while (!complete) {
-      const page = roomKeys.keys(version, { roomId, from, limit: pageKeys }, { signal });
+      const page = roomKeys.keyBatches(version, { roomId, from, limit: pageKeys }, { signal });
       try {
         let next = await page.next();
         for (; next.done !== true; next = await page.next()) {
-          if (!isNew(next.value, seen)) continue;
+          const batch = next.value.filter((item) => isNew(item, seen));
+          if (batch.length === 0) continue;
           // What came after a failure shows that repeating helps.
           attempt = 0;
-          yield next.value;
+          yield batch;
         }
         from = nextToken(next.value, tokens);
         complete = from === undefined;

@@ -14,6 +14,7 @@ export {
   type HttpRequest,
 } from './http.js';
 export type { RetryNotice, RetryOptions } from './retry.js';
+export { ownUserId } from './account.js';
 export { discoverHomeserver } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './room-keys.js';
 export {

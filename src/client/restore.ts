@@ -1,5 +1,5 @@
 import { IdSet } from '../api/id-set.js';
-import type { ReaderCode } from '../api/backup-reader.js';
+import type { BackupEntry, ReaderCode } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import {
@@ -12,9 +12,10 @@ import {
 import { KeyBackupError, type EngineCode } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
+import { throwIfAborted } from '../engine/turn.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { expectAlgorithm } from './backup.js';
-import { downloadKeys } from './download.js';
+import { downloadBatches } from './download.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
 /** One key that a restore gives. */
@@ -187,8 +188,10 @@ export class Restore implements AsyncIterable<RestoreResult> {
     const onProgress = ({ done, failed }: Progress): void =>
       this.#options.onProgress?.({ done: this.#skipped + done, total, failed });
     onProgress({ done: 0, total, failed: 0 });
-    const results = decryptSessions(this.#records(), this.#key, { salvage, signal, backend, onProgress });
+    // The signal ends the download, and this loop; to race it against every key would cost more than the key.
+    const results = decryptSessions(this.#records(), this.#key, { salvage, backend, onProgress });
     for await (const result of results) {
+      throwIfAborted(signal);
       const origin = this.#waiting.shift();
       if (!origin) throw new KeyBackupError('bad-parameters', 'restore: more results than records');
       yield this.#conclude(origin, result);
@@ -200,14 +203,16 @@ export class Restore implements AsyncIterable<RestoreResult> {
   async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
     const { rooms, signal, pageKeys } = this.#options;
     const { version } = this.#info;
-    const items = downloadKeys(this.#roomKeys, version, { rooms, taken: this.#taken, pageKeys, signal });
+    const batches = downloadBatches(this.#roomKeys, version, { rooms, taken: this.#taken, pageKeys, signal });
     try {
-      for await (const item of items) {
-        const { path, error, room_id, session_id } = item;
-        this.#waiting.push({ room_id, session_id, path, fault: error });
-        // The engine's complaint about `undefined` gives way to the fault itself.
-        const key_backup_data = error ? undefined : item.value;
-        yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data };
+      for await (const batch of batches) {
+        for (const { room_id, session_id, path, error } of batch) {
+          this.#waiting.push({ room_id, session_id, path, fault: error });
+        }
+        for (const { room_id = '', session_id = '', value } of batch as BackupEntry[]) {
+          // Where there is a fault there is no value, and the engine's complaint gives way to the fault.
+          yield { room_id, session_id, key_backup_data: value };
+        }
       }
     } catch (error) {
       // What has come is decrypted and delivered first.

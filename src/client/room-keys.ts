@@ -151,6 +151,22 @@ export class RoomKeys {
     page: Page = {},
     options: CallOptions = {},
   ): AsyncGenerator<BackupItem, string | undefined, undefined> {
+    const batches = this.keyBatches(version, page, options);
+    try {
+      let next = await batches.next();
+      for (; next.done !== true; next = await batches.next()) yield* next.value;
+      return next.value;
+    } finally {
+      await batches.return(undefined);
+    }
+  }
+
+  /** {@link RoomKeys.keys}, some dozens at a time: for many keys a step per key costs more than the key. */
+  async *keyBatches(
+    version: string,
+    page: Page = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<BackupItem[], string | undefined, undefined> {
     const { roomId, from, limit } = page;
     const query = { version, [LIMIT]: limit?.toString(), [FROM]: from };
     const at = KEYS + (roomId === undefined ? '' : path`/${roomId}`);
@@ -158,7 +174,8 @@ export class RoomKeys {
     const reader = new BackupReader({ form: roomId === undefined ? 'rooms' : 'sessions', roomId });
     for await (const chunk of this.homeserver.download(request)) {
       for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
-        yield* fromServer(() => reader.push(chunk.subarray(start, start + SLICE_BYTES)));
+        const items = fromServer(() => reader.push(chunk.subarray(start, start + SLICE_BYTES)));
+        if (items.length > 0) yield items;
       }
     }
     fromServer(() => {

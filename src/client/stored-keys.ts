@@ -38,6 +38,7 @@ export class StoredKeys {
 
   /** Whether the backup holds an equal or better copy of the session, by its metadata. */
   covers(session: ExportedSessionData, isVerified: boolean): boolean {
+    if (!isJsonObject(session)) return false;
     const stored = this.get(session.room_id, session.session_id);
     const rank = stored && rankOfSession(session, isVerified);
     return stored !== undefined && rank !== undefined && !replaces(rank, stored);
