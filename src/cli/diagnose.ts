@@ -1,4 +1,3 @@
-import { nodeBackend } from '../backends/node.js';
 import { ownUserId } from '../client/account.js';
 import { diagnose, type Diagnosis } from '../client/diagnose.js';
 import { parseSigningKey } from './auth-data-file.js';
@@ -46,7 +45,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
         trustedKeys,
         key,
         signal,
-        backend: nodeBackend(),
         onProgress: ({ done, total }) => {
           progress.update(done, total === undefined || total === 0 ? undefined : done / total);
         },

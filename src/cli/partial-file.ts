@@ -4,6 +4,7 @@ import { isJsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
 import type { Place } from './report.js';
+import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 
 const FORMAT = 'megolm-backup-restore/1';
@@ -115,15 +116,8 @@ export class PartialFile {
       length: this.#length,
       flagged,
     };
-    const temporary = `${this.statePath}.tmp`;
-    const file = await open(temporary, 'w', 0o600);
-    try {
-      await file.writeFile(Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), delivered]));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, this.statePath);
+    const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), delivered]);
+    await writeStateFile(this.statePath, bytes);
   }
 
   /** Ends the array and gives the file its name. */

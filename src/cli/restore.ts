@@ -1,11 +1,11 @@
-import { nodeBackend } from '../backends/node.js';
 import { Restore, type RestoreOptions } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import type { VersionInfo } from '../api/types.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
-import { InputError, parseCommand } from './command.js';
+import { InputError, UsageError, parseCommand } from './command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
 import { readKeyFile } from './key-file.js';
+import { isSameFile, openOutput, type Output } from './output.js';
 import { PartialFile } from './partial-file.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from './report.js';
@@ -25,8 +25,8 @@ ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text f
   -o, --output FILE  where the sessions go; without it, standard output
   --json             with -o: print the numbers as JSON
 
-Exit code 0 when every key was read, 1 when some were not, the key is the wrong one, or the restore was stopped, 2
-when there is no way to the server.
+Exit code 0 when every key was read, 1 when some were not or the key is the wrong one, 2 when there is no way to the
+server.
 
 example:
   megolm-backup restore --homeserver @alice:example.org --token-file token.txt --key-file key.txt -o sessions.json
@@ -47,20 +47,29 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     json: { type: 'boolean' },
   } as const;
   const { values } = parseCommand(args, options, []);
+  if (isSameFile(values.output, values.report)) {
+    throw new UsageError('-o and --report name the same file');
+  }
   const key = await readKeyFile(values['key-file'], terminal);
   const report = new Report();
+  let reportFile: Output | undefined;
   try {
     const roomKeys = await connect(values, terminal);
     const { signal } = terminal;
     const info = await withServer(() => roomKeys.currentVersion({ signal }));
     if (!info) throw new InputError('there is no backup');
-    const settings = { rooms: values.room, salvage: values.salvage === true, signal, backend: nodeBackend() };
+    const settings = { rooms: values.room, salvage: values.salvage === true, signal };
     const restoring = new Restoring(roomKeys, info, key, settings, report, terminal);
+    if (values.report !== undefined) reportFile = await openOutput(values.report, terminal);
     await (values.output === undefined ? restoring.toStdout() : restoring.toFile(values.output));
+    await reportFile?.write(report.json);
+    await reportFile?.commit();
+  } catch (error) {
+    await reportFile?.discard();
+    throw error;
   } finally {
     key.dispose();
   }
-  if (values.report !== undefined) await report.write(values.report, terminal);
   if (values.json === true && values.output !== undefined) {
     terminal.stdout(`${JSON.stringify({ ...report.summary, codes: Object.fromEntries(report.codes) })}\n`);
   } else {

@@ -1,5 +1,4 @@
 import { readFile, rm } from 'node:fs/promises';
-import { nodeBackend } from '../backends/node.js';
 import { createBackup } from '../client/backup.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import { uploadSessions, type UploadOutcome, type UploadState } from '../client/upload.js';
@@ -12,8 +11,8 @@ import { InputError, parseCommand } from './command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
 import { openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
-import { writeOutput } from './output.js';
 import { ProgressLine } from './progress.js';
+import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup upload EXPORT.json --homeserver WHERE --key-file FILE [options]
@@ -99,7 +98,7 @@ async function upload(
   const input = openKeysFile(file, 'array');
   const progress = new ProgressLine(terminal);
   const save = async () => {
-    if (state) await writeOutput(statePath, `${JSON.stringify(state)}\n`, terminal);
+    if (state) await writeStateFile(statePath, Buffer.from(`${JSON.stringify(state)}\n`));
     saved = Date.now();
   };
   try {
@@ -109,7 +108,6 @@ async function upload(
         trust: { userId: '', decryptionKey: key },
         state,
         signal: terminal.signal,
-        backend: nodeBackend(),
         onState: async (reached) => {
           state = reached;
           if (Date.now() - saved >= SAVE_EVERY) await save();

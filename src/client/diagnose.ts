@@ -1,3 +1,4 @@
+import { decryptSessions } from '../backends/auto.js';
 import { replaces, type KeyRank } from '../api/replacement.js';
 import type { BackupFault } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
@@ -8,7 +9,7 @@ import {
   type SigningKey,
 } from '../engine/auth-data.js';
 import type { Backend, Progress } from '../engine/backend.js';
-import { decryptSessions, type BackupRecord } from '../engine/batch.js';
+import { type BackupRecord } from '../engine/batch.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';

@@ -1,10 +1,10 @@
+import { decryptSessions } from '../backends/auto.js';
 import { IdSet } from '../api/id-set.js';
 import type { BackupEntry, ReaderCode } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import {
   decryptSession,
-  decryptSessions,
   type BackupRecord,
   type DecryptResult,
   type DecryptedSession,
@@ -189,7 +189,13 @@ export class Restore implements AsyncIterable<RestoreResult> {
       this.#options.onProgress?.({ done: this.#skipped + done, total, failed });
     onProgress({ done: 0, total, failed: 0 });
     // The signal ends the download, and this loop; to race it against every key would cost more than the key.
-    const results = decryptSessions(this.#records(), this.#key, { salvage, backend, onProgress });
+    const results = decryptSessions(this.#records(), this.#key, {
+      salvage,
+      backend,
+      onProgress,
+      // Left out where nobody knows it: with it the engine decides whether workers are worth their start.
+      ...(total !== undefined && { total: total - this.#skipped }),
+    });
     for await (const result of results) {
       throwIfAborted(signal);
       const origin = this.#waiting.shift();

@@ -1,6 +1,7 @@
+import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
-import { encryptSessions, type EncryptSettings } from '../engine/batch.js';
+import { type EncryptSettings } from '../engine/batch.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupPublicKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
@@ -181,11 +182,12 @@ class Upload {
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignal,
   ): AsyncGenerator<MarkedBatch, void, undefined> {
-    const { isVerified, backend } = this.#options;
+    const { isVerified, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions), this.#publicKey, {
       signal,
       ...(isVerified !== undefined && { isVerified }),
       backend,
+      total,
     });
     let batch = new UploadBatch();
     let failures: FailedUpload[] = [];

@@ -95,6 +95,11 @@ export class KeyBackupServer {
     await once(this.#server, 'close');
   }
 
+  /** Breaks every connection. */
+  dropAll(): void {
+    this.#server.closeAllConnections();
+  }
+
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
@@ -195,6 +200,7 @@ export class KeyBackupServer {
     const query = new URLSearchParams(search);
     const segments = path.split('/').slice(1).map(decodeURIComponent);
     if (path === '/_matrix/client/versions') return ok({ versions: ['v1.11'] });
+    if (path.endsWith('/account/whoami')) return ok({ user_id: '@alice:example.org' });
     if (segments[3] === 'user') return this.#accountData(method, segments.slice(4).join('/'), body);
     if (segments[3] !== 'room_keys') return error(404, 'M_UNRECOGNIZED', 'no such endpoint');
     const ids = segments.slice(5);
