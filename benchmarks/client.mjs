@@ -12,21 +12,24 @@ const [task = 'all', argument] = process.argv.slice(2);
 /** Records that are really different; a longer backup repeats them under other rooms. */
 const DISTINCT = 20_000;
 
-async function report(which, keys) {
-  if (which === 'restore' || which === 'all') await restore(Number(keys ?? 100_000));
-  if (which === 'stream' || which === 'all') await stream(Number(keys ?? 1_000_000));
+async function report(which, count) {
+  if (which === 'restore' || which === 'all') await restore(Number(count ?? 100_000));
+  if (which === 'stream' || which === 'all') await stream(Number(count ?? 1_000_000));
   if (which === 'upload' || which === 'all') {
-    const result = await measure('measure-upload', [String(keys ?? 100_000)]);
-    console.log(
-      `upload ${result.keys} keys: ${seconds(result.time)}, encryption idle ${percent(result.idle / result.time)}, ` +
-        `peak ${megabytes(result.peak)}`,
-    );
+    const keys = String(count ?? 100_000);
+    await withServer('sink', [], async ({ url }) => {
+      const { time, cpu, idle, peak } = await measure('measure-upload', [keys, url]);
+      console.log(
+        `upload ${keys} keys: ${seconds(time)} (CPU ${seconds(cpu)}), encryption idle ${percent(idle / time)}, ` +
+          `peak ${megabytes(peak)}`,
+      );
+    });
   }
 }
 
 async function restore(keys) {
   const alone = await measure('alone', [String(keys)]);
-  await withServer(keys, async (url, bytes) => {
+  await withServer('serve', [String(keys)], async ({ url, bytes }) => {
     const result = await measure('client', [url]);
     console.log(
       `restore ${keys} keys (${megabytes(bytes)}): ${seconds(result.time)} (CPU ${seconds(result.cpu)}), ` +
@@ -38,7 +41,7 @@ async function restore(keys) {
 }
 
 async function stream(keys) {
-  await withServer(keys, async (url, bytes) => {
+  await withServer('serve', [String(keys)], async ({ url, bytes }) => {
     const result = await measure('client', [url]);
     console.log(
       `restore ${keys} keys (${megabytes(bytes)}): ${seconds(result.time)}, peak ${megabytes(result.peak)}`,
@@ -70,11 +73,10 @@ async function measure(name, args) {
   return firstLine(start(name, args));
 }
 
-async function withServer(keys, use) {
-  const server = start('serve', [String(keys)]);
+async function withServer(name, args, use) {
+  const server = start(name, args);
   try {
-    const { url, bytes } = await firstLine(server);
-    await use(url, bytes);
+    await use(await firstLine(server));
   } finally {
     server.kill();
   }
@@ -157,34 +159,35 @@ async function client(url) {
   finish(started, cpu, { characters });
 }
 
-async function upload(count) {
+async function upload(count, url) {
   const lib = await library();
+  const roomKeys = new lib.RoomKeys({ baseUrl: url });
+  const total = Number(count);
+  function* sessions() {
+    for (let i = 0; i < total; i++) yield session(i);
+  }
+  const auth_data = lib.createAuthData(lib.key.publicKey);
+  const info = { version: '1', algorithm: lib.BACKUP_ALGORITHM, auth_data, etag: '', count: 0 };
+  // The thread is idle when nothing computes: encryption waits for the network.
+  const { eventLoopUtilization } = performance;
+  const before = eventLoopUtilization();
+  const cpu = process.cpuUsage();
+  const started = performance.now();
+  const trust = { userId: '', decryptionKey: lib.key };
+  const outcome = await lib.uploadSessions(roomKeys, info, sessions(), { trust, backend: lib.backend });
+  const { idle } = eventLoopUtilization(before);
+  if (outcome.uploaded !== total) throw new Error(JSON.stringify({ ...outcome, failures: undefined }));
+  finish(started, cpu, { idle, keys: total });
+}
+
+/** Takes everything and keeps nothing. */
+function sink() {
   const server = createServer(async (request, response) => {
     for await (const _ of request);
     response.end('{"etag":"1","count":0}');
-  }).listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const roomKeys = new lib.RoomKeys({ baseUrl: `http://127.0.0.1:${server.address().port}` });
-  const sessions = Array.from({ length: Number(count) }, (_, i) => session(i));
-  const info = {
-    version: '1',
-    algorithm: lib.BACKUP_ALGORITHM,
-    auth_data: lib.createAuthData(lib.key.publicKey),
-    etag: '',
-    count: 0,
-  };
-  // The thread is idle when nothing computes: encryption is waiting for the network.
-  const { eventLoopUtilization } = performance;
-  const before = eventLoopUtilization();
-  const started = performance.now();
-  const outcome = await lib.uploadSessions(roomKeys, info, sessions, {
-    trust: { userId: '', decryptionKey: lib.key },
-    backend: lib.backend,
+  }).listen(0, '127.0.0.1', () => {
+    console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` }));
   });
-  const { idle } = eventLoopUtilization(before);
-  if (outcome.uploaded !== sessions.length)
-    throw new Error(JSON.stringify({ ...outcome, failures: undefined }));
-  finish(started, undefined, { idle, keys: sessions.length });
 }
 
 // ---- a backup of any size, made while it is sent
@@ -228,6 +231,6 @@ async function serve(count) {
 
 // ---- last, when everything above exists
 
-const tasks = { serve, alone, client, 'measure-upload': upload };
+const tasks = { serve, alone, client, 'measure-upload': upload, sink };
 if (task in tasks) await tasks[task](...process.argv.slice(3));
 else await report(task, argument);
