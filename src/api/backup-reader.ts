@@ -1,8 +1,8 @@
 import { KeyBackupError, type EngineCode } from '../engine/errors.js';
 import { utf8Decode } from '../engine/utf8.js';
 import { IdSet } from './id-set.js';
+import { jsonPath } from './json.js';
 import { JsonExtent } from './json-extent.js';
-import { idPath, memberPath } from './json-path.js';
 
 /** What can be wrong with a body. `truncated`: it ended before its last bracket. */
 export type ReaderCode =
@@ -44,13 +44,14 @@ export interface BackupReaderOptions {
   readonly form?: BackupForm | undefined;
   /** The room of the form `sessions`, which the body does not name. */
   readonly roomId?: string | undefined;
-  /** Most bytes of one record or id; default 1 MiB. A larger one is skipped and comes out as `too-large`. */
+  /** Most bytes of one record or id; default 2 MiB. A larger one is skipped and comes out as `too-large`. */
   readonly maxRecordBytes?: number | undefined;
   /** Most levels of nesting inside a record; default 64. */
   readonly maxDepth?: number | undefined;
 }
 
-const DEFAULT_RECORD_BYTES = 1 << 20;
+/** More than the engine's largest plaintext is in base64. */
+const DEFAULT_RECORD_BYTES = 1 << 21;
 const DEFAULT_DEPTH = 64;
 /** No answer has so many fields beside its keys; a body that does must not fill the memory with them. */
 const MAX_FIELDS = 16;
@@ -108,7 +109,7 @@ export class BackupReader {
   #key: string | undefined;
   #keyFault: KeyBackupError<ReaderCode> | undefined;
   /** The path of the value that comes next or is being read. */
-  #path = '$';
+  #path = '';
   #roomId: string | undefined;
   #roomHasSessions = false;
   #hasKeys = false;
@@ -158,12 +159,11 @@ export class BackupReader {
     if (this.#expected !== 'end') {
       throw new KeyBackupError<ReaderCode>(
         'truncated',
-        `${this.#path}: the body ended after ${this.#length} bytes, before its last bracket`,
+        `${this.#place}: the body ended after ${this.#length} bytes, before its last bracket`,
       );
     }
     if (!this.#hasKeys) {
-      const path = `$.${this.#form}`;
-      throw new KeyBackupError<ReaderCode>('missing-field', `${path}: expected an object, got nothing`);
+      throw new KeyBackupError<ReaderCode>('missing-field', `${this.#form}: expected an object, got nothing`);
     }
   }
 
@@ -214,7 +214,7 @@ export class BackupReader {
         } else {
           if (byte !== COMMA) this.#refuse(offset);
           this.#expected = isArray ? 'value' : 'key';
-          if (isArray) this.#path = `$[${++this.#index}]`;
+          if (isArray) this.#path = jsonPath('', ++this.#index);
         }
         return true;
       case 'end':
@@ -230,7 +230,7 @@ export class BackupReader {
   }
 
   #begin(what: 'key' | 'value', byte: number): false {
-    this.#extent.begin(byte, this.#path);
+    this.#extent.begin(byte, this.#place);
     this.#inside = what;
     return false;
   }
@@ -240,10 +240,8 @@ export class BackupReader {
     // Every parsed key is a string: it began with a quotation mark.
     this.#key = read.error ? undefined : String(read.value);
     this.#keyFault = read.error;
-    const { level = 'body', path = '$' } = this.#levels.at(-1) ?? {};
-    const isId = level === 'rooms' || level === 'sessions';
-    if (this.#key === undefined) this.#path = `${path}[?]`;
-    else this.#path = isId ? idPath(path, this.#key) : memberPath(path, this.#key);
+    const parent = this.#levels.at(-1)?.path ?? '';
+    this.#path = jsonPath(parent, this.#key ?? '?');
     this.#expected = 'colon';
   }
 
@@ -252,12 +250,15 @@ export class BackupReader {
     if (level === undefined) {
       const isArray = this.#form === 'array';
       if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE)) {
-        throw new KeyBackupError<ReaderCode>('bad-json', `$: expected ${isArray ? 'an array' : 'an object'}`);
+        throw new KeyBackupError<ReaderCode>(
+          'bad-json',
+          `the body: expected ${isArray ? 'an array' : 'an object'}`,
+        );
       }
       this.#open(isArray ? 'array' : 'body');
       if (isArray) {
         this.#hasKeys = true;
-        this.#path = '$[0]';
+        this.#path = jsonPath('', 0);
       }
       return true;
     }
@@ -292,7 +293,7 @@ export class BackupReader {
 
   #leave(): void {
     const left = this.#levels.pop();
-    this.#path = left?.path ?? '$';
+    this.#path = left?.path ?? '';
     if (left?.level === 'room') {
       if (!this.#roomHasSessions) this.#fault('missing-field', 'expected the field "sessions", got nothing');
       this.#roomId = undefined;
@@ -323,7 +324,7 @@ export class BackupReader {
         break;
       case 'body':
         if (this.#key === this.#form) {
-          throw new KeyBackupError<ReaderCode>('bad-json', `${this.#path}: expected an object`);
+          throw new KeyBackupError<ReaderCode>('bad-json', `${this.#place}: expected an object`);
         }
         if (read.error?.code === 'bad-json') throw read.error;
         if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS)
@@ -359,7 +360,7 @@ export class BackupReader {
 
   #parse(): Parsed {
     const { bytes, tooLarge } = this.#extent.take();
-    if (!bytes) return { error: new KeyBackupError<ReaderCode>('too-large', `${this.#path}: ${tooLarge}`) };
+    if (!bytes) return { error: new KeyBackupError<ReaderCode>('too-large', `${this.#place}: ${tooLarge}`) };
     try {
       return { value: JSON.parse(this.#decode(bytes)) as unknown };
     } catch (error) {
@@ -367,10 +368,10 @@ export class BackupReader {
       return {
         error:
           error instanceof SyntaxError
-            ? new KeyBackupError<ReaderCode>('bad-json', `${this.#path}: expected JSON, got something else`)
+            ? new KeyBackupError<ReaderCode>('bad-json', `${this.#place}: expected JSON, got something else`)
             : new KeyBackupError<ReaderCode>(
                 'bad-utf8',
-                `${this.#path}: expected UTF-8, got an invalid sequence`,
+                `${this.#place}: expected UTF-8, got an invalid sequence`,
               ),
       };
     }
@@ -378,8 +379,13 @@ export class BackupReader {
 
   #fault(code: ReaderCode, message: string, session_id?: string): void {
     this.#items.push(
-      this.#faultOf(new KeyBackupError<ReaderCode>(code, `${this.#path}: ${message}`), session_id),
+      this.#faultOf(new KeyBackupError<ReaderCode>(code, `${this.#place}: ${message}`), session_id),
     );
+  }
+
+  /** The path as messages name it. */
+  get #place(): string {
+    return this.#path === '' ? 'the body' : this.#path;
   }
 
   #faultOf(error: KeyBackupError<ReaderCode>, session_id?: string): BackupFault {
@@ -391,7 +397,7 @@ export class BackupReader {
     const expected = EXPECTED[isElement ? 'element' : this.#expected];
     throw new KeyBackupError<ReaderCode>(
       'bad-json',
-      `${this.#path}: expected ${expected} at byte ${offset}, got something else`,
+      `${this.#place}: expected ${expected} at byte ${offset}, got something else`,
     );
   }
 }

@@ -54,18 +54,23 @@ export class IdSet {
     return this.#insert();
   }
 
-  /** The key and every digest: 16 + 16 * size bytes, a copy. */
-  toBytes(): Uint8Array {
+  /** The key and every digest: 16 + 16 * size bytes, a copy. It leaves out the pairs `except`. */
+  toBytes(except: Iterable<readonly [roomId: string, sessionId: string]> = []): Uint8Array {
+    const left = new Set<number>();
+    for (const [roomId, sessionId] of except) {
+      this.#hashPair(roomId, sessionId);
+      left.add(this.#find());
+    }
     const bytes = new Uint8Array(DIGEST_BYTES * (1 + this.size));
     bytes.set(this.#key);
     const stored = new Uint8Array(this.#slots.buffer);
     let offset = DIGEST_BYTES;
     for (let slot = 0; slot < this.#slots.length; slot += 4) {
-      if (this.#slots[slot] === 0) continue;
+      if (this.#slots[slot] === 0 || left.has(slot)) continue;
       bytes.set(stored.subarray(slot * 4, slot * 4 + DIGEST_BYTES), offset);
       offset += DIGEST_BYTES;
     }
-    return bytes;
+    return bytes.slice(0, offset);
   }
 
   /**

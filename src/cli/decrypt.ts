@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import type { BackupEntry } from '../api/backup-reader.js';
 import { nodeBackend } from '../backends/node.js';
 import { decryptSessions, type BackupRecord, type DecryptResult } from '../engine/batch.js';
@@ -7,7 +6,7 @@ import { readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
-import { openOutput, type Output } from './output.js';
+import { isSameFile, openOutput, type Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from './report.js';
 import type { Terminal } from './terminal.js';
@@ -79,11 +78,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   summarize(report, values.json === true && values.output !== undefined, terminal);
   return report.failed === 0 ? 0 : 1;
-}
-
-function isSameFile(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined) return false;
-  return resolve(a) === resolve(b) && resolve(a) !== '/dev/null';
 }
 
 interface Outputs {

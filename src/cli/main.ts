@@ -14,6 +14,13 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       load: () => import('./verify.js'),
     },
     vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
+    versions: { about: 'show the current backup version of an account', load: () => import('./versions.js') },
+    upload: { about: 'encrypt exported sessions and upload them', load: () => import('./upload.js') },
+    restore: { about: 'download and decrypt a backup', load: () => import('./restore.js') },
+    diagnose: {
+      about: 'say in what state a backup is, and what to do',
+      load: () => import('./diagnose.js'),
+    },
   };
 
 function usage(): string {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
 import type { Terminal } from './terminal.js';
@@ -107,4 +107,10 @@ export async function writeOutput(path: string | undefined, text: string, termin
     await output.discard();
     throw error;
   }
+}
+
+/** Whether two options name the same file. */
+export function isSameFile(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  return resolve(a) === resolve(b) && resolve(a) !== '/dev/null';
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fc } from '@fast-check/vitest';
+import { jsonPath } from '../../src/api/json.js';
 import {
   BackupReader,
   readBackup,
@@ -70,7 +71,7 @@ describe('a backup that is all right', () => {
             Object.entries(sessions).map(([session, value]) => [
               room,
               session,
-              `$.rooms[${JSON.stringify(room)}].sessions[${JSON.stringify(session)}]`,
+              ['rooms', room, 'sessions', session].reduce(jsonPath, ''),
               value,
             ]),
           );
@@ -93,12 +94,12 @@ describe('a backup that is all right', () => {
 
   it('reads one room and arrays', async () => {
     const room = await read('{"sessions":{"s":{"a":1}}}', { form: 'sessions', roomId: '!r' });
-    expect(summary(room.items)).toEqual([['!r', 's', '$.sessions["s"]', { a: 1 }]]);
+    expect(summary(room.items)).toEqual([['!r', 's', 'sessions.s', { a: 1 }]]);
     const array = await read('[{"room_id":"!r","session_id":"s"}, 7, {"room_id":1}]', { form: 'array' });
     expect(summary(array.items)).toEqual([
-      ['!r', 's', '$[0]', { room_id: '!r', session_id: 's' }],
-      [undefined, undefined, '$[1]', 7],
-      [undefined, undefined, '$[2]', { room_id: 1 }],
+      ['!r', 's', '[0]', { room_id: '!r', session_id: 's' }],
+      [undefined, undefined, '[1]', 7],
+      [undefined, undefined, '[2]', { room_id: 1 }],
     ]);
   });
 
@@ -158,7 +159,7 @@ describe('one bad record', () => {
 
   it('never quotes the text in its message', async () => {
     const { items } = await read(around('"bad":{"session_key":"AQAAAA","x":y}'));
-    expect(items[1].error?.message).toBe('$.rooms["!r"].sessions["bad"]: expected JSON, got something else');
+    expect(items[1].error?.message).toBe('rooms["!r"].sessions.bad: expected JSON, got something else');
     expect(items[1].error?.cause).toBeUndefined();
   });
 
@@ -181,10 +182,10 @@ describe('a room or map that is wrong', () => {
     );
     expect(error).toBeUndefined();
     expect(summary(items)).toEqual([
-      ['!r', 'a', '$.rooms["!r"].sessions["a"]', 1],
-      ['!r', undefined, '$.rooms["!r"]', 'bad-json'],
-      ['!r', 'b', '$.rooms["!r"].sessions["b"]', 2],
-      ['!r', 'a', '$.rooms["!r"].sessions["a"]', 'bad-json'],
+      ['!r', 'a', 'rooms["!r"].sessions.a', 1],
+      ['!r', undefined, 'rooms["!r"]', 'bad-json'],
+      ['!r', 'b', 'rooms["!r"].sessions.b', 2],
+      ['!r', 'a', 'rooms["!r"].sessions.a', 'bad-json'],
     ]);
   });
 
@@ -241,7 +242,7 @@ describe('a body that is no backup', () => {
     const { items, error } = await read('{"rooms":{"!r":{"sessions":{"a":1,"b":{"x":[}},"c":2}}}}');
     expect(items).toHaveLength(1);
     expect(error).toMatchObject({ code: 'bad-json' });
-    expect(String(error)).toContain('$.rooms["!r"].sessions["b"]');
+    expect(String(error)).toContain('rooms["!r"].sessions.b');
   });
 
   it('is an error wherever it is cut off, and the records before the cut come out', async () => {

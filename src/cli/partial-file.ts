@@ -1,0 +1,190 @@
+import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import type { RestoreState } from '../client/restore.js';
+import { isJsonObject } from '../engine/json.js';
+import { InputError } from './command.js';
+import { errorCode } from './key-file.js';
+import type { Place } from './report.js';
+import { writeStateFile } from './state-file.js';
+import type { Terminal } from './terminal.js';
+
+const FORMAT = 'megolm-backup-restore/1';
+/** Gathered before it is written: a system call for every key would cost more than the key. */
+const BUFFER = 64 * 1024;
+
+/** A key that came out with flags: the report names it, also after another run went on. */
+export type FlaggedKey = Place & { readonly flags: readonly string[] };
+
+interface Header {
+  readonly format: typeof FORMAT;
+  readonly version: string;
+  readonly etag: string;
+  readonly rooms: readonly string[] | null;
+  /** Bytes of the partial file that belong to the keys delivered. */
+  readonly length: number;
+  readonly flagged: readonly FlaggedKey[];
+}
+
+/**
+ * The output of a restore: an array, one session a line, that grows in `FILE.partial` and gets its name at the
+ * end. `FILE.state` says how far it is: one line of JSON, then the digests of the keys delivered. What a crash
+ * has written behind that is cut off when the restore goes on. Both are for their owner only (0600).
+ */
+export class PartialFile {
+  /** Where the keys are until the end. */
+  readonly path: string;
+  readonly statePath: string;
+  /** Where to go on, when an earlier run has left something. */
+  readonly state: RestoreState | undefined;
+  readonly flagged: FlaggedKey[];
+  readonly #finalPath: string;
+  readonly #rooms: readonly string[] | null;
+  readonly #file: FileHandle;
+  #length: number;
+  #pending = '';
+  #closed = false;
+
+  private constructor(
+    path: string,
+    file: FileHandle,
+    rooms: readonly string[] | null,
+    earlier: { readonly header: Header; readonly state: RestoreState } | undefined,
+  ) {
+    this.#finalPath = path;
+    this.path = partialPath(path);
+    this.statePath = `${path}.state`;
+    this.#file = file;
+    this.#rooms = rooms;
+    this.#length = earlier?.header.length ?? 0;
+    this.state = earlier?.state;
+    this.flagged = [...(earlier?.header.flagged ?? [])];
+  }
+
+  /**
+   * Opens the file, where an earlier run stopped if there was one of the same backup and rooms.
+   *
+   * @throws {@link InputError} when it cannot be made, or when what an earlier run left is of something else.
+   */
+  static async open(
+    path: string,
+    version: string,
+    rooms: readonly string[] | undefined,
+    terminal: Terminal,
+  ): Promise<PartialFile> {
+    const existing = await stat(path).catch(() => undefined);
+    if (existing && !existing.isFile()) throw new InputError(`-o: ${path} is no plain file`);
+    const wanted = rooms ? [...rooms].sort() : null;
+    const earlier = await readState(`${path}.state`);
+    if (earlier && (earlier.header.version !== version || !isSame(earlier.header.rooms, wanted))) {
+      throw new InputError(`${path}.state: it is of another backup or other rooms; remove it to begin anew`);
+    }
+    const partial = partialPath(path);
+    try {
+      const file = await open(partial, earlier ? 'r+' : 'w', 0o600);
+      const { length } = earlier?.header ?? { length: 0 };
+      const { size } = await file.stat();
+      if (size < length) {
+        await file.close();
+        throw new InputError(
+          `${partial}: expected ${length} bytes or more, got ${size}; remove ${path}.state`,
+        );
+      }
+      await file.truncate(length);
+      if (earlier) terminal.stderr(`going on with ${partial}\n`);
+      return new PartialFile(path, file, wanted, earlier);
+    } catch (cause) {
+      if (cause instanceof InputError) throw cause;
+      throw new InputError(`-o: cannot write ${partial} (${errorCode(cause)})`, { cause });
+    }
+  }
+
+  /** Adds a session. */
+  async write(json: string): Promise<void> {
+    this.#pending += (this.#length === 0 && this.#pending === '' ? '[\n' : ',\n') + json;
+    if (this.#pending.length >= BUFFER) await this.#flush();
+  }
+
+  /** Makes sure that all sessions are on the disk, and writes down how far it is. */
+  async save({ version, etag, delivered }: RestoreState): Promise<void> {
+    await this.#flush();
+    await this.#file.datasync();
+    const { flagged } = this;
+    const header: Header = {
+      format: FORMAT,
+      version,
+      etag,
+      rooms: this.#rooms,
+      length: this.#length,
+      flagged,
+    };
+    const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), delivered]);
+    await writeStateFile(this.statePath, bytes);
+  }
+
+  /** Ends the array and gives the file its name. */
+  async finish(): Promise<void> {
+    this.#pending += this.#length === 0 && this.#pending === '' ? '[]\n' : '\n]\n';
+    await this.#flush();
+    await this.#file.sync();
+    await this.close();
+    await rename(this.path, this.#finalPath);
+    await rm(this.statePath, { force: true });
+  }
+
+  /** Leaves the file as it is. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#file.close();
+  }
+
+  async #flush(): Promise<void> {
+    const bytes = Buffer.from(this.#pending);
+    this.#pending = '';
+    for (let written = 0; written < bytes.length;) {
+      const { bytesWritten } = await this.#file.write(
+        bytes,
+        written,
+        bytes.length - written,
+        this.#length + written,
+      );
+      written += bytesWritten;
+    }
+    this.#length += bytes.length;
+  }
+}
+
+function partialPath(path: string): string {
+  return `${path}.partial`;
+}
+
+function isSame(a: readonly string[] | null, b: readonly string[] | null): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+async function readState(path: string): Promise<{ header: Header; state: RestoreState } | undefined> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
+  }
+  const end = bytes.indexOf('\n');
+  const header = end < 0 ? undefined : parseHeader(bytes.toString('utf8', 0, end));
+  if (!header) throw new InputError(`${path}: expected the state of a restore; remove it to begin anew`);
+  const { version, etag } = header;
+  return { header, state: { version, etag, delivered: Uint8Array.from(bytes.subarray(end + 1)) } };
+}
+
+function parseHeader(text: string): Header | undefined {
+  try {
+    const header = JSON.parse(text) as unknown;
+    if (!isJsonObject(header) || header.format !== FORMAT || !Number.isSafeInteger(header.length))
+      return undefined;
+    const { version, etag, flagged } = header;
+    if (typeof version !== 'string' || typeof etag !== 'string' || !Array.isArray(flagged)) return undefined;
+    return header as unknown as Header;
+  } catch {
+    return undefined;
+  }
+}

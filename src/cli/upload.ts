@@ -1,0 +1,204 @@
+import { readFile, rm } from 'node:fs/promises';
+import { createBackup } from '../client/backup.js';
+import type { RoomKeys } from '../client/room-keys.js';
+import { uploadSessions, type UploadOutcome, type UploadState } from '../client/upload.js';
+import type { BackupEntry } from '../api/backup-reader.js';
+import type { VersionInfo } from '../api/types.js';
+import { isJsonObject } from '../engine/json.js';
+import type { BackupDecryptionKey } from '../engine/keys.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { InputError, parseCommand } from './command.js';
+import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
+import { openKeysFile } from './input.js';
+import { readKeyFile } from './key-file.js';
+import { ProgressLine } from './progress.js';
+import { writeStateFile } from './state-file.js';
+import type { Terminal } from './terminal.js';
+
+export const usage = `usage: megolm-backup upload EXPORT.json --homeserver WHERE --key-file FILE [options]
+
+Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key is
+its own. Stopped in the middle, it goes on where it was when the same command runs again: how far it was stands in
+EXPORT.json.upload-state.
+
+${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
+  --create           make a backup with this key when there is none
+  --skip-stored      first ask what the backup has, and leave out what it has in an equal or better form
+  --verified         write is_verified true: the devices that gave the keys were verified
+  --json             print the numbers as JSON
+
+Exit code 0 when every session was uploaded, 1 when some were not or the backup is not the key's, 2 when there is no
+way to the server.
+
+example:
+  megolm-backup upload export.json --homeserver @alice:example.org --token-file token.txt --key-file key.txt
+`;
+
+/** How often the state is written, in milliseconds; it is written at the end as well. */
+const SAVE_EVERY = 5_000;
+
+/** `megolm-backup upload` */
+export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
+  const options = {
+    ...HOMESERVER_ARGUMENTS,
+    'key-file': { type: 'string' },
+    create: { type: 'boolean' },
+    'skip-stored': { type: 'boolean' },
+    verified: { type: 'boolean' },
+    json: { type: 'boolean' },
+  } as const;
+  const { values, positionals } = parseCommand(args, options, ['EXPORT.json']);
+  const [file] = positionals;
+  const key = await readKeyFile(values['key-file'], terminal);
+  try {
+    const roomKeys = await connect(values, terminal);
+    const info = await withServer(() => findBackup(roomKeys, key, values.create === true, terminal));
+    key.expectMatch(info.auth_data);
+    const outcome = await upload(
+      roomKeys,
+      info,
+      file,
+      key,
+      { skipStored: values['skip-stored'] === true, isVerified: values.verified === true },
+      terminal,
+    );
+    tell(outcome, values.json === true, terminal);
+    return outcome.outcome === 'complete' && outcome.failures.length === 0 ? 0 : 1;
+  } finally {
+    key.dispose();
+  }
+}
+
+async function findBackup(
+  roomKeys: RoomKeys,
+  key: BackupDecryptionKey,
+  create: boolean,
+  terminal: Terminal,
+): Promise<VersionInfo> {
+  const { signal } = terminal;
+  const info = await roomKeys.currentVersion({ signal });
+  if (info) return info;
+  if (!create) throw new InputError('there is no backup; --create makes one');
+  const created = await createBackup(roomKeys, { publicKey: key.publicKey, signal });
+  terminal.stderr(`made backup version ${created.version}; no device has signed it\n`);
+  return created;
+}
+
+async function upload(
+  roomKeys: RoomKeys,
+  info: VersionInfo,
+  file: string,
+  key: BackupDecryptionKey,
+  options: { readonly skipStored: boolean; readonly isVerified: boolean },
+  terminal: Terminal,
+): Promise<UploadOutcome> {
+  const statePath = `${file}.upload-state`;
+  let state = await readState(statePath, info, terminal);
+  let saved = Date.now();
+  const input = openKeysFile(file, 'array');
+  const progress = new ProgressLine(terminal);
+  const save = async () => {
+    if (state) await writeStateFile(statePath, Buffer.from(`${JSON.stringify(state)}\n`));
+    saved = Date.now();
+  };
+  try {
+    const outcome = await withServer(() =>
+      uploadSessions(roomKeys, info, sessions(input.items), {
+        ...options,
+        trust: { userId: '', decryptionKey: key },
+        state,
+        signal: terminal.signal,
+        onState: async (reached) => {
+          state = reached;
+          if (Date.now() - saved >= SAVE_EVERY) await save();
+        },
+        onProgress: ({ done }) => {
+          progress.update(done, input.share);
+        },
+        onFailed: ({ session_id, error }) => {
+          progress.clear();
+          terminal.stderr(`${session_id ?? 'a session'}: ${error.code}: ${error.message}\n`);
+        },
+      }),
+    );
+    if (outcome.outcome === 'complete') await rm(statePath, { force: true });
+    else await save();
+    return outcome;
+  } catch (error) {
+    progress.clear();
+    await save();
+    if (state) {
+      terminal.stderr(
+        `${state.position} sessions are done; the same command goes on from there (${statePath})\n`,
+      );
+    }
+    throw error;
+  } finally {
+    progress.clear();
+    await input.items.return();
+  }
+}
+
+/** What the file holds. What is no session is given on all the same: the engine says so, and it is counted. */
+async function* sessions(
+  items: ReturnType<typeof openKeysFile>['items'],
+): AsyncGenerator<ExportedSessionData, void, undefined> {
+  for await (const { value } of items as AsyncGenerator<BackupEntry>) yield value as ExportedSessionData;
+}
+
+/** Where an earlier run stopped; nothing when there was none, or it was of another backup. */
+async function readState(
+  path: string,
+  info: VersionInfo,
+  terminal: Terminal,
+): Promise<UploadState | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+  try {
+    const state = JSON.parse(text) as unknown;
+    if (isUploadState(state) && state.version === info.version) {
+      terminal.stderr(`going on after ${state.position} sessions (${path})\n`);
+      return state;
+    }
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  terminal.stderr(`${path} is of another backup or damaged, and is not used\n`);
+  return undefined;
+}
+
+function isUploadState(value: unknown): value is UploadState {
+  if (!isJsonObject(value)) return false;
+  const { version, etag, position, input_hash } = value;
+  return (
+    [version, etag, input_hash].every((text) => typeof text === 'string') && Number.isSafeInteger(position)
+  );
+}
+
+function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
+  const { uploaded, skipped, failures, count, changedElsewhere, currentVersion } = outcome;
+  if (json) {
+    const numbers = {
+      outcome: outcome.outcome,
+      currentVersion,
+      uploaded,
+      skipped,
+      failed: failures.length,
+      count,
+    };
+    terminal.stdout(`${JSON.stringify({ ...numbers, changedElsewhere })}\n`);
+    return;
+  }
+  terminal.stderr(
+    `${uploaded} uploaded, ${skipped} skipped, ${failures.length} failed; the backup has ${count} keys\n`,
+  );
+  if (outcome.outcome !== 'complete') {
+    const now = currentVersion === undefined ? 'there is none now' : `the current one is ${currentVersion}`;
+    terminal.stderr(`the backup was ${outcome.outcome} meanwhile; ${now}\n`);
+  }
+  if (changedElsewhere) terminal.stderr('somebody else is changing this backup, too\n');
+}

@@ -1,0 +1,200 @@
+import type { NewVersion, OpaqueObject, VersionInfo } from '../api/types.js';
+import {
+  BACKUP_ALGORITHM,
+  createAuthData,
+  signAuthData,
+  verifyAuthData,
+  type AuthDataVerdict,
+  type Signer,
+  type VerifyOptions,
+} from '../engine/auth-data.js';
+import { KeyBackupError } from '../engine/errors.js';
+import { expectObject, ownValue, type JsonObject } from '../engine/json.js';
+import { BackupPublicKey } from '../engine/keys.js';
+import { RequestError, type ClientCode } from './errors.js';
+import { path } from './http.js';
+import type { CallOptions, RoomKeys } from './room-keys.js';
+
+/** What goes into a new backup version. */
+export interface NewBackup extends CallOptions {
+  readonly publicKey: BackupPublicKey;
+  /** Who signs it: the device, and the master key where it is at hand. */
+  readonly signers?: readonly Signer[] | undefined;
+  /** Further fields of the `auth_data`; they are signed. */
+  readonly extra?: JsonObject | undefined;
+}
+
+/**
+ * Makes a new backup version, which becomes the current one. The one before stays until it is deleted.
+ *
+ * @returns What the server holds now.
+ * @throws {@link RequestError}; `network` or `timeout` when it is unclear whether the version was made. Then ask
+ * for the current version before trying again.
+ *
+ * @example
+ * ```ts
+ * const key = BackupDecryptionKey.generate();
+ * const device = ed25519Signer('@a:example.org', seed, 'DEVICE');
+ * const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
+ * ```
+ */
+export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promise<VersionInfo> {
+  const { publicKey, signers = [], extra, signal } = backup;
+  const auth_data = signAuthData(createAuthData(publicKey, extra), signers);
+  const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
+  // Asked for and not assumed: the etag is the server's, and another client may have been quicker.
+  const info = await roomKeys.version(version, { signal });
+  if (!info) throw new RequestError('not-found', `version ${version}: just created, and already gone`);
+  return info;
+}
+
+/** Makes a new version and deletes the given one, which has to be there until the new one is. */
+export async function replaceBackup(
+  roomKeys: RoomKeys,
+  oldVersion: string,
+  backup: NewBackup,
+): Promise<VersionInfo> {
+  const info = await createBackup(roomKeys, backup);
+  await roomKeys.deleteVersion(oldVersion, { signal: backup.signal });
+  return info;
+}
+
+/**
+ * Changes the `auth_data` of a version; unknown fields stay unless `change` takes them away.
+ *
+ * @param change - Gets what the server holds and gives what it should hold.
+ * @throws {@link RequestError} `not-found` when there is no such version.
+ */
+export async function updateAuthData(
+  roomKeys: RoomKeys,
+  version: string,
+  change: (authData: OpaqueObject) => OpaqueObject,
+  options: CallOptions = {},
+): Promise<NewVersion> {
+  const info = await roomKeys.version(version, options);
+  if (!info) throw new RequestError('not-found', `version ${version}: the server does not have it`);
+  const update = { algorithm: info.algorithm, auth_data: change(info.auth_data) };
+  await roomKeys.updateVersion(version, update, options);
+  return update;
+}
+
+/** Adds signatures to a version's `auth_data`. It does not ask whether the backup deserves them. */
+export function signBackup(
+  roomKeys: RoomKeys,
+  version: string,
+  signers: readonly Signer[],
+  options: CallOptions = {},
+): Promise<NewVersion> {
+  return updateAuthData(roomKeys, version, (authData) => signAuthData(authData, signers), options);
+}
+
+/** Whom to believe about a backup; or to encrypt to it although nobody vouches for it, said in so many words. */
+export type Trust = VerifyOptions | 'encrypt-to-an-untrusted-backup';
+
+/** A backup and what is to be said about it. */
+export interface BackupVerdict {
+  readonly info: VersionInfo;
+  /** Absent for another algorithm: then nothing is known about it. */
+  readonly authData: AuthDataVerdict | undefined;
+  /** Whether keys may be encrypted to it. */
+  readonly usable: boolean;
+  /** Everything that is wrong with it, for people; empty when nothing is. */
+  readonly problems: readonly string[];
+}
+
+/** Says whether a version is one to encrypt to, and everything that is wrong with it. */
+export function judgeBackup(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
+  if (info.algorithm !== BACKUP_ALGORITHM) {
+    const problem = `algorithm: expected ${BACKUP_ALGORITHM}, got ${info.algorithm.slice(0, 100)}`;
+    return { info, authData: undefined, usable: false, problems: [problem] };
+  }
+  const authData = verifyAuthData(info.auth_data, trust);
+  const problems = authData.signatures
+    .filter(({ state }) => state === 'invalid')
+    .map(({ userId, keyId, reason }) => `auth_data.signatures of ${userId}, ${keyId}: ${reason}`);
+  if (!authData.trusted) problems.unshift(authData.reason);
+  return { info, authData, usable: authData.trusted, problems };
+}
+
+/**
+ * The public key to encrypt to.
+ *
+ * @throws {@link KeyBackupError} `untrusted-backup` with the reason; `unsupported-algorithm`; `bad-auth-data`,
+ * `low-order-key` when there is no usable key, whatever the caller says.
+ */
+export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicKey {
+  expectAlgorithm(info);
+  const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
+  if (trust === 'encrypt-to-an-untrusted-backup') return publicKey;
+  const { trusted, reason } = verifyAuthData(info.auth_data, trust);
+  if (!trusted) {
+    throw new KeyBackupError<ClientCode>('untrusted-backup', `backup version ${info.version}: ${reason}`);
+  }
+  return publicKey;
+}
+
+/** @throws {@link KeyBackupError} `unsupported-algorithm` unless it is the one this package reads and writes. */
+export function expectAlgorithm(info: VersionInfo): void {
+  if (info.algorithm !== BACKUP_ALGORITHM) {
+    throw new KeyBackupError(
+      'unsupported-algorithm',
+      `backup version ${info.version}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
+    );
+  }
+}
+
+/** Whether a user wants a backup at all. */
+export type BackupWish = boolean | undefined;
+
+/**
+ * Reads the user's wish: the account data `m.key_backup`, else the older
+ * `m.org.matrix.custom.backup_disabled`.
+ *
+ * @returns `undefined` when the user has not said, or said something that is no boolean.
+ */
+export async function backupWish(
+  roomKeys: RoomKeys,
+  userId: string,
+  options: CallOptions = {},
+): Promise<BackupWish> {
+  const enabled = await accountDataFlag(roomKeys, userId, 'm.key_backup', 'enabled', options);
+  if (enabled !== undefined) return enabled;
+  const old = 'm.org.matrix.custom.backup_disabled';
+  const disabled = await accountDataFlag(roomKeys, userId, old, 'disabled', options);
+  return disabled === undefined ? undefined : !disabled;
+}
+
+/** Writes the user's wish, under the specified name only. */
+export async function setBackupWish(
+  roomKeys: RoomKeys,
+  userId: string,
+  enabled: boolean,
+  options: CallOptions = {},
+): Promise<void> {
+  const request = { method: 'PUT', path: accountData(userId, 'm.key_backup'), body: { enabled } } as const;
+  await roomKeys.homeserver.request({ ...request, signal: options.signal }, (value) =>
+    expectObject(value, 'the body'),
+  );
+}
+
+async function accountDataFlag(
+  roomKeys: RoomKeys,
+  userId: string,
+  type: string,
+  field: string,
+  options: CallOptions,
+): Promise<boolean | undefined> {
+  try {
+    const request = { method: 'GET', path: accountData(userId, type), signal: options.signal } as const;
+    const content = await roomKeys.homeserver.request(request, (value) => expectObject(value, 'the body'));
+    const value = ownValue(content, field);
+    return typeof value === 'boolean' ? value : undefined;
+  } catch (error) {
+    if (error instanceof RequestError && error.code === 'not-found') return undefined;
+    throw error;
+  }
+}
+
+function accountData(userId: string, type: string): string {
+  return path`/_matrix/client/v3/user/${userId}/account_data/${type}`;
+}

@@ -1,0 +1,231 @@
+import { decryptSessions } from '../backends/auto.js';
+import { replaces, type KeyRank } from '../api/replacement.js';
+import type { BackupFault } from '../api/backup-reader.js';
+import type { VersionInfo } from '../api/types.js';
+import {
+  BACKUP_ALGORITHM,
+  verifyAuthData,
+  type AuthDataVerdict,
+  type SigningKey,
+} from '../engine/auth-data.js';
+import type { Backend, Progress } from '../engine/backend.js';
+import { type BackupRecord } from '../engine/batch.js';
+import { KeyBackupError } from '../engine/errors.js';
+import type { BackupDecryptionKey } from '../engine/keys.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { backupWish, type BackupWish } from './backup.js';
+import { downloadKeys, type DownloadedKey } from './download.js';
+import {
+  badPublicKey,
+  betterLocally,
+  countDiffers,
+  damagedKeys,
+  invalidSignature,
+  noBackup,
+  notBackedUp,
+  unknownAlgorithm,
+  untrusted,
+  unwanted,
+  wrongKey,
+  type Finding,
+} from './findings.js';
+import type { CallOptions, RoomKeys } from './room-keys.js';
+import { rankOfRecord, rankOfSession } from './stored-keys.js';
+
+/** What a look into the keys has shown. */
+export interface KeysDiagnosis {
+  /** How many came. */
+  readonly total: number;
+  /** Absent when there was no key to try. */
+  readonly readable: number | undefined;
+  /** How many are damaged, by the code of the damage. */
+  readonly damage: Readonly<Record<string, number>>;
+}
+
+/** The state of a user's backup. */
+export interface Diagnosis {
+  /** `none`: there is no backup; `broken`: an error was found; `damaged`: a warning; `healthy`: nothing. */
+  readonly state: 'none' | 'broken' | 'damaged' | 'healthy';
+  readonly info: VersionInfo | undefined;
+  /** Whether the user wants a backup; `undefined` also when no user was given. */
+  readonly wish: BackupWish;
+  /** Absent without a backup, or for another algorithm. */
+  readonly authData: AuthDataVerdict | undefined;
+  /** Absent when nobody looked: without a fitting key and without local sessions there is nothing to look for. */
+  readonly keys: KeysDiagnosis | undefined;
+  /** In the order of their weight; empty for a healthy backup. */
+  readonly findings: readonly Finding[];
+}
+
+/** What a diagnosis is made with; the more, the more it says. */
+export interface DiagnoseOptions extends CallOptions {
+  /** Whose backup it is: for the signatures and the wish. */
+  readonly userId?: string | undefined;
+  readonly trustedKeys?: readonly SigningKey[] | undefined;
+  readonly knownKeys?: readonly SigningKey[] | undefined;
+  /** The decryption key: with it, every key of the backup is tried. */
+  readonly key?: BackupDecryptionKey | undefined;
+  /** Sessions held locally, to compare. */
+  readonly sessions?: Iterable<ExportedSessionData> | undefined;
+  readonly backend?: Backend | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/**
+ * Says in what state a user's backup is and what to do about each thing that is not right.
+ *
+ * @throws {@link RequestError} when the server cannot be asked; `aborted`. What is wrong with the backup is never
+ * thrown.
+ *
+ * @example
+ * ```ts
+ * const { state, findings } = await diagnose(roomKeys, { userId: '@a:example.org', key });
+ * for (const { message, advice } of findings) console.log(`${message}. ${advice}.`);
+ * ```
+ */
+export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}): Promise<Diagnosis> {
+  const { signal, userId } = options;
+  const info = await roomKeys.currentVersion({ signal });
+  const wish = userId === undefined ? undefined : await backupWish(roomKeys, userId, { signal });
+  if (!info) {
+    const base = { info, wish, authData: undefined, keys: undefined };
+    return { state: 'none', ...base, findings: wish === false ? [] : [noBackup()] };
+  }
+  const findings: Finding[] = [];
+  if (wish === false) findings.push(unwanted());
+  const authData = examineAuthData(info, options, findings);
+  const fits = authData?.keyMatches === true;
+  let keys: KeysDiagnosis | undefined;
+  if (fits || options.sessions) {
+    const examination = new KeysExamination(roomKeys, info, options, fits);
+    keys = await examination.run();
+    findings.push(...examination.findings());
+  }
+  findings.sort((a, b) => Number(b.severity === 'error') - Number(a.severity === 'error'));
+  const isBroken = findings.some(({ severity }) => severity === 'error');
+  const state = isBroken ? 'broken' : findings.length > 0 ? 'damaged' : 'healthy';
+  return { state, info, wish, authData, keys, findings };
+}
+
+function examineAuthData(
+  info: VersionInfo,
+  options: DiagnoseOptions,
+  findings: Finding[],
+): AuthDataVerdict | undefined {
+  if (info.algorithm !== BACKUP_ALGORITHM) {
+    findings.push(unknownAlgorithm(info.algorithm));
+    return undefined;
+  }
+  const { userId = '', trustedKeys = [], knownKeys = [], key } = options;
+  const verdict = verifyAuthData(info.auth_data, {
+    userId,
+    trustedKeys,
+    knownKeys,
+    ...(key && { decryptionKey: key }),
+  });
+  if (!verdict.publicKey) findings.push(badPublicKey(verdict.reason));
+  else if (verdict.keyMatches === false) findings.push(wrongKey());
+  // Who names nobody to trust has not asked whether the backup is trusted.
+  const asked = key !== undefined || trustedKeys.length > 0;
+  if (asked && verdict.publicKey && !verdict.trusted) findings.push(untrusted(verdict.reason));
+  for (const { keyId, state, reason } of verdict.signatures) {
+    if (state === 'invalid') findings.push(invalidSignature(keyId, reason));
+  }
+  return verdict;
+}
+
+/** One pass over the keys of a backup: tries each, and compares each with the copy held locally. */
+class KeysExamination {
+  readonly #roomKeys: RoomKeys;
+  readonly #info: VersionInfo;
+  readonly #options: DiagnoseOptions;
+  readonly #key: BackupDecryptionKey | undefined;
+  readonly #local: Map<string, KeyRank>;
+  readonly #damage = new Map<string, number>();
+  /** What the reader said about each record whose result is still to come. */
+  readonly #pending: { readonly item: DownloadedKey | BackupFault; readonly localIsBetter: boolean }[] = [];
+  #total = 0;
+  #readable = 0;
+  #betterLocally = 0;
+
+  constructor(roomKeys: RoomKeys, info: VersionInfo, options: DiagnoseOptions, fits: boolean) {
+    this.#roomKeys = roomKeys;
+    this.#info = info;
+    this.#options = options;
+    this.#key = fits ? options.key : undefined;
+    this.#local = localRanks(options.sessions ?? []);
+  }
+
+  async run(): Promise<KeysDiagnosis> {
+    if (this.#key) {
+      const { signal, backend, onProgress } = this.#options;
+      const total = this.#info.count;
+      const batch = { signal, backend, onProgress, total };
+      for await (const result of decryptSessions(this.#records(), this.#key, batch)) {
+        if (result.ok) this.#readable++;
+        this.#conclude(result.ok ? undefined : result.error);
+      }
+    } else {
+      for await (const { key_backup_data } of this.#records()) {
+        this.#conclude(rankOfRecord(key_backup_data) ? undefined : NO_RECORD);
+      }
+    }
+    return {
+      total: this.#total,
+      readable: this.#key && this.#readable,
+      damage: Object.fromEntries(this.#damage),
+    };
+  }
+
+  /** What the pass has shown. */
+  *findings(): Generator<Finding, void, undefined> {
+    const { count } = this.#info;
+    if (this.#total !== count) yield countDiffers(count, this.#total);
+    for (const [code, damaged] of this.#damage) yield damagedKeys(code, damaged);
+    if (this.#betterLocally > 0) yield betterLocally(this.#betterLocally);
+    if (this.#local.size > 0) yield notBackedUp(this.#local.size);
+  }
+
+  async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
+    const { signal } = this.#options;
+    for await (const item of downloadKeys(this.#roomKeys, this.#info.version, { signal })) {
+      this.#total++;
+      const { room_id = '', session_id = '' } = item;
+      const key_backup_data = item.error ? undefined : item.value;
+      this.#pending.push({ item, localIsBetter: this.#compare(room_id, session_id, key_backup_data) });
+      yield { room_id, session_id, key_backup_data };
+    }
+  }
+
+  #conclude(error: KeyBackupError<string> | undefined): void {
+    const pending = this.#pending.shift();
+    const reason = pending?.item.error ?? error;
+    if (reason) this.#damage.set(reason.code, (this.#damage.get(reason.code) ?? 0) + 1);
+    if (pending?.localIsBetter) this.#betterLocally++;
+  }
+
+  /** Takes the local copy away: what is left in the end is not in the backup. */
+  #compare(roomId: string, sessionId: string, record: unknown): boolean {
+    const id = JSON.stringify([roomId, sessionId]);
+    const local = this.#local.get(id);
+    if (!local) return false;
+    this.#local.delete(id);
+    const stored = rankOfRecord(record);
+    // Whether the sender was verified says nothing about which copy reads more.
+    return !stored || replaces({ ...local, is_verified: stored.is_verified }, stored);
+  }
+}
+
+const NO_RECORD = new KeyBackupError('bad-json', 'expected a KeyBackupData, got something else');
+
+function localRanks(sessions: Iterable<ExportedSessionData>): Map<string, KeyRank> {
+  const ranks = new Map<string, KeyRank>();
+  for (const session of sessions) {
+    const id = JSON.stringify([session.room_id, session.session_id]);
+    const rank = rankOfSession(session, false);
+    if (!rank) continue;
+    const known = ranks.get(id);
+    if (!known || replaces(rank, known)) ranks.set(id, rank);
+  }
+  return ranks;
+}

@@ -1,0 +1,64 @@
+import { KeyBackupError, type EngineCode } from '../engine/errors.js';
+
+/** What the client can say about a server, a network and a backup it refuses. */
+export type ClientCode =
+  /** A status that nothing below fits; see `status` and `errcode`. */
+  | 'http'
+  | 'network'
+  | 'timeout'
+  | 'rate-limited'
+  /** 401: the access token is missing, wrong or expired. */
+  | 'unauthorized'
+  /** 404 with `M_NOT_FOUND`. A 404 without it is `http`: some proxy's page says nothing about a backup. */
+  | 'not-found'
+  /** The backup version is not the current one any more; see `current_version`. */
+  | 'wrong-version'
+  /** Nobody we trust vouches for the backup, so nothing is encrypted to it. */
+  | 'untrusted-backup'
+  /** A 2xx answer that is not what the specification says. */
+  | 'bad-response'
+  | 'missing-dependency';
+
+/** The codes of {@link RequestError}. `too-large` is a status of 413. */
+export type RequestCode =
+  | Exclude<ClientCode, 'untrusted-backup' | 'missing-dependency'>
+  | Extract<EngineCode, 'aborted' | 'too-large' | 'bad-parameters'>;
+
+/** What an answer said besides its code. */
+export interface AnswerFacts {
+  readonly status?: number | undefined;
+  readonly errcode?: string | undefined;
+  readonly current_version?: string | undefined;
+  readonly retry_after_ms?: number | undefined;
+}
+
+/**
+ * A request that failed: a {@link KeyBackupError} with what the server said.
+ *
+ * @example
+ * ```ts
+ * try {
+ *   await roomKeys.putKeys('7', { rooms: {} });
+ * } catch (error) {
+ *   if (error instanceof RequestError && error.code === 'wrong-version') console.log(error.current_version);
+ * }
+ * ```
+ */
+export class RequestError extends KeyBackupError<RequestCode> implements AnswerFacts {
+  /** The HTTP status; absent when no answer came. */
+  readonly status: number | undefined;
+  /** The Matrix error code, `M_...`. */
+  readonly errcode: string | undefined;
+  /** With `wrong-version`: the version that is current, when the server says so. */
+  readonly current_version: string | undefined;
+  /** With `rate-limited`: how long the server asks to wait, as it said, however long. */
+  readonly retry_after_ms: number | undefined;
+
+  constructor(code: RequestCode, message: string, facts: AnswerFacts & { readonly cause?: unknown } = {}) {
+    super(code, message, { cause: facts.cause });
+    this.status = facts.status;
+    this.errcode = facts.errcode;
+    this.current_version = facts.current_version;
+    this.retry_after_ms = facts.retry_after_ms;
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * The client: the key backup API as clients need it, over `fetch`.
+ *
+ * @packageDocumentation
+ */
+
+export { RequestError, type AnswerFacts, type ClientCode, type RequestCode } from './errors.js';
+export {
+  Homeserver,
+  type BodyReader,
+  type Fetch,
+  type FetchResponse,
+  type HomeserverOptions,
+  type HttpRequest,
+} from './http.js';
+export type { RetryNotice, RetryOptions } from './retry.js';
+export { ownUserId } from './account.js';
+export { discoverHomeserver } from './discovery.js';
+export { RoomKeys, type CallOptions, type Page } from './room-keys.js';
+export {
+  backupWish,
+  createBackup,
+  judgeBackup,
+  replaceBackup,
+  setBackupWish,
+  signBackup,
+  trustedPublicKey,
+  updateAuthData,
+  type BackupVerdict,
+  type BackupWish,
+  type NewBackup,
+  type Trust,
+} from './backup.js';
+export {
+  uploadSessions,
+  type FailedUpload,
+  type UploadOptions,
+  type UploadOutcome,
+  type UploadState,
+} from './upload.js';
+export { UploadQueue, type UploadQueueOptions } from './upload-queue.js';
+export { downloadKeys, type DownloadOptions, type DownloadedKey } from './download.js';
+export {
+  Restore,
+  restoreKey,
+  restoreKeys,
+  type RestoreOptions,
+  type RestoreResult,
+  type RestoreState,
+  type RestoreSummary,
+  type RestoredKey,
+  type UnrestoredKey,
+} from './restore.js';
+export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
+export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
+export type { Finding, FindingCode } from './findings.js';
+export {
+  readBackup,
+  type BackupFault,
+  type BackupForm,
+  type BackupEntry,
+  type BackupItem,
+  type BackupReaderOptions,
+  type ReaderCode,
+} from '../api/backup-reader.js';
+export type {
+  KeyBackupData,
+  KeyBackups,
+  KeysChanged,
+  NewVersion,
+  OpaqueObject,
+  RoomKeyBackup,
+  VersionInfo,
+} from '../api/types.js';

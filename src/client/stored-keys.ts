@@ -1,0 +1,74 @@
+import type { KeyRank } from '../api/replacement.js';
+import { replaces } from '../api/replacement.js';
+import { KeyBackupError } from '../engine/errors.js';
+import { isJsonObject, ownValue } from '../engine/json.js';
+import { readSessionKey, type ExportedSessionData } from '../engine/room-key.js';
+import { downloadKeys } from './download.js';
+import type { CallOptions, RoomKeys } from './room-keys.js';
+
+/**
+ * What a backup says about the keys it holds, without what is in them: to compare with keys held locally.
+ *
+ * It takes the whole download and some 150 bytes of memory a key.
+ */
+export class StoredKeys {
+  readonly #ranks = new Map<string, Map<string, KeyRank>>();
+
+  /** Reads it from the server. */
+  static async download(roomKeys: RoomKeys, version: string, options: CallOptions = {}): Promise<StoredKeys> {
+    const stored = new StoredKeys();
+    for await (const item of downloadKeys(roomKeys, version, options)) {
+      if (!item.error) stored.add(item.room_id, item.session_id, item.value);
+    }
+    return stored;
+  }
+
+  /** Takes in a record. One without usable metadata counts as not there. */
+  add(roomId: string, sessionId: string, record: unknown): void {
+    const rank = rankOfRecord(record);
+    if (!rank) return;
+    const sessions = this.#ranks.get(roomId) ?? new Map<string, KeyRank>();
+    this.#ranks.set(roomId, sessions.set(sessionId, rank));
+  }
+
+  /** The metadata of a key; `undefined` when the backup does not have it. */
+  get(roomId: string, sessionId: string): KeyRank | undefined {
+    return this.#ranks.get(roomId)?.get(sessionId);
+  }
+
+  /** Whether the backup holds an equal or better copy of the session, by its metadata. */
+  covers(session: ExportedSessionData, isVerified: boolean): boolean {
+    if (!isJsonObject(session)) return false;
+    const stored = this.get(session.room_id, session.session_id);
+    const rank = stored && rankOfSession(session, isVerified);
+    return stored !== undefined && rank !== undefined && !replaces(rank, stored);
+  }
+}
+
+/** The metadata that a session would have in a backup; `undefined` when its session key cannot be read. */
+export function rankOfSession(session: ExportedSessionData, is_verified: boolean): KeyRank | undefined {
+  const chain: unknown = session.forwarding_curve25519_key_chain;
+  try {
+    const { first_message_index } = readSessionKey(session.session_key);
+    return { is_verified, first_message_index, forwarded_count: Array.isArray(chain) ? chain.length : 0 };
+  } catch (error) {
+    if (error instanceof KeyBackupError) return undefined;
+    throw error;
+  }
+}
+
+/** The metadata of a record as it came from the server; `undefined` when it has none that is usable. */
+export function rankOfRecord(record: unknown): KeyRank | undefined {
+  if (!isJsonObject(record)) return undefined;
+  const is_verified = ownValue(record, 'is_verified');
+  const first_message_index = ownValue(record, 'first_message_index');
+  const forwarded_count = ownValue(record, 'forwarded_count');
+  if (typeof is_verified !== 'boolean' || !isCount(first_message_index) || !isCount(forwarded_count)) {
+    return undefined;
+  }
+  return { is_verified, first_message_index, forwarded_count };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}

@@ -1,0 +1,84 @@
+import { sha256 } from '@noble/hashes/sha2.js';
+import { base64Encode } from '../engine/base64.js';
+import { KeyBackupError } from '../engine/errors.js';
+import { isJsonObject } from '../engine/json.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { utf8Encode } from '../engine/utf8.js';
+
+/** A place in the input: how many sessions stand before it, and a hash of them. */
+export interface Mark {
+  readonly position: number;
+  /** Unpadded base64 of a SHA-256 chain over room id, session id and session key of each. */
+  readonly input_hash: string;
+}
+
+/**
+ * The input of an upload, counted and hashed on its way to the encryption, so that a state can say how far the
+ * server has acknowledged it, and another run can tell that it reads the same input.
+ */
+export class UploadInput {
+  /** Sessions left out because the backup has them. */
+  skipped = 0;
+  readonly #start: Mark | undefined;
+  readonly #isStored: (session: ExportedSessionData) => boolean;
+  readonly #marks: { readonly position: number; readonly hash: Uint8Array }[] = [];
+  #position = 0;
+  #hash: Uint8Array = new Uint8Array(32);
+
+  /** @param start - Where an earlier run stopped; what stands before it is read, compared and left out. */
+  constructor(start: Mark | undefined, isStored: (session: ExportedSessionData) => boolean) {
+    this.#start = start;
+    this.#isStored = isStored;
+  }
+
+  /**
+   * The sessions to encrypt.
+   *
+   * @throws {@link KeyBackupError} `bad-parameters` when the input is not the one that the earlier run read.
+   */
+  async *sessions(
+    input: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+  ): AsyncGenerator<ExportedSessionData, void, undefined> {
+    const from = this.#start?.position ?? 0;
+    for await (const session of input) {
+      this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
+      this.#position++;
+      if (this.#position === from) this.#expectStart();
+      if (this.#position <= from) continue;
+      if (this.#isStored(session)) {
+        this.skipped++;
+        continue;
+      }
+      this.#marks.push({ position: this.#position, hash: this.#hash });
+      yield session;
+    }
+    if (this.#position < from) this.#expectStart();
+  }
+
+  /** The place after the session whose result is the next one. */
+  next(): Mark {
+    return toMark(this.#marks.shift() ?? { position: this.#position, hash: this.#hash });
+  }
+
+  /** The place reached by reading; after the last session, the end. */
+  get end(): Mark {
+    return toMark({ position: this.#position, hash: this.#hash });
+  }
+
+  #expectStart(): void {
+    if (this.#start?.position === this.#position && this.#start.input_hash === this.end.input_hash) return;
+    throw new KeyBackupError(
+      'bad-parameters',
+      'state.input_hash: expected the input that the state was made with, got another',
+    );
+  }
+}
+
+function toMark({ position, hash }: { readonly position: number; readonly hash: Uint8Array }): Mark {
+  return { position, input_hash: base64Encode(hash) };
+}
+
+function identity(session: unknown): Uint8Array {
+  const { room_id, session_id, session_key } = isJsonObject(session) ? session : {};
+  return utf8Encode(JSON.stringify([room_id, session_id, session_key].map(String)));
+}

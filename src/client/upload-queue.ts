@@ -1,0 +1,130 @@
+import type { VersionInfo } from '../api/types.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { trustedPublicKey } from './backup.js';
+import { RequestError } from './errors.js';
+import type { RoomKeys } from './room-keys.js';
+import { uploadSessions, type UploadOptions, type UploadOutcome } from './upload.js';
+
+/** How a queue uploads. */
+export interface UploadQueueOptions extends Omit<
+  UploadOptions,
+  'state' | 'onState' | 'skipStored' | 'total' | 'onProgress' | 'signal'
+> {
+  /** Milliseconds from the first waiting session to its upload; default 5 s. */
+  readonly delay?: number | undefined;
+  /** After failures the delay doubles up to this; default 5 min. */
+  readonly maxDelay?: number | undefined;
+  /** Is told how every upload ended. After `replaced` or `deleted` the queue has stopped. */
+  readonly onOutcome?: ((outcome: UploadOutcome) => void) | undefined;
+  /** Is told why an upload failed; its sessions stay in the queue and are tried again. */
+  readonly onError?: ((error: unknown) => void) | undefined;
+}
+
+/**
+ * Uploads the keys of a live client: as they trickle in, a short while after they came, and at once when a whole
+ * request of them waits.
+ *
+ * @example
+ * ```ts
+ * const queue = new UploadQueue(roomKeys, info, { trust, onError: console.error });
+ * queue.add(session);
+ * await queue.close(); // uploads what still waits
+ * ```
+ */
+export class UploadQueue {
+  readonly #roomKeys: RoomKeys;
+  readonly #info: VersionInfo;
+  readonly #options: UploadQueueOptions;
+  readonly #controller = new AbortController();
+  #waiting: ExportedSessionData[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #running: Promise<void> | undefined;
+  #failures = 0;
+  #stopped = false;
+
+  /** @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says. */
+  constructor(roomKeys: RoomKeys, info: VersionInfo, options: UploadQueueOptions) {
+    trustedPublicKey(info, options.trust);
+    this.#roomKeys = roomKeys;
+    this.#info = info;
+    this.#options = options;
+  }
+
+  /** The sessions that are not acknowledged yet. When the queue has stopped they are the caller's to take. */
+  get waiting(): readonly ExportedSessionData[] {
+    return this.#waiting;
+  }
+
+  /** Whether the backup is no longer one to write to, or the queue was closed. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Adds sessions. They are uploaded soon, or kept when the queue has stopped. */
+  add(...sessions: readonly ExportedSessionData[]): void {
+    for (const session of sessions) this.#waiting.push(session);
+    if (this.#waiting.length >= (this.#options.batchKeys ?? 200) && this.#failures === 0) void this.flush();
+    else this.#schedule();
+  }
+
+  /** Uploads what waits now. It never rejects: `onError` is told, and the sessions stay. */
+  async flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    // One upload at a time, and then what came during it.
+    while (this.#running) await this.#running;
+    if (this.#stopped || this.#waiting.length === 0) return;
+    this.#running = this.#upload([...this.#waiting]);
+    await this.#running;
+  }
+
+  /** Uploads what waits and stops. What cannot be uploaded stays in {@link UploadQueue.waiting}. */
+  async close(): Promise<void> {
+    await this.flush();
+    this.#stop();
+  }
+
+  /** Stops at once, also in the middle of a request. */
+  abort(): void {
+    this.#stop();
+    this.#controller.abort();
+  }
+
+  async #upload(sessions: readonly ExportedSessionData[]): Promise<void> {
+    const { onOutcome, onError } = this.#options;
+    const { signal } = this.#controller;
+    let acknowledged = 0;
+    try {
+      const outcome = await uploadSessions(this.#roomKeys, this.#info, sessions, {
+        ...this.#options,
+        signal,
+        onState: ({ position }) => {
+          acknowledged = position;
+        },
+      });
+      this.#failures = 0;
+      if (outcome.outcome !== 'complete') this.#stop();
+      onOutcome?.(outcome);
+    } catch (error) {
+      this.#failures++;
+      if (!this.#stopped) onError?.(error);
+      if (error instanceof RequestError && error.code === 'unauthorized') this.#stop();
+    } finally {
+      this.#waiting = this.#waiting.slice(acknowledged);
+      this.#running = undefined;
+      this.#schedule();
+    }
+  }
+
+  #schedule(): void {
+    if (this.#stopped || this.#running || this.#timer !== undefined || this.#waiting.length === 0) return;
+    const { delay = 5_000, maxDelay = 300_000 } = this.#options;
+    this.#timer = setTimeout(() => void this.flush(), Math.min(maxDelay, delay * 2 ** this.#failures));
+  }
+
+  #stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,306 @@
+import { encryptSessions } from '../backends/auto.js';
+import type { KeysChanged, VersionInfo } from '../api/types.js';
+import type { Backend, Progress } from '../engine/backend.js';
+import { type EncryptSettings } from '../engine/batch.js';
+import { KeyBackupError } from '../engine/errors.js';
+import type { BackupPublicKey } from '../engine/keys.js';
+import type { ExportedSessionData } from '../engine/room-key.js';
+import { ahead } from './ahead.js';
+import { trustedPublicKey, type Trust } from './backup.js';
+import { RequestError } from './errors.js';
+import type { CallOptions, RoomKeys } from './room-keys.js';
+import { StoredKeys } from './stored-keys.js';
+import { UploadBatch, batchBody, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
+import { UploadInput, type Mark } from './upload-input.js';
+
+/** What an upload needs to go on where another one stopped. */
+export interface UploadState extends Mark {
+  readonly version: string;
+  /** Of the last answer. */
+  readonly etag: string;
+}
+
+/** How to upload. */
+export interface UploadOptions extends CallOptions, EncryptSettings {
+  /** Whom to believe about the backup. */
+  readonly trust: Trust;
+  /** Most keys of one request; default 200. */
+  readonly batchKeys?: number | undefined;
+  /** Most bytes of one request; default 800,000, since many a proxy allows 1 MB. A 413 halves it. */
+  readonly batchBytes?: number | undefined;
+  /** Where to go on, with the same input. */
+  readonly state?: UploadState | undefined;
+  /** Gets the state after every acknowledged request. */
+  readonly onState?: ((state: UploadState) => void | Promise<void>) | undefined;
+  /** Gets every failure, before the state that has passed it: what an error ends has its failures as well. */
+  readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
+  /** Ask the backup first what it has, and leave out what it has in an equal or better form. Default false. */
+  readonly skipStored?: boolean | undefined;
+  /** How many sessions will come, for the progress. */
+  readonly total?: number | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** Does the expensive operations by other means. */
+  readonly backend?: Backend | undefined;
+}
+
+/** A session that was not uploaded, and why. */
+export interface FailedUpload {
+  readonly room_id: string | undefined;
+  readonly session_id: string | undefined;
+  readonly error: KeyBackupError<string>;
+}
+
+/** How an upload ended. */
+export interface UploadOutcome {
+  /**
+   * `complete`: everything was sent; `replaced`: the version is not the current one any more; `deleted`: the
+   * version is gone.
+   */
+  readonly outcome: 'complete' | 'replaced' | 'deleted';
+  /** The version that is current instead, when there is one. */
+  readonly currentVersion: string | undefined;
+  /** Sessions acknowledged by this run. */
+  readonly uploaded: number;
+  /** Sessions that the backup, or the same request, has in an equal or better form. */
+  readonly skipped: number;
+  readonly failures: readonly FailedUpload[];
+  /** What the last answer said; what the version said when nothing was sent. */
+  readonly etag: string;
+  readonly count: number;
+  /** Whether the numbers show that somebody else changes the backup, too. */
+  readonly changedElsewhere: boolean;
+  readonly state: UploadState;
+}
+
+/** So many requests' worth of keys is encrypted while one is on its way. */
+const BATCHES_AHEAD = 2;
+/** So many keys in a row that a server refuses one by one are not the keys' fault. */
+const HOPELESS = 32;
+
+/**
+ * Encrypts sessions and uploads them.
+ *
+ * The next batches are encrypted while one is on its way. What fails in passing is repeated; one bad session is
+ * one entry of `failures` and never stops the others.
+ *
+ * @param info - The version to write to, as the server gave it.
+ * @param sessions - In an array, an iterable or an async iterable.
+ * @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says, before anything is
+ * sent; `bad-parameters` when the state is of another version or input; `aborted`; {@link RequestError}. After
+ * an error the state that `onState` got last is where to go on.
+ *
+ * @example
+ * ```ts
+ * const info = await roomKeys.currentVersion();
+ * const trust = { userId: '@a:example.org', trustedKeys: [{ keyId: 'ed25519:DEVICE', publicKey: '...' }] };
+ * const { outcome, uploaded, failures } = await uploadSessions(roomKeys, info, sessions, { trust });
+ * ```
+ */
+export async function uploadSessions(
+  roomKeys: RoomKeys,
+  info: VersionInfo,
+  sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+  options: UploadOptions,
+): Promise<UploadOutcome> {
+  const publicKey = trustedPublicKey(info, options.trust);
+  const { state, signal } = options;
+  if (state && state.version !== info.version) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `state.version: expected ${info.version}, got another: this state is of another backup`,
+    );
+  }
+  const stored = options.skipStored
+    ? await StoredKeys.download(roomKeys, info.version, { signal })
+    : undefined;
+  return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
+}
+
+interface MarkedBatch {
+  readonly keys: readonly SealedKey[];
+  /** Failures up to the end of the batch. */
+  readonly failures: readonly FailedUpload[];
+  readonly superseded: number;
+  readonly mark: Mark;
+}
+
+/** One upload on its way. */
+class Upload {
+  readonly #roomKeys: RoomKeys;
+  readonly #info: VersionInfo;
+  readonly #publicKey: BackupPublicKey;
+  readonly #options: UploadOptions;
+  readonly #input: UploadInput;
+  readonly #failures: FailedUpload[] = [];
+  #limits: BatchLimits;
+  #uploaded = 0;
+  #superseded = 0;
+  #answer: KeysChanged;
+  #changedElsewhere: boolean;
+  #state: UploadState;
+
+  constructor(
+    roomKeys: RoomKeys,
+    info: VersionInfo,
+    publicKey: BackupPublicKey,
+    options: UploadOptions,
+    stored: StoredKeys | undefined,
+  ) {
+    this.#roomKeys = roomKeys;
+    this.#info = info;
+    this.#publicKey = publicKey;
+    this.#options = options;
+    this.#limits = { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 };
+    this.#input = new UploadInput(options.state, (session) => this.#isStored(session, stored));
+    this.#answer = { etag: info.etag, count: info.count };
+    this.#changedElsewhere = options.state !== undefined && options.state.etag !== info.etag;
+    this.#state = { ...(options.state ?? this.#input.end), version: info.version, etag: info.etag };
+  }
+
+  async run(
+    sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+  ): Promise<UploadOutcome> {
+    try {
+      const batches = ahead((signal) => this.#batches(sessions, signal), BATCHES_AHEAD, this.#options.signal);
+      for await (const batch of batches) {
+        await this.#send(batch.keys);
+        for (const failure of batch.failures) this.#fail(failure);
+        this.#superseded += batch.superseded;
+        await this.#advance(batch.mark);
+      }
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      if (error.code === 'wrong-version') return this.#outcome('replaced', await this.#current(error));
+      if (error.code === 'not-found') return this.#outcome('deleted', await this.#current(error));
+      throw error;
+    }
+    return this.#outcome('complete', this.#info.version);
+  }
+
+  /** The encrypted batches. The last one may be empty: it marks the end of the input. */
+  async *#batches(
+    sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+    signal: AbortSignal,
+  ): AsyncGenerator<MarkedBatch, void, undefined> {
+    const { isVerified, backend, total } = this.#options;
+    const results = encryptSessions(this.#input.sessions(sessions), this.#publicKey, {
+      signal,
+      ...(isVerified !== undefined && { isVerified }),
+      backend,
+      total,
+    });
+    let batch = new UploadBatch();
+    let failures: FailedUpload[] = [];
+    let mark: Mark = this.#state;
+    for await (const result of results) {
+      const after = this.#input.next();
+      if (!result.ok) {
+        const { room_id, session_id, error } = result;
+        failures.push({ room_id, session_id, error });
+      } else {
+        const key = sealKey(result);
+        if (!batch.fits(key, this.#limits)) {
+          yield { keys: batch.keys, failures, superseded: batch.superseded, mark };
+          batch = new UploadBatch();
+          failures = [];
+        }
+        batch.add(key);
+      }
+      mark = after;
+    }
+    yield { keys: batch.keys, failures, superseded: batch.superseded, mark: this.#input.end };
+  }
+
+  /**
+   * Sends keys in as few requests as the server allows. What it refuses as a whole is cut in half until the
+   * key that is to blame stands alone.
+   */
+  async #send(keys: readonly SealedKey[]): Promise<void> {
+    if (keys.length === 0) return;
+    if (keys.length > this.#limits.keys) return this.#sendHalves(keys);
+    try {
+      const { signal } = this.#options;
+      const answer = await this.#roomKeys.putKeys(this.#info.version, batchBody(keys), { signal });
+      this.#uploaded += keys.length;
+      this.#follow(answer, keys.length);
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      const tooLarge = error.code === 'too-large';
+      if (!tooLarge && error.status !== 400) throw error;
+      if (keys.length === 1) {
+        const [{ room_id, session_id }] = keys;
+        this.#fail({ room_id, session_id, error });
+        return;
+      }
+      const { length } = this.#failures;
+      const limits = this.#limits;
+      if (tooLarge) this.#shrink(keys);
+      await this.#sendHalves(keys);
+      const failed = this.#failures.length - length;
+      // One key was to blame, not the size of the request.
+      if (failed > 0) this.#limits = limits;
+      // Not one of many keys is to the server's liking: then it is not the keys.
+      if (failed === keys.length && failed >= HOPELESS) throw error;
+    }
+  }
+
+  #fail(failure: FailedUpload): void {
+    this.#failures.push(failure);
+    this.#options.onFailed?.(failure);
+  }
+
+  async #sendHalves(keys: readonly SealedKey[]): Promise<void> {
+    const middle = Math.ceil(keys.length / 2);
+    await this.#send(keys.slice(0, middle));
+    await this.#send(keys.slice(middle));
+  }
+
+  #shrink(keys: readonly SealedKey[]): void {
+    const bytes = keys.reduce((sum, key) => sum + key.bytes, 0);
+    this.#limits = {
+      keys: Math.min(this.#limits.keys, Math.ceil(keys.length / 2)),
+      bytes: Math.min(this.#limits.bytes, Math.ceil(bytes / 2)),
+    };
+  }
+
+  /** Other keys than ours can only show in the numbers: more new ones than we sent, or fewer than there were. */
+  #follow(answer: KeysChanged, sent: number): void {
+    const { count } = this.#answer;
+    if (answer.count < count || answer.count > count + sent) this.#changedElsewhere = true;
+    this.#answer = answer;
+  }
+
+  async #advance(mark: Mark): Promise<void> {
+    const { onState, onProgress, total } = this.#options;
+    const { position, input_hash } = mark;
+    this.#state = { version: this.#info.version, etag: this.#answer.etag, position, input_hash };
+    onProgress?.({ done: position, total, failed: this.#failures.length });
+    await onState?.(this.#state);
+  }
+
+  #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
+    if (!stored) return false;
+    const { isVerified = false } = this.#options;
+    return stored.covers(session, typeof isVerified === 'function' ? isVerified(session) : isVerified);
+  }
+
+  /** The current version: the refusal names it, or else the server is asked. */
+  async #current(refusal: RequestError): Promise<string | undefined> {
+    if (refusal.current_version !== undefined) return refusal.current_version;
+    return (await this.#roomKeys.currentVersion({ signal: this.#options.signal }))?.version;
+  }
+
+  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined): UploadOutcome {
+    return {
+      outcome,
+      currentVersion,
+      uploaded: this.#uploaded,
+      skipped: this.#input.skipped + this.#superseded,
+      failures: this.#failures,
+      etag: this.#answer.etag,
+      count: this.#answer.count,
+      changedElsewhere: this.#changedElsewhere,
+      state: this.#state,
+    };
+  }
+}

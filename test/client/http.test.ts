@@ -1,0 +1,307 @@
+import { describe, expect, it } from 'vitest';
+import { RequestError } from '../../src/client/errors.js';
+import { Homeserver, path, type Fetch } from '../../src/client/http.js';
+import { retryAfter, type RetryNotice } from '../../src/client/retry.js';
+import { KeyBackupServer, type Fault } from '../support/key-backup-server.js';
+import { clientOf, makeBackup, startServer } from './support.js';
+
+const html = '<html><h1>502 Bad Gateway</h1></html>';
+
+async function failure(promise: Promise<unknown>): Promise<RequestError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(RequestError);
+  return error as RequestError;
+}
+
+describe('what passes', () => {
+  const passing: [string, Fault][] = [
+    ['a connection that breaks before the request', { kind: 'drop-before' }],
+    ['a connection that breaks before the answer', { kind: 'drop-after' }],
+    ['an answer that breaks off', { kind: 'cut', bytes: 10 }],
+    ['an answer that ends early', { kind: 'truncate', bytes: 10 }],
+    ['500', { kind: 'answer', status: 500, body: '' }],
+    ['502 with a page', { kind: 'answer', status: 502, body: html }],
+    ['429 without a word', { kind: 'answer', status: 429, body: '' }],
+    [
+      '429 with a body',
+      { kind: 'answer', status: 429, body: '{"errcode":"M_LIMIT_EXCEEDED","error":"slow"}' },
+    ],
+    ['an answer that is no JSON', { kind: 'misreport', body: html }],
+    ['an answer of the wrong types', { kind: 'misreport', body: '{"version":7,"algorithm":[]}' }],
+    ['an answer that stalls', { kind: 'stall', bytes: 5 }],
+    ['no answer at all', { kind: 'stall' }],
+  ];
+
+  it.each(passing)('%s is tried again', async (_, fault) => {
+    const server = await startServer();
+    const version = makeBackup(server);
+    server.faults = [fault, fault];
+    const notices: RetryNotice[] = [];
+    const roomKeys = clientOf(server, {
+      idleTimeout: 50,
+      answerTimeout: 50,
+      onRetry: (notice) => notices.push(notice),
+    });
+    expect((await roomKeys.currentVersion())?.version).toBe(version.version);
+    expect(notices.map(({ attempt }) => attempt)).toEqual([1, 2]);
+    expect(server.seen).toHaveLength(3);
+  });
+
+  it.each(passing)('%s is an error when it does not', async (_, fault) => {
+    const server = await startServer();
+    makeBackup(server);
+    server.faults = [fault, fault, fault, fault];
+    const roomKeys = clientOf(server, { idleTimeout: 50, answerTimeout: 50, retries: 2 });
+    const error = await failure(roomKeys.currentVersion());
+    expect(server.seen).toHaveLength(3);
+    expect(['network', 'http', 'rate-limited', 'bad-response', 'timeout']).toContain(error.code);
+    expect(error.message).not.toContain('TOKEN');
+  });
+
+  it('is not tried again blindly for POST, but after 429', async () => {
+    const server = await startServer();
+    const roomKeys = clientOf(server);
+    for (const fault of [
+      { kind: 'drop-after' },
+      { kind: 'drop-before' },
+      { kind: 'answer', status: 503, body: '' },
+    ] satisfies Fault[]) {
+      server.faults = [fault];
+      server.seen.length = 0;
+      await failure(roomKeys.createVersion({ algorithm: 'x', auth_data: {} }));
+      expect(server.seen).toHaveLength(1);
+    }
+    server.faults = [{ kind: 'answer', status: 429, body: '' }];
+    await expect(roomKeys.createVersion({ algorithm: 'x', auth_data: {} })).resolves.toBe('v2');
+  });
+});
+
+describe('what does not pass', () => {
+  it.each([
+    [400, '{"errcode":"M_BAD_JSON","error":"no"}', 'http'],
+    [401, '{"errcode":"M_UNKNOWN_TOKEN","error":"no"}', 'unauthorized'],
+    [403, '{"errcode":"M_FORBIDDEN","error":"no"}', 'http'],
+    [403, '{"errcode":"M_WRONG_ROOM_KEYS_VERSION","error":"no","current_version":"9"}', 'wrong-version'],
+    [404, '{"errcode":"M_UNRECOGNIZED","error":"no"}', 'http'],
+    [404, html, 'http'],
+    [404, '', 'http'],
+    [413, html, 'too-large'],
+    [301, '', 'http'],
+    [302, '', 'http'],
+  ])('%i %s is %s at once', async (status, body, code) => {
+    const server = await startServer();
+    server.faults = [{ kind: 'answer', status, body }];
+    const error = await failure(clientOf(server).currentVersion());
+    expect(error).toMatchObject({ code, status });
+    expect(server.seen).toHaveLength(1);
+    if (code === 'wrong-version') expect(error.current_version).toBe('9');
+    if (body.startsWith('{')) expect(error.errcode).toBe((JSON.parse(body) as { errcode: string }).errcode);
+  });
+
+  it('is 404 with M_NOT_FOUND: there is no backup', async () => {
+    const server = await startServer();
+    expect(await clientOf(server).currentVersion()).toBeUndefined();
+    await expect(clientOf(server).deleteVersion('x')).resolves.toBe(false);
+  });
+
+  it('is an answer too large to be one', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const body = `{"version":"${'x'.repeat(5 << 20)}"}`;
+    server.faults = Array.from({ length: 9 }, () => ({ kind: 'misreport', body }) as const);
+    const error = await failure(clientOf(server).currentVersion());
+    expect(error).toMatchObject({ code: 'bad-response' });
+  });
+});
+
+describe('the access token', () => {
+  it('goes into the header', async () => {
+    const server = await startServer();
+    await clientOf(server).currentVersion();
+    expect(server.seen[0]).toMatchObject({ authorization: 'Bearer TOKEN' });
+    expect(server.seen[0].url).not.toContain('TOKEN');
+  });
+
+  it.each([301, 302, 303, 307, 308])('does not follow a redirect of %i', async (status) => {
+    const [server, other] = [await startServer(), await startServer()];
+    makeBackup(other);
+    server.faults = [{ kind: 'answer', status, body: '', headers: { location: other.url } }];
+    expect(await failure(clientOf(server).currentVersion())).toMatchObject({ code: 'http' });
+    expect(other.seen).toEqual([]);
+  });
+
+  it('is not taken to another server by a fetch that follows redirects on its own', async () => {
+    const fetch: Fetch = () =>
+      Promise.resolve({
+        status: 200,
+        url: 'https://elsewhere.example.org/x',
+        headers: new Headers(),
+        arrayBuffer: () => Promise.resolve(new ArrayBuffer(0)),
+      });
+    const homeserver = new Homeserver({ baseUrl: 'https://here.example.org', fetch });
+    const error = await failure(homeserver.request({ method: 'GET', path: '/' }, (value) => value));
+    expect(error.message).toContain('another server');
+  });
+});
+
+describe('waiting', () => {
+  async function delays(header: string | undefined, body: string): Promise<RetryNotice[]> {
+    const server = await startServer();
+    const notices: RetryNotice[] = [];
+    const headers = header === undefined ? undefined : { 'retry-after': header };
+    server.faults = [{ kind: 'answer', status: 429, body, ...(headers && { headers }) }];
+    const roomKeys = clientOf(server, {
+      retryDelay: 500,
+      maxRetryDelay: 60_000,
+      random: () => 0.5,
+      sleep: () => Promise.resolve(),
+      onRetry: (notice) => notices.push(notice),
+    });
+    await roomKeys.currentVersion();
+    return notices;
+  }
+  const body = '{"errcode":"M_LIMIT_EXCEEDED","error":"","retry_after_ms":1500}';
+
+  it('follows the header before the body, and the body before its own mind', async () => {
+    expect(await delays('7', body)).toMatchObject([{ delay: 7000, asked: 7000 }]);
+    expect(await delays(undefined, body)).toMatchObject([{ delay: 1500, asked: 1500 }]);
+    expect(await delays('soon', body)).toMatchObject([{ delay: 1500, asked: 1500 }]);
+    expect(await delays(undefined, '')).toMatchObject([{ delay: 250, asked: undefined }]);
+  });
+
+  it('does not follow an absurd value, and says so', async () => {
+    expect(await delays('99999999', body)).toMatchObject([{ delay: 60_000, asked: 99_999_999_000 }]);
+  });
+
+  it('reads a date', () => {
+    expect(retryAfter('Wed, 21 Oct 2026 07:28:00 GMT', 5, Date.UTC(2026, 9, 21, 7, 27))).toBe(60_000);
+    expect(retryAfter('Wed, 21 Oct 2026 07:28:00 GMT', 5, Date.UTC(2027, 0, 1))).toBe(0);
+  });
+
+  it('grows, up to a limit, with a random part', async () => {
+    const server = await startServer();
+    server.faults = Array.from({ length: 9 }, () => ({ kind: 'drop-before' }) as const);
+    const waits: number[] = [];
+    const roomKeys = clientOf(server, {
+      retryDelay: 100,
+      maxRetryDelay: 1000,
+      random: () => 0.9,
+      sleep: (milliseconds) => {
+        waits.push(milliseconds);
+        return Promise.resolve();
+      },
+    });
+    await failure(roomKeys.currentVersion());
+    expect(waits).toEqual([90, 180, 360, 720, 900, 900]);
+  });
+
+  it('ends when the signal aborts', async () => {
+    const server = await startServer();
+    server.faults = [{ kind: 'drop-before' }];
+    const controller = new AbortController();
+    const roomKeys = clientOf(server, {
+      retryDelay: 1e9,
+      maxRetryDelay: 1e9,
+      onRetry: () => {
+        setTimeout(() => {
+          controller.abort();
+        }, 5);
+      },
+    });
+    expect(await failure(roomKeys.currentVersion(controller))).toMatchObject({ code: 'aborted' });
+  });
+});
+
+describe('an abort', () => {
+  it.each<[string, Fault]>([
+    ['before the answer', { kind: 'stall' }],
+    ['within the answer', { kind: 'stall', bytes: 3 }],
+  ])('%s ends the request and its connection', async (_, fault) => {
+    const server = await startServer();
+    makeBackup(server);
+    server.faults = [fault];
+    const controller = new AbortController();
+    const pending = clientOf(server).currentVersion({ signal: controller.signal });
+    while (server.openAnswers === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    controller.abort(new Error('enough'));
+    const error = await failure(pending);
+    expect(error).toMatchObject({ code: 'aborted', cause: { message: 'enough' } });
+    while (server.openAnswers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  });
+
+  it('beforehand sends nothing', async () => {
+    const server = await startServer();
+    const pending = clientOf(server).currentVersion({ signal: AbortSignal.abort() });
+    expect(await failure(pending)).toMatchObject({ code: 'aborted' });
+    expect(server.seen).toEqual([]);
+  });
+});
+
+describe('ids', () => {
+  it.each(['a/b', 'a%2Fb', 'a+b c', '__proto__', '!r:x', 'é', 'e\u0301', '...', '?x=1', '#', '😀'])(
+    '%s comes to the server as it is',
+    async (id) => {
+      const server = await startServer();
+      const version = makeBackup(server);
+      const data = { first_message_index: 1, forwarded_count: 0, is_verified: true, session_data: { a: 1 } };
+      const roomKeys = clientOf(server);
+      await roomKeys.putKey(version.version, id, id, data);
+      expect(server.keysOf(version)).toEqual([[id, id, data]]);
+      expect(await roomKeys.key(version.version, id, id)).toEqual(data);
+      await roomKeys.deleteKey(version.version, id, id);
+      expect(await roomKeys.key(version.version, id, id)).toBeUndefined();
+    },
+  );
+
+  it('that no URL can name are refused', () => {
+    for (const id of ['\ud800', '.', '..']) expect(() => path`/x/${id}`).toThrow(/^id: expected/);
+  });
+});
+
+it.each([
+  '',
+  'example.org',
+  'ftp://x',
+  'https://',
+  'https://u:p@x',
+  'https://x?a',
+  'https://x#a',
+  'https://x y',
+])('the base URL %j is refused', (baseUrl) => {
+  expect(() => new Homeserver({ baseUrl })).toThrow(/baseUrl/);
+});
+
+it('the base URL may have a path', async () => {
+  const server = await startServer();
+  const urls: string[] = [];
+  const fetch: Fetch = (url, init) => {
+    urls.push(url);
+    return globalThis.fetch(server.url + new URL(url).pathname.replace('/matrix', ''), init);
+  };
+  const homeserver = new Homeserver({ baseUrl: `${server.url}/matrix/`, fetch });
+  await homeserver.request({ method: 'GET', path: '/_matrix/client/versions' }, (value) => value);
+  expect(urls).toEqual([`${server.url}/matrix/_matrix/client/versions`]);
+});
+
+it('a platform without streams gives its answers as a whole', async () => {
+  const server = await startServer();
+  makeBackup(server);
+  const fetch: Fetch = async (url, init) => {
+    const response = await globalThis.fetch(url, init);
+    const { status, headers } = response;
+    return { status, headers, arrayBuffer: () => response.arrayBuffer() };
+  };
+  const roomKeys = clientOf(server, { fetch });
+  expect((await roomKeys.currentVersion())?.count).toBe(0);
+});
+
+it('a server that answers slowly, but does answer, is waited for', async () => {
+  const server: KeyBackupServer = await startServer();
+  makeBackup(server);
+  server.faults = [{ kind: 'drip' }];
+  expect((await clientOf(server, { idleTimeout: 1000 }).currentVersion())?.count).toBe(0);
+  expect(server.seen).toHaveLength(1);
+});
