@@ -12,6 +12,8 @@ export class Pace {
   /** How many keys the next chunk should have. */
   chunk: number;
   readonly #fixed: boolean;
+  /** Milliseconds a key, as far as is known. */
+  #perKey = Infinity;
   readonly #signal: AbortSignalLike | undefined;
   #pause = now() + TURN_MILLISECONDS;
 
@@ -37,7 +39,10 @@ export class Pace {
   /** Takes in how long a chunk of `keys` took, in milliseconds. */
   learn(keys: number, milliseconds: number): void {
     if (this.#fixed || keys === 0) return;
-    const fitting = Math.floor((keys * TURN_MILLISECONDS) / Math.max(milliseconds, 0.001));
+    // A chunk during which the machine did something else must not make the next one tiny; if it stays slow, the
+    // next ones will tell.
+    this.#perKey = Math.min(Math.max(milliseconds, 0.001) / keys, 1.25 * this.#perKey);
+    const fitting = Math.floor(TURN_MILLISECONDS / this.#perKey);
     // At most doubled: one lucky measurement must not make the next chunk hold the thread.
     this.chunk = Math.max(1, Math.min(MAX_CHUNK, 2 * this.chunk, fitting));
   }

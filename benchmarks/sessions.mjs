@@ -1,0 +1,23 @@
+// Sessions to measure with: exports of random megolm sessions, about 700 bytes of JSON each.
+import { randomBytes } from 'node:crypto';
+
+const base64 = (bytes) => bytes.toString('base64').replace(/=+$/, '');
+
+export function makeSession(index = 0) {
+  const bytes = randomBytes(165);
+  bytes[0] = 1;
+  bytes.writeUInt32BE(index % 100, 1);
+  return {
+    algorithm: 'm.megolm.v1.aes-sha2',
+    forwarding_curve25519_key_chain: [base64(randomBytes(32))],
+    room_id: `!${base64(randomBytes(12))}:example.org`,
+    sender_claimed_keys: { ed25519: base64(randomBytes(32)) },
+    sender_key: base64(randomBytes(32)),
+    session_id: base64(bytes.subarray(133)),
+    session_key: base64(bytes),
+    shared_history: true,
+    'm.shared_history': true,
+  };
+}
+
+export const makeSessions = (count) => Array.from({ length: count }, (_, i) => makeSession(i));
