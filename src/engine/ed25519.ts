@@ -39,16 +39,3 @@ export function expectSignedBy(publicKey: Uint8Array, message: Uint8Array, signa
     );
   }
 }
-
-/**
- * Whether 32 bytes decode to a point of the curve, as lenient as deployed readers are: a y that is not reduced
- * and a negative zero pass. For data that others refuse when it is none; never for verifying.
- */
-export function isCurvePoint(bytes: Uint8Array): boolean {
-  try {
-    ed25519.Point.fromBytes(bytes, true);
-    return true;
-  } catch {
-    return false;
-  }
-}

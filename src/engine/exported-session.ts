@@ -1,5 +1,5 @@
 import { base64Decode, base64Encode } from './base64.js';
-import { isCurvePoint } from './ed25519.js';
+import { isCurvePoint } from './curve-point.js';
 import { KeyBackupError } from './errors.js';
 import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from './json.js';
 import { checkRoomKey, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';

@@ -27,7 +27,7 @@ const MAX_FOREIGN = 2;
 
 /** Whether a text has the length and the characters of a key's text form, give or take a mistake. */
 export function looksLikeKey(text: string): boolean {
-  const symbols = text.replace(/\s+/g, '');
+  const symbols = text.replace(/[\s\u0085]+/g, '');
   return Math.abs(symbols.length - SYMBOLS) <= 1 && foreignIn(symbols).length <= MAX_FOREIGN;
 }
 
@@ -46,7 +46,7 @@ export async function findMeantKey<Lock>(
 ): Promise<MeantKey<Lock> | undefined> {
   const pace = new Pace(signal);
   const found = new Map<string, MeantKey<Lock>>();
-  for (const [candidate, mistake] of candidates(text.replace(/\s+/g, ''))) {
+  for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
     const key = decodeOr(candidate);
     if (key) {
       const lock = fits(key);

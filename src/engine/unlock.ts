@@ -238,7 +238,7 @@ type ReadKey =
 
 /** The 32 bytes in what was given, where it has the form of a key. */
 function readKey(given: string): ReadKey {
-  const symbols = given.replace(/\s+/g, '');
+  const symbols = given.replace(/[\s\u0085]+/g, '');
   if (/^[A-Za-z0-9+/]{43}=?$/.test(symbols)) return { bytes: base64Decode(symbols, 'key'), form: 'bytes' };
   try {
     if (symbols.includes(',')) {
