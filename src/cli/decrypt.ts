@@ -7,9 +7,10 @@ import { readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
-import { openOutput, type Output } from './output.js';
+import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from './report.js';
+import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup decrypt BACKUP.json --key-file FILE [options]
@@ -155,26 +156,6 @@ function isWellFormed(result: DecryptResult): boolean {
 
 function isMismatch(result: DecryptResult): boolean {
   return !result.ok && result.error.code === 'mac-mismatch';
-}
-
-/** A JSON array, one session a line; nothing is written before there is a session, or none at all. */
-class SessionArray {
-  readonly #output: Output;
-  #separator = '[\n';
-
-  constructor(output: Output) {
-    this.#output = output;
-  }
-
-  async write(session: unknown): Promise<void> {
-    await this.#output.write(`${this.#separator}${JSON.stringify(session)}`);
-    this.#separator = ',\n';
-  }
-
-  async commit(): Promise<void> {
-    await this.#output.write(this.#separator === ',\n' ? '\n]\n' : '[]\n');
-    await this.#output.commit();
-  }
 }
 
 function summarize(report: Report, json: boolean, terminal: Terminal): void {
