@@ -1,15 +1,14 @@
-import { resolve } from 'node:path';
 import type { BackupEntry } from '../api/backup-reader.js';
 import { nodeBackend } from '../backends/node.js';
 import { decryptSessions, type BackupRecord, type DecryptResult } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
-import { UsageError, parseCommand } from './command.js';
+import { parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
-import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from './report.js';
+import { openResultFiles } from './result-files.js';
 import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';
 
@@ -46,29 +45,26 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     },
     ['BACKUP.json'],
   );
-  if (isSameFile(values.output, values.report)) {
-    throw new UsageError('-o and --report name the same file');
-  }
   const authData =
     values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data']);
   const key = await readKeyFile(values['key-file'], terminal);
   if (authData) key.expectMatch(authData);
   const report = new Report();
   const salvage = values.salvage === true;
-  const outputs = await openOutputs(values.output, values.report, terminal);
-  const sessions = new SessionArray(outputs.sessions);
+  const files = await openResultFiles(values.output, values.report, terminal);
+  const sessions = new SessionArray(files.result);
   let fits: boolean;
   try {
     fits = await decryptFile(positionals[0], key, salvage, report, sessions, terminal);
-    if (outputs.report) {
-      await outputs.report.write(report.json);
-      await outputs.report.commit();
+    await files.commitReport(report);
+    if (fits) {
+      await sessions.end();
+      await files.result.commit();
+    } else {
+      await files.discard();
     }
-    if (fits) await sessions.commit();
-    else await outputs.sessions.discard();
   } catch (error) {
-    await outputs.report?.discard();
-    await outputs.sessions.discard();
+    await files.discard();
     throw error;
   } finally {
     key.dispose();
@@ -80,32 +76,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   summarize(report, values.json === true && values.output !== undefined, terminal);
   return report.failed === 0 ? 0 : 1;
-}
-
-function isSameFile(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined) return false;
-  return resolve(a) === resolve(b) && resolve(a) !== '/dev/null';
-}
-
-interface Outputs {
-  readonly sessions: Output;
-  readonly report: Output | undefined;
-}
-
-/** Opens both files before the work, so that it is not done in vain. */
-async function openOutputs(
-  sessionsPath: string | undefined,
-  reportPath: string | undefined,
-  terminal: Terminal,
-): Promise<Outputs> {
-  const sessions = await openOutput(sessionsPath, terminal);
-  if (reportPath === undefined) return { sessions, report: undefined };
-  try {
-    return { sessions, report: await openOutput(reportPath, terminal) };
-  } catch (error) {
-    await sessions.discard();
-    throw error;
-  }
 }
 
 /** Returns whether the key fits the backup, as far as its records tell. */

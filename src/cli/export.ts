@@ -8,9 +8,10 @@ import { decryptKeyExport, writeKeyExport } from '../engine/key-export.js';
 import { InputError, UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { errorCode, readNewPassphrase, readSecretLine } from './key-file.js';
-import { openOutput } from './output.js';
+import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from './report.js';
+import { openResultFiles } from './result-files.js';
 import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';
 
@@ -33,12 +34,6 @@ example:
   megolm-backup export decrypt element-keys.txt --passphrase-file phrase.txt -o sessions.json
 `;
 
-interface Settings {
-  readonly input: string;
-  readonly passphraseFile: string | undefined;
-  readonly output: string | undefined;
-}
-
 /** `megolm-backup export` */
 export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
   const { values, positionals } = parseCommand(
@@ -52,12 +47,22 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     ['decrypt|encrypt', 'FILE'],
   );
   const [direction, input] = positionals;
-  const settings = { input, passphraseFile: values['passphrase-file'], output: values.output };
+  if (direction !== 'decrypt' && direction !== 'encrypt') {
+    throw new UsageError('expected "decrypt" or "encrypt"');
+  }
+  const ask = direction === 'decrypt' ? readSecretLine : readNewPassphrase;
+  const passphrase = await ask(values['passphrase-file'], 'passphrase of the export', terminal);
   const report = new Report();
-  if (direction === 'decrypt') await decrypt(settings, report, terminal);
-  else if (direction === 'encrypt') await encrypt(settings, report, terminal);
-  else throw new UsageError('expected "decrypt" or "encrypt"');
-  if (values.report !== undefined) await report.write(values.report, terminal);
+  const files = await openResultFiles(values.output, values.report, terminal);
+  try {
+    const convert = direction === 'decrypt' ? decrypt : encrypt;
+    await convert(input, passphrase, files.result, report, terminal);
+    await files.commitReport(report);
+    await files.result.commit();
+  } catch (error) {
+    await files.discard();
+    throw error;
+  }
   if (values.json === true && values.output !== undefined) {
     const codes = Object.fromEntries(report.codes);
     terminal.stdout(`${JSON.stringify({ ...report.summary, codes })}\n`);
@@ -67,14 +72,16 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   return report.failed === 0 ? 0 : 1;
 }
 
-async function decrypt(settings: Settings, report: Report, terminal: Terminal): Promise<void> {
-  const passphrase = await readSecretLine(settings.passphraseFile, 'passphrase of the export', terminal);
+async function decrypt(
+  input: string,
+  passphrase: string,
+  output: Output,
+  report: Report,
+  terminal: Terminal,
+): Promise<void> {
   const { signal } = terminal;
-  const plaintext = await decryptKeyExport(chunksOf(settings.input), passphrase, {
-    backend: nodeBackend(),
-    signal,
-  });
-  const sessions = new SessionArray(() => openOutput(settings.output, terminal));
+  const plaintext = await decryptKeyExport(chunksOf(input), passphrase, { backend: nodeBackend(), signal });
+  const sessions = new SessionArray(output);
   const progress = new ProgressLine(terminal);
   try {
     for await (const item of readBackup([plaintext], { form: 'array' })) {
@@ -93,10 +100,7 @@ async function decrypt(settings: Settings, report: Report, terminal: Terminal): 
         report.refused(item, error as KeyBackupError);
       }
     }
-    await sessions.commit();
-  } catch (error) {
-    await sessions.discard();
-    throw error;
+    await sessions.end();
   } finally {
     progress.clear();
     plaintext.fill(0);
@@ -111,28 +115,27 @@ async function* chunksOf(path: string): AsyncGenerator<Uint8Array, void, undefin
   }
 }
 
-async function encrypt(settings: Settings, report: Report, terminal: Terminal): Promise<void> {
-  const passphrase = await readNewPassphrase(settings.passphraseFile, terminal);
-  const { signal } = terminal;
-  const file = openKeysFile(settings.input, 'array');
+async function encrypt(
+  input: string,
+  passphrase: string,
+  output: Output,
+  report: Report,
+  terminal: Terminal,
+): Promise<void> {
+  const file = openKeysFile(input, 'array');
   const keys = keysInFlight(file, report, ({ value }) => value);
   const progress = new ProgressLine(terminal);
   const pieces = writeKeyExport(keys.inputs, passphrase, {
     backend: nodeBackend(),
-    signal,
+    signal: terminal.signal,
     onResult(result) {
       if (result.ok) report.succeeded(keys.nextPlace(), result.flags);
       else report.refused(keys.nextPlace(), result.error);
       progress.update(report.ok + report.failed, file.share);
     },
   });
-  const output = await openOutput(settings.output, terminal);
   try {
     for await (const piece of pieces) await output.write(piece);
-    await output.commit();
-  } catch (error) {
-    await output.discard();
-    throw error;
   } finally {
     progress.clear();
   }

@@ -115,8 +115,11 @@ export async function readKeyOrPhrase(path: string | undefined, terminal: Termin
  *
  * @throws {@link InputError} when the file is unreadable or holds no single line, or the two differ.
  */
-export async function readNewPassphrase(path: string | undefined, terminal: Terminal): Promise<string> {
-  const what = 'passphrase of the export';
+export async function readNewPassphrase(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
   const passphrase = await readSecretLine(path, what, terminal);
   if (path === undefined && (await readSecretLine(path, `${what}, again`, terminal)) !== passphrase) {
     throw new InputError(`${what}: the two are not the same`);

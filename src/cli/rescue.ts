@@ -2,14 +2,16 @@ import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
+import type { AccountData } from '../engine/key-description.js';
 import { writeKeyExport } from '../engine/key-export.js';
 import type { MasterKey } from '../engine/master-key.js';
 import { unlock, type NotUnlocked, type Unlocked } from '../engine/unlock.js';
 import { UsageError, parseCommand } from './command.js';
 import { readKeyOrPhrase, readNewPassphrase } from './key-file.js';
-import { openOutput, type Output } from './output.js';
+import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from './report.js';
+import { openResultFiles } from './result-files.js';
 import { filesSource, type RescueSource } from './rescue-source.js';
 import type { Terminal } from './terminal.js';
 
@@ -68,15 +70,28 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   const source = await openSource(values);
   const given = await readKeyOrPhrase(values['key-file'], terminal);
-  const passphrase = await readNewPassphrase(values['export-passphrase-file'], terminal);
+  const passphrase = await readNewPassphrase(
+    values['export-passphrase-file'],
+    'passphrase of the export',
+    terminal,
+  );
   const unlocked = await open(given, source, values.correct === true, terminal);
   if (!unlocked) return 1;
   const json = values.json === true;
   const salvage = values.salvage === true;
   const report = new Report();
   try {
-    const fits = await rescue(source, unlocked, passphrase, salvage, values.output, report, terminal);
-    if (values.report !== undefined) await report.write(values.report, terminal);
+    const files = await openResultFiles(values.output, values.report, terminal);
+    let fits: boolean;
+    try {
+      fits = await rescue(source, unlocked, passphrase, salvage, files.result, report, terminal);
+      await files.commitReport(report);
+      if (report.ok > 0 || report.failed === 0) await files.result.commit();
+      else await files.discard();
+    } catch (error) {
+      await files.discard();
+      throw error;
+    }
     if (!fits)
       terminal.stderr(
         'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
@@ -144,7 +159,7 @@ async function open(
     result = await unlock(result.suggestion.text, options);
   }
   if (!result.ok) {
-    explain(result, terminal);
+    explain(result, accountData, terminal);
     return undefined;
   }
   terminal.stderr(`opened with ${NAMES[result.by]}\n`);
@@ -162,10 +177,17 @@ async function open(
   return result;
 }
 
-function explain({ error, tried, suggestion }: NotUnlocked, terminal: Terminal): void {
+function explain(
+  { error, tried, suggestion }: NotUnlocked,
+  accountData: AccountData,
+  terminal: Terminal,
+): void {
   terminal.stderr(`megolm-backup rescue: ${error.code}: ${error.message}\n`);
   for (const attempt of tried) {
     if (attempt.error !== error) terminal.stderr(`  not ${NAMES[attempt.as]}: ${attempt.error.message}\n`);
+  }
+  if (error.code === 'wrong-key' && Object.keys(accountData).length === 0) {
+    terminal.stderr('it may be the key of the secret storage: give the account data, where that lies\n');
   }
   if (suggestion) {
     // What was meant is a secret, and stderr may be a log: only that there is something is said.
@@ -203,7 +225,7 @@ async function rescue(
   { key }: Unlocked,
   passphrase: string,
   salvage: boolean,
-  path: string,
+  output: Output,
   report: Report,
   terminal: Terminal,
 ): Promise<boolean> {
@@ -237,20 +259,12 @@ async function rescue(
       else report.refused(place, result.error);
     },
   });
-  let output: Output | undefined;
   try {
-    output = await openOutput(path, terminal);
     for await (const piece of pieces) await output.write(piece);
-    const fits = mismatched === 0 || mismatched < wellFormed;
-    if (report.ok > 0 || report.failed === 0) await output.commit();
-    else await output.discard();
-    return fits;
-  } catch (error) {
-    await output?.discard();
-    throw error;
   } finally {
     progress.clear();
   }
+  return mismatched === 0 || mismatched < wellFormed;
 }
 
 /** What the salvage reading overlooks, so that asking for it may be worth while. */

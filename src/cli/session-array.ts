@@ -14,8 +14,8 @@ export class SessionArray {
     this.#separator = ',\n';
   }
 
-  async commit(): Promise<void> {
+  /** Writes the end of the array. */
+  async end(): Promise<void> {
     await this.#output.write(this.#separator === ',\n' ? '\n]\n' : '[]\n');
-    await this.#output.commit();
   }
 }
