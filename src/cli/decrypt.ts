@@ -3,12 +3,13 @@ import { nodeBackend } from '../backends/node.js';
 import { decryptSessions, type BackupRecord, type DecryptResult } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
-import { UsageError, parseCommand } from './command.js';
+import { parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
-import { isSameFile, openOutput, type Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from './report.js';
+import { openResultFiles } from './result-files.js';
+import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup decrypt BACKUP.json --key-file FILE [options]
@@ -44,29 +45,26 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     },
     ['BACKUP.json'],
   );
-  if (isSameFile(values.output, values.report)) {
-    throw new UsageError('-o and --report name the same file');
-  }
   const authData =
     values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data']);
   const key = await readKeyFile(values['key-file'], terminal);
   if (authData) key.expectMatch(authData);
   const report = new Report();
   const salvage = values.salvage === true;
-  const outputs = await openOutputs(values.output, values.report, terminal);
-  const sessions = new SessionArray(outputs.sessions);
+  const files = await openResultFiles(values.output, values.report, terminal);
+  const sessions = new SessionArray(files.result);
   let fits: boolean;
   try {
     fits = await decryptFile(positionals[0], key, salvage, report, sessions, terminal);
-    if (outputs.report) {
-      await outputs.report.write(report.json);
-      await outputs.report.commit();
+    await files.commitReport(report);
+    if (fits) {
+      await sessions.end();
+      await files.result.commit();
+    } else {
+      await files.discard();
     }
-    if (fits) await sessions.commit();
-    else await outputs.sessions.discard();
   } catch (error) {
-    await outputs.report?.discard();
-    await outputs.sessions.discard();
+    await files.discard();
     throw error;
   } finally {
     key.dispose();
@@ -78,27 +76,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   summarize(report, values.json === true && values.output !== undefined, terminal);
   return report.failed === 0 ? 0 : 1;
-}
-
-interface Outputs {
-  readonly sessions: Output;
-  readonly report: Output | undefined;
-}
-
-/** Opens both files before the work, so that it is not done in vain. */
-async function openOutputs(
-  sessionsPath: string | undefined,
-  reportPath: string | undefined,
-  terminal: Terminal,
-): Promise<Outputs> {
-  const sessions = await openOutput(sessionsPath, terminal);
-  if (reportPath === undefined) return { sessions, report: undefined };
-  try {
-    return { sessions, report: await openOutput(reportPath, terminal) };
-  } catch (error) {
-    await sessions.discard();
-    throw error;
-  }
 }
 
 /** Returns whether the key fits the backup, as far as its records tell. */
@@ -149,26 +126,6 @@ function isWellFormed(result: DecryptResult): boolean {
 
 function isMismatch(result: DecryptResult): boolean {
   return !result.ok && result.error.code === 'mac-mismatch';
-}
-
-/** A JSON array, one session a line; nothing is written before there is a session, or none at all. */
-class SessionArray {
-  readonly #output: Output;
-  #separator = '[\n';
-
-  constructor(output: Output) {
-    this.#output = output;
-  }
-
-  async write(session: unknown): Promise<void> {
-    await this.#output.write(`${this.#separator}${JSON.stringify(session)}`);
-    this.#separator = ',\n';
-  }
-
-  async commit(): Promise<void> {
-    await this.#output.write(this.#separator === ',\n' ? '\n]\n' : '[]\n');
-    await this.#output.commit();
-  }
 }
 
 function summarize(report: Report, json: boolean, terminal: Terminal): void {

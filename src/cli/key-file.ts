@@ -97,6 +97,36 @@ export async function readKeyFile(
   }
 }
 
+/**
+ * Reads what a user holds, whatever it is: a key in its text form or base64, the file that `keygen -o` writes, or a
+ * phrase. Only the end of the line is taken away from it.
+ *
+ * @throws {@link InputError} when the file is unreadable or holds no single line.
+ */
+export async function readKeyOrPhrase(path: string | undefined, terminal: Terminal): Promise<string> {
+  const what = 'key or phrase';
+  const text = await readText(path, what, terminal);
+  return generatedKey(text) ?? onlyLine(text, what);
+}
+
+/**
+ * Reads the passphrase of a file to be written. On the terminal it is asked for twice: nobody could read the file
+ * after a slip of the finger.
+ *
+ * @throws {@link InputError} when the file is unreadable or holds no single line, or the two differ.
+ */
+export async function readNewPassphrase(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
+  const passphrase = await readSecretLine(path, what, terminal);
+  if (path === undefined && (await readSecretLine(path, `${what}, again`, terminal)) !== passphrase) {
+    throw new InputError(`${what}: the two are not the same`);
+  }
+  return passphrase;
+}
+
 /** The key in what `keygen` wrote. */
 function generatedKey(text: string): string | undefined {
   if (!text.startsWith('{')) return undefined;

@@ -13,6 +13,14 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),
     },
+    export: {
+      about: 'encrypted key export file <-> array of exported sessions',
+      load: () => import('./export.js'),
+    },
+    rescue: {
+      about: 'from what you hold to an export file that every client imports',
+      load: () => import('./rescue.js'),
+    },
     vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
     versions: { about: 'show the current backup version of an account', load: () => import('./versions.js') },
     upload: { about: 'encrypt exported sessions and upload them', load: () => import('./upload.js') },

@@ -47,7 +47,8 @@ export function invert(
   multiply(out, o, s, t, s, a); // 2^255 - 21
 }
 
-function squareTimes(out: Float64Array, o: number, x: Float64Array, p: number, times: number): void {
+/** out = x^(2^times). */
+export function squareTimes(out: Float64Array, o: number, x: Float64Array, p: number, times: number): void {
   square(out, o, x, p);
   for (let i = 1; i < times; i++) square(out, o, out, o);
 }

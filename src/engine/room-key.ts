@@ -169,7 +169,8 @@ export function readRoomKey(
   return { session: { ...fields, room_id: roomId, session_id: sessionId }, flags };
 }
 
-interface BackedUpSessionData {
+/** What is encrypted of a room key. */
+export interface BackedUpSessionData {
   readonly algorithm: string;
   readonly forwarding_curve25519_key_chain: readonly string[];
   readonly sender_claimed_keys?: Readonly<Record<string, string>>;
@@ -178,14 +179,15 @@ interface BackedUpSessionData {
   readonly [unknown: string]: unknown;
 }
 
-interface CheckedRoomKey {
+/** A room key whose fields were checked. */
+export interface CheckedRoomKey {
   readonly fields: BackedUpSessionData;
   readonly facts: SessionKeyFacts;
   readonly flags: RoomKeyFlag[];
 }
 
 /** What holds of a room key on its way in and out: the same checks, the same fields. */
-function checkRoomKey(
+export function checkRoomKey(
   object: JsonObject,
   sessionId: string,
   field: string,

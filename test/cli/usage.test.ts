@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
-import { USER, Workspace, backupOf, signedAuthData } from './workspace.js';
+import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
 
-const COMMANDS = ['keygen', 'encrypt', 'decrypt', 'verify', 'vectors'];
+const COMMANDS = ['keygen', 'encrypt', 'decrypt', 'verify', 'export', 'rescue', 'vectors'];
 
 describe.concurrent('help', () => {
   it('names every command', async () => {
@@ -26,6 +26,10 @@ describe.concurrent('help', () => {
     work.writeJson('export.json', [work.session()]);
     work.writeJson('backup.json', backupOf([work.session()], work.key));
     work.writeJson('version.json', authData);
+    work.writeJson('keys.json', backupOf([work.session()], work.key));
+    work.writeJson('account.json', {});
+    work.write('phrase.txt', 'a passphrase\n');
+    work.write('element-keys.txt', await exportFile([work.session()], 'a passphrase'));
     work.writeJson('my-vectors.json', {
       ...{ format: 'megolm-backup-vectors/1', kind: 'canonical-json', cases: [] },
       ...{ origin: { name: 'x', version: '1' }, notes: {} },

@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect } from 'vitest';
+import { nodeBackend } from '../../src/backends/node.js';
 import { createAuthData, ed25519Signer, signAuthData } from '../../src/engine/auth-data.js';
 import { base64Encode } from '../../src/engine/base64.js';
 import { encryptSession } from '../../src/engine/batch.js';
 import { publicSigningKeyOf } from '../../src/engine/ed25519.js';
+import { writeKeyExport } from '../../src/engine/key-export.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import type { ExportedSessionData, KeyBackupData } from '../../src/engine/room-key.js';
 
@@ -126,7 +128,7 @@ export class Workspace {
 export function syntheticSession(
   fields: Partial<ExportedSessionData> = {},
   index = 0,
-  ed25519 = randomBytes(32),
+  ed25519: Uint8Array = publicSigningKeyOf(randomBytes(32)),
 ): ExportedSessionData {
   const bytes = Buffer.concat([Buffer.from([1, 0, 0, 0, 0]), randomBytes(128), ed25519]);
   bytes.writeUInt32BE(index, 1);
@@ -134,7 +136,7 @@ export function syntheticSession(
     algorithm: 'm.megolm.v1.aes-sha2',
     forwarding_curve25519_key_chain: [],
     room_id: '!room:example.org',
-    sender_claimed_keys: { ed25519: base64Encode(randomBytes(32)) },
+    sender_claimed_keys: { ed25519: base64Encode(publicSigningKeyOf(randomBytes(32))) },
     sender_key: base64Encode(randomBytes(32)),
     session_id: base64Encode(ed25519),
     session_key: base64Encode(bytes),
@@ -162,6 +164,14 @@ export function signedAuthData(key: BackupDecryptionKey) {
   const seed = randomBytes(32);
   const authData = signAuthData(createAuthData(key.publicKey), [ed25519Signer(USER, seed, 'DEVICE')]);
   return { authData, signer: `ed25519:DEVICE=${base64Encode(publicSigningKeyOf(seed))}` };
+}
+
+/** An encrypted export file, made by the engine. */
+export async function exportFile(sessions: readonly unknown[], passphrase: string): Promise<string> {
+  let file = '';
+  const options = { iterations: 100_000, backend: nodeBackend() };
+  for await (const piece of writeKeyExport(sessions, passphrase, options)) file += piece;
+  return file;
 }
 
 export interface ReportFile {

@@ -1,0 +1,36 @@
+import { open } from 'node:fs/promises';
+import { parseObject, type JsonObject } from '../engine/json.js';
+import { InputError } from './command.js';
+import { errorCode } from './key-file.js';
+
+/**
+ * Reads a small file that holds one JSON object.
+ *
+ * @param what - What it should be, for the errors.
+ * @param maxBytes - What is larger is another file given by mistake.
+ * @throws {@link InputError} when it is unreadable, too large, or no JSON object.
+ */
+export async function readJsonObject(path: string, what: string, maxBytes: number): Promise<JsonObject> {
+  const text = await readText(path, what, maxBytes);
+  try {
+    return parseObject(text, path);
+  } catch (cause) {
+    throw new InputError(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+async function readText(path: string, what: string, maxBytes: number): Promise<string> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      if (size > maxBytes) throw new InputError(`${path}: expected ${what}, got a file of ${size} bytes`);
+      return await file.readFile('utf8');
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
+  }
+}

@@ -1,0 +1,105 @@
+import { decryptSessions, type BackupRecord } from '../engine/batch.js';
+import { nodeBackend } from '../backends/node.js';
+import type { AccountData } from '../engine/key-description.js';
+import type { KeyBackupError } from '../engine/errors.js';
+import type { JsonObject } from '../engine/json.js';
+import type { BackupDecryptionKey } from '../engine/keys.js';
+import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
+import { readAuthDataFile } from './auth-data-file.js';
+import { openKeysFile } from './input.js';
+import { readJsonObject } from './json-file.js';
+import type { Place } from './report.js';
+
+/** Where a rescue takes the backup from: saved files, or a homeserver. */
+export interface RescueSource {
+  readonly authData: JsonObject;
+  readonly accountData: AccountData;
+  /** Every key of the backup, or the reason why it could not be read. */
+  restore(key: BackupDecryptionKey, options: RestoreSettings): AsyncIterable<RescuedKey>;
+}
+
+/** How to restore. */
+export interface RestoreSettings {
+  readonly salvage: boolean;
+  readonly signal: AbortSignal;
+  /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
+  readonly onProgress: (share: number | undefined) => void;
+}
+
+/** What became of one key. */
+export type RescuedKey =
+  | {
+      readonly ok: true;
+      readonly place: Place;
+      readonly session: ExportedSessionData;
+      readonly flags: readonly RoomKeyFlag[];
+    }
+  | {
+      readonly ok: false;
+      readonly place: Place;
+      readonly error: KeyBackupError<string>;
+      /** Whether the record could be taken apart, so that its failure says something about the key. */
+      readonly wellFormed: boolean;
+    };
+
+/** A person's account data is small; a megabyte of widgets happens. */
+const MAX_ACCOUNT_DATA = 16 * 1024 * 1024;
+
+/** The paths of saved files. */
+export interface SavedFiles {
+  readonly version: string;
+  readonly backup: string;
+  readonly accountData: string | undefined;
+}
+
+/**
+ * A backup saved as files.
+ *
+ * @throws `InputError` when the version or the account data is unreadable.
+ */
+export async function filesSource({ version, backup, accountData }: SavedFiles): Promise<RescueSource> {
+  return {
+    authData: await readAuthDataFile(version),
+    accountData:
+      accountData === undefined ? {} : await readJsonObject(accountData, 'account data', MAX_ACCOUNT_DATA),
+    restore: (key, settings) => restoreFile(backup, key, settings),
+  };
+}
+
+async function* restoreFile(
+  path: string,
+  key: BackupDecryptionKey,
+  { salvage, signal, onProgress }: RestoreSettings,
+): AsyncGenerator<RescuedKey, void, undefined> {
+  const file = openKeysFile(path, 'rooms');
+  const places: Place[] = [];
+  const refused: RescuedKey[] = [];
+  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
+    for await (const item of file.items) {
+      const { room_id, session_id } = item;
+      const place = { room_id, session_id, path: item.path };
+      if (item.error) {
+        refused.push({ ok: false, place, error: item.error, wellFormed: false });
+      } else {
+        places.push(place);
+        yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: item.value };
+      }
+    }
+  }
+  const options = {
+    salvage,
+    signal,
+    backend: nodeBackend(),
+    onProgress: () => {
+      onProgress(file.share);
+    },
+  };
+  for await (const result of decryptSessions(records(), key, options)) {
+    const place = places.shift();
+    if (!place) throw new Error('a batch gave more results than it was given keys');
+    if (result.ok) yield { ok: true, place, session: result.session, flags: result.flags };
+    else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
+    yield* refused.splice(0);
+  }
+  yield* refused;
+}

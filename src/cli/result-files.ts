@@ -1,0 +1,48 @@
+import { UsageError } from './command.js';
+import { isSameFile, openOutput, type Output } from './output.js';
+import type { Report } from './report.js';
+import type { Terminal } from './terminal.js';
+
+/** The two files of a command: its result, and the report on it. */
+export interface ResultFiles {
+  readonly result: Output;
+  /** Writes the report and makes it appear; nothing where none was asked for. */
+  commitReport(report: Report): Promise<void>;
+  /** Leaves no trace of either, except of what has appeared already. */
+  discard(): Promise<void>;
+}
+
+/**
+ * Opens both files before the work, so that it is not done in vain.
+ *
+ * @param resultPath - As given with `-o`; `undefined` is standard output.
+ * @param reportPath - As given with `--report`.
+ * @throws {@link UsageError} when both name the same file.
+ */
+export async function openResultFiles(
+  resultPath: string | undefined,
+  reportPath: string | undefined,
+  terminal: Terminal,
+): Promise<ResultFiles> {
+  if (isSameFile(resultPath, reportPath)) throw new UsageError('-o and --report name the same file');
+  const result = await openOutput(resultPath, terminal);
+  let report: Output | undefined;
+  try {
+    report = reportPath === undefined ? undefined : await openOutput(reportPath, terminal);
+  } catch (error) {
+    await result.discard();
+    throw error;
+  }
+  return {
+    result,
+    async commitReport({ json }) {
+      await report?.write(json);
+      await report?.commit();
+      report = undefined;
+    },
+    async discard() {
+      await report?.discard();
+      await result.discard();
+    },
+  };
+}

@@ -1,0 +1,115 @@
+import { wipe } from './bytes.js';
+import { KeyBackupError, describe } from './errors.js';
+import { expectObject, expectString, isJsonObject, ownValue } from './json.js';
+import { checkIterations, pbkdf2, type DeriveOptions } from './passphrase.js';
+import { utf8Encode } from './utf8.js';
+
+/**
+ * What a user's account data says about the keys of their secret storage, without the keys themselves.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-storage
+ */
+
+/** The one algorithm of secret storage there is. */
+export const SECRET_STORAGE_ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
+
+/** Content of account data, by event type, as `GET /user/{userId}/account_data/{type}` gives it. */
+export type AccountData = Readonly<Record<string, unknown>>;
+
+/** What `m.secret_storage.key.<id>` holds. */
+export interface KeyDescription {
+  readonly algorithm: string;
+  readonly iv?: string;
+  readonly mac?: string;
+  readonly [unknown: string]: unknown;
+}
+
+/**
+ * The id of the key that the user's secrets are stored under.
+ *
+ * @throws {@link KeyBackupError} `missing-field` when the account has no secret storage; `bad-json`.
+ */
+export function defaultKeyId(accountData: AccountData): string {
+  const content = ownValue(accountData, 'm.secret_storage.default_key');
+  if (content === undefined) {
+    throw new KeyBackupError('missing-field', 'm.secret_storage.default_key: expected a key id, got nothing');
+  }
+  return expectString(
+    expectObject(content, 'm.secret_storage.default_key'),
+    'key',
+    'm.secret_storage.default_key',
+  );
+}
+
+/**
+ * The description of a key.
+ *
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
+ */
+export function keyDescription(accountData: AccountData, id: string): KeyDescription {
+  const type = `m.secret_storage.key.${id}`;
+  const content = ownValue(accountData, type);
+  // An empty object is how account data is deleted.
+  if (content === undefined || (isJsonObject(content) && Object.keys(content).length === 0)) {
+    throw new KeyBackupError('missing-field', `${type}: expected the description of a key, got nothing`);
+  }
+  const description = expectObject(content, type);
+  const algorithm = expectString(description, 'algorithm', type);
+  if (algorithm !== SECRET_STORAGE_ALGORITHM) {
+    throw new KeyBackupError(
+      'unsupported-algorithm',
+      `${type}.algorithm: expected ${SECRET_STORAGE_ALGORITHM}, got another`,
+    );
+  }
+  return description as unknown as KeyDescription;
+}
+
+/**
+ * The bytes that a security phrase gives with the parameters of a key description.
+ *
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`, `aborted`.
+ */
+export async function deriveStorageKey(
+  passphrase: string,
+  description: KeyDescription,
+  options: DeriveOptions = {},
+): Promise<Uint8Array> {
+  if (typeof passphrase !== 'string') {
+    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
+  }
+  const { salt, iterations } = passphraseParameters(description);
+  const password = utf8Encode(passphrase);
+  try {
+    return await pbkdf2(password, utf8Encode(salt), iterations, 32, options);
+  } finally {
+    wipe(password);
+  }
+}
+
+/**
+ * The passphrase parameters of a key description, checked: the server chooses them.
+ *
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`.
+ */
+export function passphraseParameters(description: KeyDescription): { salt: string; iterations: number } {
+  const field = 'secret storage key.passphrase';
+  const value = ownValue(description, 'passphrase');
+  if (value === undefined) {
+    throw new KeyBackupError(
+      'missing-field',
+      `${field}: expected parameters, got nothing: this key has no passphrase`,
+    );
+  }
+  const parameters = expectObject(value, field);
+  if (expectString(parameters, 'algorithm', field) !== 'm.pbkdf2') {
+    throw new KeyBackupError('unsupported-algorithm', `${field}.algorithm: expected m.pbkdf2, got another`);
+  }
+  const salt = expectString(parameters, 'salt', field);
+  const iterations = ownValue(parameters, 'iterations');
+  checkIterations(iterations, `${field}.iterations`);
+  const bits = ownValue(parameters, 'bits');
+  if (bits !== undefined && bits !== 256) {
+    throw new KeyBackupError('bad-parameters', `${field}.bits: expected 256 or nothing, got another value`);
+  }
+  return { salt, iterations };
+}

@@ -1,0 +1,289 @@
+import { hkdf } from '@noble/hashes/hkdf.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { aesCtr } from './aes-ctr.js';
+import { base64Decode, base64Encode } from './base64.js';
+import { copyBytes, equal, expectBytes, wipe } from './bytes.js';
+import { KeyBackupError } from './errors.js';
+import { expectObject, expectString, ownValue, type JsonObject } from './json.js';
+import {
+  SECRET_STORAGE_ALGORITHM,
+  defaultKeyId,
+  deriveStorageKey,
+  keyDescription,
+  type AccountData,
+  type KeyDescription,
+} from './key-description.js';
+import type { DeriveOptions } from './passphrase.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
+import { utf8Decode, utf8Encode } from './utf8.js';
+
+/**
+ * Secret storage, `m.secret_storage.v1.aes-hmac-sha2`: where users keep the backup decryption key today. The key that
+ * a user calls "recovery key" or "security key" is usually the key of THIS storage, and the backup's lies inside.
+ *
+ * HKDF-SHA-256 of the storage key (salt 32 zero bytes, info the secret's name, 64 bytes) gives an AES key and a MAC
+ * key; AES-256-CTR encrypts, HMAC-SHA-256 covers the ciphertext.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#msecret_storagev1aes-hmac-sha2-1
+ */
+
+/** The account data type, and the name, of the backup decryption key in the storage. */
+export const BACKUP_SECRET = 'm.megolm_backup.v1';
+
+/** The account data type, and the name, of the seed of the cross-signing master key. */
+export const MASTER_KEY_SECRET = 'm.cross_signing.master';
+
+const ZEROS = 32;
+/** A secret is a key in base64; what is far longer is none. */
+const MAX_CIPHERTEXT = 64 * 1024;
+
+/** One secret under one storage key: three fields of base64. */
+export interface EncryptedSecret {
+  /** 16 bytes, bit 63 zero when written. */
+  readonly iv: string;
+  readonly ciphertext: string;
+  /** 32 bytes over the ciphertext. */
+  readonly mac: string;
+}
+
+/**
+ * What the description says about a key: right or wrong, or `unchecked` where it has no usable `iv` and `mac`; then
+ * only a secret's own MAC tells.
+ */
+export type KeyCheck = 'right' | 'wrong' | 'unchecked';
+
+/**
+ * A key of the secret storage: 32 bytes that open every secret stored under it.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, SecretStorageKey } from 'megolm-backup';
+ *
+ * // A user's account data: the storage key they hold, and a secret under it.
+ * const storage = SecretStorageKey.generate('abc');
+ * const accountData = {
+ *   'm.secret_storage.default_key': { key: storage.id },
+ *   'm.secret_storage.key.abc': storage.describe(),
+ *   'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', BackupDecryptionKey.generate().toBase64()),
+ * };
+ *
+ * const opened = SecretStorageKey.fromRecoveryKey(storage.toRecoveryKey(), accountData);
+ * const secret = opened.decryptSecret('m.megolm_backup.v1', accountData['m.megolm_backup.v1']);
+ * console.log(BackupDecryptionKey.fromSecret(secret).key.publicKey.toBase64().length); // 43
+ * ```
+ */
+export class SecretStorageKey {
+  /** The id in `m.secret_storage.key.<id>`. */
+  readonly id: string;
+  readonly #bytes: Uint8Array;
+  #disposed = false;
+
+  private constructor(id: string, bytes: Uint8Array) {
+    this.id = id;
+    this.#bytes = bytes;
+  }
+
+  /** A new key from the platform's secure generator. Store {@link SecretStorageKey.describe} under its id. */
+  static generate(id: string): SecretStorageKey {
+    return new SecretStorageKey(id, randomBytes(32));
+  }
+
+  /**
+   * @param bytes - 32 bytes; they are copied. Nothing is checked.
+   * @throws {@link KeyBackupError} `bad-length`.
+   */
+  static fromBytes(bytes: Uint8Array, id: string): SecretStorageKey {
+    return new SecretStorageKey(id, copyBytes(expectBytes(bytes, 32, 'secret storage key')));
+  }
+
+  /**
+   * Reads the text form that the user holds, and checks it.
+   *
+   * @param accountData - The account data; the key is the default one there unless `keyId` says otherwise.
+   * @throws {@link KeyBackupError} `bad-recovery-key`; `wrong-key` when the description's MAC does not fit;
+   * `missing-field`, `bad-json`, `unsupported-algorithm` for the account data.
+   */
+  static fromRecoveryKey(text: string, accountData: AccountData, keyId?: string): SecretStorageKey {
+    const id = keyId ?? defaultKeyId(accountData);
+    const description = keyDescription(accountData, id);
+    const bytes = decodeRecoveryKey(text);
+    return checked(new SecretStorageKey(id, bytes), description, 'wrong-key');
+  }
+
+  /**
+   * Derives the key from the user's security phrase, and checks it. The phrase is taken as it is, without Unicode
+   * normalisation.
+   *
+   * @throws {@link KeyBackupError} `wrong-passphrase` when the description's MAC does not fit; `missing-field` when
+   * the key has no passphrase; `bad-parameters` for parameters out of bounds; `unsupported-algorithm`, `bad-json`,
+   * `aborted`.
+   */
+  static async fromPassphrase(
+    passphrase: string,
+    accountData: AccountData,
+    options: DeriveOptions & { readonly keyId?: string | undefined } = {},
+  ): Promise<SecretStorageKey> {
+    const id = options.keyId ?? defaultKeyId(accountData);
+    const description = keyDescription(accountData, id);
+    const bytes = await deriveStorageKey(passphrase, description, options);
+    return checked(new SecretStorageKey(id, bytes), description, 'wrong-passphrase');
+  }
+
+  /** Compares this key with a description. */
+  check(description: KeyDescription): KeyCheck {
+    const { iv, mac } = description;
+    if (iv === undefined || mac === undefined) return 'unchecked';
+    let ivBytes: Uint8Array;
+    let expected: Uint8Array;
+    try {
+      ivBytes = expectBytes(base64Decode(iv, 'iv'), 16, 'iv');
+      expected = expectBytes(base64Decode(mac, 'mac'), 32, 'mac');
+    } catch {
+      return 'unchecked';
+    }
+    const { mac: derived } = this.#seal('', new Uint8Array(ZEROS), ivBytes);
+    return equal(derived, expected) ? 'right' : 'wrong';
+  }
+
+  /** The description that lets others check the key: the content of `m.secret_storage.key.<id>`. */
+  describe(): KeyDescription {
+    const iv = newIv();
+    const { mac } = this.#seal('', new Uint8Array(ZEROS), iv);
+    return { algorithm: SECRET_STORAGE_ALGORITHM, iv: base64Encode(iv), mac: base64Encode(mac) };
+  }
+
+  /**
+   * Decrypts a secret.
+   *
+   * @param name - Its name, which is its account data type.
+   * @param content - The content of that account data: `{encrypted: {<key id>: {iv, ciphertext, mac}}}`.
+   * @throws {@link KeyBackupError} `missing-field` when it is not stored under this key; `mac-mismatch` when this key
+   * is not the one, or the secret was changed; `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length`, `bad-utf8`,
+   * `too-large`.
+   */
+  decryptSecret(name: string, content: unknown): string {
+    const { iv, ciphertext, mac } = encryptedSecret(name, content, this.id);
+    const keys = this.#deriveKeys(name);
+    try {
+      if (!equal(hmac(sha256, keys.subarray(32), ciphertext), mac)) {
+        throw new KeyBackupError(
+          'mac-mismatch',
+          `${name}: expected a secret encrypted with this key, got another, or one that was changed`,
+        );
+      }
+      const plaintext = aesCtr(keys.subarray(0, 32), iv, ciphertext);
+      const text = utf8Decode(plaintext, name);
+      wipe(plaintext);
+      return text;
+    } finally {
+      wipe(keys);
+    }
+  }
+
+  /**
+   * Encrypts a secret.
+   *
+   * @returns The content of the account data of that name. What stood there under other keys is another secret now,
+   * so it is not kept.
+   */
+  encryptSecret(
+    name: string,
+    secret: string,
+  ): { readonly encrypted: Readonly<Record<string, EncryptedSecret>> } {
+    const plaintext = utf8Encode(secret);
+    const iv = newIv();
+    const { ciphertext, mac } = this.#seal(name, plaintext, iv);
+    wipe(plaintext);
+    const stored = { iv: base64Encode(iv), ciphertext: base64Encode(ciphertext), mac: base64Encode(mac) };
+    return { encrypted: Object.fromEntries([[this.id, stored]]) };
+  }
+
+  /** The text form that the user keeps: 48 characters in groups of four. */
+  toRecoveryKey(): string {
+    this.#throwIfDisposed();
+    return encodeRecoveryKey(this.#bytes);
+  }
+
+  /** Overwrites the key. Copies that the runtime made, and strings, are out of its reach. */
+  dispose(): void {
+    this.#disposed = true;
+    wipe(this.#bytes);
+  }
+
+  #deriveKeys(name: string): Uint8Array {
+    this.#throwIfDisposed();
+    return hkdf(sha256, this.#bytes, new Uint8Array(32), utf8Encode(name), 64);
+  }
+
+  #seal(name: string, plaintext: Uint8Array, iv: Uint8Array): { ciphertext: Uint8Array; mac: Uint8Array } {
+    const keys = this.#deriveKeys(name);
+    const ciphertext = aesCtr(keys.subarray(0, 32), iv, plaintext);
+    const mac = hmac(sha256, keys.subarray(32), ciphertext);
+    wipe(keys);
+    return { ciphertext, mac };
+  }
+
+  #throwIfDisposed(): void {
+    if (this.#disposed) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        'secret storage key: expected a usable key, got one already disposed',
+      );
+    }
+  }
+}
+
+function checked(
+  key: SecretStorageKey,
+  description: KeyDescription,
+  code: 'wrong-key' | 'wrong-passphrase',
+): SecretStorageKey {
+  if (key.check(description) !== 'wrong') return key;
+  key.dispose();
+  const what = code === 'wrong-key' ? 'key' : 'passphrase';
+  throw new KeyBackupError(code, `secret storage: expected the ${what} that fits its MAC, got another`);
+}
+
+interface SecretBytes {
+  readonly iv: Uint8Array;
+  readonly ciphertext: Uint8Array;
+  readonly mac: Uint8Array;
+}
+
+function encryptedSecret(name: string, content: unknown, id: string): SecretBytes {
+  const missing = (field: string) =>
+    new KeyBackupError('missing-field', `${field}: expected a secret under this storage key, got nothing`);
+  if (content === undefined) throw missing(name);
+  const encrypted = ownValue(expectObject(content, name), 'encrypted');
+  if (encrypted === undefined) throw missing(`${name}.encrypted`);
+  const stored = ownValue(expectObject(encrypted, `${name}.encrypted`), id);
+  const field = `${name}.encrypted[${JSON.stringify(id)}]`;
+  if (stored === undefined) throw missing(field);
+  const secret: JsonObject = expectObject(stored, field);
+  const text = expectString(secret, 'ciphertext', field);
+  if (text.length > MAX_CIPHERTEXT) {
+    throw new KeyBackupError(
+      'too-large',
+      `${field}.ciphertext: expected a key, got ${text.length} characters`,
+    );
+  }
+  const mac = base64Decode(expectString(secret, 'mac', field), `${field}.mac`);
+  if (mac.length !== 32) {
+    throw new KeyBackupError('bad-mac-length', `${field}.mac: expected 32 bytes, got ${mac.length}`);
+  }
+  const iv = base64Decode(expectString(secret, 'iv', field), `${field}.iv`);
+  return {
+    iv: expectBytes(iv, 16, `${field}.iv`),
+    ciphertext: base64Decode(text, `${field}.ciphertext`),
+    mac,
+  };
+}
+
+/** Counters of 64 bits in some readers must not overflow, so bit 63 is zero. */
+function newIv(): Uint8Array {
+  const iv = randomBytes(16);
+  iv[8] &= 0x7f;
+  return iv;
+}

@@ -1,0 +1,205 @@
+import { describe, expect, it } from 'vitest';
+import { createAuthData, signAuthData } from '../../src/engine/auth-data.js';
+import { base64Encode } from '../../src/engine/base64.js';
+import { BackupDecryptionKey } from '../../src/engine/keys.js';
+import { readMasterKey } from '../../src/engine/master-key.js';
+import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { Workspace, backupOf, type ReportFile } from './workspace.js';
+
+const RESCUE = [
+  ...['rescue', '--key-file', 'storage.txt', '--export-passphrase-file', 'phrase.txt'],
+  ...[
+    '--version-file',
+    'version.json',
+    '--backup-file',
+    'backup.json',
+    '--account-data-file',
+    'account.json',
+  ],
+  ...['-o', 'keys.txt'],
+];
+const INPUTS = ['storage.txt', 'phrase.txt', 'version.json', 'backup.json', 'account.json'];
+const SEED = base64Encode(new Uint8Array(32).fill(5));
+
+/** An account with everything: a backup of two keys, signed by the master key, its key in the secret storage. */
+function account() {
+  const work = new Workspace();
+  const storage = SecretStorageKey.generate('k');
+  const text = storage.toRecoveryKey();
+  work.secrets.push(text, text.replaceAll(' ', ''), 'export phrase', SEED);
+  work.write('storage.txt', `${text}\n`);
+  work.write('phrase.txt', 'export phrase\n');
+  const authData = createAuthData(work.key.publicKey);
+  work.writeJson('version.json', {
+    algorithm: 'm.megolm_backup.v1.curve25519-aes-sha2',
+    auth_data: signAuthData(authData, [readMasterKey(SEED).signer('@a:example.org')]),
+  });
+  const accountData = {
+    'm.secret_storage.default_key': { key: 'k' },
+    'm.secret_storage.key.k': storage.describe(),
+    'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', work.key.toBase64()),
+    'm.cross_signing.master': storage.encryptSecret('m.cross_signing.master', SEED),
+  };
+  work.writeJson('account.json', accountData);
+  const sessions = [work.session({ room_id: '!a' }), work.session({ room_id: '!b' })];
+  const backup = backupOf(sessions, work.key);
+  work.writeJson('backup.json', backup);
+  return { work, storage, text, authData, accountData, sessions, backup };
+}
+
+async function exported(work: Workspace): Promise<unknown> {
+  await work.run(['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'sessions.json']);
+  return work.json('sessions.json');
+}
+
+describe.concurrent('rescue refuses', () => {
+  it.each([
+    ['no output', RESCUE.slice(0, -2)],
+    ['no backup', RESCUE.filter((arg) => !['--backup-file', 'backup.json'].includes(arg))],
+    ['no version', RESCUE.filter((arg) => !['--version-file', 'version.json'].includes(arg))],
+    ['a version file that is not there', RESCUE.map((arg) => arg.replace('version.json', 'none.json'))],
+    ['account data that is no JSON', RESCUE.map((arg) => arg.replace('account.json', 'phrase.txt'))],
+    ['two secrets on one standard input', RESCUE.map((arg) => arg.replace(/^(storage|phrase).txt/, '-'))],
+    ['an argument', [...RESCUE, 'argument']],
+  ])('%s', async (_, args) => {
+    const { work } = account();
+    const end = await work.run(args);
+    expect(end.code).toBe(2);
+    expect(work.filesBut(...INPUTS)).toEqual([]);
+  });
+
+  it.each<[string, string, string]>([
+    ['a key of nobody', BackupDecryptionKey.generate().toRecoveryKey(), 'wrong-key'],
+    ['a phrase where there is none', 'a phrase', 'missing-field'],
+  ])('%s, and writes nothing', async (_, given, code) => {
+    const { work } = account();
+    work.write('storage.txt', given);
+    work.secrets.push(given);
+    const end = await work.run([...RESCUE, '--report', 'report.json']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain(code);
+    expect(work.filesBut(...INPUTS)).toEqual([]);
+  });
+
+  it('a storage key without account data, and says what is missing', async () => {
+    const { work } = account();
+    const end = await work.run(RESCUE.filter((arg) => !arg.includes('account')));
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('give the account data');
+  });
+
+  it('a key that fits the auth_data but not one record', async () => {
+    const { work } = account();
+    work.writeJson('backup.json', backupOf([work.session()], BackupDecryptionKey.generate()));
+    const end = await work.run([...RESCUE, '--report', 'report.json']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('not one of its keys was encrypted to it');
+    expect((work.json('report.json') as ReportFile).keys[0].code).toBe('mac-mismatch');
+    expect(work.filesBut(...INPUTS, 'report.json')).toEqual([]);
+  });
+
+  it('to correct a mistyped key unasked, and corrects it when asked', async () => {
+    const { work, text } = account();
+    work.write('storage.txt', text.slice(0, -1));
+    work.secrets.push(text.slice(0, -1));
+    const unasked = await work.run(RESCUE);
+    expect(unasked.code).toBe(1);
+    expect(unasked.stderr).toContain('--correct');
+    expect(work.filesBut(...INPUTS)).toEqual([]);
+    const asked = await work.run([...RESCUE, '--correct']);
+    expect(asked).toMatchObject({ code: 0 });
+    expect(asked.stderr).toContain('with one more character');
+  });
+});
+
+describe.concurrent('rescue', () => {
+  it.each([
+    ['the key of the secret storage', 'secret-storage-key', true],
+    ['the decryption key of the backup', 'backup-decryption-key', null],
+  ])('with %s gives an export file and says which it was', async (name, by, signed) => {
+    const { work, sessions } = account();
+    const args = signed === null ? RESCUE.map((arg) => arg.replace('storage.txt', 'key.txt')) : RESCUE;
+    const end = await work.run([...args, '--json', '--report', 'report.json']);
+    expect(end.code).toBe(0);
+    expect(end.stderr).toContain(`opened with ${name}\n`);
+    expect(JSON.parse(end.stdout)).toEqual({
+      ...{ opened_by: by, key_matches: true, master_signed: signed },
+      ...{ total: 2, ok: 2, failed: 0, flagged: 0, codes: {}, salvageable: {} },
+    });
+    expect(await exported(work)).toEqual(sessions);
+    expect(work.mode('keys.txt')).toBe('600');
+    expect(work.json('report.json')).toMatchObject({ total: 2, ok: 2, keys: [] });
+  });
+
+  it('says when the master key has not signed the backup', async () => {
+    const { work, authData } = account();
+    work.writeJson('version.json', authData);
+    const end = await work.run(RESCUE);
+    expect(end.code).toBe(0);
+    expect(end.stderr).toContain('the backup is not signed by the cross-signing master key');
+  });
+
+  it('opens with a phrase and with the file that keygen writes', async () => {
+    const { work, accountData } = account();
+    const passphrase = { algorithm: 'm.pbkdf2', salt: 's', iterations: 10 };
+    const parameters = {
+      'm.secret_storage.key.k': { algorithm: 'm.secret_storage.v1.aes-hmac-sha2', passphrase },
+    };
+    const phrased = await SecretStorageKey.fromPassphrase('my phrase', { ...accountData, ...parameters });
+    work.writeJson('account.json', {
+      ...accountData,
+      'm.secret_storage.key.k': { ...phrased.describe(), passphrase },
+      'm.megolm_backup.v1': phrased.encryptSecret('m.megolm_backup.v1', work.key.toBase64()),
+    });
+    work.write('storage.txt', 'my phrase\n');
+    expect((await work.run(RESCUE)).stderr).toContain('opened with the security phrase');
+    work.writeJson('storage.txt', { private_key: work.key.toBase64() });
+    expect((await work.run(RESCUE)).stderr).toContain('opened with the decryption key of the backup');
+  });
+
+  it('leaves behind what it cannot read, with the reasons, and offers salvage', async () => {
+    const { work, sessions, backup } = account();
+    const [first, second] = sessions;
+    const damaged = backup.rooms['!a'].sessions[first.session_id];
+    Object.assign(damaged.session_data, { mac: damaged.session_data.mac.slice(0, 6) });
+    backup.rooms['!c'] = { sessions: { x: {} as never } };
+    work.writeJson('backup.json', backup);
+    const strict = await work.run([...RESCUE, '--report', 'report.json']);
+    expect(strict.code).toBe(1);
+    expect(strict.stderr).toContain('--salvage may overlook: 1 bad-mac-length, 1 missing-field');
+    expect(await exported(work)).toEqual([second]);
+    expect((work.json('report.json') as ReportFile).keys.map(({ path, code }) => [path, code])).toEqual([
+      [`$.rooms["!a"].sessions["${first.session_id}"]`, 'bad-mac-length'],
+      ['$.rooms["!c"].sessions["x"]', 'missing-field'],
+    ]);
+    const salvaged = await work.run([...RESCUE, '--salvage', '--report', 'report.json']);
+    expect(salvaged.code).toBe(1);
+    expect(await exported(work)).toEqual(sessions);
+    expect((work.json('report.json') as ReportFile).keys[0]).toMatchObject({ flags: ['mac-length'] });
+  });
+
+  it('leaves out what no client imports, although it was decrypted', async () => {
+    const { work, sessions } = account();
+    work.writeJson('backup.json', backupOf([...sessions, work.session({ room_id: 'no-room' })], work.key));
+    const end = await work.run([...RESCUE, '--report', 'report.json']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('2 of 3 keys; 1 failed\n  1 bad-json\n');
+    expect(await exported(work)).toEqual(sessions);
+  });
+
+  it('of an empty backup is a file of nothing', async () => {
+    const { work } = account();
+    work.writeJson('backup.json', { rooms: {} });
+    expect(await work.run(RESCUE)).toMatchObject({ code: 0 });
+    expect(await exported(work)).toEqual([]);
+  });
+
+  it('of a backup that ends early leaves nothing and says where', async () => {
+    const { work } = account();
+    work.write('backup.json', work.read('backup.json').slice(0, -20));
+    const end = await work.run(RESCUE);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain('truncated');
+    expect(work.filesBut(...INPUTS)).toEqual([]);
+  });
+});

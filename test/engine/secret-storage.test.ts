@@ -1,0 +1,231 @@
+import { createCipheriv, createHmac, hkdfSync, pbkdf2Sync, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { verifyAuthData, createAuthData, signAuthData } from '../../src/engine/auth-data.js';
+import { BackupDecryptionKey } from '../../src/engine/keys.js';
+import { readMasterKey } from '../../src/engine/master-key.js';
+import { encodeRecoveryKey } from '../../src/engine/recovery-key.js';
+import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+
+const unpadded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64').replace(/=+$/, '');
+
+/** Secret storage by other means than the engine's. */
+function seal(key: Uint8Array, name: string, plaintext: Uint8Array, iv: Uint8Array = randomBytes(16)) {
+  const keys = Buffer.from(hkdfSync('sha256', key, Buffer.alloc(32), name, 64));
+  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), iv);
+  const ciphertext = Buffer.concat([cipher.update(plaintext), cipher.final()]);
+  const mac = createHmac('sha256', keys.subarray(32)).update(ciphertext).digest();
+  return { iv: unpadded(iv), ciphertext: unpadded(ciphertext), mac: unpadded(mac) };
+}
+
+function descriptionOf(key: Uint8Array, extra: object = {}) {
+  const { iv, mac } = seal(key, '', Buffer.alloc(32));
+  return { algorithm: 'm.secret_storage.v1.aes-hmac-sha2', iv, mac, ...extra };
+}
+
+const bytes = randomBytes(32);
+const text = encodeRecoveryKey(bytes);
+
+function accountWith(description: unknown) {
+  return { 'm.secret_storage.default_key': { key: 'k' }, 'm.secret_storage.key.k': description };
+}
+
+function code(run: () => unknown): string {
+  try {
+    run();
+    return 'accepted';
+  } catch (error) {
+    return (error as { code?: string }).code ?? String(error);
+  }
+}
+
+describe('opening refuses', () => {
+  test.each<[string, object, string]>([
+    ['an account without secret storage', {}, 'missing-field'],
+    ['a default key that is text', { 'm.secret_storage.default_key': 'k' }, 'bad-json'],
+    ['a default key of another type', { 'm.secret_storage.default_key': { key: 5 } }, 'bad-json'],
+    ['a default key without description', { 'm.secret_storage.default_key': { key: 'k' } }, 'missing-field'],
+    ['a description that was deleted', accountWith({}), 'missing-field'],
+    ['a description that is null', accountWith(null), 'bad-json'],
+    [
+      'another algorithm',
+      accountWith(descriptionOf(bytes, { algorithm: 'm.secret_storage.v2' })),
+      'unsupported-algorithm',
+    ],
+    ['no algorithm', accountWith(descriptionOf(bytes, { algorithm: undefined })), 'missing-field'],
+    ['another key', accountWith(descriptionOf(randomBytes(32))), 'wrong-key'],
+    ['a changed MAC', accountWith(descriptionOf(bytes, { mac: unpadded(Buffer.alloc(32)) })), 'wrong-key'],
+    [
+      'a name of the prototype as key id',
+      { 'm.secret_storage.default_key': { key: '__proto__' } },
+      'missing-field',
+    ],
+  ])('%s', (_, accountData, expected) => {
+    expect(code(() => SecretStorageKey.fromRecoveryKey(text, accountData as never))).toBe(expected);
+  });
+
+  test('a mistyped key, before anything else', () => {
+    expect(
+      code(() => SecretStorageKey.fromRecoveryKey(text.slice(1), accountWith(descriptionOf(bytes)))),
+    ).toBe('bad-recovery-key');
+  });
+});
+
+describe('a description without a usable MAC leaves the key unchecked', () => {
+  test.each<[string, object]>([
+    ['no iv', { iv: undefined }],
+    ['no mac', { mac: undefined }],
+    ['an iv of 12 bytes', { iv: unpadded(Buffer.alloc(12)) }],
+    ['a mac of 8 bytes', { mac: unpadded(Buffer.alloc(8)) }],
+    ['a mac that is a number', { mac: 5 }],
+    ['a mac that is no base64', { mac: '???' }],
+  ])('%s', (_, change) => {
+    const description = descriptionOf(bytes, change) as never;
+    expect(SecretStorageKey.fromBytes(bytes, 'k').check(description)).toBe('unchecked');
+    expect(code(() => SecretStorageKey.fromRecoveryKey(text, accountWith(description)))).toBe('accepted');
+  });
+
+  test('padded base64 is usable', () => {
+    const description = descriptionOf(bytes);
+    const padded = { ...description, iv: `${description.iv}==`, mac: `${description.mac}=` };
+    expect(SecretStorageKey.fromBytes(bytes, 'k').check(padded)).toBe('right');
+    expect(SecretStorageKey.fromBytes(randomBytes(32), 'k').check(padded)).toBe('wrong');
+  });
+});
+
+describe('a security phrase', () => {
+  const passphrase = { algorithm: 'm.pbkdf2', salt: 'sälz', iterations: 7, bits: 256 };
+  const derived = pbkdf2Sync('right', 'sälz', 7, 32, 'sha512');
+  const open = (phrase: string, change: object = {}) =>
+    SecretStorageKey.fromPassphrase(
+      phrase,
+      accountWith(descriptionOf(derived, { passphrase: { ...passphrase, ...change } })),
+    );
+
+  test.each<[string, object, string]>([
+    ['0 rounds', { iterations: 0 }, 'bad-parameters'],
+    ['10,000,001 rounds', { iterations: 10_000_001 }, 'bad-parameters'],
+    ['rounds as text', { iterations: '7' }, 'bad-parameters'],
+    ['no rounds', { iterations: undefined }, 'bad-parameters'],
+    ['512 bits', { bits: 512 }, 'bad-parameters'],
+    ['bits as text', { bits: '256' }, 'bad-parameters'],
+    ['a salt that is a number', { salt: 5 }, 'bad-json'],
+    ['no salt', { salt: undefined }, 'missing-field'],
+    ['another algorithm', { algorithm: 'm.scrypt' }, 'unsupported-algorithm'],
+  ])('refuses %s', async (_, change, expected) => {
+    await expect(open('right', change)).rejects.toMatchObject({ code: expected });
+  });
+
+  test('refuses another phrase, and a key without a phrase', async () => {
+    await expect(open('wrong')).rejects.toMatchObject({ code: 'wrong-passphrase' });
+    await expect(
+      SecretStorageKey.fromPassphrase('right', accountWith(descriptionOf(derived))),
+    ).rejects.toMatchObject({
+      code: 'missing-field',
+    });
+  });
+
+  test('opens with the right one, bits given or not', async () => {
+    expect((await open('right')).toRecoveryKey()).toBe(encodeRecoveryKey(derived));
+    expect((await open('right', { bits: undefined })).id).toBe('k');
+  });
+});
+
+describe('a secret', () => {
+  const name = 'm.megolm_backup.v1';
+  const key = SecretStorageKey.fromBytes(bytes, 'k');
+  const stored = seal(bytes, name, Buffer.from('the secret'));
+  const content = (change: object = {}) => ({ encrypted: { k: { ...stored, ...change } } });
+
+  test.each<[string, unknown, string]>([
+    ['is not there', undefined, 'missing-field'],
+    ['was deleted', {}, 'missing-field'],
+    ['is null', null, 'bad-json'],
+    ['holds a list', { encrypted: [] }, 'bad-json'],
+    ['is stored under another key only', { encrypted: { other: stored } }, 'missing-field'],
+    ['has no mac', content({ mac: undefined }), 'missing-field'],
+    ['has no iv', content({ iv: undefined }), 'missing-field'],
+    ['has no ciphertext', content({ ciphertext: undefined }), 'missing-field'],
+    ['has a short mac', content({ mac: stored.mac.slice(0, 11) }), 'bad-mac-length'],
+    ['has a short iv', content({ iv: stored.iv.slice(0, 16) }), 'bad-length'],
+    ['is no base64', content({ ciphertext: '-' }), 'bad-base64'],
+    ['has a number as ciphertext', content({ ciphertext: 5 }), 'bad-json'],
+    ['is huge', content({ ciphertext: 'A'.repeat(100_000) }), 'too-large'],
+    ['was changed', content({ ciphertext: `A${stored.ciphertext.slice(1)}` }), 'mac-mismatch'],
+    [
+      'is of another name',
+      { encrypted: { k: seal(bytes, 'm.cross_signing.master', Buffer.from('x')) } },
+      'mac-mismatch',
+    ],
+    [
+      'is of another key',
+      { encrypted: { k: seal(randomBytes(32), name, Buffer.from('x')) } },
+      'mac-mismatch',
+    ],
+    ['is no UTF-8', { encrypted: { k: seal(bytes, name, Buffer.of(0xff)) } }, 'bad-utf8'],
+  ])('that %s is refused', (_, value, expected) => {
+    expect(code(() => key.decryptSecret(name, value))).toBe(expected);
+  });
+
+  test('is read, with padding, with an IV whose counter overflows, and empty', () => {
+    expect(key.decryptSecret(name, content())).toBe('the secret');
+    expect(key.decryptSecret(name, content({ mac: `${stored.mac}=`, iv: `${stored.iv}==` }))).toBe(
+      'the secret',
+    );
+    const overflowing = seal(
+      bytes,
+      name,
+      Buffer.from('longer than a block of sixteen'),
+      Buffer.alloc(16, 0xff),
+    );
+    expect(key.decryptSecret(name, { encrypted: { k: overflowing } })).toBe('longer than a block of sixteen');
+    expect(key.decryptSecret(name, { encrypted: { k: seal(bytes, name, Buffer.alloc(0)) } })).toBe('');
+  });
+
+  test('comes back as it was written, and others read it', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string(), fc.string(), (secret, as, id) => {
+        const storage = SecretStorageKey.fromBytes(bytes, id);
+        const written = storage.encryptSecret(as, secret);
+        expect(storage.decryptSecret(as, written)).toBe(secret);
+        const { iv, ...rest } = written.encrypted[id];
+        expect(Buffer.from(iv, 'base64')[8] & 0x80).toBe(0);
+        expect(seal(bytes, as, Buffer.from(secret), Buffer.from(iv, 'base64'))).toEqual({ iv, ...rest });
+      }),
+      { numRuns: 40, examples: [['x', 'y', '__proto__']] },
+    );
+  });
+
+  test('never shows in a message', () => {
+    expect(() => key.decryptSecret(name, content({ mac: unpadded(Buffer.alloc(32)) }))).toThrow(
+      /^(?!.*the secret)/,
+    );
+  });
+});
+
+test('a disposed key is of no use', () => {
+  const key = SecretStorageKey.generate('k');
+  const description = key.describe();
+  expect(key.check(description)).toBe('right');
+  key.dispose();
+  expect(code(() => key.check(description))).toBe('bad-parameters');
+  expect(code(() => key.toRecoveryKey())).toBe('bad-parameters');
+  expect(code(() => key.encryptSecret('a', 'b'))).toBe('bad-parameters');
+});
+
+describe('the master key out of the storage', () => {
+  test.each(['', 'AAAA', '????', unpadded(randomBytes(33))])('refuses %j', (secret) => {
+    expect(code(() => readMasterKey(secret))).toMatch(/^bad-(length|base64)$/);
+  });
+
+  test('its signature makes a backup trusted', () => {
+    const master = readMasterKey(`${unpadded(randomBytes(32))}=\n`);
+    const userId = '@a:example.org';
+    const authData = signAuthData(createAuthData(BackupDecryptionKey.generate().publicKey), [
+      master.signer(userId),
+    ]);
+    expect(verifyAuthData(authData, { userId, trustedKeys: [master.signingKey] }).by).toBe('signature');
+    const other = readMasterKey(unpadded(randomBytes(32)));
+    expect(verifyAuthData(authData, { userId, trustedKeys: [other.signingKey] }).trusted).toBe(false);
+  });
+});

@@ -1,0 +1,369 @@
+import { pbkdf2Sync } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { nodeBackend } from '../../src/backends/node.js';
+import { createAuthData } from '../../src/engine/auth-data.js';
+import { base64Decode, base64Encode } from '../../src/engine/base64.js';
+import { BackupDecryptionKey } from '../../src/engine/keys.js';
+import { readMasterKey } from '../../src/engine/master-key.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/engine/recovery-key.js';
+import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { unlock, type UnlockOptions } from '../../src/engine/unlock.js';
+
+const backend = nodeBackend();
+// Fixed, so that what a mistake happens to pass is the same every time.
+const backup = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(0x5a));
+const authData = createAuthData(backup.publicKey);
+const PHRASE = 'correct Schlüssel';
+const SALT = 'storage salt';
+const storageBytes = pbkdf2Sync(PHRASE, SALT, 10, 32, 'sha512');
+const storage = SecretStorageKey.fromBytes(Uint8Array.from(storageBytes), 'main');
+const passphrase = { algorithm: 'm.pbkdf2', salt: SALT, iterations: 10 };
+const seed = base64Encode(new Uint8Array(32).fill(9));
+
+function account(change: object = {}) {
+  return {
+    'm.secret_storage.default_key': { key: 'main' },
+    'm.secret_storage.key.main': { ...storage.describe(), passphrase },
+    'm.secret_storage.key.other': SecretStorageKey.generate('other').describe(),
+    'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', backup.toBase64()),
+    'm.cross_signing.master': storage.encryptSecret('m.cross_signing.master', seed),
+    ...change,
+  };
+}
+
+const legacyKey = pbkdf2Sync('old phrase', 'salt', 5, 32, 'sha512');
+const legacy = createAuthData(BackupDecryptionKey.fromBytes(Uint8Array.from(legacyKey)).publicKey, {
+  private_key_salt: 'salt',
+  private_key_iterations: 5,
+});
+
+/** The outcome in a line. */
+async function outcome(given: string, options: UnlockOptions) {
+  const result = await unlock(given, { backend, ...options });
+  if (result.ok) return `${result.by}${result.keyMatches ? '' : ' (unchecked)'}`;
+  const { error, suggestion } = result;
+  const reason = [error.code, error.check].filter(Boolean).join(' ');
+  return suggestion ? `${reason}; ${suggestion.by} by ${suggestion.change}` : reason;
+}
+
+const everything = { authData, accountData: account() };
+const wrong = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(0x77)).toRecoveryKey();
+
+describe('refuses', () => {
+  test.each<[string, string, UnlockOptions, string]>([
+    ['a key of nobody', wrong, everything, 'wrong-key'],
+    ['a key of nobody, backup only', wrong, { authData }, 'wrong-key'],
+    ['base64 of nobody’s key', base64Encode(new Uint8Array(32).fill(3)), { authData }, 'wrong-key'],
+    ['a phrase where there is none', 'some phrase', { authData }, 'missing-field'],
+    ['a wrong phrase', 'some phrase', everything, 'wrong-passphrase'],
+    ['a wrong legacy passphrase', 'some phrase', { authData: legacy }, 'wrong-passphrase'],
+    ['nothing', '', { authData }, 'missing-field'],
+    ['a key that lost a group', wrong.slice(5), { authData }, 'missing-field'],
+    [
+      'a key without anything it could fit, mistyped',
+      `${wrong.slice(0, -1)}${wrong.endsWith('z') ? 'y' : 'z'}`,
+      {},
+      'bad-recovery-key parity',
+    ],
+    [
+      'an account whose phrase has too many rounds',
+      'a phrase',
+      {
+        authData,
+        accountData: account({
+          'm.secret_storage.key.main': {
+            ...storage.describe(),
+            passphrase: { ...passphrase, iterations: 1e9 },
+          },
+        }),
+      },
+      'bad-parameters',
+    ],
+    [
+      'a storage without the backup key',
+      storage.toRecoveryKey(),
+      { authData, accountData: account({ 'm.megolm_backup.v1': {} }) },
+      'missing-field',
+    ],
+    [
+      'a storage with a changed backup key',
+      storage.toRecoveryKey(),
+      {
+        authData,
+        accountData: account({
+          'm.megolm_backup.v1': {
+            encrypted: { main: { ...storage.encryptSecret('x', 'y').encrypted.main } },
+          },
+        }),
+      },
+      'mac-mismatch',
+    ],
+    [
+      'a storage with the key of another backup',
+      storage.toRecoveryKey(),
+      { ...everything, authData: createAuthData(BackupDecryptionKey.generate().publicKey) },
+      'wrong-key',
+    ],
+    [
+      'a storage with something else as backup key',
+      storage.toRecoveryKey(),
+      {
+        authData,
+        accountData: account({ 'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', 'hello') }),
+      },
+      'bad-base64',
+    ],
+    [
+      'account data that is nonsense',
+      wrong,
+      {
+        authData,
+        accountData: {
+          'm.secret_storage.default_key': 5,
+          'm.secret_storage.key.a': null,
+          'm.secret_storage.key.': [],
+        },
+      },
+      'wrong-key',
+    ],
+  ])('%s', async (_, given, options, expected) => {
+    expect(await outcome(given, options)).toBe(expected);
+  });
+
+  test.each([5, null, undefined, 'x'.repeat(4097)])('%s as a key', async (given) => {
+    await expect(unlock(given as never)).rejects.toMatchObject({ code: 'bad-parameters' });
+  });
+
+  test('a thousand storage keys with ten million rounds each, soon', async () => {
+    const many = Object.fromEntries(
+      Array.from({ length: 1000 }, (_, i) => [
+        `m.secret_storage.key.${i}`,
+        {
+          ...SecretStorageKey.generate(String(i)).describe(),
+          passphrase: { ...passphrase, iterations: 10_000_000 },
+        },
+      ]),
+    );
+    let rounds = 0;
+    const counting = {
+      name: 'counting',
+      pbkdf2: (_p: Uint8Array, _s: Uint8Array, iterations: number, length: number) => {
+        rounds += iterations;
+        return Promise.resolve(new Uint8Array(length));
+      },
+    };
+    const result = await unlock(' ﬁ phrase', { authData, accountData: many, backend: counting });
+    expect(result).toMatchObject({ ok: false, error: { code: 'wrong-passphrase' } });
+    expect(rounds).toBeLessThanOrEqual(20_000_000);
+  });
+
+  test('when aborted, also while it searches', async () => {
+    await expect(unlock(wrong, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' });
+    const abort = new AbortController();
+    setTimeout(() => {
+      abort.abort();
+    }, 1);
+    await expect(unlock(wrong, { ...everything, signal: abort.signal })).rejects.toMatchObject({
+      code: 'aborted',
+    });
+  });
+
+  test('without showing what was given', async () => {
+    for (const given of [wrong, 'some phrase', `${wrong}0`]) {
+      const result = await unlock(given, { backend, ...everything });
+      const shown = JSON.stringify(result, (_, value) => (value instanceof Error ? value.message : value));
+      expect(shown).not.toContain(given.slice(0, 9));
+    }
+  });
+});
+
+describe('opens and says which it was', () => {
+  const noBackupInfo = { accountData: account() };
+  test.each<[string, string, UnlockOptions, string]>([
+    ['the backup decryption key', backup.toRecoveryKey(), everything, 'backup-decryption-key'],
+    ['the same without account data', backup.toRecoveryKey(), { authData }, 'backup-decryption-key'],
+    ['the same in base64', backup.toBase64(), everything, 'backup-decryption-key'],
+    [
+      'the same as an old client stored it',
+      [...backup.toBytes()].join(','),
+      { authData },
+      'backup-decryption-key',
+    ],
+    ['the secret storage key', storage.toRecoveryKey(), everything, 'secret-storage-key'],
+    [
+      'the same with all kinds of white space',
+      storage.toRecoveryKey().replaceAll(' ', '\u00a0\n\t'),
+      everything,
+      'secret-storage-key',
+    ],
+    ['the same in base64', base64Encode(Uint8Array.from(storageBytes)), everything, 'secret-storage-key'],
+    ['the security phrase', PHRASE, everything, 'security-phrase'],
+    ['the passphrase of a legacy backup', 'old phrase', { authData: legacy }, 'backup-passphrase'],
+    [
+      'the same beside a secret storage',
+      'old phrase',
+      { authData: legacy, accountData: account() },
+      'backup-passphrase',
+    ],
+    [
+      'a storage key without knowing the backup',
+      storage.toRecoveryKey(),
+      noBackupInfo,
+      'secret-storage-key (unchecked)',
+    ],
+    [
+      'a backup key without knowing the backup',
+      backup.toRecoveryKey(),
+      {},
+      'backup-decryption-key (unchecked)',
+    ],
+    [
+      'a storage key whose description has no MAC',
+      storage.toRecoveryKey(),
+      {
+        authData,
+        accountData: account({
+          'm.secret_storage.key.main': { algorithm: 'm.secret_storage.v1.aes-hmac-sha2' },
+        }),
+      },
+      'secret-storage-key',
+    ],
+    [
+      'a storage that is not the default',
+      storage.toRecoveryKey(),
+      { authData, accountData: account({ 'm.secret_storage.default_key': { key: 'other' } }) },
+      'secret-storage-key',
+    ],
+    [
+      'a key for a backup whose public key is malformed',
+      backup.toRecoveryKey(),
+      { authData: { public_key: 'A'.repeat(60) } },
+      'backup-decryption-key (unchecked)',
+    ],
+  ])('%s', async (_, given, options, expected) => {
+    expect(await outcome(given, options)).toBe(expected);
+  });
+
+  test('with the backup key, the storage key and the master key', async () => {
+    const result = await unlock(PHRASE, { backend, ...everything });
+    if (!result.ok) throw result.error;
+    expect(result.key.toBase64()).toBe(backup.toBase64());
+    expect(result.storageKey?.toRecoveryKey()).toBe(storage.toRecoveryKey());
+    expect(result.masterKey?.signingKey).toEqual(readMasterKey(seed).signingKey);
+  });
+
+  test('without a master key where the secret is damaged', async () => {
+    const accountData = account({
+      'm.cross_signing.master': storage.encryptSecret('m.cross_signing.master', 'x'),
+    });
+    const result = await unlock(PHRASE, { backend, authData, accountData });
+    expect(result).toMatchObject({ ok: true, masterKey: undefined });
+  });
+
+  test('a secret stored by an old client, flagged', async () => {
+    const secret = [...backup.toBytes()].join(',');
+    const accountData = account({
+      'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', secret),
+    });
+    const result = await unlock(PHRASE, { backend, authData, accountData });
+    expect(result).toMatchObject({ ok: true, flags: ['comma-separated-bytes'] });
+  });
+});
+
+describe('offers what was meant', () => {
+  const right = storage.toRecoveryKey().replaceAll(' ', '');
+  const replaceAt = (i: number, by: string) => right.slice(0, i) + by + right.slice(i + 1);
+  const swapAt = (i: number) => right.slice(0, i) + right[i + 1] + right[i] + right.slice(i + 2);
+  const swappable = Array.from(right).findIndex((symbol, i) => i > 3 && symbol !== right[i + 1]);
+  test.each<[string, string, string]>([
+    [
+      'another letter',
+      replaceAt(20, right[20] === 'A' ? 'B' : 'A'),
+      'bad-recovery-key parity; secret-storage-key by substitution',
+    ],
+    ['the first letter', replaceAt(0, 'F'), 'bad-recovery-key prefix; secret-storage-key by substitution'],
+    [
+      'a zero, which the alphabet has not',
+      replaceAt(30, '0'),
+      'bad-recovery-key alphabet; secret-storage-key by substitution',
+    ],
+    [
+      'two letters that the alphabet has not',
+      replaceAt(30, '0').slice(0, 40) + 'l' + right.slice(41),
+      'bad-recovery-key alphabet; secret-storage-key by substitution',
+    ],
+    ['an emoji', replaceAt(47, '€'), 'bad-recovery-key alphabet; secret-storage-key by substitution'],
+    ['a letter too few', replaceAt(25, ''), 'bad-recovery-key prefix; secret-storage-key by omission'],
+    [
+      'the last letter missing',
+      right.slice(0, -1),
+      'bad-recovery-key prefix; secret-storage-key by omission',
+    ],
+    [
+      'a letter too many',
+      replaceAt(25, `x${right[25]}`),
+      'bad-recovery-key length; secret-storage-key by insertion',
+    ],
+    ['a foreign letter too many', `${right}0`, 'bad-recovery-key alphabet; secret-storage-key by insertion'],
+  ])('%s', async (_, given, expected) => {
+    expect(await outcome(given, everything)).toBe(expected);
+  });
+
+  test('two neighbours swapped', async () => {
+    expect(await outcome(swapAt(swappable), everything)).toMatch(
+      /^bad-recovery-key (parity|prefix|length); secret-storage-key by (swap)$/,
+    );
+  });
+
+  test('a mistake that the parity lets pass', async () => {
+    const bytes = decodeRecoveryKey(right);
+    // Two symbols apart by the same bits: their parity is the same.
+    const passing = (() => {
+      for (let i = 2; i < 48; i++) {
+        for (const symbol of '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz') {
+          try {
+            const typed = replaceAt(i, symbol);
+            if (typed !== right && decodeRecoveryKey(typed).length === bytes.length) return typed;
+          } catch {
+            // does not pass
+          }
+        }
+      }
+      return undefined;
+    })();
+    // 46 × 57 substitutions, one in 256 of which passes: having none would be a miracle.
+    expect(await outcome(passing!, everything)).toBe('wrong-key; secret-storage-key by substitution');
+  });
+
+  test('the backup’s own key by its public key', async () => {
+    const typed = backup.toRecoveryKey().replaceAll(' ', '');
+    expect(await outcome(typed.slice(0, -1), { authData })).toBe(
+      'bad-recovery-key prefix; backup-decryption-key by omission',
+    );
+  });
+
+  test('as the key itself, to be asked about', async () => {
+    const result = await unlock(right.slice(0, -1), everything);
+    expect(!result.ok && result.suggestion?.text).toBe(encodeRecoveryKey(decodeRecoveryKey(right)));
+  });
+
+  test.each<[string, string, string]>([
+    ['a decomposed phrase', PHRASE.normalize('NFD'), 'wrong-passphrase; security-phrase by NFC'],
+    ['spaces around it', ` ${PHRASE}\n`, 'wrong-passphrase; security-phrase by outer-space'],
+    ['full-width letters', PHRASE.replace('c', 'ｃ'), 'wrong-passphrase; security-phrase by NFKC'],
+  ])('%s', async (_, given, expected) => {
+    expect(await outcome(given, everything)).toBe(expected);
+  });
+});
+
+test('base64 that is also a phrase is tried as both', async () => {
+  const phrase = 'abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq';
+  expect(base64Decode(phrase, 'phrase')).toHaveLength(32);
+  const bytes = pbkdf2Sync(phrase, SALT, 10, 32, 'sha512');
+  const key = SecretStorageKey.fromBytes(Uint8Array.from(bytes), 'main');
+  const accountData = {
+    'm.secret_storage.key.main': { ...key.describe(), passphrase },
+    'm.megolm_backup.v1': key.encryptSecret('m.megolm_backup.v1', backup.toBase64()),
+  };
+  expect(await outcome(phrase, { authData, accountData })).toBe('security-phrase');
+});
