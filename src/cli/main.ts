@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),
     },
+    serve: { about: 'serve the key backup API', load: () => import('./serve.js') },
     vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
   };
 
