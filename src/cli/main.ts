@@ -13,6 +13,10 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),
     },
+    conformance: {
+      about: 'check a server against the specification',
+      load: () => import('./conformance.js'),
+    },
     serve: { about: 'serve the key backup API', load: () => import('./serve.js') },
     vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
   };

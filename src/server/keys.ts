@@ -1,5 +1,5 @@
 import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../api/check.js';
-import { parseJsonBytes } from '../api/json.js';
+import { jsonPath, parseJsonBytes } from '../api/json.js';
 import type { KeyBackupData, RoomKeyBackup } from '../api/types.js';
 import type { Call } from './call.js';
 import { MatrixError, jsonResponse } from './http.js';
@@ -21,17 +21,19 @@ export async function putKeys(call: Call): Promise<Response> {
 /** `PUT /room_keys/keys/{roomId}` */
 export async function putRoomKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
-  const room = checkRoomKeyBackup(parseJsonBytes(await call.body()));
-  return write(call, version, keysOfRoom(call.pathParameter('roomId'), room));
+  const roomId = call.pathParameter('roomId');
+  const path = jsonPath('rooms', roomId);
+  const room = checkRoomKeyBackup(parseJsonBytes(await call.body(), path), path);
+  return write(call, version, keysOfRoom(roomId, room));
 }
 
 /** `PUT /room_keys/keys/{roomId}/{sessionId}` */
 export async function putSessionKey(call: Call): Promise<Response> {
   const version = requiredVersion(call);
-  const key = checkKeyBackupData(parseJsonBytes(await call.body()));
-  return write(call, version, [
-    keyToWrite(call.pathParameter('roomId'), call.pathParameter('sessionId'), key),
-  ]);
+  const [roomId, sessionId] = [call.pathParameter('roomId'), call.pathParameter('sessionId')];
+  const path = jsonPath(jsonPath(jsonPath('rooms', roomId), 'sessions'), sessionId);
+  const key = checkKeyBackupData(parseJsonBytes(await call.body(), path), path);
+  return write(call, version, [keyToWrite(roomId, sessionId, key)]);
 }
 
 /** `GET /room_keys/keys`: of the current version when none is given. */
