@@ -30,3 +30,9 @@ export async function importPeer<Module>(load: () => Promise<Module>, installs: 
     );
   }
 }
+
+/** Wraps what a database's client threw. */
+export function storeFailed(cause: unknown): KeyBackupError<ServerCode> {
+  const reason = cause instanceof Error ? cause.message : 'unknown reason';
+  return new KeyBackupError<ServerCode>('store-failed', `the database failed: ${reason}`, { cause });
+}

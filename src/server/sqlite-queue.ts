@@ -1,5 +1,4 @@
-import { KeyBackupError } from '../engine/errors.js';
-import type { ServerCode } from './errors.js';
+import { storeFailed } from './errors.js';
 import type { SqliteConnection } from './sqlite-driver.js';
 
 /**
@@ -115,10 +114,4 @@ function rollback(connection: SqliteConnection): void {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** Wraps what a binding threw. */
-export function storeFailed(cause: unknown): KeyBackupError<ServerCode> {
-  const reason = cause instanceof Error ? cause.message : 'unknown reason';
-  return new KeyBackupError<ServerCode>('store-failed', `the database failed: ${reason}`, { cause });
 }

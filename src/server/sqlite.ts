@@ -20,7 +20,8 @@ import {
   type SqliteStatement,
   type SqliteValue,
 } from './sqlite-driver.js';
-import { Undo, createWriteQueue, storeFailed } from './sqlite-queue.js';
+import { storeFailed } from './errors.js';
+import { Undo, createWriteQueue } from './sqlite-queue.js';
 import { migrate } from './sqlite-schema.js';
 
 /** How the file is used. */
