@@ -13,10 +13,12 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),
     },
+    audit: { about: 'say which device replaced which key on a server', load: () => import('./audit.js') },
     conformance: {
       about: 'check a server against the specification',
       load: () => import('./conformance.js'),
     },
+    'erase-user': { about: 'remove a user from a server', load: () => import('./erase-user.js') },
     serve: { about: 'serve the key backup API', load: () => import('./serve.js') },
     vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
   };

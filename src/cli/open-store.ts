@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs';
 import type { BackupStore } from '../server/store.js';
-import { UsageError } from './command.js';
+import { InputError, UsageError } from './command.js';
 import type { Terminal } from './terminal.js';
 
 /** The options that name a database. */
@@ -11,14 +12,17 @@ export const STORE_OPTIONS = {
 /**
  * Opens the database that `--db` or `--postgres` names.
  *
+ * @param mustExist - Whether a file that is not there is an error rather than made.
  * @throws {@link UsageError} unless exactly one of them is given.
  */
 export async function openStore(
   options: { readonly db?: string | undefined; readonly postgres?: string | undefined },
   terminal: Terminal,
+  { mustExist = false }: { readonly mustExist?: boolean } = {},
 ): Promise<BackupStore> {
   const { db, postgres } = options;
   if (db !== undefined && postgres === undefined) {
+    if (mustExist && !existsSync(db)) throw new InputError(`--db: there is no ${db}`);
     const { openSqliteStore } = await import('../server/sqlite.js');
     return openSqliteStore(db);
   }

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/require-await -- the model is synchronous, the interface is not */
 import { replaces } from '../../src/api/replacement.js';
 import type {
   BackupStore,
