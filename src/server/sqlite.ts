@@ -30,6 +30,8 @@ export interface SqliteOptions {
   readonly checkpointPages?: number;
   /** Kibibytes of page cache of the writing connection. Default 32,768. */
   readonly cacheKibibytes?: number;
+  /** Pages of 4 KiB the file may have; a write beyond fails as on a full disk. Default as SQLite has it. */
+  readonly maxPages?: number;
 }
 
 /**
@@ -59,6 +61,7 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     writer.exec(`PRAGMA wal_autocheckpoint = ${options.checkpointPages ?? 16_000}`);
     writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 32_768}`);
     migrate(writer);
+    if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     const reader = open(file);
     reader.exec('PRAGMA busy_timeout = 5000');
     reader.exec('PRAGMA query_only = ON');
