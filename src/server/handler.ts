@@ -108,6 +108,7 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
             userId,
             deviceId: caller.device_id,
             body: () => readBody(raw, maxBody),
+            failed: (error) => options.onError?.(error),
             pathParameter: (name) => parameters[name],
             query: (name) => context.req.query(name),
           });

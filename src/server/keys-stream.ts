@@ -35,10 +35,16 @@ export async function streamKeys(
   const stream = new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        const next = first ?? (await pieces.next());
-        first = undefined;
-        if (next.done) controller.close();
-        else controller.enqueue(next.value);
+        try {
+          const next = first ?? (await pieces.next());
+          first = undefined;
+          if (next.done) controller.close();
+          else controller.enqueue(next.value);
+        } catch (error) {
+          call.failed(error);
+          // What the server of this handler may print; the cause is told above.
+          controller.error(new Error('an answer of keys broke off'));
+        }
       },
       cancel: async () => {
         await pieces.return();

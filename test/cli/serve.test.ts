@@ -71,7 +71,7 @@ test('serve --dev --json prints where it is and who may come, and SIGTERM ends i
   // A backup is not deleted unasked.
   await fetch(`${url}/_matrix/client/v3/room_keys/version`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${users[0]!.access_token}` },
+    headers: { authorization: `Bearer ${users[0].access_token}` },
     body: JSON.stringify({ algorithm: 'a', auth_data: {} }),
   });
   const refused = await run('conformance', '--homeserver', url, '--token-file', a, '--token-file-b', b);
@@ -200,7 +200,7 @@ test('two servers on one PostgreSQL lose nothing of 50 parallel writes', async (
   })) as { version: string };
   const answers = await Promise.all(
     Array.from({ length: 50 }, (_, i) =>
-      request(servers[i % 2]!.url, 'PUT', `/keys?version=${version}`, {
+      request(servers[i % 2].url, 'PUT', `/keys?version=${version}`, {
         rooms: {
           '!shared:x': { sessions: { s: key(100 - i) } },
           [`!${i % 5}:x`]: { sessions: { [`own${i}`]: key(0) } },

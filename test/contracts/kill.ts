@@ -129,14 +129,14 @@ export async function killLoop(kills: number): Promise<void> {
       rooms: Record<string, { sessions: Record<string, { first_message_index: number }> }>;
     };
     const stored = new Map<string, number>();
-    for (const session of Object.keys(rooms['!own:x']!.sessions)) {
-      const batch = session.split('-')[0]!;
+    for (const session of Object.keys(rooms['!own:x'].sessions)) {
+      const batch = session.split('-')[0];
       expect(attempted).toContain(batch);
       stored.set(batch, (stored.get(batch) ?? 0) + 1);
     }
     for (const batch of acknowledged.keys()) expect(stored.get(batch)).toBe(40);
     for (const count of stored.values()) expect(count).toBe(40);
-    expect(rooms['!all:x']!.sessions.s!.first_message_index).toBeLessThanOrEqual(
+    expect(rooms['!all:x'].sessions.s.first_message_index).toBeLessThanOrEqual(
       Math.min(...acknowledged.values()),
     );
     const { count } = await request(url, 'GET', '/version');

@@ -47,7 +47,7 @@ describe('asking the homeserver', () => {
     );
     expect(await authenticate(request('t'))).toEqual({ user_id: '@a:x', device_id: 'D' });
     expect(asked).toMatchObject([{ authorization: 'Bearer t' }]);
-    expect(asked[0]!.url.href).toBe('http://hs.example:8008/_matrix/client/v3/account/whoami');
+    expect(asked[0].url.href).toBe('http://hs.example:8008/_matrix/client/v3/account/whoami');
   });
 
   test('a success stands for a minute, by token and user_id', async () => {

@@ -43,7 +43,7 @@ function unreadableRequest(path: string, more: Record<string, string>): Request 
     },
     { highWaterMark: 0 },
   );
-  return new Request(API + path, { method: 'PUT', headers: more, body, duplex: 'half' } as RequestInit);
+  return new Request(API + path, { method: 'PUT', headers: more, body, duplex: 'half' });
 }
 
 describe('before the body is read', () => {
@@ -87,7 +87,7 @@ test('a body of unannounced length is cut off at the limit', async () => {
     headers,
     body,
     duplex: 'half',
-  } as RequestInit);
+  });
   const response = await handler(request);
   expect(response.status).toBe(413);
   expect(sent).toBeLessThan(20_000);
@@ -116,7 +116,7 @@ describe('an answer of keys', () => {
     ['the version is deleted', () => Promise.resolve({ outcome: 'unknown-version' } as const)],
   ])('breaks off when %s half-way', async (_name, fail) => {
     let reads = 0;
-    const [handler, version] = await filled((store) => ({
+    const [handler, version, errors] = await filled((store) => ({
       readKeys: (...args) => (++reads > 2 ? fail() : store.readKeys(...args)),
     }));
     const response = await handler(new Request(`${API}/keys?version=${version}`, { headers }));
@@ -132,6 +132,7 @@ describe('an answer of keys', () => {
         }
       })(),
     ).rejects.toThrow();
+    expect(errors).toHaveLength(1);
     expect(got.length).toBeGreaterThan(1000);
     expect(() => JSON.parse(got) as unknown).toThrow();
   });
