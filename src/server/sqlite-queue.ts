@@ -39,8 +39,12 @@ export class Undo extends Error {
 /** How many writes at most share a transaction. */
 const GROUP = 32;
 
-/** Makes the queue of a connection, which has to do nothing else that writes. */
-export function createWriteQueue(connection: SqliteConnection): WriteQueue {
+/**
+ * Makes the queue of a connection, which has to do nothing else that writes.
+ *
+ * @param undone - Told whenever something that a write did was undone.
+ */
+export function createWriteQueue(connection: SqliteConnection, undone: () => void): WriteQueue {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
   let closed = false;
@@ -53,10 +57,11 @@ export function createWriteQueue(connection: SqliteConnection): WriteQueue {
       const results: unknown[] = [];
       try {
         connection.exec('BEGIN IMMEDIATE');
-        for (const { write } of group) results.push(await runOne(connection, write));
+        for (const { write } of group) results.push(await runOne(connection, write, undone));
         connection.exec('COMMIT');
       } catch (cause) {
         rollback(connection);
+        undone();
         for (const { reject } of group) reject(storeFailed(cause));
         continue;
       }
@@ -85,7 +90,11 @@ export function createWriteQueue(connection: SqliteConnection): WriteQueue {
   };
 }
 
-async function runOne(connection: SqliteConnection, write: () => Generator<void, unknown>): Promise<unknown> {
+async function runOne(
+  connection: SqliteConnection,
+  write: () => Generator<void, unknown>,
+  undone: () => void,
+): Promise<unknown> {
   connection.exec('SAVEPOINT one');
   try {
     const steps = write();
@@ -100,6 +109,7 @@ async function runOne(connection: SqliteConnection, write: () => Generator<void,
     if (!(error instanceof Undo)) throw error;
     connection.exec('ROLLBACK TO one');
     connection.exec('RELEASE one');
+    undone();
     return error.result;
   }
 }

@@ -8,9 +8,8 @@ import type { SqliteConnection } from './sqlite-driver.js';
  * `keys` is a rowid table with its rooms interned and a unique index: appending rows of 1.2 KB and indexing 60
  * bytes writes several times faster than a table ordered by its primary key, whose pages split all the time.
  * Ids are TEXT and read as BLOB, because bindings cut text at U+0000; `name` is the session id as a JSON string
- * writes it, where the two differ. `replaced_size` is the size of the data a row's data took the place of, null
- * when none: it tells a statement's caller what was new. The audit trail is kept by a trigger, so that it costs
- * nothing where nothing is replaced.
+ * writes it, where the two differ. The audit trail is kept by a trigger, so that it costs nothing where nothing is
+ * replaced; with the sizes in it, it also tells the writer what a batch did.
  */
 const MIGRATIONS: readonly string[] = [
   `
@@ -44,7 +43,6 @@ const MIGRATIONS: readonly string[] = [
     first_message_index INTEGER NOT NULL,
     forwarded_count INTEGER NOT NULL,
     device_id TEXT,
-    replaced_size INTEGER,
     data TEXT NOT NULL
   ) STRICT;
   CREATE UNIQUE INDEX keys_of_room ON keys (room, session_id);
@@ -62,7 +60,9 @@ const MIGRATIONS: readonly string[] = [
     new_is_verified INTEGER NOT NULL,
     new_first_message_index INTEGER NOT NULL,
     new_forwarded_count INTEGER NOT NULL,
-    new_device_id TEXT
+    new_device_id TEXT,
+    old_size INTEGER NOT NULL,
+    new_size INTEGER NOT NULL
   ) STRICT;
   CREATE INDEX replacements_of_version ON replacements (version, id);
   CREATE INDEX replacements_by_time ON replacements (time);
@@ -71,12 +71,14 @@ const MIGRATIONS: readonly string[] = [
     INSERT INTO replacements (
       time, version, room_id, session_id,
       old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
-      new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
+      new_is_verified, new_first_message_index, new_forwarded_count, new_device_id,
+      old_size, new_size
     )
     SELECT
       CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), rooms.version, rooms.room_id, OLD.session_id,
       OLD.is_verified, OLD.first_message_index, OLD.forwarded_count, OLD.device_id,
-      NEW.is_verified, NEW.first_message_index, NEW.forwarded_count, NEW.device_id
+      NEW.is_verified, NEW.first_message_index, NEW.forwarded_count, NEW.device_id,
+      octet_length(OLD.data), octet_length(NEW.data)
     FROM rooms WHERE rooms.id = OLD.room;
   END;
   `,

@@ -90,17 +90,29 @@ interface VersionRow {
   readonly largest: number;
 }
 
+interface Change {
+  readonly changed: number;
+  readonly added: number;
+  readonly bytes: number;
+  readonly largest: number;
+}
+
 class SqliteStore implements BackupStore {
   readonly #writer: SqliteConnection;
   readonly #reader: SqliteConnection;
   readonly #queue: ReturnType<typeof createWriteQueue>;
   readonly #written = new Map<string, SqliteStatement>();
   readonly #read = new Map<string, SqliteStatement>();
+  /** Rows of `rooms` by version and room id: a batch is of many rooms, and each look-up costs. */
+  readonly #rooms = new Map<string, number>();
+  #dataVersion = -1;
 
   constructor(writer: SqliteConnection, reader: SqliteConnection) {
     this.#writer = writer;
     this.#reader = reader;
-    this.#queue = createWriteQueue(writer);
+    this.#queue = createWriteQueue(writer, () => {
+      this.#rooms.clear();
+    });
   }
 
   createVersion(
@@ -218,17 +230,15 @@ class SqliteStore implements BackupStore {
       if (current[0] !== row.id) {
         return { outcome: 'wrong-version', current_version: current[1] as string } as const;
       }
-      const rooms = new Map<string, number>();
-      let [changed, added, bytes, largest] = [0, 0, 0, row.largest];
+      store.#forgetForeignRooms();
+      const before = store.#ends();
       for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
         if (start > 0) yield;
         const batch = keys.slice(start, start + STATEMENT_KEYS);
         const parameters: SqliteValue[] = [];
         for (const key of batch) {
-          let room = rooms.get(key.room_id);
-          if (room === undefined) rooms.set(key.room_id, (room = store.#internRoom(row.id, key.room_id)));
           parameters.push(
-            room,
+            store.#internRoom(row.id, key.room_id),
             key.session_id,
             escapedName(key.session_id),
             key.is_verified ? 1 : 0,
@@ -238,14 +248,9 @@ class SqliteStore implements BackupStore {
             key.data,
           );
         }
-        for (const [replaced, size] of store.#rows(writeKeysSql(batch.length), parameters)) {
-          changed++;
-          if (replaced === null) added++;
-          bytes += (size as number) - ((replaced as number | null) ?? 0);
-          largest = Math.max(largest, size as number);
-        }
+        store.#run(writeKeysSql(batch.length), parameters);
       }
-      return store.#changed(userId, row, { changed, added, bytes, largest }, quota);
+      return store.#changed(userId, row, store.#changesSince(before, row.largest), quota);
     });
   }
 
@@ -254,7 +259,7 @@ class SqliteStore implements BackupStore {
       const row = store.#version(userId, version);
       if (!row) return UNKNOWN_VERSION;
       let [count, bytes] = [0, 0];
-      for (const room of store.#roomsInScope(store.#writer, row.id, scope.room_id)) {
+      for (const room of store.#roomsInScope(row.id, scope.room_id)) {
         const [deleted, size] = yield* store.#deleteRoom(room, scope.session_id);
         count += deleted;
         bytes += size;
@@ -365,8 +370,7 @@ class SqliteStore implements BackupStore {
     return this.#write(function* (store) {
       const versions = store.#rows(`SELECT id FROM versions WHERE user_id = ?`, [userId]);
       for (const [version] of versions) {
-        for (const room of store.#roomsInScope(store.#writer, version as number))
-          yield* store.#deleteRoom(room);
+        for (const room of store.#roomsInScope(version as number)) yield* store.#deleteRoom(room);
         store.#run(`DELETE FROM replacements WHERE version = ?`, [version]);
         store.#run(`DELETE FROM versions WHERE id = ?`, [version]);
       }
@@ -419,16 +423,14 @@ class SqliteStore implements BackupStore {
       if (rows.length < DELETE_ROWS) break;
       yield;
     }
-    if (sessionId === undefined) this.#run(`DELETE FROM rooms WHERE id = ?`, [room]);
+    if (sessionId === undefined) {
+      this.#run(`DELETE FROM rooms WHERE id = ?`, [room]);
+      this.#rooms.clear();
+    }
     return [count, bytes];
   }
 
-  #changed(
-    userId: string,
-    row: VersionRow,
-    change: { changed: number; added: number; bytes: number; largest: number },
-    quota: Quota,
-  ): Changed {
+  #changed(userId: string, row: VersionRow, change: Change, quota: Quota): Changed {
     if (change.changed === 0) return { outcome: 'changed', etag: String(row.etag), count: row.count };
     const count = row.count + change.added;
     this.#run(
@@ -464,22 +466,64 @@ class SqliteStore implements BackupStore {
     return { id: row[0], version: row[1], etag: row[2], count: row[3], bytes: row[4], largest: row[5] };
   }
 
-  #internRoom(version: number, roomId: string): number {
-    const known = this.#roomsInScope(this.#writer, version, roomId).at(0);
-    if (known !== undefined) return known;
-    return this.#rows(`INSERT INTO rooms (version, room_id) VALUES (?, ?) RETURNING id`, [
-      version,
-      roomId,
-    ])[0][0] as number;
+  /** The ids of the last row in `keys` and in `replacements`. */
+  #ends(): readonly [key: number, replacement: number] {
+    const [[key, replacement]] = this.#rows(
+      `SELECT (SELECT coalesce(max(id), 0) FROM keys), (SELECT coalesce(max(id), 0) FROM replacements)`,
+      [],
+    );
+    return [key as number, replacement as number];
   }
 
-  #roomsInScope(connection: SqliteConnection, version: number, roomId?: string): number[] {
-    return this.#prepared(
-      connection,
+  /**
+   * What the write under way did: rows it added stand behind the last one there was, and rows it replaced in the
+   * audit trail. Far cheaper than having every row returned.
+   */
+  #changesSince(ends: readonly [number, number], largest: number): Change {
+    const [added, addedBytes, addedLargest] = this.#rows(
+      `SELECT count(*), total(octet_length(data)), max(octet_length(data)) FROM keys WHERE id > ?`,
+      [ends[0]],
+    )[0];
+    const [replaced, grown, replacedLargest] = this.#rows(
+      `SELECT count(*), total(new_size - old_size), max(new_size) FROM replacements WHERE id > ?`,
+      [ends[1]],
+    )[0];
+    return {
+      changed: (added as number) + (replaced as number),
+      added: added as number,
+      bytes: (addedBytes as number) + (grown as number),
+      largest: Math.max(largest, addedLargest as number, replacedLargest as number),
+    };
+  }
+
+  #internRoom(version: number, roomId: string): number {
+    const name = `${version} ${roomId}`;
+    const cached = this.#rooms.get(name);
+    if (cached !== undefined) return cached;
+    const known = this.#roomsInScope(version, roomId).at(0);
+    const room =
+      known ??
+      (this.#rows(`INSERT INTO rooms (version, room_id) VALUES (?, ?) RETURNING id`, [
+        version,
+        roomId,
+      ])[0][0] as number);
+    if (this.#rooms.size >= CACHED_ROOMS) this.#rooms.clear();
+    this.#rooms.set(name, room);
+    return room;
+  }
+
+  /** Another process may have deleted rooms we remember. */
+  #forgetForeignRooms(): void {
+    const version = this.#rows('PRAGMA data_version', [])[0][0] as number;
+    if (version !== this.#dataVersion) this.#rooms.clear();
+    this.#dataVersion = version;
+  }
+
+  #roomsInScope(version: number, roomId?: string): number[] {
+    return this.#rows(
       `SELECT id FROM rooms WHERE version = ? ${roomId === undefined ? '' : 'AND room_id = ?'}`,
-    )
-      .all(roomId === undefined ? [version] : [version, roomId])
-      .map((row) => row[0] as number);
+      roomId === undefined ? [version] : [version, roomId],
+    ).map((row) => row[0] as number);
   }
 
   #write<T>(write: (store: SqliteStore) => Generator<void, T>): Promise<T> {
@@ -518,6 +562,7 @@ class SqliteStore implements BackupStore {
 }
 
 const STATEMENTS = 48;
+const CACHED_ROOMS = 10_000;
 
 const writeKeysTexts = new Map<number, string>();
 
@@ -533,11 +578,9 @@ function writeKeysSql(count: number): string {
         first_message_index = excluded.first_message_index,
         forwarded_count = excluded.forwarded_count,
         device_id = excluded.device_id,
-        replaced_size = octet_length(keys.data),
         data = excluded.data
       WHERE (NOT excluded.is_verified, excluded.first_message_index, excluded.forwarded_count)
-          < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)
-      RETURNING replaced_size, octet_length(data)`;
+          < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)`;
     writeKeysTexts.set(count, sql);
   }
   return sql;
