@@ -47,24 +47,25 @@ export function parseJson(text: string): unknown {
 /**
  * {@link parseJson} of UTF-8 bytes.
  *
+ * @param path - Where the text stands, to begin the path in an error; default at the top.
  * @throws {@link KeyBackupError} As {@link parseJson}; invalid UTF-8 is `not-json`.
  */
-export function parseJsonBytes(bytes: Uint8Array): unknown {
+export function parseJsonBytes(bytes: Uint8Array, path = ''): unknown {
   let text: string;
   try {
     text = utf8Decode(bytes, 'the body');
   } catch (cause) {
     throw new KeyBackupError<ApiCode>('not-json', 'expected UTF-8, got an invalid sequence', { cause });
   }
-  return parseWellFormed(text);
+  return parseWellFormed(text, path);
 }
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
-function parseWellFormed(text: string): unknown {
+function parseWellFormed(text: string, top = ''): unknown {
   const fault = findFault(text);
   // Before the parse: it would hold all of it in memory.
-  if (fault?.kind === 'depth') throw faultError(text, fault);
+  if (fault?.kind === 'depth') throw faultError(text, fault, top);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -72,7 +73,7 @@ function parseWellFormed(text: string): unknown {
     // The platform's error is not kept as cause: it quotes the text.
     throw new KeyBackupError<ApiCode>('not-json', 'expected JSON, got text that does not parse');
   }
-  if (fault) throw faultError(text, fault);
+  if (fault) throw faultError(text, fault, top);
   return value;
 }
 
@@ -88,8 +89,8 @@ const EXPECTED: Record<Fault['kind'], string> = {
   surrogate: 'a lone surrogate in a string',
 };
 
-function faultError(text: string, fault: Fault): KeyBackupError<ApiCode> {
-  const path = fault.kind === 'depth' ? '' : pathAt(text, fault.offset);
+function faultError(text: string, fault: Fault, top: string): KeyBackupError<ApiCode> {
+  const path = fault.kind === 'depth' ? top : pathAt(text, fault.offset, top);
   const where = path === '' ? 'the body' : path;
   return new KeyBackupError<ApiCode>('bad-json', `${where}: ${EXPECTED[fault.kind]}`);
 }
@@ -193,7 +194,7 @@ function holdsLoneSurrogate(text: string, start: number, end: number): boolean {
 }
 
 /** The JSON path of the value or name at an offset of valid JSON text. Only for messages: not fast. */
-function pathAt(text: string, offset: number): string {
+function pathAt(text: string, offset: number, top: string): string {
   // Null: inside an object, before its first name.
   const steps: (string | number | null)[] = [];
   let name: string | undefined;
@@ -216,7 +217,7 @@ function pathAt(text: string, offset: number): string {
       steps.pop();
     }
   }
-  return steps.reduce<string>((path, step) => (step === null ? path : jsonPath(path, step)), '');
+  return steps.reduce<string>((path, step) => (step === null ? path : jsonPath(path, step)), top);
 }
 
 /**

@@ -13,15 +13,6 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),
     },
-    export: {
-      about: 'encrypted key export file <-> array of exported sessions',
-      load: () => import('./export.js'),
-    },
-    rescue: {
-      about: 'from what you hold to an export file that every client imports',
-      load: () => import('./rescue.js'),
-    },
-    vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
     versions: { about: 'show the current backup version of an account', load: () => import('./versions.js') },
     upload: { about: 'encrypt exported sessions and upload them', load: () => import('./upload.js') },
     restore: { about: 'download and decrypt a backup', load: () => import('./restore.js') },
@@ -29,6 +20,22 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say in what state a backup is, and what to do',
       load: () => import('./diagnose.js'),
     },
+    rescue: {
+      about: 'from what you hold to an export file that every client imports',
+      load: () => import('./rescue.js'),
+    },
+    export: {
+      about: 'encrypted key export file <-> array of exported sessions',
+      load: () => import('./export.js'),
+    },
+    serve: { about: 'serve the key backup API', load: () => import('./serve.js') },
+    audit: { about: 'say which device replaced which key on a server', load: () => import('./audit.js') },
+    'erase-user': { about: 'remove a user from a server', load: () => import('./erase-user.js') },
+    conformance: {
+      about: 'check a server against the specification',
+      load: () => import('./conformance.js'),
+    },
+    vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
   };
 
 function usage(): string {

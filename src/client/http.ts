@@ -222,7 +222,7 @@ class Exchange {
     requestName: string,
   ): Promise<FetchResponse> {
     this.#name = requestName;
-    const fetch = this.#options.fetch ?? globalThis.fetch;
+    const fetch: Fetch = this.#options.fetch ?? globalThis.fetch;
     const { signal } = this.#controller;
     return this.#timed(this.#options.answerTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
   }

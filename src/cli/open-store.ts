@@ -1,0 +1,39 @@
+import { existsSync } from 'node:fs';
+import type { BackupStore } from '../server/store.js';
+import { InputError, UsageError } from './command.js';
+import type { Terminal } from './terminal.js';
+
+/** The options that name a database. */
+export const STORE_OPTIONS = {
+  db: { type: 'string' },
+  postgres: { type: 'string' },
+} as const;
+
+/**
+ * Opens the database that `--db` or `--postgres` names.
+ *
+ * @param mustExist - Whether a file that is not there is an error rather than made.
+ * @throws {@link UsageError} unless exactly one of them is given.
+ */
+export async function openStore(
+  options: { readonly db?: string | undefined; readonly postgres?: string | undefined },
+  terminal: Terminal,
+  { mustExist = false }: { readonly mustExist?: boolean } = {},
+): Promise<BackupStore> {
+  const { db, postgres } = options;
+  if (db !== undefined && postgres === undefined) {
+    if (mustExist && !existsSync(db)) throw new InputError(`--db: there is no ${db}`);
+    const { openSqliteStore } = await import('../server/sqlite.js');
+    return openSqliteStore(db);
+  }
+  if (postgres !== undefined && db === undefined) {
+    if (URL.canParse(postgres) && new URL(postgres).password !== '') {
+      terminal.stderr(
+        'warning: others on this machine can read the password in --postgres; use PGPASSWORD\n',
+      );
+    }
+    const { openPostgresStore } = await import('../server/postgres.js');
+    return openPostgresStore(postgres);
+  }
+  throw new UsageError('give either --db FILE or --postgres URL');
+}

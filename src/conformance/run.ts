@@ -1,0 +1,63 @@
+import { deleteVersions } from './backup.js';
+import { HTTP_CHECKS } from './http-checks.js';
+import { KEY_CHECKS } from './key-checks.js';
+import { serverUnderTest, type Check, type ServerAddress } from './server-under-test.js';
+import { VERSION_CHECKS } from './version-checks.js';
+
+export type { Check, ServerAddress } from './server-under-test.js';
+
+/** Every check, in the order they run. */
+export const CHECKS: readonly Check[] = [...VERSION_CHECKS, ...KEY_CHECKS, ...HTTP_CHECKS];
+
+/** How one check went. */
+export interface CheckResult {
+  readonly name: string;
+  readonly passed: boolean;
+  /** Why it did not pass: what was expected, what came. */
+  readonly reason?: string;
+}
+
+/** Whether one of the two users has a backup, which the checks would delete. */
+export async function hasBackup(address: ServerAddress): Promise<boolean> {
+  const { alice, bob } = serverUnderTest(address);
+  for (const user of [alice, bob]) {
+    const { status, text } = await user.call('GET', '/version');
+    if (status === 200) return true;
+    if (status !== 404)
+      throw new Error(`GET /room_keys/version: expected 200 or 404, got ${status} ${text.slice(0, 200)}`);
+  }
+  return false;
+}
+
+/**
+ * Runs every check against any server, by HTTP alone.
+ *
+ * The backups of both users are DELETED, before and after. Checks run one after another; one that does not
+ * pass never stops the next.
+ *
+ * @param onResult - Told of each check as it ends.
+ */
+export async function runConformance(
+  address: ServerAddress,
+  onResult: (result: CheckResult) => void = () => undefined,
+): Promise<readonly CheckResult[]> {
+  const server = serverUnderTest(address);
+  const results: CheckResult[] = [];
+  await deleteVersions(server.alice);
+  await deleteVersions(server.bob);
+  for (const { name, run } of CHECKS) {
+    address.signal?.throwIfAborted();
+    let result: CheckResult;
+    try {
+      await run(server);
+      result = { name, passed: true };
+    } catch (error) {
+      result = { name, passed: false, reason: error instanceof Error ? error.message : String(error) };
+    }
+    results.push(result);
+    onResult(result);
+  }
+  await deleteVersions(server.alice);
+  await deleteVersions(server.bob);
+  return results;
+}

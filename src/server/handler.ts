@@ -1,0 +1,173 @@
+import type { Context, Hono } from 'hono';
+import type { Authenticate } from './authenticate.js';
+import type { Call } from './call.js';
+import { importPeer } from './errors.js';
+import { MatrixError, errorResponse, preflightResponse, readBody } from './http.js';
+import * as keys from './keys.js';
+import { createRateLimit, type RateLimit } from './rate-limit.js';
+import type { BackupStore, Quota } from './store.js';
+import * as versions from './versions.js';
+
+/** What a key backup server is made of. */
+export interface HandlerOptions {
+  readonly store: BackupStore;
+  readonly authenticate: Authenticate;
+  /** Bytes a body may have; default 50 MiB. */
+  readonly maxBody?: number;
+  /** What a user may hold; default without limits. */
+  readonly quota?: Quota;
+  /** How often a user may call; default without limit. */
+  readonly rateLimit?: RateLimit;
+  /** Told of every request when its answer begins, for logs and metrics. */
+  readonly onRequest?: (record: RequestRecord) => void;
+  /** Told of what a caller is not told: failures of the store and of this code. */
+  readonly onError?: (error: unknown) => void;
+}
+
+/** One request, with nothing secret in it. */
+export interface RequestRecord {
+  readonly method: string;
+  /** The operation's path as the specification writes it; empty for an unknown one. */
+  readonly route: string;
+  readonly status: number;
+  readonly milliseconds: number;
+  readonly userId: string | undefined;
+}
+
+/** Answers a request; never rejects. */
+export type Handler = (request: Request) => Promise<Response>;
+
+/**
+ * Makes the key backup API as a web-standard function: the fourteen operations of the specification under
+ * `/_matrix/client/` with `v3`, `r0` and `unstable`.
+ *
+ * An answer of keys is a stream; a server has to destroy the connection when it fails.
+ *
+ * @throws KeyBackupError `missing-dependency` when hono is not installed.
+ *
+ * @example
+ * ```ts
+ * const store = await openSqliteStore('backup.db');
+ * const handler = await createHandler({ store, authenticate: authenticateByHomeserver('https://matrix.org') });
+ * Deno.serve(handler); // or Bun.serve({ fetch: handler }), or app.mount('/', handler) under hono
+ * ```
+ */
+export async function createHandler(options: HandlerOptions): Promise<Handler> {
+  const app = await createApp(options);
+  return async (request) => app.fetch(request);
+}
+
+type Operation = (call: Call) => Promise<Response>;
+
+const ROUTES: Readonly<Record<string, Readonly<Record<string, Operation>>>> = {
+  '/room_keys/version': { GET: versions.readCurrentVersion, POST: versions.createVersion },
+  '/room_keys/version/:version': {
+    GET: versions.readVersion,
+    PUT: versions.updateVersion,
+    DELETE: versions.deleteVersion,
+  },
+  '/room_keys/keys': { GET: keys.getKeys, PUT: keys.putKeys, DELETE: keys.deleteKeys },
+  '/room_keys/keys/:roomId': { GET: keys.getRoomKeys, PUT: keys.putRoomKeys, DELETE: keys.deleteRoomKeys },
+  '/room_keys/keys/:roomId/:sessionId': {
+    GET: keys.getSessionKey,
+    PUT: keys.putSessionKey,
+    DELETE: keys.deleteSessionKey,
+  },
+};
+
+const MAX_BODY = 50 * 2 ** 20;
+
+/** {@link createHandler}, as a hono application to mount with `app.route('/', …)`. */
+export async function createApp(options: HandlerOptions): Promise<Hono> {
+  const { Hono } = await importPeer(() => import('hono'), 'hono@4');
+  // The path as it was sent: hono's own decodes a part of it before the parameters are decoded.
+  const app = new Hono({ getPath: rawPath });
+  const limit = options.rateLimit ? createRateLimit(options.rateLimit) : undefined;
+  const { maxBody = MAX_BODY, quota = {}, store } = options;
+
+  for (const [path, operations] of Object.entries(ROUTES)) {
+    app.all(`/_matrix/client/:api{v3|r0|unstable}${path}`, async (context) => {
+      const started = performance.now();
+      // Not `context.req.method`: hono calls HEAD GET.
+      const { raw } = context.req;
+      let userId: string | undefined;
+      let response: Response;
+      try {
+        if (raw.method === 'OPTIONS') {
+          response = preflightResponse();
+        } else {
+          const operation = Object.hasOwn(operations, raw.method) ? operations[raw.method] : undefined;
+          if (!operation) throw unknownMethod(Object.keys(operations));
+          const parameters = decodedParameters(context);
+          const caller = await options.authenticate(raw);
+          userId = caller.user_id;
+          limit?.(userId);
+          response = await operation({
+            store,
+            quota,
+            userId,
+            deviceId: caller.device_id,
+            body: () => readBody(raw, maxBody),
+            failed: (error) => options.onError?.(error),
+            pathParameter: (name) => parameters[name],
+            query: (name) => context.req.query(name),
+          });
+        }
+      } catch (error) {
+        response = errorResponse(error);
+        if (response.status >= 500) options.onError?.(error);
+      }
+      options.onRequest?.({
+        method: raw.method,
+        route: path,
+        status: response.status,
+        milliseconds: performance.now() - started,
+        userId,
+      });
+      return response;
+    });
+  }
+  app.notFound((context) => {
+    const { method } = context.req.raw;
+    if (method === 'OPTIONS') return preflightResponse();
+    options.onRequest?.({ method, route: '', status: 404, milliseconds: 0, userId: undefined });
+    return errorResponse(new MatrixError(404, 'M_UNRECOGNIZED', 'Unknown path'));
+  });
+  app.onError((error) => {
+    options.onError?.(error);
+    return errorResponse(error);
+  });
+  return app;
+}
+
+function unknownMethod(known: readonly string[]): MatrixError {
+  return new MatrixError(405, 'M_UNRECOGNIZED', 'Unknown method for this path', {
+    headers: { allow: [...known, 'OPTIONS'].join(', ') },
+  });
+}
+
+/** The path of a request's URL, still percent-encoded. */
+function rawPath(request: Request): string {
+  const { url } = request;
+  const start = url.indexOf('/', url.indexOf('://') + 3);
+  if (start === -1) return '/';
+  const end = url.slice(start).search(/[?#]/);
+  return end === -1 ? url.slice(start) : url.slice(start, start + end);
+}
+
+/**
+ * The parameters of the path, percent-decoded once.
+ *
+ * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for what is no percent-encoded UTF-8.
+ */
+function decodedParameters(context: Context): Record<string, string> {
+  const parts = rawPath(context.req.raw).split('/');
+  // '', _matrix, client, v3, room_keys, keys or version, …
+  const rest = parts.slice(6);
+  try {
+    const decoded = rest.map((part) => decodeURIComponent(part));
+    return parts[5] === 'version' ? { version: decoded[0] } : { roomId: decoded[0], sessionId: decoded[1] };
+  } catch {
+    throw new MatrixError(400, 'M_INVALID_PARAM', 'the path: expected percent-encoded UTF-8');
+  }
+}

@@ -1,0 +1,14 @@
+import type { Handler } from './handler.js';
+import type { BackupStore } from './store.js';
+
+/** Puts `GET /health` before a handler: 200 while the store answers, else 503. Without authentication. */
+export function withHealth(handler: Handler, store: BackupStore): Handler {
+  return async (request) => {
+    if (!/^[a-z]+:\/\/[^/]+\/health$/.test(request.url) || request.method !== 'GET') return handler(request);
+    const healthy = await store.ping().then(
+      () => true,
+      () => false,
+    );
+    return Response.json({ status: healthy ? 'ok' : 'store-failed' }, { status: healthy ? 200 : 503 });
+  };
+}

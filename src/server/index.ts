@@ -1,0 +1,14 @@
+export { createApp, createHandler } from './handler.js';
+export type { Handler, HandlerOptions, RequestRecord } from './handler.js';
+export { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from './authenticate.js';
+export type { Authenticate, Caller, HomeserverOptions, StaticToken } from './authenticate.js';
+export { MatrixError } from './http.js';
+export { withHealth } from './health.js';
+export { createLog } from './log.js';
+export type { Log } from './log.js';
+export { createMetrics } from './metrics.js';
+export type { Metrics } from './metrics.js';
+export type { RateLimit } from './rate-limit.js';
+export type { ServerCode } from './errors.js';
+export { newVersionId } from './store.js';
+export type * from './store.js';

@@ -1,0 +1,36 @@
+import { KeyBackupError } from '../engine/errors.js';
+import type { RequestRecord } from './handler.js';
+
+/** Structured logs: one JSON object a line, with no tokens, ids of keys or key data in it. */
+export interface Log {
+  request(record: RequestRecord): void;
+  error(error: unknown): void;
+  note(message: string, fields?: Readonly<Record<string, string | number>>): void;
+}
+
+/** Makes a log that hands its lines to a function. */
+export function createLog(write: (line: string) => void, now: () => Date = () => new Date()): Log {
+  const line = (level: string, fields: object): void => {
+    write(`${JSON.stringify({ time: now().toISOString(), level, ...fields })}\n`);
+  };
+  return {
+    request: ({ method, route, status, milliseconds, userId }) => {
+      line(status >= 500 ? 'error' : 'info', {
+        message: 'request',
+        method: /^[A-Z]{1,10}$/.test(method) ? method : 'other',
+        route,
+        status,
+        milliseconds: Math.round(milliseconds * 10) / 10,
+        user_id: userId,
+      });
+    },
+    error: (error) => {
+      const code = error instanceof KeyBackupError ? String(error.code) : undefined;
+      // Errors of a database may quote what was bound to a statement: the cause stays out.
+      line('error', { message: error instanceof Error ? error.message : 'unknown error', code });
+    },
+    note: (message, fields = {}) => {
+      line('info', { message, ...fields });
+    },
+  };
+}

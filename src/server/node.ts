@@ -1,0 +1,104 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { importPeer } from './errors.js';
+import type { Handler } from './handler.js';
+
+/** How a handler is served. */
+export interface ListenOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** Default 0: a free port. */
+  readonly port?: number;
+  /** How long the headers of a request may take, in milliseconds. Default 10,000. */
+  readonly headersTimeout?: number;
+  /** How long a whole request may take to arrive, in milliseconds. Default 120,000. */
+  readonly requestTimeout?: number;
+  /** How long a connection may stand still, also while an answer is sent, in milliseconds. Default 60,000. */
+  readonly idleTimeout?: number;
+  /**
+   * Lets `@hono/node-server` put its lighter Request and Response in place of the global ones of this process.
+   * Faster; default false, because the process may be somebody else's.
+   */
+  readonly overrideGlobalObjects?: boolean;
+}
+
+/** A server that listens. */
+export interface Listening {
+  /** `http://HOST:PORT` */
+  readonly url: string;
+  /**
+   * Takes no new connections, waits for the requests under way, and cuts off those that take longer.
+   *
+   * @param graceMilliseconds - How long they may take. Default 10,000.
+   */
+  stop(graceMilliseconds?: number): Promise<void>;
+}
+
+/**
+ * Serves a handler by `node:http`.
+ *
+ * Requests that arrive slower than the timeouts are answered 408 and cut off; an answer that fails half-way
+ * destroys its connection.
+ *
+ * @throws KeyBackupError `missing-dependency`; the operating system's error when the address cannot be had.
+ *
+ * @example
+ * ```ts
+ * const server = await listen(handler, { port: 8009 });
+ * process.once('SIGTERM', () => void server.stop());
+ * ```
+ */
+export async function listen(handler: Handler, options: ListenOptions = {}): Promise<Listening> {
+  const { createAdaptorServer } = await importPeer(
+    () => import('@hono/node-server'),
+    'hono@4 @hono/node-server@2',
+  );
+  const { headersTimeout = 10_000, requestTimeout = 120_000, idleTimeout = 60_000 } = options;
+  const server = createAdaptorServer({
+    fetch: handler,
+    overrideGlobalObjects: options.overrideGlobalObjects ?? false,
+    createServer,
+    serverOptions: {
+      headersTimeout,
+      requestTimeout,
+      keepAliveTimeout: idleTimeout,
+      // How late a timeout may be noticed.
+      connectionsCheckingInterval: Math.min(1000, headersTimeout, requestTimeout),
+    },
+  }) as Server;
+  server.setTimeout(idleTimeout);
+  await started(server, options.host ?? '127.0.0.1', options.port ?? 0);
+  const { address, family, port } = server.address() as AddressInfo;
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    stop: (graceMilliseconds = 10_000) => stopped(server, graceMilliseconds),
+  };
+}
+
+/** Waits until a server listens. */
+export function started(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function stopped(server: Server, graceMilliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    // A connection that finishes its request now would be kept for a next one.
+    const idle = setInterval(() => {
+      server.closeIdleConnections();
+    }, 50);
+    const grace = setTimeout(() => {
+      server.closeAllConnections();
+    }, graceMilliseconds);
+    server.close(() => {
+      clearInterval(idle);
+      clearTimeout(grace);
+      resolve();
+    });
+  });
+}

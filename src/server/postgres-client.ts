@@ -1,0 +1,99 @@
+import { KeyBackupError } from '../engine/errors.js';
+import { importPeer, storeFailed } from './errors.js';
+
+/** The few calls this package needs of a PostgreSQL client; `pg` has them. */
+export interface PgPool {
+  connect(): Promise<PgClient & { release(destroy?: boolean): void }>;
+  end(): Promise<void>;
+}
+
+/** A connection. */
+export interface PgClient {
+  query(text: string, values?: readonly unknown[]): Promise<{ readonly rows: Record<string, unknown>[] }>;
+}
+
+/**
+ * A pool of connections by `pg`.
+ *
+ * @throws KeyBackupError `missing-dependency` when pg is not installed.
+ */
+export async function openPool(url: string, connections: number): Promise<PgPool> {
+  const { default: pg } = await importPeer(() => import('pg'), 'pg@8');
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: connections,
+    connectionTimeoutMillis: 5_000,
+    // A database that went away without a word must not hold a request for ever.
+    query_timeout: 60_000,
+    keepAlive: true,
+  });
+  // A connection that breaks while nobody uses it is dropped from the pool; that is all there is to do.
+  pool.on('error', () => undefined);
+  return pool;
+}
+
+/** How often a transaction that lost to another one is tried again. */
+const RETRIES = 10;
+
+/**
+ * Runs a transaction, again when the database asks for it: 40001 (serialization failure), 40P01 (deadlock),
+ * and 23505 (two servers made the same row at once; the second time it is there).
+ *
+ * @throws KeyBackupError `store-failed`; then nothing was stored, unless the connection broke at the commit.
+ */
+export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Promise<T>): Promise<T> {
+  for (let retry = 0; ; retry++) {
+    const client = await pool.connect().catch((cause: unknown) => {
+      throw storeFailed(cause);
+    });
+    let broken = false;
+    try {
+      await client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
+      const result = await run(client);
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      await client.query('ROLLBACK').catch(() => {
+        broken = true;
+      });
+      if (error instanceof Rollback) return error.result as T;
+      if (error instanceof KeyBackupError) throw error;
+      const code = (error as { code?: unknown }).code;
+      if (retry < RETRIES && (code === '40001' || code === '40P01' || code === '23505')) continue;
+      throw storeFailed(error);
+    } finally {
+      client.release(broken);
+    }
+  }
+}
+
+/** Runs one statement on its own. */
+export async function query(
+  pool: PgPool,
+  text: string,
+  values: readonly unknown[],
+): Promise<Record<string, unknown>[]> {
+  try {
+    const client = await pool.connect();
+    let broken = true;
+    try {
+      const { rows } = await client.query(text, values);
+      broken = false;
+      return rows;
+    } finally {
+      client.release(broken);
+    }
+  } catch (cause) {
+    throw storeFailed(cause);
+  }
+}
+
+/** A transaction throws this to undo what it did, and the value becomes its result. */
+export class Rollback extends Error {
+  readonly result: unknown;
+
+  constructor(result: unknown) {
+    super('rolled back');
+    this.result = result;
+  }
+}

@@ -1,0 +1,127 @@
+import { storeFailed } from './errors.js';
+import type { SqliteConnection } from './sqlite-driver.js';
+
+/**
+ * Writes wait here for their turn on the one writing connection.
+ *
+ * Those that wait together run in one transaction, each in a savepoint of its own, and share one sync to disk:
+ * with many clients that is where the time goes. A write is a generator; wherever it yields, the event loop
+ * runs before it goes on, so a large one does not hold up reads and other requests for long.
+ */
+export interface WriteQueue {
+  /**
+   * Runs a write.
+   *
+   * @returns What the generator returns, once it is safe on disk.
+   * @throws KeyBackupError `store-failed` when anything fails; then nothing of it was stored.
+   */
+  add<T>(write: () => Generator<void, T>): Promise<T>;
+  /** Waits for all writes and takes no more. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly write: () => Generator<void, unknown>;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A write throws this to undo what it did, and the value becomes its result. */
+export class Undo extends Error {
+  readonly result: unknown;
+
+  constructor(result: unknown) {
+    super('undone');
+    this.result = result;
+  }
+}
+
+/** How many writes at most share a transaction. */
+const GROUP = 32;
+
+/**
+ * Makes the queue of a connection, which has to do nothing else that writes.
+ *
+ * @param undone - Told whenever something that a write did was undone.
+ */
+export function createWriteQueue(connection: SqliteConnection, undone: () => void): WriteQueue {
+  const waiting: Waiting[] = [];
+  let running: Promise<void> | undefined;
+  let closed = false;
+
+  async function drain(): Promise<void> {
+    // One turn of the event loop, so that requests that arrived together go together.
+    await nextTurn();
+    while (waiting.length > 0) {
+      const group = waiting.splice(0, GROUP);
+      const results: unknown[] = [];
+      try {
+        connection.exec('BEGIN IMMEDIATE');
+        for (const { write } of group) results.push(await runOne(connection, write, undone));
+        connection.exec('COMMIT');
+      } catch (cause) {
+        rollback(connection);
+        undone();
+        for (const { reject } of group) reject(storeFailed(cause));
+        continue;
+      }
+      group.forEach(({ resolve }, i) => {
+        resolve(results[i]);
+      });
+      await nextTurn();
+    }
+    running = undefined;
+  }
+
+  return {
+    add: <T>(write: () => Generator<void, T>) =>
+      new Promise<T>((resolve, reject) => {
+        if (closed) {
+          reject(storeFailed(new Error('the store is closed')));
+          return;
+        }
+        waiting.push({ write, resolve: resolve as (value: unknown) => void, reject });
+        running ??= drain();
+      }),
+    close: async () => {
+      closed = true;
+      await running;
+    },
+  };
+}
+
+async function runOne(
+  connection: SqliteConnection,
+  write: () => Generator<void, unknown>,
+  undone: () => void,
+): Promise<unknown> {
+  connection.exec('SAVEPOINT one');
+  try {
+    const steps = write();
+    for (let step = steps.next(); ; step = steps.next()) {
+      if (step.done) {
+        connection.exec('RELEASE one');
+        return step.value;
+      }
+      await nextTurn();
+    }
+  } catch (error) {
+    if (!(error instanceof Undo)) throw error;
+    connection.exec('ROLLBACK TO one');
+    connection.exec('RELEASE one');
+    undone();
+    return error.result;
+  }
+}
+
+function rollback(connection: SqliteConnection): void {
+  try {
+    connection.exec('ROLLBACK');
+  } catch {
+    // A full disk ends the transaction by itself; then there is nothing to roll back.
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,213 @@
+import type { KeyRank } from '../api/replacement.js';
+import type { KeysChanged } from '../api/types.js';
+
+/**
+ * What a key backup server needs of a database.
+ *
+ * Key data and `auth_data` go in and out as JSON text and are never parsed on the way. Ids are any string of
+ * well-formed Unicode, U+0000 included; they are compared and ordered by their UTF-8 bytes. Every write is one
+ * transaction, durable once its promise resolves. No method holds a lock in the process: several servers may
+ * share one database where the database allows it.
+ *
+ * What is expected comes back as an `outcome`; a database that fails rejects with `store-failed`.
+ */
+export interface BackupStore {
+  /** Makes a new current version under an id nobody can guess, never used before. */
+  createVersion(userId: string, content: VersionContent, quota: Quota): Promise<Created | OverQuota>;
+
+  /** A version that is not deleted; without an id the current one. */
+  readVersion(userId: string, version?: string): Promise<StoredVersion | undefined>;
+
+  /** Sets `auth_data` of a version of the same algorithm. Neither etag nor keys change. */
+  updateVersion(
+    userId: string,
+    version: string,
+    content: VersionContent,
+    quota: Quota,
+  ): Promise<Done | UnknownVersion | OtherAlgorithm | OverQuota>;
+
+  /** Deletes a version with its keys. One deleted before is `done`, one that never was is unknown. */
+  deleteVersion(userId: string, version: string): Promise<Done | UnknownVersion>;
+
+  /**
+   * Stores those of the keys that take their place by the replacement rule: all or, for any outcome but
+   * `changed`, none. No two keys may have the same room and session.
+   *
+   * @param writer - The device that writes, for the audit trail.
+   */
+  writeKeys(
+    userId: string,
+    version: string,
+    keys: readonly KeyToWrite[],
+    quota: Quota,
+    writer: string | undefined,
+  ): Promise<Changed | UnknownVersion | WrongVersion | OverQuota>;
+
+  /** Deletes the keys in scope, of any version. */
+  deleteKeys(userId: string, version: string, scope: KeyScope): Promise<Changed | UnknownVersion>;
+
+  /** One key's JSON text. */
+  readKey(
+    userId: string,
+    version: string,
+    roomId: string,
+    sessionId: string,
+  ): Promise<FoundKey | UnknownKey | UnknownVersion>;
+
+  /**
+   * The next keys in scope after a position, ordered by room and session: at most `limit`, and fewer when they
+   * are large. Nothing comes back when there are no more.
+   */
+  readKeys(
+    userId: string,
+    version: string,
+    scope: KeyScope,
+    after: KeyPosition | undefined,
+    limit: number,
+  ): Promise<KeyPage | UnknownVersion>;
+
+  /** The audit trail of a user, oldest first, after an entry's id. At most `limit` entries. */
+  readReplacements(userId: string, after: number, limit: number): Promise<readonly Replacement[]>;
+
+  /** Forgets replacements made before a time, in milliseconds since 1970. */
+  pruneReplacements(before: number): Promise<void>;
+
+  /** Removes everything about a user, the audit trail included. Says whether there was anything. */
+  eraseUser(userId: string): Promise<boolean>;
+
+  /** Rejects when the database cannot answer. */
+  ping(): Promise<void>;
+
+  /** Waits for what runs and lets go of the database. */
+  close(): Promise<void>;
+}
+
+/** The two texts of a version. */
+export interface VersionContent {
+  readonly algorithm: string;
+  /** JSON text. */
+  readonly auth_data: string;
+}
+
+/** A version as stored. */
+export interface StoredVersion extends VersionContent, KeysChanged {
+  readonly version: string;
+}
+
+/** A key on its way into a store. */
+export interface KeyToWrite extends KeyRank {
+  readonly room_id: string;
+  readonly session_id: string;
+  /** The whole record as JSON text. */
+  readonly data: string;
+}
+
+/** All keys, those of a room, or one. */
+export interface KeyScope {
+  readonly room_id?: string | undefined;
+  readonly session_id?: string | undefined;
+}
+
+/** A place in the order of keys. */
+export interface KeyPosition {
+  readonly room_id: string;
+  readonly session_id: string;
+}
+
+/** Keys that follow each other, by room. */
+export interface KeyPage {
+  readonly outcome: 'page';
+  readonly rooms: readonly RoomPage[];
+}
+
+/** Some keys of one room. */
+export interface RoomPage {
+  readonly room_id: string;
+  /** The members of a `sessions` object, joined by commas, as JSON text or its UTF-8 bytes: `"id":{…},"id":{…}`. */
+  readonly members: string | Uint8Array;
+  readonly count: number;
+  readonly last_session_id: string;
+}
+
+/** One entry of the audit trail: which device's key took the place of which. Never key data. */
+export interface Replacement {
+  readonly id: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+  readonly user_id: string;
+  readonly version: string;
+  readonly room_id: string;
+  readonly session_id: string;
+  readonly before: KeyOrigin;
+  readonly after: KeyOrigin;
+}
+
+/** A stored key's rank and the device that wrote it. */
+export interface KeyOrigin extends KeyRank {
+  readonly device_id?: string | undefined;
+}
+
+/** What a user may hold; a limit not given is none. */
+export interface Quota {
+  /** Versions not deleted. */
+  readonly versions?: number | undefined;
+  /** Keys in all versions. */
+  readonly keys?: number | undefined;
+  /** UTF-8 bytes of key data and `auth_data` in all versions. */
+  readonly bytes?: number | undefined;
+}
+
+export interface Done {
+  readonly outcome: 'done';
+}
+export interface Created {
+  readonly outcome: 'created';
+  readonly version: string;
+}
+export interface Changed extends KeysChanged {
+  readonly outcome: 'changed';
+}
+export interface FoundKey {
+  readonly outcome: 'key';
+  readonly data: string;
+}
+export interface UnknownKey {
+  readonly outcome: 'unknown-key';
+}
+export interface UnknownVersion {
+  readonly outcome: 'unknown-version';
+}
+/** The version exists and is not the current one. */
+export interface WrongVersion {
+  readonly outcome: 'wrong-version';
+  readonly current_version: string;
+}
+export interface OtherAlgorithm {
+  readonly outcome: 'other-algorithm';
+}
+export interface OverQuota {
+  readonly outcome: 'over-quota';
+  readonly of: keyof Quota;
+}
+
+/** A version id: 144 random bits in 24 characters of a path's plain alphabet. */
+export function newVersionId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(18));
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_');
+}
+
+/** The name of a `sessions` member without its quotes where it differs from the id itself, else null. */
+export function escapedName(sessionId: string): string | null {
+  // Most ids are base64 and need no escaping: spare them the second copy.
+  if (/^[A-Za-z0-9+/=_-]*$/.test(sessionId)) return null;
+  return JSON.stringify(sessionId).slice(1, -1);
+}
+
+/** How many of the largest keys seen in a version may be held in memory at once. */
+export function pageLimit(limit: number, largest: number): number {
+  return Math.max(1, Math.min(limit, Math.floor(PAGE_BYTES / Math.max(1, largest))));
+}
+
+const PAGE_BYTES = 2 ** 21;
