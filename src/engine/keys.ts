@@ -188,14 +188,16 @@ export class BackupDecryptionKey {
    * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and, to tell a wrong
    * passphrase, `public_key`.
    * @throws {@link KeyBackupError} `wrong-passphrase` when the key does not derive `public_key`;
-   * `missing-field`, `bad-parameters`, `bad-auth-data`, `aborted`.
+   * `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
    */
   static async fromPassphrase(
     passphrase: string,
     authData: unknown,
     options: DeriveOptions = {},
   ): Promise<BackupDecryptionKey> {
-    const expected = hasPublicKey(authData) ? BackupPublicKey.fromAuthData(authData) : undefined;
+    const expected = hasPublicKey(authData)
+      ? withoutHighBit(BackupPublicKey.fromAuthData(authData))
+      : undefined;
     const key = new BackupDecryptionKey(await derivePassphraseKey(passphrase, authData, options));
     if (expected && !key.publicKey.equals(expected)) {
       key.dispose();
