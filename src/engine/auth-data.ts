@@ -189,7 +189,7 @@ function readPublicKey(authData: unknown): { publicKey: BackupPublicKey | undefi
   try {
     return { publicKey: BackupPublicKey.fromAuthData(authData), problem: '' };
   } catch (error) {
-    return { publicKey: undefined, problem: error instanceof Error ? error.message : String(error) };
+    return { publicKey: undefined, problem: (error as KeyBackupError).message };
   }
 }
 

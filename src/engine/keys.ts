@@ -64,10 +64,9 @@ export class BackupPublicKey {
     try {
       bytes = decodeKey(text, field);
     } catch (cause) {
-      const got = cause instanceof KeyBackupError ? cause.message : `${field}: malformed`;
       throw new KeyBackupError(
         'bad-auth-data',
-        `${got} (${text.length} characters); this backup has to be reset`,
+        `${(cause as KeyBackupError).message} (${text.length} characters); this backup has to be reset`,
         {
           cause,
         },

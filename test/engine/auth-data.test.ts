@@ -11,7 +11,7 @@ import {
   type Signer,
   type SigningKey,
   type VerifyOptions,
-} from '../../src/index.js';
+} from '../../src/engine/index.js';
 import { publicSigningKeyOf } from '../../src/engine/ed25519.js';
 import { LOW_ORDER_POINTS, anyJson, base64, refusal, withHighBit } from './samples.js';
 

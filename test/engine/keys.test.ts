@@ -9,7 +9,7 @@ import {
   decryptSessionData,
   encryptSessionData,
   type KeyBackupError,
-} from '../../src/index.js';
+} from '../../src/engine/index.js';
 import {
   LOW_ORDER_POINTS,
   anyJson,
