@@ -67,9 +67,9 @@ export function expectManyFrom<Result>(
   operation: Operation,
   value: unknown,
   count: number,
-  isOne: (one: unknown, slot: number) => boolean,
+  isOne: (one: unknown, slot: number) => one is Result,
 ): readonly Result[] {
-  if (Array.isArray(value) && value.length === count && value.every(isOne)) return value as Result[];
+  if (Array.isArray(value) && value.length === count && value.every(isOne)) return value;
   throw new KeyBackupError(
     'backend-failed',
     `backend ${backend.name}: ${operation}: expected ${count} results, got ${describe(value)} of another kind`,

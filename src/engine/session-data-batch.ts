@@ -113,8 +113,8 @@ export async function sealingBy(
   if (backend.encryptMany) {
     const call = async () => backend.encryptMany?.(recipient, plaintexts, options);
     const given = await awaitBackend(backend, 'encryptMany', call);
-    const isOf = (one: unknown, slot: number) => isSessionDataOf(plaintexts[slot], one);
-    return finished(expectManyFrom<SessionData>(backend, 'encryptMany', given, plaintexts.length, isOf));
+    const isOf = (one: unknown, slot: number): one is SessionData => isSessionDataOf(plaintexts[slot], one);
+    return finished(expectManyFrom(backend, 'encryptMany', given, plaintexts.length, isOf));
   }
   const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
   try {
@@ -184,15 +184,7 @@ export async function openingBy(
   if (backend.decryptMany) {
     const call = async () => backend.decryptMany?.(privateKey, parsed, options);
     const given = await awaitBackend(backend, 'decryptMany', call);
-    return finished(
-      expectManyFrom<OpenedSessionData | KeyBackupError>(
-        backend,
-        'decryptMany',
-        given,
-        parsed.length,
-        isOpenedOrRefused,
-      ),
-    );
+    return finished(expectManyFrom(backend, 'decryptMany', given, parsed.length, isOpenedOrRefused));
   }
   const sharedSecrets = backend.agreeMany
     ? await agreeBy(backend, privateKey, ephemerals(parsed))
@@ -210,7 +202,7 @@ async function agreeBy(
   return expectFrom(backend, 'agreeMany', given, publicKeys.length);
 }
 
-function isOpenedOrRefused(one: unknown): boolean {
+function isOpenedOrRefused(one: unknown): one is OpenedSessionData | KeyBackupError {
   if (one instanceof KeyBackupError) return true;
   const { plaintext, flags } = (one ?? {}) as Partial<OpenedSessionData>;
   return plaintext instanceof Uint8Array && Array.isArray(flags);

@@ -274,7 +274,7 @@ function openBy(
   { ciphertext, mac }: ParsedSessionData,
 ): Uint8Array | undefined {
   const given = callBackend(backend, 'open', () => backend.open?.(sharedSecret, ciphertext, mac));
-  return given && expectFrom(backend, 'open', given, ciphertext.length);
+  return given === undefined ? undefined : expectFrom(backend, 'open', given, ciphertext.length);
 }
 
 /** How long the plaintext in padded blocks is, or `undefined` when the padding is not PKCS#7. */

@@ -1,7 +1,11 @@
 import { fc } from '@fast-check/vitest';
-import { describe, expect, it } from 'vitest';
-import { base64Decode, base64Encode } from '../../src/index.js';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { base64Decode, base64Encode } from '../../src/engine/index.js';
 import { anyText, base64, refusal, total } from './samples.js';
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
 
 describe('encoding', () => {
   it('is unpadded standard base64 of any bytes', () => {
@@ -17,6 +21,14 @@ describe('encoding', () => {
       const bytes = Uint8Array.from({ length: size }, (_, i) => (i * 7) ^ (i >> 8));
       expect(base64Encode(bytes)).toBe(base64(bytes));
       expect(base64Decode(base64Encode(bytes), 'x').join()).toBe(bytes.join());
+    }
+  });
+
+  it('needs no decoder of the platform', () => {
+    vi.stubGlobal('TextDecoder', undefined);
+    for (const size of [0, 1, 2, 3, 8191, 8192, 20_000]) {
+      const bytes = Uint8Array.from({ length: size }, (_, i) => i * 11);
+      expect(base64Encode(bytes)).toBe(base64(bytes));
     }
   });
 
@@ -93,6 +105,13 @@ describe('decoding', () => {
 
   it.each([undefined, null, 1, {}, [], new Uint8Array(3), true])('says bad-json of %s', (value) => {
     expect(refusal(() => base64Decode(value, 'x')).code).toBe('bad-json');
+  });
+
+  it('says where the first wrong character is', () => {
+    for (let at = 0; at < 11; at++) {
+      const text = `${'A'.repeat(at)}*${'A'.repeat(11 - at)}`;
+      expect(refusal(() => base64Decode(text, 'x')).message).toMatch(new RegExp(` at ${at}$`));
+    }
   });
 
   it('is total, and never quotes', () => {

@@ -17,6 +17,7 @@ import {
   type ExportedSessionData,
 } from '../../src/engine/index.js';
 import * as scheme from '../../src/engine/session-data.js';
+import { decryptManyBy, encryptManyBy } from '../../src/engine/session-data-batch.js';
 import * as x25519 from '../../src/engine/x25519.js';
 import {
   anyJson,
@@ -514,6 +515,72 @@ describe('backends', () => {
     for (const outcome of await decrypting({ open })) {
       expect(outcome).toMatchObject({ ok: false, error: { code: 'backend-failed' } });
     }
+  });
+
+  describe('that do whole sessions', () => {
+    const encryptMany: NonNullable<Backend['encryptMany']> = (recipient, plaintexts, options) =>
+      encryptManyBy({ name: 'pure' }, recipient, plaintexts, options);
+    const decryptMany: NonNullable<Backend['decryptMany']> = (privateKey, parsed, options) =>
+      decryptManyBy({ name: 'pure' }, privateKey, parsed, options);
+
+    it('give what the engine gives, bad keys included', async () => {
+      const encrypted = await encrypting({ encryptMany });
+      expect(encrypted.every(({ ok }) => ok)).toBe(true);
+      const bad = badRecords();
+      const mixed = [...bad.map(({ record }) => record), ...encrypted] as BackupRecord[];
+      const by = backend({ decryptMany, pipeline: { chunk: 7, depth: 2 } });
+      const decrypted = await collect(decryptSessions(mixed, key, { backend: by }));
+      bad.forEach(({ code, wellFormed }, i) => {
+        expect(decrypted[i]).toMatchObject({ ok: false, wellFormed, error: { code } });
+      });
+      expect(decrypted.slice(bad.length).map((result) => result.ok && result.session)).toEqual(sessions);
+    });
+
+    it('are called as methods', async () => {
+      const methods = {
+        one: encryptMany,
+        other: decryptMany,
+        encryptMany(...task: Parameters<typeof encryptMany>) {
+          return this.one(...task);
+        },
+        decryptMany(...task: Parameters<typeof decryptMany>) {
+          return this.other(...task);
+        },
+      };
+      expect((await encrypting(methods)).every(({ ok }) => ok)).toBe(true);
+      expect((await decrypting(methods)).every(({ ok }) => ok)).toBe(true);
+    });
+
+    const good = { ephemeral: 'A'.repeat(43), mac: 'A'.repeat(11) };
+
+    it.each<[string, (plaintexts: readonly Uint8Array[]) => unknown]>([
+      [
+        'throw',
+        () => {
+          throw new Error('lower');
+        },
+      ],
+      ['reject', () => Promise.reject(new Error('lower'))],
+      ['give nothing', () => Promise.resolve(undefined)],
+      ['give an object', () => Promise.resolve({ length: 1 })],
+      ['give too few', () => Promise.resolve([])],
+      ['give too many', (all) => Promise.resolve([...all, ...all].map(() => good))],
+      ['give null', (all) => Promise.resolve(all.map(() => null))],
+      ['give texts', (all) => Promise.resolve(all.map(() => 'x'))],
+      ['give no ciphertext', (all) => Promise.resolve(all.map(() => good))],
+      [
+        'give a short one',
+        (all) => Promise.resolve(all.map(() => ({ ...good, ciphertext: 'A'.repeat(22) }))),
+      ],
+      ['give bytes', (all) => Promise.resolve(all.map(() => ({ ...good, ciphertext: ones(16) })))],
+    ])('and %s have failed', async (_, give) => {
+      const encrypted = encrypting({ encryptMany: (_: unknown, all: readonly Uint8Array[]) => give(all) });
+      expect((await rejection(encrypted)).code).toBe('backend-failed');
+      const decrypted = decrypting({
+        decryptMany: (_: unknown, all: readonly unknown[]) => give(all as Uint8Array[]),
+      });
+      expect((await rejection(decrypted)).code).toBe('backend-failed');
+    });
   });
 
   it('that open another plaintext come to bad-utf8 or bad-json, never to a room key', async () => {

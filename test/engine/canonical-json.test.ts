@@ -1,6 +1,6 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { canonicalJson } from '../../src/index.js';
+import { canonicalJson } from '../../src/engine/index.js';
 import { compareCodePoints } from '../../src/engine/canonical-json.js';
 import { anyJson, anyText, refusal, total } from './samples.js';
 

@@ -13,7 +13,7 @@ import {
   encryptSessionData,
   readRoomKey,
   readSessionKey,
-} from '../../src/index.js';
+} from '../../src/engine/index.js';
 import { expectSignedBy } from '../../src/engine/ed25519.js';
 import { describe } from '../../src/engine/errors.js';
 import { utf8Encode } from '../../src/engine/utf8.js';

@@ -13,7 +13,7 @@ import {
   prepareRoomKey,
   signAuthData,
   verifyAuthData,
-} from '../../src/index.js';
+} from '../../src/engine/index.js';
 import { isSignedBy } from '../../src/engine/ed25519.js';
 import { libolm, vodozemac } from '../support/peers.js';
 import { base64, blocksIn, bytes32, forge, roomKey, total } from './samples.js';

@@ -1,7 +1,7 @@
 import { fc } from '@fast-check/vitest';
 import { base58 } from '@scure/base';
 import { describe, expect, it } from 'vitest';
-import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/index.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/engine/index.js';
 import { anyText, bytes32, refusal, total } from './samples.js';
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
