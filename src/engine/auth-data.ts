@@ -17,6 +17,12 @@ import { utf8Encode } from './utf8.js';
 /** The name of the algorithm in a backup version. */
 export const BACKUP_ALGORITHM = 'm.megolm_backup.v1.curve25519-aes-sha2';
 
+/**
+ * An account has a handful of cross-signing keys over its whole life. A server could name a million keys of its own
+ * making, each of which would take a millisecond and a look at the whole message to verify.
+ */
+const MAX_UNKNOWN_KEYS = 64;
+
 /** What this package writes as `auth_data`. Unknown fields are kept, and they are signed. */
 export interface AuthData {
   /** Unpadded base64 of 32 bytes. */
@@ -73,7 +79,7 @@ export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {
  *
  * @returns A new object; the one given is not changed.
  * @throws {@link KeyBackupError} `bad-auth-data`, `bad-canonical-json`, `bad-parameters` for a key id without
- * `ed25519:`.
+ * `ed25519:`, `bad-length` for a signer whose signature is not 64 bytes.
  *
  * @example
  * ```ts
@@ -147,8 +153,8 @@ export interface VerifyOptions {
  * Says whether a backup is the user's own: by the decryption key we hold, by a signature, or not at all.
  *
  * A signature whose key nobody gave is `missing`, since nothing can be said about it, unless its id is itself a
- * public key. Ed25519 is verified strictly, as RFC 8032 has it; a key of small order is invalid. A key
- * id that is a public key, as a master key's is, has to be the key that signs.
+ * public key; of those that nobody gave, 64 are checked. Ed25519 is verified strictly, as RFC 8032 has it; a key of
+ * small order is invalid. A key id that is a public key, as a master key's is, has to be the key that signs.
  *
  * @param authData - As it came from the server.
  * @returns The verdict. It never throws for what the `auth_data` holds.
@@ -183,7 +189,7 @@ function readPublicKey(authData: unknown): { publicKey: BackupPublicKey | undefi
   try {
     return { publicKey: BackupPublicKey.fromAuthData(authData), problem: '' };
   } catch (error) {
-    return { publicKey: undefined, problem: error instanceof Error ? error.message : String(error) };
+    return { publicKey: undefined, problem: (error as KeyBackupError).message };
   }
 }
 
@@ -220,9 +226,13 @@ function verifySignatures(
 ): SignatureVerdict[] {
   const present = objectAt(objectAt(object, 'signatures'), userId);
   const message = signable(object);
+  let unknown = 0;
   const verdicts = Object.keys(present).map((keyId): SignatureVerdict => {
-    const { state, reason } = verifySignature(keyId, present[keyId], message, keys.get(keyId));
-    return { userId, keyId, state, reason };
+    const known = keys.get(keyId);
+    if (!known && namedKey(keyId) && ++unknown > MAX_UNKNOWN_KEYS) {
+      return { userId, keyId, state: 'missing', reason: 'not checked: too many keys that nobody gave' };
+    }
+    return { userId, keyId, ...verifySignature(keyId, present[keyId], message, known) };
   });
   for (const [keyId, { trusted }] of keys) {
     if (trusted && !Object.hasOwn(present, keyId)) {
@@ -240,8 +250,7 @@ function verifySignature(
 ): { state: SignatureState; reason: string } {
   const invalid = (reason: string) => ({ state: 'invalid' as const, reason });
   if (!keyId.startsWith('ed25519:')) return invalid('the key id names another algorithm than ed25519');
-  // An id that is the base64 of 32 bytes is a cross-signing key's: it names its own public key.
-  const named = decodeOr(keyId.slice('ed25519:'.length), 32);
+  const named = namedKey(keyId);
   if (named && known && base64Encode(named) !== base64Encode(known.publicKey)) {
     return invalid('the key id is a public key, and not the one given for it');
   }
@@ -255,6 +264,11 @@ function verifySignature(
   return known?.trusted
     ? { state: 'valid-trusted', reason: 'signed by a trusted key' }
     : { state: 'valid-untrusted', reason: 'signed by a key that is not trusted' };
+}
+
+/** An id that is the base64 of 32 bytes is a cross-signing key's: it names its own public key. */
+function namedKey(keyId: string): Uint8Array | undefined {
+  return decodeOr(keyId.slice('ed25519:'.length), 32);
 }
 
 function signable(object: JsonObject): Uint8Array | undefined {

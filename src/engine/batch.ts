@@ -1,7 +1,7 @@
 import { wipe } from './bytes.js';
 import { run, runSync, type BatchOptions, type Direction, type Outcome } from './chunks.js';
 import { KeyBackupError } from './errors.js';
-import { expectObject, ownValue } from './json.js';
+import { expectObject, expectString, ownValue } from './json.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import {
   prepareRoomKey,
@@ -207,9 +207,12 @@ function decryption(
   { salvage }: ReadOptions,
 ): Direction<BackupRecord, ParsedSessionData, OpenedSessionData, DecryptedSession> {
   return {
-    before({ key_backup_data }) {
-      const record = expectObject(key_backup_data, 'key_backup_data');
-      const session_data = ownValue(record, 'session_data');
+    before(input) {
+      const record = expectObject(input, 'record');
+      expectString(record, 'room_id', 'record');
+      expectString(record, 'session_id', 'record');
+      const keyBackupData = expectObject(ownValue(record, 'key_backup_data'), 'key_backup_data');
+      const session_data = ownValue(keyBackupData, 'session_data');
       if (session_data === undefined) {
         throw new KeyBackupError(
           'missing-field',

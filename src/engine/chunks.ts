@@ -114,10 +114,12 @@ export async function* run<Input, Ready, Done, Output>(
       const { chunk, working } = underWay[0];
       const finish = await finishedBy(working, backend, signal);
       underWay.shift();
+      if (pace.due) await pace.rest();
       for (const outcome of conclusions(chunk, finish, done, direction)) {
         done++;
         if (!outcome.ok) failed++;
         yield outcome;
+        throwIfAborted(signal);
         if (pace.due) {
           onProgress?.({ done, total, failed });
           await pace.rest();
@@ -132,6 +134,8 @@ export async function* run<Input, Ready, Done, Output>(
     yield* conclude(depth - 1);
   }
   yield* conclude(0);
+  // Of nothing, too: who waits for the end of an empty backup is told of it.
+  if (done === 0) onProgress?.({ done, total, failed });
 }
 
 function takenApart<Input, Ready>(
@@ -184,7 +188,7 @@ async function finishedBy<Done>(
     return await orAborted(working, signal);
   } catch (cause) {
     if (cause instanceof KeyBackupError) throw cause;
-    throw new KeyBackupError('backend-failed', `backend ${backend.name}: the agreements failed`, { cause });
+    throw new KeyBackupError('backend-failed', `backend ${backend.name}: its work failed`, { cause });
   }
 }
 
@@ -203,28 +207,41 @@ async function* chunksOf<Input>(
   if (Symbol.asyncIterator in inputs) {
     const iterator = inputs[Symbol.asyncIterator]();
     let waiting = false;
+    let over = false;
     try {
       for (;;) {
         waiting = true;
         const next = await orAborted(iterator.next(), signal);
         waiting = false;
+        over = next.done === true;
         if (next.done === true) break;
-        if (!take(next.value)) continue;
-        yield chunk;
-        chunk = [];
+        if (take(next.value)) {
+          yield chunk;
+          chunk = [];
+        }
+        if (pace.due) await pace.rest();
       }
     } finally {
-      // A generator that still waits would keep us waiting for its end, so then it is told and left alone.
-      const closing = iterator.return?.();
-      if (waiting) closing?.catch(() => undefined);
-      else await closing;
+      // What has ended or failed by itself is not told to end. What still waits would keep us waiting for its
+      // end, so it is told and left alone.
+      if (!waiting && !over) await iterator.return?.();
+      else if (signal?.aborted) abandon(iterator);
     }
   } else {
     for (const input of inputs) {
-      if (!take(input)) continue;
-      yield chunk;
-      chunk = [];
+      if (take(input)) {
+        yield chunk;
+        chunk = [];
+      }
+      if (pace.due) await pace.rest();
     }
   }
   if (chunk.length > 0) yield chunk;
+}
+
+/** Tells an iterator to end, and takes no notice of how it does. */
+function abandon(iterator: AsyncIterator<unknown>): void {
+  // As an asynchronous function, so that what it throws at once is ignored like what it rejects with.
+  const close = async () => iterator.return?.();
+  close().catch(() => undefined);
 }

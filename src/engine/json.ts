@@ -50,19 +50,27 @@ export function parseObject(text: string, field: string): JsonObject {
   } catch {
     throw new KeyBackupError('bad-json', `${field}: expected JSON, got something else`);
   }
-  if (depthExceeds(value, MAX_DEPTH, text)) {
+  expectShallow(value, text, field);
+  return expectObject(value, field);
+}
+
+/**
+ * Checks how deeply a value nests. What is refused on reading is not written either.
+ *
+ * @param text - The value's JSON: it is only asked whether it is long enough to nest too deeply at all.
+ * @throws {@link KeyBackupError} `bad-json` for more than 512 levels.
+ */
+export function expectShallow(value: unknown, text: string, field: string): void {
+  // Every level takes two characters, so almost every text is short enough to skip the walk.
+  if (text.length > 2 * MAX_DEPTH && isDeeperThan(value, MAX_DEPTH)) {
     throw new KeyBackupError(
       'bad-json',
       `${field}: expected at most ${MAX_DEPTH} levels of nesting, got more`,
     );
   }
-  return expectObject(value, field);
 }
 
-/** Whether a parsed value nests deeper than `limit`. Its text is only asked whether it can at all. */
-function depthExceeds(value: unknown, limit: number, text: string): boolean {
-  // Every level takes two characters, so almost every text is short enough to skip the walk.
-  if (text.length <= 2 * limit) return false;
+function isDeeperThan(value: unknown, limit: number): boolean {
   let level = [value];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > limit) return true;

@@ -64,10 +64,9 @@ export class BackupPublicKey {
     try {
       bytes = decodeKey(text, field);
     } catch (cause) {
-      const got = cause instanceof KeyBackupError ? cause.message : `${field}: malformed`;
       throw new KeyBackupError(
         'bad-auth-data',
-        `${got} (${text.length} characters); this backup has to be reset`,
+        `${(cause as KeyBackupError).message} (${text.length} characters); this backup has to be reset`,
         {
           cause,
         },
@@ -188,14 +187,16 @@ export class BackupDecryptionKey {
    * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and, to tell a wrong
    * passphrase, `public_key`.
    * @throws {@link KeyBackupError} `wrong-passphrase` when the key does not derive `public_key`;
-   * `missing-field`, `bad-parameters`, `bad-auth-data`, `aborted`.
+   * `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
    */
   static async fromPassphrase(
     passphrase: string,
     authData: unknown,
     options: DeriveOptions = {},
   ): Promise<BackupDecryptionKey> {
-    const expected = hasPublicKey(authData) ? BackupPublicKey.fromAuthData(authData) : undefined;
+    const expected = hasPublicKey(authData)
+      ? withoutHighBit(BackupPublicKey.fromAuthData(authData))
+      : undefined;
     const key = new BackupDecryptionKey(await derivePassphraseKey(passphrase, authData, options));
     if (expected && !key.publicKey.equals(expected)) {
       key.dispose();

@@ -1,9 +1,10 @@
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import type { Backend, WaitOptions } from './backend.js';
-import { concat, wipe } from './bytes.js';
+import { awaitBackend, expectFrom } from './backend-call.js';
+import { concat, copyBytes, wipe } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
-import { TURN_MILLISECONDS, now, orAborted, throwIfAborted, turn } from './turn.js';
+import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
 import { utf8Encode } from './utf8.js';
 
 /**
@@ -37,7 +38,7 @@ export interface DeriveOptions extends WaitOptions {
  *
  * @returns 32 bytes; the caller owns and wipes them.
  * @throws {@link KeyBackupError} `missing-field`, `bad-parameters` (types, 1 to 10,000,000 iterations, 256 bits
- * only), `aborted`.
+ * only), `aborted`, `backend-failed`.
  */
 export async function derivePassphraseKey(
   passphrase: string,
@@ -109,8 +110,10 @@ export async function pbkdf2(
 ): Promise<Uint8Array> {
   const { signal, onProgress, backend } = options;
   throwIfAborted(signal);
-  if (backend?.pbkdf2) {
-    return orAborted(backend.pbkdf2(password, salt, iterations, length, options), signal);
+  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, options);
+  if (backend && deriving) {
+    const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
+    return copyBytes(expectFrom(backend, 'pbkdf2', given, length));
   }
   const keyed = hmac.create(sha512, password);
   const round = keyed._cloneInto();

@@ -30,7 +30,7 @@ export function encodeRecoveryKey(key: Uint8Array): string {
   const bytes = concat(payload, Uint8Array.of(parityOf(payload)));
   const text = base58.encode(bytes);
   wipe(payload, bytes);
-  return (text.match(/.{1,4}/g) ?? []).join(' ');
+  return text.replace(/(.{4})(?=.)/g, '$1 ');
 }
 
 /**

@@ -1,6 +1,14 @@
 import { base64Decode, base64Encode } from './base64.js';
 import { KeyBackupError, describe } from './errors.js';
-import { expectObject, expectString, isJsonObject, ownValue, parseObject, type JsonObject } from './json.js';
+import {
+  expectObject,
+  expectShallow,
+  expectString,
+  isJsonObject,
+  ownValue,
+  parseObject,
+  type JsonObject,
+} from './json.js';
 import type { ReadOptions, SessionData, SessionDataFlag } from './session-data.js';
 import { utf8Decode, utf8Encode } from './utf8.js';
 
@@ -134,6 +142,7 @@ export function prepareRoomKey(session: unknown): PreparedRoomKey {
       'session: expected JSON, got nesting or values that cannot be written',
     );
   }
+  expectShallow(fields, json, 'session');
   return {
     room_id,
     session_id,

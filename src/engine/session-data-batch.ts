@@ -1,9 +1,11 @@
 import type { Backend, Encapsulated, WaitOptions } from './backend.js';
+import { awaitBackend, expectFrom, expectManyFrom } from './backend-call.js';
 import { wipe } from './bytes.js';
 import { KeyBackupError } from './errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import {
   checkPlaintext,
+  isSessionDataOf,
   openSessionData,
   parseSessionData,
   sealSessionData,
@@ -19,7 +21,10 @@ import { agreeMany, encapsulateMany, generatePrivateKeys } from './x25519.js';
  * Below this file there is no room key and no JSON; above it, no cryptography.
  */
 
-/** Finishes the key in a slot after the agreements; it may throw for that key alone. */
+/**
+ * Finishes the key in a slot after the agreements; it may throw for that key alone. To be called once for each: it
+ * wipes the key's shared secret.
+ */
 export type Finish<Done> = (slot: number) => Done;
 
 /** So many keys at a time gain all that there is to gain. */
@@ -105,13 +110,36 @@ export async function sealingBy(
   plaintexts: readonly Uint8Array[],
   options: WaitOptions,
 ): Promise<Finish<SessionData>> {
-  if (backend.encryptMany) return finished(await backend.encryptMany(recipient, plaintexts, options));
+  if (backend.encryptMany) {
+    const call = async () => backend.encryptMany?.(recipient, plaintexts, options);
+    const given = await awaitBackend(backend, 'encryptMany', call);
+    const isOf = (one: unknown, slot: number): one is SessionData => isSessionDataOf(plaintexts[slot], one);
+    return finished(expectManyFrom(backend, 'encryptMany', given, plaintexts.length, isOf));
+  }
   const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
-  const agreed = backend.encapsulateMany
-    ? await backend.encapsulateMany(recipient, ephemeralPrivateKeys)
-    : encapsulateMany(recipient, ephemeralPrivateKeys);
-  wipe(ephemeralPrivateKeys);
-  return sealing(plaintexts, agreed, backend.seal);
+  try {
+    const agreed = backend.encapsulateMany
+      ? await encapsulateBy(backend, recipient, ephemeralPrivateKeys)
+      : encapsulateMany(recipient, ephemeralPrivateKeys);
+    return sealing(plaintexts, agreed, backend);
+  } finally {
+    wipe(ephemeralPrivateKeys);
+  }
+}
+
+async function encapsulateBy(
+  backend: Backend,
+  recipient: Uint8Array,
+  ephemeralPrivateKeys: Uint8Array,
+): Promise<Encapsulated> {
+  const call = async () => backend.encapsulateMany?.(recipient, ephemeralPrivateKeys);
+  const given: Partial<Encapsulated> | undefined = await awaitBackend(backend, 'encapsulateMany', call);
+  const expected = (keys: unknown) =>
+    expectFrom(backend, 'encapsulateMany', keys, ephemeralPrivateKeys.length);
+  return {
+    ephemeralPublicKeys: expected(given?.ephemeralPublicKeys),
+    sharedSecrets: expected(given?.sharedSecrets),
+  };
 }
 
 /** A whole {@link Backend.encryptMany} out of what a backend has. */
@@ -126,10 +154,16 @@ export async function encryptManyBy(
 function sealing(
   plaintexts: readonly Uint8Array[],
   { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
-  seal: Backend['seal'],
+  backend: Backend | undefined,
 ): Finish<SessionData> {
-  return (slot) =>
-    sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), keyAt(sharedSecrets, slot), seal);
+  return (slot) => {
+    const sharedSecret = keyAt(sharedSecrets, slot);
+    try {
+      return sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, backend);
+    } finally {
+      wipe(sharedSecret);
+    }
+  };
 }
 
 /** The agreements of a chunk of decryptions, in pure JavaScript. */
@@ -147,11 +181,31 @@ export async function openingBy(
   parsed: readonly ParsedSessionData[],
   options: WaitOptions,
 ): Promise<Finish<OpenedSessionData>> {
-  if (backend.decryptMany) return finished(await backend.decryptMany(privateKey, parsed, options));
+  if (backend.decryptMany) {
+    const call = async () => backend.decryptMany?.(privateKey, parsed, options);
+    const given = await awaitBackend(backend, 'decryptMany', call);
+    return finished(expectManyFrom(backend, 'decryptMany', given, parsed.length, isOpenedOrRefused));
+  }
   const sharedSecrets = backend.agreeMany
-    ? await backend.agreeMany(privateKey, ephemerals(parsed))
+    ? await agreeBy(backend, privateKey, ephemerals(parsed))
     : agreeMany(privateKey, ephemerals(parsed));
-  return opening(parsed, sharedSecrets, backend.open);
+  return opening(parsed, sharedSecrets, backend);
+}
+
+async function agreeBy(
+  backend: Backend,
+  privateKey: Uint8Array,
+  publicKeys: Uint8Array,
+): Promise<Uint8Array> {
+  const call = async () => backend.agreeMany?.(privateKey, publicKeys);
+  const given = await awaitBackend(backend, 'agreeMany', call);
+  return expectFrom(backend, 'agreeMany', given, publicKeys.length);
+}
+
+function isOpenedOrRefused(one: unknown): one is OpenedSessionData | KeyBackupError {
+  if (one instanceof KeyBackupError) return true;
+  const { plaintext, flags } = (one ?? {}) as Partial<OpenedSessionData>;
+  return plaintext instanceof Uint8Array && Array.isArray(flags);
 }
 
 /** A whole {@link Backend.decryptMany} out of what a backend has. */
@@ -166,9 +220,16 @@ export async function decryptManyBy(
 function opening(
   parsed: readonly ParsedSessionData[],
   sharedSecrets: Uint8Array,
-  open: Backend['open'],
+  backend: Backend | undefined,
 ): Finish<OpenedSessionData> {
-  return (slot) => openSessionData(parsed[slot], keyAt(sharedSecrets, slot), open);
+  return (slot) => {
+    const sharedSecret = keyAt(sharedSecrets, slot);
+    try {
+      return openSessionData(parsed[slot], sharedSecret, backend);
+    } finally {
+      wipe(sharedSecret);
+    }
+  };
 }
 
 function finished<Done>(results: readonly (Done | KeyBackupError)[]): Finish<Done> {

@@ -1,10 +1,11 @@
 import { cbc } from '@noble/ciphers/aes.js';
 import type { Backend, Sealed } from './backend.js';
+import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from './base64.js';
-import { equal, expectBytes, isZero, wipe } from './bytes.js';
+import { copyBytes, equal, expectBytes, isZero, wipe } from './bytes.js';
 import { deriveKeys } from './derived-keys.js';
 import { KeyBackupError, describe } from './errors.js';
-import { expectObject, expectString } from './json.js';
+import { expectObject, expectString, isJsonObject } from './json.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from './x25519.js';
 
@@ -120,15 +121,31 @@ export function sealSessionData(
   plaintext: Uint8Array,
   ephemeralPublicKey: Uint8Array,
   sharedSecret: Uint8Array,
-  seal: Backend['seal'] = sealPurely,
+  backend?: Backend,
 ): SessionData {
   expectSecret(sharedSecret, 'public key');
-  const { ciphertext, mac } = seal(sharedSecret, plaintext);
+  const { ciphertext, mac } = backend?.seal
+    ? sealBy(backend, sharedSecret, plaintext)
+    : sealPurely(sharedSecret, plaintext);
   return {
     ephemeral: base64Encode(ephemeralPublicKey),
     ciphertext: base64Encode(ciphertext),
     mac: base64Encode(mac),
   };
+}
+
+/** Seals by a backend, which is not believed: what it gives must at least be as long as the scheme says. */
+function sealBy(backend: Backend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
+  const given = callBackend(backend, 'seal', () => backend.seal?.(sharedSecret, plaintext));
+  return {
+    ciphertext: expectFrom(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
+    mac: expectFrom(backend, 'seal', given?.mac, MAC_LENGTH),
+  };
+}
+
+/** How many bytes of ciphertext a plaintext comes to: PKCS#7 adds 1 to 16. */
+function sealedLength({ length }: Uint8Array): number {
+  return length - (length % BLOCK) + BLOCK;
 }
 
 /**
@@ -154,6 +171,19 @@ export function decryptSessionData(
   } finally {
     wipe(privateKey, sharedSecret);
   }
+}
+
+/** Whether an object is a `session_data` that a plaintext of this length comes to. */
+export function isSessionDataOf(plaintext: Uint8Array, value: unknown): value is SessionData {
+  if (!isJsonObject(value)) return false;
+  const { ephemeral, ciphertext, mac } = value;
+  const isBase64Of = (text: unknown, length: number) =>
+    typeof text === 'string' && text.length === Math.ceil((length * 4) / 3);
+  return (
+    isBase64Of(ephemeral, 32) &&
+    isBase64Of(mac, MAC_LENGTH) &&
+    isBase64Of(ciphertext, sealedLength(plaintext))
+  );
 }
 
 /** A `session_data` decoded and checked as far as is possible without a key. */
@@ -210,10 +240,12 @@ function decodeShort(
 export function openSessionData(
   parsed: ParsedSessionData,
   sharedSecret: Uint8Array,
-  open: Backend['open'] = openPurely,
+  backend?: Backend,
 ): OpenedSessionData {
   expectSecret(sharedSecret, 'session_data.ephemeral');
-  const padded = open(sharedSecret, parsed.ciphertext, parsed.mac);
+  const padded = backend?.open
+    ? openBy(backend, sharedSecret, parsed)
+    : openPurely(sharedSecret, parsed.ciphertext, parsed.mac);
   if (!padded) {
     throw new KeyBackupError(
       'mac-mismatch',
@@ -222,7 +254,7 @@ export function openSessionData(
   }
   const flags: SessionDataFlag[] = parsed.mac.length === MAC_LENGTH ? [] : ['mac-length'];
   const length = unpaddedLength(padded);
-  if (length !== undefined) return { plaintext: padded.slice(0, length), flags };
+  if (length !== undefined) return { plaintext: copyBytes(padded.subarray(0, length)), flags };
   // What the oldest peer does: it cuts off as many bytes as the last one says and looks at no other.
   const cut = padded[padded.length - 1];
   if (!parsed.salvage || cut > padded.length) {
@@ -232,13 +264,23 @@ export function openSessionData(
     );
   }
   flags.push('padding');
-  return { plaintext: padded.slice(0, padded.length - cut), flags };
+  return { plaintext: copyBytes(padded.subarray(0, padded.length - cut)), flags };
+}
+
+/** Opens by a backend: `undefined` when the MAC does not fit, or every block of the ciphertext. */
+function openBy(
+  backend: Backend,
+  sharedSecret: Uint8Array,
+  { ciphertext, mac }: ParsedSessionData,
+): Uint8Array | undefined {
+  const given = callBackend(backend, 'open', () => backend.open?.(sharedSecret, ciphertext, mac));
+  return given === undefined ? undefined : expectFrom(backend, 'open', given, ciphertext.length);
 }
 
 /** How long the plaintext in padded blocks is, or `undefined` when the padding is not PKCS#7. */
 export function unpaddedLength(padded: Uint8Array): number | undefined {
   const filler = padded[padded.length - 1];
-  if (filler < 1 || filler > BLOCK) return undefined;
+  if (filler < 1 || filler > Math.min(BLOCK, padded.length)) return undefined;
   const length = padded.length - filler;
   return padded.subarray(length).every((byte) => byte === filler) ? length : undefined;
 }

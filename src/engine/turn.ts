@@ -40,7 +40,7 @@ export function throwIfAborted(signal: AbortSignalLike | undefined): void {
  */
 export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
   if (!signal) return promise;
-  let onAbort: (() => void) | undefined;
+  let onAbort = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => {
       reject(abortedBy(signal));
@@ -51,7 +51,7 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike 
   try {
     return await Promise.race([promise, aborted]);
   } finally {
-    if (onAbort) signal.removeEventListener('abort', onAbort);
+    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -41,7 +41,7 @@ export function encodePortably(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length * 3);
   let length = 0;
   for (const character of text) {
-    let point = character.codePointAt(0) ?? 0;
+    let point = Number(character.codePointAt(0));
     if (point >= 0xd800 && point <= 0xdfff) point = 0xfffd;
     if (point < 0x80) {
       bytes[length++] = point;

@@ -1,0 +1,120 @@
+import { createPrivateKey, createPublicKey, sign as nodeSign } from 'node:crypto';
+import { fc } from '@fast-check/vitest';
+import { ed25519 } from '@noble/curves/ed25519.js';
+import { describe, expect, it } from 'vitest';
+import { expectSignedBy, isSignedBy, publicSigningKeyOf, sign } from '../../src/engine/ed25519.js';
+import { bytes32, refusal, withBitFlipped } from './samples.js';
+
+const nodeKey = (seed: Uint8Array) =>
+  createPrivateKey({
+    key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed]),
+    format: 'der',
+    type: 'pkcs8',
+  });
+
+describe('signing', () => {
+  it('is Ed25519 as node:crypto has it', () => {
+    fc.assert(
+      fc.property(bytes32, fc.uint8Array(), (seed, message) => {
+        const key = nodeKey(seed);
+        const der = createPublicKey(key).export({ format: 'der', type: 'spki' });
+        expect(publicSigningKeyOf(seed).join()).toBe(der.subarray(-32).join());
+        expect(sign(seed, message).join()).toBe(nodeSign(null, message, key).join());
+        expect(isSignedBy(publicSigningKeyOf(seed), message, sign(seed, message))).toBe(true);
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+describe('verifying', () => {
+  const seed = new Uint8Array(32).fill(3);
+  const publicKey = publicSigningKeyOf(seed);
+  const message = new TextEncoder().encode('message');
+  const signature = sign(seed, message);
+
+  it('fails for any flipped bit of signature, key and message', () => {
+    for (let bit = 0; bit < 512; bit++) {
+      expect(isSignedBy(publicKey, message, withBitFlipped(signature, bit))).toBe(false);
+    }
+    for (let bit = 0; bit < 256; bit++) {
+      expect(isSignedBy(withBitFlipped(publicKey, bit), message, signature)).toBe(false);
+    }
+    for (let bit = 0; bit < 8 * message.length; bit++) {
+      expect(isSignedBy(publicKey, withBitFlipped(message, bit), signature)).toBe(false);
+    }
+  });
+
+  it('fails for S grown by the order of the group', () => {
+    const order = 2n ** 252n + 27742317777372353535851937790883648493n;
+    let s = BigInt(`0x${Buffer.from(signature.slice(32)).reverse().toString('hex')}`) + order;
+    const grown = Uint8Array.from(signature);
+    for (let i = 32; i < 64; i++) {
+      grown[i] = Number(s & 255n);
+      s >>= 8n;
+    }
+    expect(isSignedBy(publicKey, message, grown)).toBe(false);
+  });
+
+  it('fails for every key of small order, where the library’s default accepts', () => {
+    const small = [
+      '0100000000000000000000000000000000000000000000000000000000000000',
+      'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+      '0000000000000000000000000000000000000000000000000000000000000080',
+      '0000000000000000000000000000000000000000000000000000000000000000',
+      'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+      'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa',
+      '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+      '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85',
+      // Spellings with y of p and over, and with a sign that x = 0 does not have.
+      '0100000000000000000000000000000000000000000000000000000000000080',
+      'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
+      'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+      'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
+      'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+      'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
+    ].map((hex) => new Uint8Array(Buffer.from(hex, 'hex')));
+    // R the neutral element and S zero: what a key of small order "signs" without anybody's doing.
+    let fooled = 0;
+    for (const key of small) {
+      for (const r of small) {
+        const nobodys = Uint8Array.of(...r, ...new Uint8Array(32));
+        expect(isSignedBy(key, message, nobodys)).toBe(false);
+        if (ed25519.verify(nobodys, message, key)) fooled++;
+      }
+    }
+    expect(fooled).toBeGreaterThan(0);
+  });
+
+  it.each([
+    [new Uint8Array(31), signature],
+    [new Uint8Array(33), signature],
+    [publicKey, signature.slice(1)],
+    [publicKey, new Uint8Array(0)],
+    [new Uint8Array(32).fill(2), signature],
+  ])('is false for what is no key and no signature', (key, other) => {
+    expect(isSignedBy(key, message, other)).toBe(false);
+  });
+
+  it('is total', () => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 40 }),
+        fc.uint8Array(),
+        fc.uint8Array({ maxLength: 70 }),
+        (k, m, s) => {
+          expect(isSignedBy(k, m, s)).toBe(false);
+        },
+      ),
+    );
+  });
+
+  it('expectSignedBy has a code', () => {
+    expectSignedBy(publicKey, message, signature);
+    expect(
+      refusal(() => {
+        expectSignedBy(publicKey, message, new Uint8Array(64));
+      }).code,
+    ).toBe('bad-signature');
+  });
+});
