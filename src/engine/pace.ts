@@ -4,8 +4,8 @@ import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
 /** Far more keys at a time gain nothing, and cost memory. */
 const MAX_CHUNK = 512;
 
-/** Small enough for a slow machine, large enough for a fast one to batch. */
-const FIRST_CHUNK = 64;
+/** On a machine where an agreement takes 10 ms even the first chunk must not hold the thread. */
+const FIRST_CHUNK = 4;
 
 /** Keeps a long computation from holding the thread, and finds how many keys fit between two turns. */
 export class Pace {
