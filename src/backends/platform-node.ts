@@ -15,8 +15,14 @@ export function processors(): number {
   return availableParallelism();
 }
 
+/**
+ * A worker's garbage is young: what it makes of a chunk is gone with the answer. Left to itself, each worker would
+ * let 48 MB of it gather, and gain nothing by it.
+ */
+const LIMITS = { maxYoungGenerationSizeMb: 16 };
+
 export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {
-  const worker = new Worker(url ?? new URL('./worker-node.js', import.meta.url));
+  const worker = new Worker(url ?? new URL('./worker-node.js', import.meta.url), { resourceLimits: LIMITS });
   worker.on('message', (reply: Reply) => {
     listener.onReply(reply);
   });

@@ -1,0 +1,90 @@
+import { x25519 } from '@noble/curves/ed25519.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { nodeBackend } from '../../src/backends/node.js';
+import { webCryptoBackend } from '../../src/backends/webcrypto.js';
+import { workersBackend, type WorkersBackend } from '../../src/backends/workers.js';
+import * as engine from '../../src/engine/index.js';
+import { encapsulateMany } from '../../src/engine/x25519.js';
+import { expectAgreed, expectEncapsulated, randomKeys } from '../contracts/x25519.js';
+import { bundleFile } from './bundles.js';
+import { sessions } from './sessions.js';
+
+const MINUTES = 60_000;
+const COUNT = 50_000;
+
+let file: Awaited<ReturnType<typeof bundleFile>>;
+let workers: WorkersBackend;
+
+beforeAll(async () => {
+  file = await bundleFile('backends/worker-node.ts');
+  workers = workersBackend({ count: 2, url: file.url });
+});
+
+afterAll(() => {
+  workers.dispose();
+  file.remove();
+});
+
+/** Through encryption and decryption in one stream. */
+async function expectAllBack(
+  { BackupDecryptionKey, encryptSessions, decryptSessions }: typeof engine,
+  backend?: engine.Backend,
+) {
+  const key = BackupDecryptionKey.generate();
+  const some = sessions(1000);
+  function* input() {
+    for (let i = 0; i < COUNT; i++) yield some[i % some.length];
+  }
+  async function* records() {
+    for await (const result of encryptSessions(input(), key.publicKey, { backend, total: COUNT })) {
+      if (!result.ok) throw result.error;
+      yield result;
+    }
+  }
+  let done = 0;
+  for await (const result of decryptSessions(records(), key, { backend, total: COUNT })) {
+    if (!result.ok) throw result.error;
+    if (result.index !== done || result.session_id !== some[done % some.length].session_id)
+      throw new Error(`expected session ${done}, got another`);
+    done++;
+  }
+  expect(done).toBe(COUNT);
+}
+
+describe('50,000 sessions do not hang', () => {
+  test('by node:crypto', () => expectAllBack(engine, nodeBackend()), 10 * MINUTES);
+  test('by WebCrypto', () => expectAllBack(engine, webCryptoBackend()), 10 * MINUTES);
+  test('by two workers', () => expectAllBack(engine, workers), 10 * MINUTES);
+  test(
+    'by what is chosen for them, from the build',
+    async () => {
+      const main = (await import(new URL('../../dist/index.js', import.meta.url).href)) as typeof engine;
+      await expectAllBack(main);
+    },
+    10 * MINUTES,
+  );
+});
+
+describe('20,000 random pairs against noble', () => {
+  const { encapsulateMany: byNode, agreeMany } = nodeBackend();
+  const { agreeMany: byWebCrypto } = webCryptoBackend();
+
+  test.each([
+    ['node:crypto', { encapsulateMany: byNode, agreeMany }],
+    ['WebCrypto', { encapsulateMany, agreeMany: byWebCrypto }],
+  ])(
+    'by %s',
+    async (_, { encapsulateMany, agreeMany }) => {
+      if (!encapsulateMany || !agreeMany) throw new Error('an operation is missing');
+      const implementation = { encapsulateMany, agreeMany };
+      for (let i = 0; i < 200; i++) {
+        // Few at a time, so that node:crypto itself is asked and not a table.
+        await expectEncapsulated(implementation, x25519.getPublicKey(randomBytes(32)), randomKeys(25));
+        await expectEncapsulated(implementation, randomBytes(32), randomKeys(25));
+        await expectAgreed(implementation, randomBytes(32), randomKeys(50));
+      }
+    },
+    10 * MINUTES,
+  );
+});
