@@ -10,9 +10,13 @@ import { isZero } from '../engine/bytes.js';
 import { canonicalJson } from '../engine/canonical-json.js';
 import { expectSignedBy, publicSigningKeyOf, sign } from '../engine/ed25519.js';
 import { KeyBackupError } from '../engine/errors.js';
+import { prepareExportedSession } from '../engine/exported-session.js';
+import { deriveStorageKey, type KeyDescription } from '../engine/key-description.js';
+import { readKeyExport } from '../engine/key-export.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../engine/recovery-key.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
+import { SecretStorageKey } from '../engine/secret-storage.js';
 import { decryptSessionData, encryptWithEphemeral, unpaddedLength } from '../engine/session-data.js';
 import { utf8Decode } from '../engine/utf8.js';
 import { agreeMany, publicKeyOf } from '../engine/x25519.js';
@@ -52,6 +56,11 @@ export const CASES: ReadonlyMap<string, RunCase> = new Map<string, RunCase>([
   ['aes-256-cbc decrypt', decryptAesCase],
   ['ed25519 sign', signCase],
   ['ed25519 verify', verifyCase],
+  ['key-export decrypt', decryptExportCase],
+  ['key-export prepare', prepareExportCase],
+  ['secret-storage check', checkStorageKeyCase],
+  ['secret-storage passphrase', storagePassphraseCase],
+  ['secret-storage decrypt', decryptSecretCase],
 ]);
 
 function decryptSessionDataCase(fields: CaseFields): CaseFields {
@@ -185,6 +194,36 @@ function signCase(fields: CaseFields): CaseFields {
 function verifyCase(fields: CaseFields): CaseFields {
   expectSignedBy(hex(fields.public_key), hex(fields.message), hex(fields.signature));
   return {};
+}
+
+async function decryptExportCase(fields: CaseFields): Promise<CaseFields> {
+  const results = await readKeyExport(text(fields.file), text(fields.passphrase));
+  const entries = results.map((result) =>
+    result.ok
+      ? { exported: result.session, expected_flags: sorted(result.flags) }
+      : { code: result.error.code },
+  );
+  return { entries };
+}
+
+function prepareExportCase(fields: CaseFields): CaseFields {
+  const { session, flags } = prepareExportedSession(fields.entry);
+  return { exported: session, expected_flags: sorted(flags) };
+}
+
+function checkStorageKeyCase(fields: CaseFields): CaseFields {
+  const key = SecretStorageKey.fromBytes(base64(fields.private_key), 'id');
+  return { check: key.check(fields.description as KeyDescription) };
+}
+
+async function storagePassphraseCase(fields: CaseFields): Promise<CaseFields> {
+  const key = await deriveStorageKey(text(fields.passphrase), fields.description as KeyDescription);
+  return { private_key: base64Encode(key) };
+}
+
+function decryptSecretCase(fields: CaseFields): CaseFields {
+  const key = SecretStorageKey.fromBytes(base64(fields.private_key), text(fields.key_id));
+  return { secret: key.decryptSecret(text(fields.name), fields.content) };
 }
 
 function decryptionKey(fields: CaseFields): BackupDecryptionKey {

@@ -9,12 +9,14 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { authData } from './auth-data.mjs';
 import { canonicalJson } from './canonical-json.mjs';
+import { keyExportDerived, keyExportInvalid, keyExportOfVodozemac, keyExportPrepare } from './key-export.mjs';
 import { passphrase } from './passphrase.mjs';
 import { aes256Cbc, ed25519, hkdfSha256, hmacSha256, x25519 } from './published.mjs';
 import { recoveryKey } from './recovery-key.mjs';
 import { roomKeyInvalid, roomKeyOfLibolm } from './room-key.mjs';
 import { sampleExport } from './sample-export.mjs';
 import { sessionDataDerived, sessionDataOfLibolm, sessionDataOfVodozemac } from './session-data.mjs';
+import { secretStorage } from './secret-storage.mjs';
 import { sessionDataInvalid } from './session-data-invalid.mjs';
 
 const { values } = parseArgs({ options: { out: { type: 'string' } } });
@@ -37,6 +39,11 @@ const files = {
   'hmac-sha256': hmacSha256,
   'aes-256-cbc': aes256Cbc,
   ed25519,
+  'key-export.vodozemac': keyExportOfVodozemac,
+  'key-export.derived': keyExportDerived,
+  'key-export.invalid': keyExportInvalid,
+  'key-export.prepare': keyExportPrepare,
+  'secret-storage': secretStorage,
 };
 
 for (const [name, make] of Object.entries(files)) {
