@@ -11,8 +11,10 @@ export interface Paging {
   readonly from: KeyPosition | undefined;
 }
 
-/** Keys held in memory at once. */
-const PIECE = 256;
+/** Keys read at once. */
+const PIECE = 128;
+/** A part of so many bytes goes out as it is; smaller ones are joined. */
+const LARGE = 16_384;
 
 /**
  * Answers with the keys of a version or of one of its rooms, read from the store while the client takes them.
@@ -60,7 +62,7 @@ async function* keysAsJson(
   version: string,
   roomId: string | undefined,
   paging: Paging | undefined,
-): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+): AsyncGenerator<Uint8Array, void> {
   const read = async (from: KeyPosition | undefined, limit: number): Promise<KeyPage['rooms']> => {
     const page = await call.store.readKeys(call.userId, version, { room_id: roomId }, from, limit);
     if (page.outcome === 'unknown-version') throw unknownVersion();
@@ -81,11 +83,18 @@ async function* keysAsJson(
         piece.add(',');
       }
       open = room.room_id;
-      piece.add(room.members);
+      if (typeof room.members !== 'string' && room.members.length >= LARGE) {
+        // Not copied: what is copied waits for the garbage collector twice.
+        yield piece.bytes();
+        piece = createPiece();
+        yield room.members;
+      } else {
+        piece.add(room.members);
+      }
       left -= room.count;
       after = { room_id: room.room_id, session_id: room.last_session_id };
     }
-    yield piece.bytes();
+    if (!piece.isEmpty()) yield piece.bytes();
     piece = createPiece();
   }
   if (roomId === undefined && open !== undefined) piece.add('}}');
@@ -99,6 +108,7 @@ async function* keysAsJson(
 
 interface Piece {
   add(...parts: readonly (string | Uint8Array)[]): void;
+  isEmpty(): boolean;
   bytes(): Uint8Array<ArrayBuffer>;
 }
 
@@ -114,6 +124,7 @@ function createPiece(): Piece {
         length += chunk.length;
       }
     },
+    isEmpty: () => length === 0,
     bytes: () => joined(chunks, length),
   };
 }
