@@ -1,72 +1,99 @@
-// The main job on real input: back up a sample export of 1,000 megolm sessions and restore it with the key's text
-// form. Run by `npm start`, which builds first.
-import { readFile } from 'node:fs/promises';
+// The main job on real input: a server on a temporary SQLite file; a backup made there, a sample export of 1,000
+// megolm sessions uploaded, restored with the text form of the key, and compared. Run by `npm start`, which builds.
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import {
-  BackupDecryptionKey,
-  createAuthData,
-  decryptSessions,
-  ed25519Signer,
-  encryptSessions,
-  signAuthData,
-  verifyAuthData,
-} from '../dist/index.js';
+import { Restore, RoomKeys, createBackup, uploadSessions } from '../dist/client/index.js';
+import { BackupDecryptionKey, ed25519Signer, verifyAuthData } from '../dist/index.js';
+import { authenticateByTokens, createHandler } from '../dist/server/index.js';
+import { listen } from '../dist/server/node.js';
+import { openSqliteStore } from '../dist/server/sqlite.js';
+
+const user_id = '@sample:localhost';
+const checks = [];
+const check = (name, holds) => checks.push({ name, holds });
+const number = (value) => value.toLocaleString('en');
 
 const sessions = JSON.parse(
   await readFile(new URL('../vectors/sample-export.json', import.meta.url), 'utf8'),
 );
 const rooms = new Set(sessions.map(({ room_id }) => room_id));
-const checks = [];
-const check = (name, holds) => checks.push({ name, holds });
-const number = (value) => value.toLocaleString('en');
-
+const perKey = (milliseconds) => `${((1000 * milliseconds) / sessions.length).toFixed(0)} µs a key`;
 console.log(`A round trip of ${number(sessions.length)} megolm sessions in ${rooms.size} rooms\n`);
 
-// A new backup: its key, and an auth_data signed by a device, as a client would upload it.
-const key = BackupDecryptionKey.generate();
-const recoveryKey = key.toRecoveryKey();
-const device = ed25519Signer('@sample:example.org', key.toBytes(), 'SAMPLEDEV');
-const authData = signAuthData(createAuthData(key.publicKey), [device]);
-console.log(`recovery key (the backup decryption key)  ${recoveryKey}`);
-console.log(`public key                                ${key.publicKey.toBase64()}\n`);
+// A server that knows one user, on a temporary file and a free port.
+const folder = await mkdtemp(join(tmpdir(), 'megolm-backup-'));
+const file = join(folder, 'backup.db');
+const token = randomUUID();
+const sha256 = createHash('sha256').update(token).digest('hex');
+const store = await openSqliteStore(file);
+const authenticate = authenticateByTokens([{ sha256, user_id, device_id: 'SAMPLEDEV' }]);
+const server = await listen(await createHandler({ store, authenticate }));
+console.log(`server, on SQLite                         ${server.url}`);
 
-const encryptStart = performance.now();
-const records = [];
-for await (const result of encryptSessions(sessions, key.publicKey)) if (result.ok) records.push(result);
-const encryptTime = performance.now() - encryptStart;
-key.dispose();
-check('every session was encrypted', records.length === sessions.length);
+try {
+  // A device makes the backup and uploads what it has.
+  const roomKeys = new RoomKeys({ baseUrl: server.url, accessToken: token });
+  const seed = crypto.getRandomValues(new Uint8Array(32));
+  const device = ed25519Signer(user_id, seed, 'SAMPLEDEV');
+  const key = BackupDecryptionKey.generate();
+  const recoveryKey = key.toRecoveryKey();
+  const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
+  console.log(`backup version                            ${info.version}`);
+  console.log(`public key                                ${key.publicKey.toBase64()}`);
+  console.log(`recovery key (the backup decryption key)  ${recoveryKey}\n`);
 
-// Restoring starts from what a person has: the text form of the key, and what the server sent.
-const backup = JSON.parse(JSON.stringify(records));
-const restoreKey = BackupDecryptionKey.fromRecoveryKey(recoveryKey);
-check('the printed recovery key is this backup’s', restoreKey.matches(authData));
-const verdict = verifyAuthData(authData, { userId: '@sample:example.org', decryptionKey: restoreKey });
-check('the backup is trusted by the key we hold', verdict.trusted && verdict.by === 'decryption-key');
+  const uploadStart = performance.now();
+  const trust = { userId: user_id, decryptionKey: key };
+  const upload = await uploadSessions(roomKeys, info, sessions, { trust });
+  const uploadTime = performance.now() - uploadStart;
+  key.dispose();
+  check('every session was encrypted and uploaded', upload.uploaded === sessions.length);
+  check('the server counts as many', upload.count === sessions.length);
 
-const decryptStart = performance.now();
-const restored = [];
-for await (const result of decryptSessions(backup, restoreKey)) if (result.ok) restored.push(result.session);
-const decryptTime = performance.now() - decryptStart;
-check('every record was decrypted', restored.length === records.length);
-// Everything but shared_history is written as it came; that is written under its two names.
-const plain = ({ ['m.shared_history']: _, ['org.matrix.msc3061.shared_history']: __, ...session }) => session;
-check('what came out is what went in', isDeepStrictEqual(restored.map(plain), sessions.map(plain)));
+  // Somebody restores, with what a person has: the text form of the key, and the server.
+  const found = await roomKeys.currentVersion();
+  const typed = BackupDecryptionKey.fromRecoveryKey(recoveryKey);
+  check('the printed recovery key is this backup’s', typed.matches(found.auth_data));
+  const verdict = verifyAuthData(found.auth_data, { userId: user_id, decryptionKey: typed });
+  check('the backup is trusted by the key we hold', verdict.trusted && verdict.by === 'decryption-key');
 
-const wrong = [];
-for await (const result of decryptSessions(backup.slice(0, 10), BackupDecryptionKey.generate()))
-  wrong.push(result);
-check(
-  'another key reads nothing, and says why',
-  wrong.every(({ error }) => error?.code === 'mac-mismatch'),
-);
+  const restoreStart = performance.now();
+  const restored = new Map();
+  const restore = new Restore(roomKeys, found, typed);
+  for await (const result of restore) if (result.ok) restored.set(result.session_id, result.session);
+  const restoreTime = performance.now() - restoreStart;
+  check('every key was restored', restore.summary.ok === sessions.length && restore.summary.failed === 0);
+  // Everything but shared_history is written as it came; that is written under its two names.
+  const plain = ({ ['m.shared_history']: _, ['org.matrix.msc3061.shared_history']: __, ...session }) =>
+    session;
+  check(
+    'what came out is what went in',
+    sessions.every((session) => isDeepStrictEqual(plain(restored.get(session.session_id)), plain(session))),
+  );
 
-const bytes = JSON.stringify(backup.map(({ key_backup_data }) => key_backup_data)).length;
-const perKey = (milliseconds) => `${((1000 * milliseconds) / sessions.length).toFixed(0)} µs a key`;
-console.log(
-  `encrypted   ${number(records.length)} sessions into ${number(bytes)} bytes, ${perKey(encryptTime)}`,
-);
-console.log(`decrypted   ${number(restored.length)} sessions, ${perKey(decryptTime)}\n`);
+  let refusal;
+  try {
+    for await (const _ of new Restore(roomKeys, found, BackupDecryptionKey.generate())) break;
+  } catch (error) {
+    refusal = error.code;
+  }
+  check('another key is refused before anything is downloaded', refusal === 'wrong-key');
+
+  console.log(`encrypted, uploaded    ${number(upload.uploaded)} sessions, ${perKey(uploadTime)}`);
+  console.log(`downloaded, decrypted  ${number(restored.size)} sessions, ${perKey(restoreTime)}`);
+  // The database and its log, where new rows are until they are moved.
+  const sizes = (await readdir(folder)).map(async (name) => (await stat(join(folder, name))).size);
+  const bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  console.log(`on the server's disk   ${number(bytes)} bytes\n`);
+} finally {
+  await server.stop();
+  await store.close();
+  await rm(folder, { recursive: true });
+}
+
 for (const { name, holds } of checks) console.log(`${holds ? 'ok    ' : 'FAILED'}  ${name}`);
 const failed = checks.filter(({ holds }) => !holds).length;
 console.log(`\n${checks.length - failed} checks passed, ${failed} failed`);
