@@ -49,7 +49,10 @@ export type Handler = (request: Request) => Promise<Response>;
  * ```ts
  * const store = await openSqliteStore('backup.db');
  * const handler = await createHandler({ store, authenticate: authenticateByHomeserver('https://matrix.org') });
- * Deno.serve(handler); // or Bun.serve({ fetch: handler }), or app.mount('/', handler) under hono
+ * Deno.serve(handler);
+ * Bun.serve({ fetch: handler });
+ * new Hono().all('/_matrix/client/*', (context) => handler(context.req.raw));
+ * createServer(getRequestListener(handler)); // node:http and @hono/node-server
  * ```
  */
 export async function createHandler(options: HandlerOptions): Promise<Handler> {

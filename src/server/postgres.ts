@@ -28,7 +28,9 @@ export interface PostgresOptions {
  * use one database.
  *
  * A version's row is locked before its keys are touched, so writers to one backup queue up in the database and
- * count and etag are always those of the keys.
+ * count and etag are always those of the keys. Every primary key begins with the user, for databases that shard.
+ * Run against PostgreSQL 15 and 18; not against Citus, CockroachDB or YugabyteDB, which differ at least in the
+ * advisory lock and the identity column that the tables are made with.
  *
  * @param url - `postgres://user@host:port/database`; the password better stands in PGPASSWORD.
  * @throws KeyBackupError `missing-dependency`, `unsupported-schema`, `store-failed`.
