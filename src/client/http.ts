@@ -76,8 +76,14 @@ const MAX_ERROR_BYTES = 64 << 10;
  *
  * @example
  * ```ts
- * const homeserver = new Homeserver({ baseUrl: 'https://matrix.example.org', accessToken: 'secret' });
- * const info = await currentBackup(homeserver);
+ * import { Homeserver, RoomKeys } from 'megolm-backup/client';
+ *
+ * const homeserver = new Homeserver({
+ *   baseUrl: 'https://matrix.example.org',
+ *   accessToken: 'secret',
+ *   onRetry: ({ error, delay }) => console.warn(error.message, delay),
+ * });
+ * const roomKeys = new RoomKeys(homeserver);
  * ```
  */
 export class Homeserver {
