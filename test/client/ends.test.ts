@@ -12,7 +12,7 @@ const script = (client: string, url: string): string => `
   import { RoomKeys, downloadKeys } from ${JSON.stringify(client)};
   const unhandled = [];
   process.on('unhandledRejection', (error) => unhandled.push(String(error)));
-  const options = { baseUrl: ${JSON.stringify(url)}, accessToken: 'x', idleTimeout: 100, answerTimeout: 100, retries: 1 };
+  const options = { baseUrl: ${JSON.stringify(url)}, accessToken: 'x', idleTimeout: 1000, answerTimeout: 1000, retries: 1 };
   const roomKeys = new RoomKeys({ ...options, retryDelay: 1 });
   const outcomes = [];
   const note = (promise) => promise.then(() => outcomes.push('ok'), (error) => outcomes.push(error.code));
@@ -53,7 +53,7 @@ it('leaves no timer, no open answer and no unhandled rejection behind, and the p
   const cwd = fileURLToPath(new URL('../..', import.meta.url));
   const child = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', code], {
     cwd,
-    timeout: 20_000,
+    timeout: 50_000,
   });
   const { stdout, stderr } = await child;
   expect(JSON.parse(stdout)).toEqual({
