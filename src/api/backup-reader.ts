@@ -69,10 +69,12 @@ const SLICE_BYTES = 1 << 16;
  *
  * @example
  * ```ts
- * for await (const item of readBackup(response.body)) {
- *   if (item.error) console.error(item.path, item.error.code);
- *   else console.log(item.room_id, item.session_id, item.value);
- * }
+ * import { readBackup } from 'megolm-backup/client';
+ *
+ * const body = new TextEncoder().encode('{"rooms":{"!r:example.org":{"sessions":{"a":{},"b":oops}}}}');
+ * const read = [];
+ * for await (const { path, error } of readBackup([body])) read.push(error?.code ?? path);
+ * console.log(read.join(' ')); // rooms["!r:example.org"].sessions.a bad-json
  * ```
  */
 export async function* readBackup(

@@ -33,9 +33,15 @@ export interface NewBackup extends CallOptions {
  *
  * @example
  * ```ts
- * const key = BackupDecryptionKey.generate();
- * const device = ed25519Signer('@a:example.org', seed, 'DEVICE');
- * const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
+ * import { BackupDecryptionKey, ed25519Signer } from 'megolm-backup';
+ * import { createBackup, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function begin(roomKeys: RoomKeys, deviceSeed: Uint8Array) {
+ *   const key = BackupDecryptionKey.generate();
+ *   const device = ed25519Signer('@a:example.org', deviceSeed, 'DEVICE');
+ *   const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
+ *   console.log(info.version, key.toRecoveryKey());
+ * }
  * ```
  */
 export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promise<VersionInfo> {

@@ -79,8 +79,14 @@ export interface DiagnoseOptions extends CallOptions {
  *
  * @example
  * ```ts
- * const { state, findings } = await diagnose(roomKeys, { userId: '@a:example.org', key });
- * for (const { message, advice } of findings) console.log(`${message}. ${advice}.`);
+ * import type { BackupDecryptionKey } from 'megolm-backup';
+ * import { diagnose, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function explain(roomKeys: RoomKeys, key: BackupDecryptionKey) {
+ *   const { state, findings } = await diagnose(roomKeys, { userId: '@a:example.org', key });
+ *   console.log(state);
+ *   for (const { message, advice } of findings) console.log(`${message}. ${advice}.`);
+ * }
  * ```
  */
 export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}): Promise<Diagnosis> {

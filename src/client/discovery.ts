@@ -16,7 +16,11 @@ import type { CallOptions } from './room-keys.js';
  *
  * @example
  * ```ts
- * const baseUrl = await discoverHomeserver('@alice:example.org');
+ * import { RoomKeys, discoverHomeserver } from 'megolm-backup/client';
+ *
+ * async function connect(userId: string, accessToken: string) {
+ *   return new RoomKeys({ baseUrl: await discoverHomeserver(userId), accessToken });
+ * }
  * ```
  */
 export async function discoverHomeserver(

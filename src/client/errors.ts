@@ -37,10 +37,16 @@ export interface AnswerFacts {
  *
  * @example
  * ```ts
- * try {
- *   await roomKeys.putKeys('7', { rooms: {} });
- * } catch (error) {
- *   if (error instanceof RequestError && error.code === 'wrong-version') console.log(error.current_version);
+ * import { RequestError, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function isCurrent(roomKeys: RoomKeys, version: string) {
+ *   try {
+ *     await roomKeys.putKeys(version, { rooms: {} });
+ *     return true;
+ *   } catch (error) {
+ *     if (error instanceof RequestError && error.code === 'wrong-version') return false;
+ *     throw error;
+ *   }
  * }
  * ```
  */

@@ -5,14 +5,8 @@
  */
 
 export { RequestError, type AnswerFacts, type ClientCode, type RequestCode } from './errors.js';
-export {
-  Homeserver,
-  type BodyReader,
-  type Fetch,
-  type FetchResponse,
-  type HomeserverOptions,
-  type HttpRequest,
-} from './http.js';
+export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './exchange.js';
+export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { RetryNotice, RetryOptions } from './retry.js';
 export { ownUserId } from './account.js';
 export { discoverHomeserver } from './discovery.js';

@@ -32,8 +32,14 @@ const MAX_PAUSE = 300_000;
  *
  * @example
  * ```ts
- * const lookup = new KeyLookup(roomKeys, info, key);
- * const found = await lookup.get('!room:example.org', sessionId);
+ * import type { BackupDecryptionKey } from 'megolm-backup';
+ * import { KeyLookup, type RoomKeys, type VersionInfo } from 'megolm-backup/client';
+ *
+ * async function readOne(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey) {
+ *   const lookup = new KeyLookup(roomKeys, info, key);
+ *   const found = await lookup.get('!room:example.org', 'session id');
+ *   console.log(found ? found.session.session_key : 'the backup does not have it');
+ * }
  * ```
  */
 export class KeyLookup {

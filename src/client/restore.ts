@@ -99,13 +99,19 @@ export interface RestoreSummary {
  *
  * @example
  * ```ts
- * const info = await roomKeys.currentVersion();
- * const restore = new Restore(roomKeys, info, key, { onProgress: ({ done, total }) => console.log(done, total) });
- * for await (const result of restore) {
- *   if (result.ok) keep(result.session);
- *   else console.error(result.path, result.error.code);
+ * import type { BackupDecryptionKey } from 'megolm-backup';
+ * import { Restore, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function restoreAll(roomKeys: RoomKeys, key: BackupDecryptionKey) {
+ *   const info = await roomKeys.currentVersion();
+ *   if (!info) return;
+ *   const restore = new Restore(roomKeys, info, key, { onProgress: ({ done, total }) => console.log(done, total) });
+ *   for await (const result of restore) {
+ *     if (result.ok) console.log(result.session.session_id);
+ *     else console.error(result.path, result.error.code);
+ *   }
+ *   console.log(restore.summary);
  * }
- * console.log(restore.summary);
  * ```
  */
 export class Restore implements AsyncIterable<RestoreResult> {

@@ -47,9 +47,12 @@ const SLICE_BYTES = 1 << 16;
  *
  * @example
  * ```ts
- * const roomKeys = new RoomKeys({ baseUrl: 'https://matrix.example.org', accessToken: 'secret' });
- * const info = await roomKeys.currentVersion();
- * console.log(info ? `${info.version}: ${info.count} keys` : 'no backup');
+ * import { RoomKeys } from 'megolm-backup/client';
+ *
+ * async function count(baseUrl: string, accessToken: string) {
+ *   const roomKeys = new RoomKeys({ baseUrl, accessToken });
+ *   return (await roomKeys.currentVersion())?.count;
+ * }
  * ```
  */
 export class RoomKeys {

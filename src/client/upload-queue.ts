@@ -26,9 +26,15 @@ export interface UploadQueueOptions extends Omit<
  *
  * @example
  * ```ts
- * const queue = new UploadQueue(roomKeys, info, { trust, onError: console.error });
- * queue.add(session);
- * await queue.close(); // uploads what still waits
+ * import type { BackupDecryptionKey, ExportedSessionData } from 'megolm-backup';
+ * import { UploadQueue, type RoomKeys, type VersionInfo } from 'megolm-backup/client';
+ *
+ * async function live(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey, session: ExportedSessionData) {
+ *   const trust = { userId: '@a:example.org', decryptionKey: key };
+ *   const queue = new UploadQueue(roomKeys, info, { trust, onError: console.error });
+ *   queue.add(session);
+ *   await queue.close(); // uploads what still waits
+ * }
  * ```
  */
 export class UploadQueue {

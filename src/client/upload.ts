@@ -91,9 +91,17 @@ const HOPELESS = 32;
  *
  * @example
  * ```ts
- * const info = await roomKeys.currentVersion();
- * const trust = { userId: '@a:example.org', trustedKeys: [{ keyId: 'ed25519:DEVICE', publicKey: '...' }] };
- * const { outcome, uploaded, failures } = await uploadSessions(roomKeys, info, sessions, { trust });
+ * import type { ExportedSessionData } from 'megolm-backup';
+ * import { uploadSessions, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function backUp(roomKeys: RoomKeys, sessions: ExportedSessionData[], masterKey: string) {
+ *   const info = await roomKeys.currentVersion();
+ *   if (!info) return;
+ *   const trustedKeys = [{ keyId: `ed25519:${masterKey}`, publicKey: masterKey }];
+ *   const trust = { userId: '@a:example.org', trustedKeys };
+ *   const { outcome, uploaded, failures } = await uploadSessions(roomKeys, info, sessions, { trust });
+ *   console.log(outcome, uploaded, failures.length);
+ * }
  * ```
  */
 export async function uploadSessions(

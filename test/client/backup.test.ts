@@ -10,7 +10,7 @@ import {
 } from '../../src/client/backup.js';
 import { diagnose } from '../../src/client/diagnose.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
-import type { Fetch } from '../../src/client/http.js';
+import type { Fetch } from '../../src/client/exchange.js';
 import {
   BackupDecryptionKey,
   base64Encode,

@@ -39,7 +39,7 @@ const tasks = {
   },
 
   async failure(baseUrl: string) {
-    const roomKeys = new RoomKeys({ baseUrl, accessToken: 'TOKEN', retries: 0, idleTimeout: 200 });
+    const roomKeys = new RoomKeys({ baseUrl, accessToken: 'TOKEN', retries: 0, idleTimeout: 2000 });
     try {
       await roomKeys.currentVersion();
       return undefined;
