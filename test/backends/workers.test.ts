@@ -168,7 +168,11 @@ describe('what goes wrong is told', () => {
       let jobs = 0;
       parentPort.on('message', ({ plaintexts }) => {
         if (++jobs === 2) process.exit(1);
-        const sessionData = Array.from(plaintexts.ends, () => ({ ephemeral: 'e', ciphertext: 'c', mac: 'm' }));
+        const text = (bytes) => 'A'.repeat(Math.ceil((bytes * 4) / 3));
+        const sessionData = Array.from(plaintexts.ends, (end, i) => {
+          const length = end - (i === 0 ? 0 : plaintexts.ends[i - 1]);
+          return { ephemeral: text(32), ciphertext: text(length - (length % 16) + 16), mac: text(8) };
+        });
         parentPort.postMessage({ direction: 'encrypt', sessionData });
       });
     `);
