@@ -14,7 +14,7 @@ export {
   type HttpRequest,
 } from './http.js';
 export type { RetryNotice, RetryOptions } from './retry.js';
-export { ownUserId } from './account.js';
+export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './room-keys.js';
 export {
@@ -31,6 +31,7 @@ export {
   type NewBackup,
   type Trust,
 } from './backup.js';
+export { fetchSecretStorage, storeBackupKey } from './secret-storage.js';
 export {
   uploadSessions,
   type FailedUpload,
