@@ -1,3 +1,8 @@
+import type { VersionInfo } from '../api/types.js';
+import { ownUserId } from '../client/account.js';
+import { Restore } from '../client/restore.js';
+import type { RoomKeys } from '../client/room-keys.js';
+import { fetchSecretStorage } from '../client/secret-storage.js';
 import { decryptSessions, type BackupRecord } from '../engine/batch.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../engine/key-description.js';
@@ -5,6 +10,8 @@ import type { KeyBackupError } from '../engine/errors.js';
 import type { JsonObject } from '../engine/json.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
+import { InputError } from './command.js';
+import { withServer } from './homeserver.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { openKeysFile } from './input.js';
 import { readJsonObject } from './json-file.js';
@@ -64,6 +71,50 @@ export async function filesSource({ version, backup, accountData }: SavedFiles):
       accountData === undefined ? {} : await readJsonObject(accountData, 'account data', MAX_ACCOUNT_DATA),
     restore: (key, settings) => restoreFile(backup, key, settings),
   };
+}
+
+/**
+ * The current backup on a homeserver, and the account data there.
+ *
+ * @throws {@link InputError} when there is no way to the server, or no backup on it.
+ */
+export async function serverSource(roomKeys: RoomKeys, signal: AbortSignal): Promise<RescueSource> {
+  return withServer(async () => {
+    const info = await roomKeys.currentVersion({ signal });
+    if (!info) throw new InputError('there is no backup');
+    const userId = await ownUserId(roomKeys, { signal });
+    return {
+      authData: info.auth_data,
+      accountData: await fetchSecretStorage(roomKeys, userId, { signal }),
+      restore: (key, settings) => download(roomKeys, info, key, settings),
+    };
+  });
+}
+
+async function* download(
+  roomKeys: RoomKeys,
+  info: VersionInfo,
+  key: BackupDecryptionKey,
+  { salvage, signal, onProgress }: RestoreSettings,
+): AsyncGenerator<RescuedKey, void, undefined> {
+  const restore = new Restore(roomKeys, info, key, {
+    salvage,
+    signal,
+    backend: nodeBackend(),
+    onProgress: ({ done, total }) => {
+      onProgress(total === undefined || total === 0 ? undefined : done / total);
+    },
+  });
+  const results = restore[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await withServer(() => results.next());
+    if (next.done === true) return;
+    const result = next.value;
+    const { room_id, session_id, path } = result;
+    const place = { room_id, session_id, path };
+    if (result.ok) yield { ok: true, place, session: result.session, flags: result.flags };
+    else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
+  }
 }
 
 async function* restoreFile(

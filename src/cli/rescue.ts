@@ -7,12 +7,13 @@ import { writeKeyExport } from '../engine/key-export.js';
 import type { MasterKey } from '../engine/master-key.js';
 import { unlock, type NotUnlocked, type Unlocked } from '../engine/unlock.js';
 import { UsageError, parseCommand } from './command.js';
+import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect } from './homeserver.js';
 import { readKeyOrPhrase, readNewPassphrase } from './key-file.js';
 import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
-import { filesSource, type RescueSource } from './rescue-source.js';
+import { filesSource, serverSource, type RescueSource } from './rescue-source.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup rescue --key-file FILE --export-passphrase-file FILE SOURCE -o FILE [options]
@@ -24,7 +25,8 @@ Matrix client imports. It finds out by itself which of these you hold, and says 
 
   --key-file FILE                one line with that; - is standard input
   --export-passphrase-file FILE  one line with a passphrase of your choice: the export file is encrypted with it
-SOURCE, saved files:
+SOURCE, either the current backup of an account and its secret storage:
+${HOMESERVER_USAGE}or saved files:
   --version-file FILE            the answer of GET /room_keys/version
   --backup-file FILE             the answer of GET /room_keys/keys
   --account-data-file FILE       a JSON object of account data, event type to content; without it only the backup's own
@@ -49,6 +51,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const { values } = parseCommand(
     args,
     {
+      ...HOMESERVER_ARGUMENTS,
       'key-file': { type: 'string' },
       'export-passphrase-file': { type: 'string' },
       'version-file': { type: 'string' },
@@ -63,12 +66,11 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     [],
   );
   if (values.output === undefined) throw new UsageError('missing option: -o FILE');
-  if (values['key-file'] === '-' && values['export-passphrase-file'] === '-') {
-    throw new UsageError(
-      'standard input holds one line: give --key-file or --export-passphrase-file as a file',
-    );
+  const secrets = [values['key-file'], values['export-passphrase-file'], values['token-file']];
+  if (secrets.filter((path) => path === '-').length > 1) {
+    throw new UsageError('standard input holds one line: give the other secrets as files');
   }
-  const source = await openSource(values);
+  const source = await openSource(values, terminal);
   const given = await readKeyOrPhrase(values['key-file'], terminal);
   const passphrase = await readNewPassphrase(
     values['export-passphrase-file'],
@@ -123,18 +125,24 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
 }
 
 interface SourceOptions {
+  readonly homeserver?: string | undefined;
+  readonly 'token-file'?: string | undefined;
   readonly 'version-file'?: string | undefined;
   readonly 'backup-file'?: string | undefined;
   readonly 'account-data-file'?: string | undefined;
 }
 
-async function openSource(values: SourceOptions): Promise<RescueSource> {
-  const version = values['version-file'];
-  const backup = values['backup-file'];
-  if (version === undefined || backup === undefined) {
-    throw new UsageError('missing option: --version-file and --backup-file');
+async function openSource(values: SourceOptions, terminal: Terminal): Promise<RescueSource> {
+  const { 'version-file': version, 'backup-file': backup, 'account-data-file': accountData } = values;
+  const isSaved = version !== undefined || backup !== undefined || accountData !== undefined;
+  if (values.homeserver !== undefined || values['token-file'] !== undefined) {
+    if (isSaved) throw new UsageError('give --homeserver or saved files, not both');
+    return serverSource(await connect(values, terminal), terminal.signal);
   }
-  return filesSource({ version, backup, accountData: values['account-data-file'] });
+  if (version === undefined || backup === undefined) {
+    throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
+  }
+  return filesSource({ version, backup, accountData });
 }
 
 const NAMES = {

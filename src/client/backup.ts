@@ -9,10 +9,10 @@ import {
   type VerifyOptions,
 } from '../engine/auth-data.js';
 import { KeyBackupError } from '../engine/errors.js';
-import { expectObject, ownValue, type JsonObject } from '../engine/json.js';
+import { ownValue, type JsonObject } from '../engine/json.js';
 import { BackupPublicKey } from '../engine/keys.js';
+import { accountData, setAccountData } from './account.js';
 import { RequestError, type ClientCode } from './errors.js';
-import { path } from './http.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
 /** What goes into a new backup version. */
@@ -177,10 +177,7 @@ export async function setBackupWish(
   enabled: boolean,
   options: CallOptions = {},
 ): Promise<void> {
-  const request = { method: 'PUT', path: accountData(userId, 'm.key_backup'), body: { enabled } } as const;
-  await roomKeys.homeserver.request({ ...request, signal: options.signal }, (value) =>
-    expectObject(value, 'the body'),
-  );
+  await setAccountData(roomKeys, userId, 'm.key_backup', { enabled }, options);
 }
 
 async function accountDataFlag(
@@ -190,17 +187,7 @@ async function accountDataFlag(
   field: string,
   options: CallOptions,
 ): Promise<boolean | undefined> {
-  try {
-    const request = { method: 'GET', path: accountData(userId, type), signal: options.signal } as const;
-    const content = await roomKeys.homeserver.request(request, (value) => expectObject(value, 'the body'));
-    const value = ownValue(content, field);
-    return typeof value === 'boolean' ? value : undefined;
-  } catch (error) {
-    if (error instanceof RequestError && error.code === 'not-found') return undefined;
-    throw error;
-  }
-}
-
-function accountData(userId: string, type: string): string {
-  return path`/_matrix/client/v3/user/${userId}/account_data/${type}`;
+  const content = await accountData(roomKeys, userId, type, options);
+  const value = content && ownValue(content, field);
+  return typeof value === 'boolean' ? value : undefined;
 }

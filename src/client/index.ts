@@ -8,7 +8,7 @@ export { RequestError, type AnswerFacts, type ClientCode, type RequestCode } fro
 export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './exchange.js';
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { RetryNotice, RetryOptions } from './retry.js';
-export { ownUserId } from './account.js';
+export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './room-keys.js';
 export {
@@ -25,6 +25,7 @@ export {
   type NewBackup,
   type Trust,
 } from './backup.js';
+export { fetchSecretStorage, storeBackupKey } from './secret-storage.js';
 export {
   uploadSessions,
   type FailedUpload,

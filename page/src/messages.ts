@@ -1,0 +1,46 @@
+/** What the page and its worker say to each other. */
+
+/** What is asked of the worker. */
+export interface Task {
+  readonly source:
+    | { readonly kind: 'files'; readonly files: readonly File[] }
+    | { readonly kind: 'server'; readonly homeserver: string; readonly token: string };
+  readonly key: string;
+  readonly passphrase: string;
+  readonly salvage: boolean;
+  /** Use the one key or phrase close to what was given, if that is what fits. */
+  readonly correct: boolean;
+}
+
+/** What became of the keys of a room. */
+export interface RoomCount {
+  readonly room_id: string;
+  readonly ok: number;
+  readonly failed: number;
+}
+
+/** What the worker answers. */
+export type Answer =
+  | { readonly kind: 'status'; readonly text: string }
+  | { readonly kind: 'progress'; readonly keys: number; readonly share: number | undefined }
+  | {
+      readonly kind: 'refused';
+      readonly code: string;
+      readonly message: string;
+      /** Whether something close to what was given fits; what it is stays in the worker. */
+      readonly correctable: string | undefined;
+    }
+  | {
+      readonly kind: 'done';
+      readonly opened: string;
+      readonly total: number;
+      readonly ok: number;
+      readonly failed: number;
+      readonly flagged: number;
+      readonly codes: readonly (readonly [string, number])[];
+      readonly rooms: readonly RoomCount[];
+      readonly seconds: number;
+      /** Absent when not one key came out. */
+      readonly exported: Blob | undefined;
+      readonly report: Blob;
+    };

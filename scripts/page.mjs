@@ -1,0 +1,46 @@
+/** Builds the page: one HTML file that holds everything, `dist/page/rescue.html`. */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (name) => readFileSync(`${root}page/${name}`, 'utf8');
+
+async function bundle(entry, define = {}) {
+  const { outputFiles } = await build({
+    entryPoints: [`${root}page/src/${entry}`],
+    alias: { '#platform': `${root}src/backends/platform-pure.ts` },
+    bundle: true,
+    charset: 'utf8',
+    define,
+    format: 'iife',
+    legalComments: 'none',
+    minify: true,
+    platform: 'browser',
+    target: 'es2022',
+    write: false,
+  });
+  // What would end the script element early.
+  return outputFiles[0].text.trim().replaceAll('</script', '<\\/script');
+}
+
+const worker = await bundle('worker.ts');
+const script = await bundle('main.ts', { WORKER_SOURCE: JSON.stringify(worker) });
+const style = read('style.css');
+const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+const policy = [
+  "default-src 'none'",
+  `script-src ${hash(script)}`,
+  `style-src ${hash(style)}`,
+  'worker-src blob:',
+  'connect-src https: http://localhost:*',
+  "base-uri 'none'",
+  "form-action 'none'",
+].join('; ');
+
+const parts = { CSP: policy, STYLE: style, SCRIPT: script };
+const html = read('index.html').replace(/%(CSP|STYLE|SCRIPT)%/g, (_, name) => parts[name]);
+mkdirSync(`${root}dist/page`, { recursive: true });
+writeFileSync(`${root}dist/page/rescue.html`, html);
+console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB`);
