@@ -59,7 +59,8 @@ describe.concurrent('a backup', () => {
     const record = () => recordOf(work.session(), publicKey);
     const mangled = (change: (data: Record<string, string>) => Record<string, unknown>) => {
       const made = record();
-      return { ...made, session_data: change({ ...made.session_data }) };
+      const { ephemeral, ciphertext, mac } = made.session_data;
+      return { ...made, session_data: change({ ephemeral, ciphertext, mac }) };
     };
     const session = work.session();
     const { sender_key: _, ...nameless } = session;
