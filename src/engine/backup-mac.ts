@@ -6,7 +6,7 @@ import { canonicalJson } from './canonical-json.js';
 import { copyBytes, equal, expectBytes, wipe } from './bytes.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
-import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
+import { withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
 import { utf8Encode } from './utf8.js';
 
 /**
@@ -143,7 +143,7 @@ export class BackupMacKey {
    * be of none.
    */
   expectMatch(publicKey: BackupPublicKey): void {
-    if (this.#publicKey?.equals(publicKey) === false) {
+    if (this.#publicKey?.equals(withoutHighBit(publicKey)) === false) {
       throw new KeyBackupError(
         'wrong-key',
         'backup MAC key: expected the one of the backup that is written to, got another backup’s',

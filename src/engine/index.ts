@@ -77,6 +77,12 @@ export {
   type MacNames,
 } from './backup-mac.js';
 export type { UnauthenticatedSource } from './provenance.js';
+export {
+  authenticateSessions,
+  type AuthenticateOptions,
+  type AuthenticatedRecord,
+  type Authentication,
+} from './authenticate.js';
 export type { BatchOptions, FailedSession, Outcome } from './chunks.js';
 export {
   decryptSession,

@@ -15,6 +15,7 @@ import { KeyBackupError } from './errors.js';
 import type { JsonObject } from './json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
 import type { ExportedSessionData, KeyBackupData } from './room-key.js';
+import { rewrite, type Plan } from './rewrite.js';
 import { parseSessionData, type SessionData } from './session-data.js';
 
 /**
@@ -168,9 +169,6 @@ export interface MoveOptions extends BatchOptions {
   readonly bindRoomId?: boolean | undefined;
 }
 
-/** So many records wait for their encryption together. */
-const MOVE_CHUNK = 256;
-
 /**
  * Moves the records of a v1 backup into a backup of this algorithm.
  *
@@ -187,75 +185,40 @@ export async function* moveToAuthenticated(
   options: MoveOptions = {},
 ): AsyncGenerator<Outcome<MovedSession>, void, void> {
   const { to = key, macNames, bindRoomId, ...batch } = options;
-  const total = options.total ?? (Array.isArray(records) ? records.length : undefined);
   const macKey = BackupMacKey.fromDecryptionKey(to);
   const stays = to.publicKey.equals(key.publicKey);
-  const read = decryption(key, {});
-  const pending: { readonly result: Outcome<DecryptedSession>; readonly record: BackupRecord }[] = [];
-  const waiting: BackupRecord[] = [];
-  async function* inputs() {
-    for await (const record of records) {
-      waiting.push(record);
-      yield record;
-    }
-  }
-  async function* flush(): AsyncGenerator<Outcome<MovedSession>, void, void> {
-    const chunk = pending.splice(0);
-    const moves = chunk.map(({ result, record }) => planMove(result, record, stays));
-    const anew = moves.flatMap((move) => ('session' in move ? [move] : []));
-    const sources = new Map(anew.map(({ session, source }) => [session, source]));
-    const written = encryptAuthenticated(
-      anew.map(({ session }) => session),
-      to.publicKey,
-      {
-        ...batch,
-        onProgress: undefined,
-        macKey,
-        macNames,
-        bindRoomId,
-        unauthenticated: (session) => sources.get(session),
-      },
-    );
-    for (const [i, move] of moves.entries()) {
-      if (!('session' in move)) {
-        yield move;
-        continue;
-      }
-      const next = await written.next();
-      if (next.done === true) throw new Error('a batch gave fewer results than it was given sessions');
-      const { index } = chunk[i].result;
-      yield next.value.ok
-        ? { ...next.value, index, unchanged: false, ...provenanceOf(move.source) }
-        : { ...next.value, index };
-    }
-  }
+  const settings = { ...batch, macKey, macNames, bindRoomId };
   try {
-    for await (const result of run(inputs(), read, { ...batch, total })) {
-      const record = waiting.shift();
-      if (!record) throw new Error('a batch gave more results than it was given records');
-      pending.push({ result, record });
-      if (pending.length >= MOVE_CHUNK) yield* flush();
-    }
-    yield* flush();
+    yield* rewrite(records, key, batch, {
+      plan: (result, record) => planMove(result, record, stays),
+      encrypt: (sessions, unauthenticated) =>
+        encryptAuthenticated(sessions, to.publicKey, { ...settings, onProgress: undefined, unauthenticated }),
+    });
   } finally {
-    read.dispose();
     macKey.dispose();
   }
 }
 
-/** What becomes of a record: a result already, or a session to encrypt anew. */
-type Move =
-  Outcome<MovedSession> | { readonly session: ExportedSessionData; readonly source: Provenance['source'] };
-
-function planMove(result: Outcome<DecryptedSession>, record: BackupRecord, stays: boolean): Move {
-  if (!result.ok) return result;
-  const { session, flags: _, ...rest } = result;
-  const { authenticity } = rest;
-  if (authenticity === 'no-mac' || authenticity === 'wrong-mac') return { session, source: 'm.legacy-v1' };
-  if (!stays) return { session, source: rest.source };
-  // A record that was read has this shape, and its MAC was right.
-  const key_backup_data = record.key_backup_data as AuthenticatedKeyBackupData;
-  return { ...rest, key_backup_data, unchanged: true };
+function planMove(
+  result: DecryptedSession,
+  { key_backup_data }: BackupRecord,
+  stays: boolean,
+): Plan<MovedSession, AuthenticatedEncryptedSession> {
+  const { room_id, session_id, session, authenticated, authenticity, source } = result;
+  const isRight = authenticity === 'verified' || authenticity === 'declared-unauthenticated';
+  if (isRight && stays) {
+    const provenance = { authenticated, authenticity, ...(source && { source }) };
+    // A record that was read has this shape, and its MAC was right.
+    const unchanged = key_backup_data as AuthenticatedKeyBackupData;
+    return { done: { room_id, session_id, key_backup_data: unchanged, unchanged: true, ...provenance } };
+  }
+  const from = isRight ? source : 'm.legacy-v1';
+  const done = (encrypted: AuthenticatedEncryptedSession): MovedSession => ({
+    ...encrypted,
+    unchanged: false,
+    ...provenanceOf(from),
+  });
+  return { session, source: from, done };
 }
 
 function provenanceOf(source: Provenance['source']): Provenance {
