@@ -12,7 +12,7 @@ import { parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
-import { Report } from './report.js';
+import { Report, summaryJson } from './report.js';
 import { openResultFiles } from './result-files.js';
 import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';
@@ -76,7 +76,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       await files.result.commit();
     } else {
       await files.discard();
-    }
     }
   } catch (error) {
     await files.discard();
@@ -149,8 +148,6 @@ function isMismatch(result: DecryptResult): boolean {
 }
 
 function summarize(report: Report, json: boolean, terminal: Terminal): void {
-  const { summary, authenticity } = report;
-  const codes = Object.fromEntries(report.codes);
-  if (json) terminal.stdout(`${JSON.stringify({ ...summary, authenticity, codes })}\n`);
+  if (json) terminal.stdout(summaryJson(report));
   else terminal.stderr(report.text + report.authenticityText);
 }

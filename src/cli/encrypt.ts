@@ -1,11 +1,12 @@
 import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
-import { encryptSessions, type EncryptSettings, type EncryptedSession } from '../engine/batch.js';
+import { encryptSessions, type EncryptSettings } from '../engine/batch.js';
 import { BackupMacKey } from '../engine/backup-mac.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { BackupPublicKey } from '../engine/keys.js';
 import type { UnauthenticatedSource } from '../engine/provenance.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
+import { BackupObjects } from './backup-objects.js';
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
@@ -96,7 +97,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     bindRoomId: values['bind-room-id'] === true,
     unauthenticated: source && (() => source),
   };
-  const backup = new Backup();
+  const backup = new BackupObjects();
   const output = await openOutput(values.output, terminal);
   try {
     await encryptFile(positionals[0], publicKey, settings, report, backup, terminal);
@@ -210,7 +211,7 @@ async function encryptFile(
   recipient: BackupPublicKey,
   settings: EncryptSettings,
   report: Report,
-  backup: Backup,
+  backup: BackupObjects,
   terminal: Terminal,
 ): Promise<void> {
   const file = openKeysFile(path, 'array');
@@ -233,42 +234,5 @@ async function encryptFile(
     }
   } finally {
     progress.clear();
-  }
-}
-
-interface Stored {
-  readonly index: number;
-  readonly json: string;
-}
-
-/** The backup objects by room and session, as text: a session that comes twice is kept in its better form. */
-class Backup {
-  duplicates = 0;
-  readonly #rooms = new Map<string, Map<string, Stored>>();
-
-  add({ room_id, session_id, key_backup_data }: EncryptedSession): void {
-    const sessions = this.#rooms.get(room_id) ?? new Map<string, Stored>();
-    this.#rooms.set(room_id, sessions);
-    const index = key_backup_data.first_message_index;
-    const stored = sessions.get(session_id);
-    if (stored) this.duplicates++;
-    if (!stored || index < stored.index)
-      sessions.set(session_id, { index, json: JSON.stringify(key_backup_data) });
-  }
-
-  *json(): Generator<string, void, void> {
-    yield '{"rooms":{';
-    let room = '\n';
-    for (const [roomId, sessions] of this.#rooms) {
-      yield `${room}${JSON.stringify(roomId)}:{"sessions":{`;
-      room = ',\n';
-      let session = '\n';
-      for (const [sessionId, { json }] of sessions) {
-        yield `${session}${JSON.stringify(sessionId)}:${json}`;
-        session = ',\n';
-      }
-      yield '}}';
-    }
-    yield '}}\n';
   }
 }

@@ -22,6 +22,14 @@ export interface Place {
   readonly path: string;
 }
 
+/** How many keys have which authenticity. */
+export type AuthenticityCounts = Record<Authenticity, number>;
+
+/** Counts at their beginning. */
+export function noAuthenticity(): AuthenticityCounts {
+  return { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 0 };
+}
+
 /** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
 export class Report {
   ok = 0;
@@ -30,12 +38,7 @@ export class Report {
   /** How many failed, by code. */
   readonly codes = new Map<string, number>();
   /** How many that came out prove where they come from, and how many do not. */
-  readonly authenticity: Record<Authenticity, number> = {
-    verified: 0,
-    'declared-unauthenticated': 0,
-    'wrong-mac': 0,
-    'no-mac': 0,
-  };
+  readonly authenticity = noAuthenticity();
   readonly #keys: ReportedKey[] = [];
   readonly #onRefused: ((place: Place, error: KeyBackupError<string>) => void) | undefined;
 
@@ -45,22 +48,20 @@ export class Report {
   }
 
   /**
-   * Takes in a key that came out, with what had to be overlooked. A wrong `backup_mac` is flagged: such a key was
+   * Takes in a key that came out, with what had to be overlooked. A wrong `backup_mac` is a flag too: such a key was
    * changed, or written by somebody who does not have the key.
    */
   succeeded(place: Place, overlooked: readonly string[] = [], authenticity?: Authenticity): void {
     this.ok++;
     if (authenticity) this.authenticity[authenticity]++;
-    const flags = authenticity === 'wrong-mac' ? [...overlooked, authenticity] : overlooked;
+    const flags = flagsOf(overlooked, authenticity);
     if (flags.length === 0) return;
     this.flagged++;
-    const reasons = overlooked.length > 0 ? [`read although malformed: ${overlooked.join(', ')}`] : [];
-    if (authenticity === 'wrong-mac')
-      reasons.push('its backup_mac is wrong: somebody without the key wrote it');
+    const reason = flags.map((flag) => REASONS[flag] ?? `read although malformed: ${flag}`).join('; ');
     this.#keys.push({
       ...named(place),
       path: place.path,
-      reason: reasons.join('; '),
+      reason,
       flags,
       ...(authenticity && { authenticity }),
     });
@@ -114,6 +115,21 @@ export class Report {
     };
     return `${JSON.stringify(report, null, 1)}\n`;
   }
+}
+
+const REASONS: Readonly<Record<string, string | undefined>> = {
+  'wrong-mac': 'its backup_mac is wrong: somebody without the key wrote it',
+};
+
+/** What is to be said of a key that came out. */
+export function flagsOf(overlooked: readonly string[], authenticity?: Authenticity): readonly string[] {
+  return authenticity === 'wrong-mac' ? [...overlooked, authenticity] : overlooked;
+}
+
+/** What the command line says at the end with `--json`. */
+export function summaryJson(report: Report): string {
+  const { summary, authenticity, codes } = report;
+  return `${JSON.stringify({ ...summary, authenticity, codes: Object.fromEntries(codes) })}\n`;
 }
 
 function named({ room_id, session_id }: Place) {

@@ -1,3 +1,4 @@
+import type { Authenticity } from '../engine/backup-mac.js';
 import { decryptSessions, type BackupRecord } from '../engine/batch.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../engine/key-description.js';
@@ -33,6 +34,7 @@ export type RescuedKey =
       readonly place: Place;
       readonly session: ExportedSessionData;
       readonly flags: readonly RoomKeyFlag[];
+      readonly authenticity: Authenticity;
     }
   | {
       readonly ok: false;
@@ -97,7 +99,7 @@ async function* restoreFile(
   for await (const result of decryptSessions(records(), key, options)) {
     const place = places.shift();
     if (!place) throw new Error('a batch gave more results than it was given keys');
-    if (result.ok) yield { ok: true, place, session: result.session, flags: result.flags };
+    if (result.ok) yield { ...result, place };
     else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
     yield* refused.splice(0);
   }

@@ -80,7 +80,10 @@ function planned<Output, Encrypted>(
   const made = attempt(() => plan(result, record));
   if (!(made instanceof KeyBackupError)) return { result, plan: made };
   const { index, room_id, session_id } = result;
-  return { result: { ok: false, index, room_id, session_id, wellFormed: true, error: made }, plan: undefined };
+  return {
+    result: { ok: false, index, room_id, session_id, wellFormed: true, error: made },
+    plan: undefined,
+  };
 }
 
 async function* conclude<Output extends object, Encrypted extends object>(

@@ -116,3 +116,72 @@ describe('decrypt', () => {
     expect(work.read('out.json')).not.toContain('org.megolm-backup.room_id');
   });
 });
+
+describe('authenticate', () => {
+  async function authenticated(work: Workspace, ...options: string[]) {
+    const args = ['authenticate', 'backup.json', '--key-file', 'key.txt', '--trusted', 'trusted.json'];
+    return work.run([...args, '-o', 'new.json', ...options]);
+  }
+
+  function recordsOf(work: Workspace): number {
+    const { rooms } = work.json('new.json') as { rooms: Rooms };
+    return Object.values(rooms).reduce((sum, room) => sum + Object.keys(room.sessions).length, 0);
+  }
+
+  it('writes what there is a trusted copy of, and nothing else', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', sessions.slice(0, 2));
+    const end = await authenticated(work, '--json');
+    expect(end.code).toBe(0);
+    expect(JSON.parse(end.stdout)).toMatchObject({ authenticated: 2, unknown: 2, conflicting: 0, failed: 0 });
+    expect(recordsOf(work)).toBe(2);
+    expect(work.mode('new.json')).toBe('600');
+    work.write('backup.json', work.read('new.json'));
+    expect((await decrypted(work)).summary.authenticity).toEqual({ ...NONE, verified: 2 });
+    await authenticated(work, '--all');
+    expect(recordsOf(work)).toBe(2);
+  });
+
+  it('--all writes the rest as it is, --declare-rest says what it is', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', sessions.slice(0, 1));
+    await authenticated(work, '--all');
+    expect(recordsOf(work)).toBe(4);
+    const end = await authenticated(work, '--declare-rest', '--bind-room-id', '--verified');
+    expect(end.stderr).toContain('1 authenticated, 3 declared unauthenticated');
+    work.write('backup.json', work.read('new.json'));
+    const { summary } = await decrypted(work);
+    expect(summary.authenticity).toEqual({ ...NONE, verified: 1, 'declared-unauthenticated': 3 });
+    expect(work.read('new.json')).toContain('"is_verified":true');
+  });
+
+  it('reports a key that contradicts its copy, and ends with 1', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    const lies = sessions.map((session) => ({ ...session, sender_key: 'A'.repeat(43) }));
+    work.writeJson('trusted.json', [lies[0], sessions[1]]);
+    const end = await authenticated(work, '--report', 'report.json');
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('sender_key differs');
+    expect(work.json('report.json')).toMatchObject({
+      keys: [{ session_id: sessions[0].session_id, code: 'not-authenticated' }],
+    });
+    expect(recordsOf(work)).toBe(1);
+  });
+
+  it('refuses a key of another backup and copies that are none', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', [{ room_id: 5 }]);
+    expect(await authenticated(work)).toMatchObject({ code: 2 });
+    const other = new Workspace();
+    other.writeJson('backup.json', work.json('backup.json'));
+    other.writeJson('trusted.json', sessions);
+    const wrong = await authenticated(other);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toContain('wrong-key');
+    expect(other.filesBut('backup.json', 'trusted.json')).toEqual([]);
+  });
+});
