@@ -5,6 +5,7 @@ import {
   encryptSessions as encryptBy,
   type BackupRecord,
   type DecryptResult,
+  type DecryptSettings,
   type EncryptResult,
   type EncryptSettings,
 } from '../engine/batch.js';
@@ -12,7 +13,6 @@ import type { BatchOptions } from '../engine/chunks.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
-import type { ReadOptions } from '../engine/session-data.js';
 import { decryptManyBy, encryptManyBy } from '../engine/session-data-batch.js';
 import { workersBackend, type WorkersBackend } from './workers.js';
 
@@ -30,7 +30,8 @@ const WORKERS_FROM = 10_000;
  * @param options - `backend` names the means instead of having them chosen: `pureBackend` from here, or one from
  * `megolm-backup/node`, `megolm-backup/webcrypto` or `megolm-backup/workers`.
  * @returns One result per session, in order.
- * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `wrong-key` for another backup's `macKey`;
+ * `bad-parameters`; and whatever the input itself throws.
  *
  * @example
  * ```ts
@@ -55,7 +56,8 @@ export async function* encryptSessions(
 /**
  * Decrypts records of a backup, by the fastest means at hand: with node:crypto on Node, with WebCrypto in browsers
  * that have X25519, with workers where 10,000 records or more are known to come, otherwise in pure JavaScript.
- * Every key that cannot be read comes out with the one reason why.
+ * Every key that cannot be read comes out with the one reason why, and every key that
+ * can says whether it is `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
  *
  * @param records - In an array, an iterable or an async iterable; no more than some thousands are held at a time.
  * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
@@ -67,7 +69,7 @@ export async function* encryptSessions(
 export async function* decryptSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
   key: BackupDecryptionKey,
-  options: BatchOptions & ReadOptions = {},
+  options: BatchOptions & DecryptSettings = {},
 ): AsyncGenerator<DecryptResult, void, void> {
   yield* withBackend(records, options, (chosen) => decryptBy(records, key, chosen));
 }

@@ -1,13 +1,18 @@
 import type { BackupEntry } from '../api/backup-reader.js';
 import { nodeBackend } from '../backends/node.js';
-import { decryptSessions, type BackupRecord, type DecryptResult } from '../engine/batch.js';
+import {
+  decryptSessions,
+  type BackupRecord,
+  type DecryptResult,
+  type DecryptSettings,
+} from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
-import { Report } from './report.js';
+import { Report, summaryJson } from './report.js';
 import { openResultFiles } from './result-files.js';
 import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';
@@ -20,12 +25,17 @@ it, into an array of ExportedSessionData. Every key that cannot be read is count
   --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input.
                      The key of the secret storage looks alike but is another one.
   --auth-data FILE   the backup's auth_data or version object: a key that does not fit is said before anything else
+  --require-authenticated
+                     refuse every key without a right backup_mac, and those their writer did not vouch for
   --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
   --report FILE      write what became of every failed or flagged key
   -o, --output FILE  where the sessions go; without it, standard output
   --json             with -o: print the numbers as JSON
 
-Exit code 0 when every key was read, 1 when some were not or the key is the wrong one.
+The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
+declared-unauthenticated). Nobody vouches for the latter: do not vouch for them by encrypting them again with a MAC.
+
+Exit code 0 when every key was read, 1 when some were not, when a backup_mac is wrong, or when the key is the wrong one.
 
 example:
   megolm-backup decrypt backup.json --key-file key.txt --auth-data version.json --report report.json -o sessions.json
@@ -38,6 +48,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     {
       'key-file': { type: 'string' },
       'auth-data': { type: 'string' },
+      'require-authenticated': { type: 'boolean' },
       salvage: { type: 'boolean' },
       report: { type: 'string' },
       output: { type: 'string', short: 'o' },
@@ -50,12 +61,15 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const key = await readKeyFile(values['key-file'], terminal);
   if (authData) key.expectMatch(authData);
   const report = new Report();
-  const salvage = values.salvage === true;
+  const settings = {
+    salvage: values.salvage === true,
+    requireAuthenticated: values['require-authenticated'] === true,
+  };
   const files = await openResultFiles(values.output, values.report, terminal);
   const sessions = new SessionArray(files.result);
   let fits: boolean;
   try {
-    fits = await decryptFile(positionals[0], key, salvage, report, sessions, terminal);
+    fits = await decryptFile(positionals[0], key, settings, report, sessions, terminal);
     await files.commitReport(report);
     if (fits) {
       await sessions.end();
@@ -75,14 +89,14 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     );
   }
   summarize(report, values.json === true && values.output !== undefined, terminal);
-  return report.failed === 0 ? 0 : 1;
+  return report.failed === 0 && report.authenticity['wrong-mac'] === 0 ? 0 : 1;
 }
 
 /** Returns whether the key fits the backup, as far as its records tell. */
 async function decryptFile(
   path: string,
   key: BackupDecryptionKey,
-  salvage: boolean,
+  settings: DecryptSettings,
   report: Report,
   sessions: SessionArray,
   terminal: Terminal,
@@ -98,12 +112,17 @@ async function decryptFile(
     const keys = keysInFlight(file, report, asRecord);
     const { signal } = terminal;
     const backend = nodeBackend();
-    for await (const result of decryptSessions(keys.inputs, key, { backend, salvage, signal, onProgress })) {
+    for await (const result of decryptSessions(keys.inputs, key, {
+      ...settings,
+      backend,
+      signal,
+      onProgress,
+    })) {
       const place = keys.nextPlace();
       if (isWellFormed(result)) wellFormed++;
       if (isMismatch(result)) mismatched++;
       if (result.ok) {
-        report.succeeded(place, result.flags);
+        report.succeeded(place, result.flags, result.authenticity);
         await sessions.write(result.session);
       } else {
         report.refused(place, result.error);
@@ -129,7 +148,6 @@ function isMismatch(result: DecryptResult): boolean {
 }
 
 function summarize(report: Report, json: boolean, terminal: Terminal): void {
-  if (json)
-    terminal.stdout(`${JSON.stringify({ ...report.summary, codes: Object.fromEntries(report.codes) })}\n`);
-  else terminal.stderr(report.text);
+  if (json) terminal.stdout(summaryJson(report));
+  else terminal.stderr(report.text + report.authenticityText);
 }

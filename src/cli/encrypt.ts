@@ -1,9 +1,12 @@
 import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
-import { encryptSessions, type EncryptedSession } from '../engine/batch.js';
+import { encryptSessions, type EncryptSettings } from '../engine/batch.js';
+import { BackupMacKey } from '../engine/backup-mac.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { BackupPublicKey } from '../engine/keys.js';
+import type { UnauthenticatedSource } from '../engine/provenance.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
+import { BackupObjects } from './backup-objects.js';
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
@@ -27,6 +30,13 @@ RECIPIENT says what to encrypt to, one of:
   --auth-data FILE --trust-unverified       the backup with this auth_data, whoever made it: its maker will be able
                                             to read every key
 options:
+  --backup-mac       add a backup_mac (MSC4048) to every record, so that readers can tell them from what the server
+                     may add; needs --key-file. You vouch with it for every session in the file, except those with
+                     a forwarding chain, which are declared m.forwarded_room_key
+  --bind-room-id     with --backup-mac: add a copy of the room id, so that "decrypt" notices a moved record
+  --unauthenticated SOURCE
+                     with --backup-mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
+                     m.forwarded_room_key or m.undefined
   --verified         write is_verified true: the devices that gave the keys were verified
   -o, --output FILE  where the backup objects go; without it, standard output
   --json             with -o: print the numbers as JSON
@@ -48,13 +58,24 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       user: { type: 'string' },
       key: { type: 'string', multiple: true },
       'trust-unverified': { type: 'boolean' },
+      'backup-mac': { type: 'boolean' },
+      'bind-room-id': { type: 'boolean' },
+      unauthenticated: { type: 'string' },
       verified: { type: 'boolean' },
       output: { type: 'string', short: 'o' },
       json: { type: 'boolean' },
     },
     ['EXPORT.json'],
   );
-  const recipient = await chooseRecipient(
+  const source = parseSource(values.unauthenticated);
+  const withMac = values['backup-mac'] === true;
+  if (!withMac && (source !== undefined || values['bind-room-id'] === true)) {
+    throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac');
+  }
+  if (withMac && values['key-file'] === undefined) {
+    throw new UsageError('--backup-mac needs --key-file: its key is derived from the decryption key');
+  }
+  const { publicKey, macKey } = await chooseRecipient(
     {
       publicKey: values['public-key'],
       keyFile: values['key-file'],
@@ -70,15 +91,23 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     const why = message.replace(`${path}: `, '');
     terminal.stderr(`${path}: ${code}: ${printable(why)}\n`);
   });
-  const backup = new Backup();
+  const settings: EncryptSettings = {
+    isVerified: values.verified === true,
+    macKey: withMac ? macKey : undefined,
+    bindRoomId: values['bind-room-id'] === true,
+    unauthenticated: source && (() => source),
+  };
+  const backup = new BackupObjects();
   const output = await openOutput(values.output, terminal);
   try {
-    await encryptFile(positionals[0], recipient, values.verified === true, report, backup, terminal);
+    await encryptFile(positionals[0], publicKey, settings, report, backup, terminal);
     for (const piece of backup.json()) await output.write(piece);
     await output.commit();
   } catch (error) {
     await output.discard();
     throw error;
+  } finally {
+    macKey?.dispose();
   }
   if (values.json === true && values.output !== undefined) {
     const codes = Object.fromEntries(report.codes);
@@ -103,22 +132,39 @@ interface Recipient {
   readonly trustUnverified: boolean;
 }
 
-async function chooseRecipient(given: Recipient, terminal: Terminal): Promise<BackupPublicKey> {
+const SOURCES: readonly UnauthenticatedSource[] = ['m.legacy-v1', 'm.forwarded_room_key', 'm.undefined'];
+
+function parseSource(text: string | undefined): UnauthenticatedSource | undefined {
+  const source = SOURCES.find((known) => known === text);
+  if (text !== undefined && !source) {
+    throw new UsageError(`--unauthenticated: expected one of ${SOURCES.join(', ')}`);
+  }
+  return source;
+}
+
+/** What to encrypt to; with the decryption key at hand, also the key of the `backup_mac`. */
+interface Chosen {
+  readonly publicKey: BackupPublicKey;
+  readonly macKey?: BackupMacKey;
+}
+
+async function chooseRecipient(given: Recipient, terminal: Terminal): Promise<Chosen> {
   const { publicKey, keyFile, authData, user, keys, trustUnverified } = given;
   const signers = user !== undefined || keys.length > 0;
   if (publicKey !== undefined) {
     if (keyFile !== undefined || authData !== undefined || signers || trustUnverified) {
       throw new UsageError('--public-key stands alone: there is nothing to check it against');
     }
-    return parsePublicKey(publicKey);
+    return { publicKey: parsePublicKey(publicKey) };
   }
   if (authData === undefined) {
     if (signers || trustUnverified) throw new UsageError('missing option: --auth-data FILE');
     if (keyFile === undefined)
       throw new UsageError('missing option: one of --public-key, --key-file, --auth-data');
     const key = await readKeyFile(keyFile, terminal);
+    const macKey = BackupMacKey.fromDecryptionKey(key);
     key.dispose();
-    return key.publicKey;
+    return { publicKey: key.publicKey, macKey };
   }
   if (signers && (user === undefined || keys.length === 0))
     throw new UsageError('--user and --key go together');
@@ -139,7 +185,7 @@ function parsePublicKey(text: string): BackupPublicKey {
   }
 }
 
-async function trustedKey(given: Recipient, authData: unknown, terminal: Terminal): Promise<BackupPublicKey> {
+async function trustedKey(given: Recipient, authData: unknown, terminal: Terminal): Promise<Chosen> {
   const publicKey = BackupPublicKey.fromAuthData(authData);
   const decryptionKey = given.keyFile === undefined ? undefined : await readKeyFile(given.keyFile, terminal);
   // A key that was named has to fit, whatever a signature says: it is what the backup will be read with.
@@ -149,6 +195,7 @@ async function trustedKey(given: Recipient, authData: unknown, terminal: Termina
     trustedKeys: given.keys.map(parseSigningKey),
     ...(decryptionKey && { decryptionKey }),
   });
+  const macKey = decryptionKey && BackupMacKey.fromDecryptionKey(decryptionKey);
   decryptionKey?.dispose();
   if (!trusted && !given.trustUnverified) {
     throw new KeyBackupError(
@@ -156,15 +203,15 @@ async function trustedKey(given: Recipient, authData: unknown, terminal: Termina
       `auth_data: ${reason}, so nothing was encrypted; "megolm-backup verify" says more`,
     );
   }
-  return publicKey;
+  return macKey ? { publicKey, macKey } : { publicKey };
 }
 
 async function encryptFile(
   path: string,
   recipient: BackupPublicKey,
-  isVerified: boolean,
+  settings: EncryptSettings,
   report: Report,
-  backup: Backup,
+  backup: BackupObjects,
   terminal: Terminal,
 ): Promise<void> {
   const file = openKeysFile(path, 'array');
@@ -175,7 +222,7 @@ async function encryptFile(
   try {
     // The engine checks what it is given; nothing is assumed here.
     const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
-    const options = { isVerified, backend: nodeBackend(), signal: terminal.signal, onProgress };
+    const options = { ...settings, backend: nodeBackend(), signal: terminal.signal, onProgress };
     for await (const result of encryptSessions(keys.inputs, recipient, options)) {
       const place = keys.nextPlace();
       if (result.ok) {
@@ -187,42 +234,5 @@ async function encryptFile(
     }
   } finally {
     progress.clear();
-  }
-}
-
-interface Stored {
-  readonly index: number;
-  readonly json: string;
-}
-
-/** The backup objects by room and session, as text: a session that comes twice is kept in its better form. */
-class Backup {
-  duplicates = 0;
-  readonly #rooms = new Map<string, Map<string, Stored>>();
-
-  add({ room_id, session_id, key_backup_data }: EncryptedSession): void {
-    const sessions = this.#rooms.get(room_id) ?? new Map<string, Stored>();
-    this.#rooms.set(room_id, sessions);
-    const index = key_backup_data.first_message_index;
-    const stored = sessions.get(session_id);
-    if (stored) this.duplicates++;
-    if (!stored || index < stored.index)
-      sessions.set(session_id, { index, json: JSON.stringify(key_backup_data) });
-  }
-
-  *json(): Generator<string, void, void> {
-    yield '{"rooms":{';
-    let room = '\n';
-    for (const [roomId, sessions] of this.#rooms) {
-      yield `${room}${JSON.stringify(roomId)}:{"sessions":{`;
-      room = ',\n';
-      let session = '\n';
-      for (const [sessionId, { json }] of sessions) {
-        yield `${session}${JSON.stringify(sessionId)}:${json}`;
-        session = ',\n';
-      }
-      yield '}}';
-    }
-    yield '}}\n';
   }
 }

@@ -9,6 +9,10 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
     keygen: { about: 'make a backup decryption key', load: () => import('./keygen.js') },
     encrypt: { about: 'encrypt exported sessions into backup objects', load: () => import('./encrypt.js') },
     decrypt: { about: 'decrypt backup objects into exported sessions', load: () => import('./decrypt.js') },
+    authenticate: {
+      about: 'vouch for the keys of a backup that you have trusted copies of',
+      load: () => import('./authenticate.js'),
+    },
     verify: {
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),

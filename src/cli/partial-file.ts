@@ -3,7 +3,7 @@ import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
-import type { Place } from './report.js';
+import { noAuthenticity, type AuthenticityCounts, type Place } from './report.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 
@@ -22,6 +22,8 @@ interface Header {
   /** Bytes of the partial file that belong to the keys delivered. */
   readonly length: number;
   readonly flagged: readonly FlaggedKey[];
+  /** Absent in what an earlier version of this program left. */
+  readonly authenticity?: Readonly<AuthenticityCounts>;
 }
 
 /**
@@ -36,6 +38,8 @@ export class PartialFile {
   /** Where to go on, when an earlier run has left something. */
   readonly state: RestoreState | undefined;
   readonly flagged: FlaggedKey[];
+  /** How many of the keys delivered prove where they come from. */
+  readonly authenticity: AuthenticityCounts;
   readonly #finalPath: string;
   readonly #rooms: readonly string[] | null;
   readonly #file: FileHandle;
@@ -57,6 +61,7 @@ export class PartialFile {
     this.#length = earlier?.header.length ?? 0;
     this.state = earlier?.state;
     this.flagged = [...(earlier?.header.flagged ?? [])];
+    this.authenticity = { ...noAuthenticity(), ...earlier?.header.authenticity };
   }
 
   /**
@@ -107,7 +112,7 @@ export class PartialFile {
   async save({ version, etag, delivered }: RestoreState): Promise<void> {
     await this.#flush();
     await this.#file.datasync();
-    const { flagged } = this;
+    const { flagged, authenticity } = this;
     const header: Header = {
       format: FORMAT,
       version,
@@ -115,6 +120,7 @@ export class PartialFile {
       rooms: this.#rooms,
       length: this.#length,
       flagged,
+      authenticity,
     };
     const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), delivered]);
     await writeStateFile(this.statePath, bytes);

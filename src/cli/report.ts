@@ -1,3 +1,4 @@
+import type { Authenticity } from '../engine/backup-mac.js';
 import type { KeyBackupError } from '../engine/errors.js';
 
 /** One key that failed, or that came out with flags. */
@@ -10,6 +11,8 @@ export interface ReportedKey {
   readonly code?: string;
   readonly reason: string;
   readonly flags: readonly string[];
+  /** Whether a key that came out proves where it comes from; absent where nobody asked. */
+  readonly authenticity?: Authenticity;
 }
 
 /** A place in the input. */
@@ -19,6 +22,14 @@ export interface Place {
   readonly path: string;
 }
 
+/** How many keys have which authenticity. */
+export type AuthenticityCounts = Record<Authenticity, number>;
+
+/** Counts at their beginning. */
+export function noAuthenticity(): AuthenticityCounts {
+  return { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 0 };
+}
+
 /** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
 export class Report {
   ok = 0;
@@ -26,6 +37,8 @@ export class Report {
   flagged = 0;
   /** How many failed, by code. */
   readonly codes = new Map<string, number>();
+  /** How many that came out prove where they come from, and how many do not. */
+  readonly authenticity = noAuthenticity();
   readonly #keys: ReportedKey[] = [];
   readonly #onRefused: ((place: Place, error: KeyBackupError<string>) => void) | undefined;
 
@@ -34,13 +47,24 @@ export class Report {
     this.#onRefused = onRefused;
   }
 
-  /** Takes in a key that came out, with what had to be overlooked. */
-  succeeded(place: Place, flags: readonly string[] = []): void {
+  /**
+   * Takes in a key that came out, with what had to be overlooked. A wrong `backup_mac` is a flag too: such a key was
+   * changed, or written by somebody who does not have the key.
+   */
+  succeeded(place: Place, overlooked: readonly string[] = [], authenticity?: Authenticity): void {
     this.ok++;
+    if (authenticity) this.authenticity[authenticity]++;
+    const flags = flagsOf(overlooked, authenticity);
     if (flags.length === 0) return;
     this.flagged++;
-    const reason = `read although malformed: ${flags.join(', ')}`;
-    this.#keys.push({ ...named(place), path: place.path, reason, flags });
+    const reason = flags.map((flag) => REASONS[flag] ?? `read although malformed: ${flag}`).join('; ');
+    this.#keys.push({
+      ...named(place),
+      path: place.path,
+      reason,
+      flags,
+      ...(authenticity && { authenticity }),
+    });
   }
 
   /** Takes in a key that could not be read. */
@@ -71,11 +95,41 @@ export class Report {
     return `${ok} of ${total} keys${notes}; ${failed} failed\n${codes}`;
   }
 
+  /** The numbers of keys that came out by authenticity, for people; nothing where no key has any. */
+  get authenticityText(): string {
+    const counts = Object.entries(this.authenticity).filter(([, count]) => count > 0);
+    if (counts.every(([name]) => name === 'no-mac')) return '';
+    const wrong = this.authenticity['wrong-mac'];
+    const warning =
+      wrong > 0 ? `${wrong} keys carry a wrong backup_mac: somebody without the key wrote them\n` : '';
+    return `authenticity: ${counts.map(([name, count]) => `${count} ${name}`).join(', ')}\n${warning}`;
+  }
+
   /** The report file. */
   get json(): string {
-    const report = { format: 'megolm-backup-report/1', ...this.summary, keys: this.#keys };
+    const report = {
+      format: 'megolm-backup-report/1',
+      ...this.summary,
+      authenticity: this.authenticity,
+      keys: this.#keys,
+    };
     return `${JSON.stringify(report, null, 1)}\n`;
   }
+}
+
+const REASONS: Readonly<Record<string, string | undefined>> = {
+  'wrong-mac': 'its backup_mac is wrong: somebody without the key wrote it',
+};
+
+/** What is to be said of a key that came out. */
+export function flagsOf(overlooked: readonly string[], authenticity?: Authenticity): readonly string[] {
+  return authenticity === 'wrong-mac' ? [...overlooked, authenticity] : overlooked;
+}
+
+/** What the command line says at the end with `--json`. */
+export function summaryJson(report: Report): string {
+  const { summary, authenticity, codes } = report;
+  return `${JSON.stringify({ ...summary, authenticity, codes: Object.fromEntries(codes) })}\n`;
 }
 
 function named({ room_id, session_id }: Place) {

@@ -3,6 +3,7 @@ import { ownUserId } from '../client/account.js';
 import { Restore } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import { fetchSecretStorage } from '../client/secret-storage.js';
+import type { Authenticity } from '../engine/backup-mac.js';
 import { decryptSessions, type BackupRecord } from '../engine/batch.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../engine/key-description.js';
@@ -40,6 +41,7 @@ export type RescuedKey =
       readonly place: Place;
       readonly session: ExportedSessionData;
       readonly flags: readonly RoomKeyFlag[];
+      readonly authenticity: Authenticity;
     }
   | {
       readonly ok: false;
@@ -112,7 +114,7 @@ async function* download(
     const result = next.value;
     const { room_id, session_id, path } = result;
     const place = { room_id, session_id, path };
-    if (result.ok) yield { ok: true, place, session: result.session, flags: result.flags };
+    if (result.ok) yield { ...result, place };
     else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
   }
 }
@@ -148,7 +150,7 @@ async function* restoreFile(
   for await (const result of decryptSessions(records(), key, options)) {
     const place = places.shift();
     if (!place) throw new Error('a batch gave more results than it was given keys');
-    if (result.ok) yield { ok: true, place, session: result.session, flags: result.flags };
+    if (result.ok) yield { ...result, place };
     else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
     yield* refused.splice(0);
   }

@@ -13,7 +13,7 @@ import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
-import { filesSource, serverSource, type RescueSource } from './rescue-source.js';
+import { filesSource, serverSource, type RescueSource, type RescuedKey } from './rescue-source.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup rescue --key-file FILE --export-passphrase-file FILE SOURCE -o FILE [options]
@@ -115,11 +115,11 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       master_signed: isSigned(source.authData, masterKey),
     };
     const codes = Object.fromEntries(report.codes);
-    terminal.stdout(
-      `${JSON.stringify({ ...opened, ...report.summary, codes, salvageable: Object.fromEntries(left) })}\n`,
-    );
+    const { summary, authenticity } = report;
+    const numbers = { ...summary, authenticity, codes, salvageable: Object.fromEntries(left) };
+    terminal.stdout(`${JSON.stringify({ ...opened, ...numbers })}\n`);
   } else {
-    terminal.stderr(report.text);
+    terminal.stderr(report.text + report.authenticityText);
   }
   return report.failed === 0 ? 0 : 1;
 }
@@ -227,6 +227,8 @@ function isSigned(authData: JsonObject, masterKey: MasterKey | undefined): boole
   );
 }
 
+const NOWHERE: Place = { room_id: undefined, session_id: undefined, path: '' };
+
 /** Restores and writes. Returns whether the key fits the backup, as far as its records tell. */
 async function rescue(
   source: RescueSource,
@@ -244,7 +246,7 @@ async function rescue(
   };
   let wellFormed = 0;
   let mismatched = 0;
-  let current: { readonly place: Place; readonly flags: readonly string[] } | undefined;
+  let current: Extract<RescuedKey, { ok: true }> | undefined;
   async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
     for await (const result of source.restore(key, { salvage, signal, onProgress })) {
       if (result.ok || result.wellFormed) wellFormed++;
@@ -262,8 +264,8 @@ async function rescue(
     signal,
     // Called for the session that was yielded last.
     onResult(result) {
-      const { place = { room_id: undefined, session_id: undefined, path: '' }, flags = [] } = current ?? {};
-      if (result.ok) report.succeeded(place, [...flags, ...result.flags]);
+      const { place = NOWHERE, flags = [], authenticity } = current ?? {};
+      if (result.ok) report.succeeded(place, [...flags, ...result.flags], authenticity);
       else report.refused(place, result.error);
     },
   });

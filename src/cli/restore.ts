@@ -1,4 +1,4 @@
-import { Restore, type RestoreOptions } from '../client/restore.js';
+import { Restore, type RestoreOptions, type RestoredKey } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import type { VersionInfo } from '../api/types.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
@@ -8,7 +8,7 @@ import { readKeyFile } from './key-file.js';
 import { isSameFile, openOutput, type Output } from './output.js';
 import { PartialFile } from './partial-file.js';
 import { ProgressLine } from './progress.js';
-import { Report, type Place } from './report.js';
+import { Report, flagsOf, summaryJson, type Place } from './report.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup restore --homeserver WHERE --key-file FILE [options]
@@ -20,12 +20,14 @@ again: how far it was stands in FILE.state.
 ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input.
                      The key of the secret storage looks alike but is another one.
   --room ID          only this room; may be repeated
+  --require-authenticated
+                     refuse every key without a right backup_mac, and those their writer did not vouch for
   --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
   --report FILE      write what became of every failed or flagged key
   -o, --output FILE  where the sessions go; without it, standard output
   --json             with -o: print the numbers as JSON
 
-Exit code 0 when every key was read, 1 when some were not or the key is the wrong one, 2 when there is no way to the
+Exit code 0 when every key was read, 1 when some were not, a backup_mac is wrong or the key is the wrong one, 2 when there is no way to the
 server.
 
 example:
@@ -41,6 +43,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     ...HOMESERVER_ARGUMENTS,
     'key-file': { type: 'string' },
     room: { type: 'string', multiple: true },
+    'require-authenticated': { type: 'boolean' },
     salvage: { type: 'boolean' },
     report: { type: 'string' },
     output: { type: 'string', short: 'o' },
@@ -58,7 +61,12 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     const { signal } = terminal;
     const info = await withServer(() => roomKeys.currentVersion({ signal }));
     if (!info) throw new InputError('there is no backup');
-    const settings = { rooms: values.room, salvage: values.salvage === true, signal };
+    const settings = {
+      rooms: values.room,
+      salvage: values.salvage === true,
+      requireAuthenticated: values['require-authenticated'] === true,
+      signal,
+    };
     const restoring = new Restoring(roomKeys, info, key, settings, report, terminal);
     if (values.report !== undefined) reportFile = await openOutput(values.report, terminal);
     await (values.output === undefined ? restoring.toStdout() : restoring.toFile(values.output));
@@ -71,11 +79,11 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     key.dispose();
   }
   if (values.json === true && values.output !== undefined) {
-    terminal.stdout(`${JSON.stringify({ ...report.summary, codes: Object.fromEntries(report.codes) })}\n`);
+    terminal.stdout(summaryJson(report));
   } else {
-    terminal.stderr(report.text);
+    terminal.stderr(report.text + report.authenticityText);
   }
-  return report.failed === 0 ? 0 : 1;
+  return report.failed === 0 && report.authenticity['wrong-mac'] === 0 ? 0 : 1;
 }
 
 /** One restore on its way to a file or to standard output. */
@@ -122,13 +130,16 @@ class Restoring {
     const file = await PartialFile.open(path, this.#info.version, this.#options.rooms, this.#terminal);
     try {
       const restore = this.#begin(file.state);
+      Object.assign(this.#report.authenticity, file.authenticity);
       for (const place of file.flagged) this.#report.succeeded(place, place.flags);
       this.#report.ok = restore.summary.skipped;
       let saved = Date.now();
       await this.#saving(file, restore, async () => {
-        await this.#run(restore, async (json, place, flags) => {
+        await this.#run(restore, async (json, place, { flags: overlooked, authenticity }) => {
           await file.write(json);
+          const flags = flagsOf(overlooked, authenticity);
           if (flags.length > 0) file.flagged.push({ ...place, flags });
+          file.authenticity[authenticity]++;
           if (Date.now() - saved < SAVE_EVERY) return;
           await file.save(restore.state());
           saved = Date.now();
@@ -159,7 +170,7 @@ class Restoring {
 
   async #run(
     restore: Restore,
-    write: (json: string, place: Place, flags: readonly string[]) => Promise<void>,
+    write: (json: string, place: Place, result: RestoredKey) => Promise<void>,
   ): Promise<void> {
     const progress = new ProgressLine(this.#terminal);
     const { rooms } = this.#options;
@@ -170,8 +181,8 @@ class Restoring {
           const { room_id, session_id, path } = result;
           const place = { room_id, session_id, path };
           if (result.ok) {
-            await write(JSON.stringify(result.session), place, result.flags);
-            this.#report.succeeded(place, result.flags);
+            await write(JSON.stringify(result.session), place, result);
+            this.#report.succeeded(place, result.flags, result.authenticity);
           } else {
             this.#report.refused(place, result.error);
           }

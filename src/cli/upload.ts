@@ -1,13 +1,19 @@
 import { readFile, rm } from 'node:fs/promises';
 import { createBackup } from '../client/backup.js';
 import type { RoomKeys } from '../client/room-keys.js';
-import { uploadSessions, type UploadOutcome, type UploadState } from '../client/upload.js';
+import {
+  uploadSessions,
+  type UploadOptions,
+  type UploadOutcome,
+  type UploadState,
+} from '../client/upload.js';
 import type { BackupEntry } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
+import { BackupMacKey } from '../engine/backup-mac.js';
 import { isJsonObject } from '../engine/json.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
-import { InputError, parseCommand } from './command.js';
+import { InputError, UsageError, parseCommand } from './command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
 import { openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
@@ -24,6 +30,9 @@ EXPORT.json.upload-state.
 ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
   --create           make a backup with this key when there is none
   --skip-stored      first ask what the backup has, and leave out what it has in an equal or better form
+  --backup-mac       add a backup_mac (MSC4048) to every record, so that readers can tell them from what the server
+                     may add. You vouch with it for every session in the file but the forwarded ones.
+  --bind-room-id     with --backup-mac: add a copy of the room id, so that a moved record is noticed
   --verified         write is_verified true: the devices that gave the keys were verified
   --json             print the numbers as JSON
 
@@ -44,12 +53,17 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     'key-file': { type: 'string' },
     create: { type: 'boolean' },
     'skip-stored': { type: 'boolean' },
+    'backup-mac': { type: 'boolean' },
+    'bind-room-id': { type: 'boolean' },
     verified: { type: 'boolean' },
     json: { type: 'boolean' },
   } as const;
   const { values, positionals } = parseCommand(args, options, ['EXPORT.json']);
   const [file] = positionals;
+  const bindRoomId = values['bind-room-id'] === true;
+  if (bindRoomId && values['backup-mac'] !== true) throw new UsageError('--bind-room-id needs --backup-mac');
   const key = await readKeyFile(values['key-file'], terminal);
+  const macKey = values['backup-mac'] === true ? BackupMacKey.fromDecryptionKey(key) : undefined;
   try {
     const roomKeys = await connect(values, terminal);
     const info = await withServer(() => findBackup(roomKeys, key, values.create === true, terminal));
@@ -59,12 +73,18 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       info,
       file,
       key,
-      { skipStored: values['skip-stored'] === true, isVerified: values.verified === true },
+      {
+        skipStored: values['skip-stored'] === true,
+        isVerified: values.verified === true,
+        macKey,
+        bindRoomId,
+      },
       terminal,
     );
     tell(outcome, values.json === true, terminal);
     return outcome.outcome === 'complete' && outcome.failures.length === 0 ? 0 : 1;
   } finally {
+    macKey?.dispose();
     key.dispose();
   }
 }
@@ -89,7 +109,7 @@ async function upload(
   info: VersionInfo,
   file: string,
   key: BackupDecryptionKey,
-  options: { readonly skipStored: boolean; readonly isVerified: boolean },
+  options: Pick<UploadOptions, 'skipStored' | 'isVerified' | 'macKey' | 'bindRoomId'>,
   terminal: Terminal,
 ): Promise<UploadOutcome> {
   const statePath = `${file}.upload-state`;

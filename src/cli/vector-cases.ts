@@ -5,7 +5,8 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { ed25519Signer, signAuthData, verifyAuthData } from '../engine/auth-data.js';
 import { base64Decode, base64Encode } from '../engine/base64.js';
-import { decryptSession, encryptSession } from '../engine/batch.js';
+import { BackupMacKey, addBackupMac, checkBackupMac } from '../engine/backup-mac.js';
+import { decryptSession, encryptSession, type BackupRecord, type DecryptedSession } from '../engine/batch.js';
 import { isZero } from '../engine/bytes.js';
 import { canonicalJson } from '../engine/canonical-json.js';
 import { expectSignedBy, publicSigningKeyOf, sign } from '../engine/ed25519.js';
@@ -13,7 +14,9 @@ import { KeyBackupError } from '../engine/errors.js';
 import { prepareExportedSession } from '../engine/exported-session.js';
 import { deriveStorageKey, type KeyDescription } from '../engine/key-description.js';
 import { readKeyExport } from '../engine/key-export.js';
+import { expectObject } from '../engine/json.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
+import { decryptAuthenticated } from '../engine/msc4048.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../engine/recovery-key.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { SecretStorageKey } from '../engine/secret-storage.js';
@@ -54,6 +57,11 @@ export const CASES: ReadonlyMap<string, RunCase> = new Map<string, RunCase>([
   ['hmac-sha256', hmacCase],
   ['aes-256-cbc encrypt', encryptAesCase],
   ['aes-256-cbc decrypt', decryptAesCase],
+  ['backup-mac derive', deriveMacKeyCase],
+  ['backup-mac write', writeBackupMacCase],
+  ['backup-mac check', checkBackupMacCase],
+  ['backup-mac read', readAuthenticityCase],
+  ['backup-mac read-second-algorithm', readSecondAlgorithmCase],
   ['ed25519 sign', signCase],
   ['ed25519 verify', verifyCase],
   ['key-export decrypt', decryptExportCase],
@@ -75,15 +83,7 @@ function encryptSessionDataCase(fields: CaseFields): CaseFields {
 }
 
 function decryptRoomKeyCase(fields: CaseFields): CaseFields {
-  const { session, flags } = decryptSession(
-    {
-      room_id: text(fields.room_id),
-      session_id: text(fields.session_id),
-      key_backup_data: fields.key_backup_data,
-    },
-    decryptionKey(fields),
-    mode(fields),
-  );
+  const { session, flags } = decryptSession(recordOf(fields), decryptionKey(fields), mode(fields));
   return { exported: session, expected_flags: sorted(flags) };
 }
 
@@ -146,6 +146,46 @@ function signAuthDataCase(fields: CaseFields): CaseFields {
 function matchAuthDataCase(fields: CaseFields): CaseFields {
   decryptionKey(fields).expectMatch(fields.auth_data);
   return {};
+}
+
+function deriveMacKeyCase(fields: CaseFields): CaseFields {
+  return { mac_key: BackupMacKey.fromDecryptionKey(decryptionKey(fields)).toBase64() };
+}
+
+function writeBackupMacCase(fields: CaseFields): CaseFields {
+  const macKey = BackupMacKey.fromBase64(text(fields.mac_key));
+  const names = fields.names === 'stable' ? 'stable' : 'unstable';
+  return { expected: addBackupMac(expectObject(fields.session_data, 'session_data'), macKey, names) };
+}
+
+function checkBackupMacCase(fields: CaseFields): CaseFields {
+  const macKey = BackupMacKey.fromBase64(text(fields.mac_key));
+  return { state: checkBackupMac(expectObject(fields.session_data, 'session_data'), macKey) };
+}
+
+function recordOf(fields: CaseFields): BackupRecord {
+  const { key_backup_data } = fields;
+  return { room_id: text(fields.room_id), session_id: text(fields.session_id), key_backup_data };
+}
+
+function authenticityOf(restored: DecryptedSession): CaseFields {
+  const { authenticated, authenticity, source = null, session: exported } = restored;
+  return { authenticated, authenticity, source, exported };
+}
+
+function readAuthenticityCase(fields: CaseFields): CaseFields {
+  const requireAuthenticated = fields.require_authenticated === true;
+  return authenticityOf(decryptSession(recordOf(fields), decryptionKey(fields), { requireAuthenticated }));
+}
+
+async function readSecondAlgorithmCase(fields: CaseFields): Promise<CaseFields> {
+  const requireAuthenticated = fields.require_authenticated === true;
+  const results = decryptAuthenticated([recordOf(fields)], decryptionKey(fields), { requireAuthenticated });
+  for await (const result of results) {
+    if (!result.ok) throw result.error;
+    return authenticityOf(result);
+  }
+  throw new Error('a batch of one gave no result');
 }
 
 function agreeCase(fields: CaseFields): CaseFields {

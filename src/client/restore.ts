@@ -8,6 +8,8 @@ import {
   type BackupRecord,
   type DecryptResult,
   type DecryptedSession,
+  type DecryptSettings,
+  type Provenance,
 } from '../engine/batch.js';
 import { KeyBackupError, type EngineCode } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
@@ -18,8 +20,8 @@ import { expectAlgorithm } from './backup.js';
 import { downloadBatches } from './download.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
-/** One key that a restore gives. */
-export interface RestoredKey {
+/** One key that a restore gives, and whether it proves where it comes from. */
+export interface RestoredKey extends Provenance {
   readonly ok: true;
   readonly room_id: string;
   readonly session_id: string;
@@ -58,6 +60,8 @@ export interface RestoreOptions extends CallOptions {
   readonly rooms?: readonly string[] | undefined;
   /** Accept what one deployed peer accepts although it is malformed, and flag it. */
   readonly salvage?: boolean | undefined;
+  /** Refuse every key that is not authenticated, with `not-authenticated`. */
+  readonly requireAuthenticated?: boolean | undefined;
   /** Where to go on; what is in it does not come again. */
   readonly state?: RestoreState | undefined;
   /** `total` is what the server counts; `undefined` for single rooms. `done` includes what `state` holds. */
@@ -94,8 +98,8 @@ export interface RestoreSummary {
  * its reason, never the end. A connection that breaks is made again and no key comes twice; a body that ends
  * early is an error and never a success.
  *
- * The keys are not authenticated: whoever knows the public key, the server above all, can add keys, and the room
- * of a key is the server's word.
+ * Every key says whether it is `authenticated`. Without a `backup_mac` none is: whoever knows the public key, the
+ * server above all, can add keys; and the room of a key is the server's word.
  *
  * @example
  * ```ts
@@ -189,7 +193,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
       throw new KeyBackupError('bad-parameters', 'restore: expected to run once, got a second call');
     }
     this.#begun = true;
-    const { rooms, salvage, signal, backend } = this.#options;
+    const { rooms, salvage, requireAuthenticated, signal, backend } = this.#options;
     const total = rooms ? undefined : this.#info.count;
     const onProgress = ({ done, failed }: Progress): void =>
       this.#options.onProgress?.({ done: this.#skipped + done, total, failed });
@@ -197,6 +201,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     // The signal ends the download, and this loop; to race it against every key would cost more than the key.
     const results = decryptSessions(this.#records(), this.#key, {
       salvage,
+      requireAuthenticated,
       backend,
       onProgress,
       // Left out where nobody knows it: with it the engine decides whether workers are worth their start.
@@ -236,8 +241,8 @@ export class Restore implements AsyncIterable<RestoreResult> {
     if (result.ok) {
       this.#ok++;
       if (result.flags.length > 0) this.#flagged++;
-      const { session, flags } = result;
-      return { ok: true, room_id: result.room_id, session_id: result.session_id, path, session, flags };
+      const { index: _, ...restored } = result;
+      return { ...restored, path };
     }
     this.#failed++;
     if (!fault && room_id !== undefined && session_id !== undefined) {
@@ -278,7 +283,7 @@ export async function restoreKey(
   info: VersionInfo,
   key: BackupDecryptionKey,
   id: { readonly room_id: string; readonly session_id: string },
-  options: CallOptions & { readonly salvage?: boolean | undefined } = {},
+  options: CallOptions & DecryptSettings = {},
 ): Promise<DecryptedSession | undefined> {
   expectAlgorithm(info);
   key.expectMatch(info.auth_data);

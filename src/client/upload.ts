@@ -190,10 +190,11 @@ class Upload {
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignal,
   ): AsyncGenerator<MarkedBatch, void, undefined> {
-    const { isVerified, backend, total } = this.#options;
+    const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions), this.#publicKey, {
       signal,
       ...(isVerified !== undefined && { isVerified }),
+      ...{ macKey, macNames, bindRoomId, unauthenticated },
       backend,
       total,
     });

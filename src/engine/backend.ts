@@ -72,7 +72,7 @@ export interface Backend {
   /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
   readonly seal?: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
   /**
-   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 1 to 32 bytes and is compared with as
+   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 0 to 32 bytes and is compared with as
    * many bytes of the whole HMAC; `undefined` when it does not fit.
    */
   readonly open?: (

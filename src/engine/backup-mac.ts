@@ -4,8 +4,9 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Decode, base64Encode } from './base64.js';
 import { canonicalJson } from './canonical-json.js';
 import { copyBytes, equal, expectBytes, wipe } from './bytes.js';
+import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
-import type { BackupDecryptionKey } from './keys.js';
+import { withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
 import { utf8Encode } from './utf8.js';
 
 /**
@@ -15,42 +16,89 @@ import { utf8Encode } from './utf8.js';
  * without `signatures` and `unsigned`, under a key derived from the decryption key, which the server does not have.
  * It stands in `session_data.unsigned`, where every deployed reader ignores it.
  *
- * What it does NOT cover: the room id, the session id (which the session key proves), and the metadata beside
- * `session_data`. And a right MAC says only that a holder of the key wrote the record, not that the room key came
- * from whom it says: the writer declares that (see {@link Authenticity}).
+ * What it does NOT cover: the room id, the session id (which the session key proves), the metadata beside
+ * `session_data`, and when the record was written: an old record with a right MAC stays right. And a right MAC
+ * says only that a holder of the MAC key wrote the record, not that the room key came from whom it says: the
+ * writer declares that (see {@link Authenticity}).
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  */
 
-/** Until the proposal is accepted, its names carry this prefix. */
-const UNSTABLE = 'org.matrix.msc4048.';
-
 /** The names to write: with the proposal's prefix while it is open, without it once it is accepted. */
 export type MacNames = 'unstable' | 'stable';
 
-/** The secret of secret storage under which the MAC key can be given to a device that may write but not read. */
-export const BACKUP_MAC_SECRET = 'org.matrix.msc4048.mac';
+/** The secret under which the MAC key can be given to a device that may write but not read. */
+export const BACKUP_MAC_SECRET: Readonly<Record<MacNames, string>> = Object.freeze({
+  unstable: 'org.matrix.msc4048.mac',
+  stable: 'm.megolm_backup.v1.mac',
+});
 
-/** Where a key came from that its writer does not vouch for. Unknown values read as `m.undefined`. */
-export type UnauthenticatedSource = 'm.undefined' | 'm.legacy-v1' | 'm.forwarded_room_key';
-
-/** Whether a restored key proves its origin, and why. Only `verified` does. */
+/**
+ * Whether a restored key proves its origin, and why:
+ *
+ * - `verified`: a holder of the MAC key wrote the record and vouches for the key. Only this one is authenticated.
+ * - `declared-unauthenticated`: a holder of the MAC key wrote it, and says that it does not vouch for the key.
+ * - `wrong-mac`: there is a MAC, and it does not fit: the record was changed, or written by somebody else.
+ * - `no-mac`: anyone who knows the public key may have written it. A server can make this of every other one,
+ *   by taking the MAC away.
+ */
 export type Authenticity = 'no-mac' | 'wrong-mac' | 'declared-unauthenticated' | 'verified';
 
-/** The key of the `backup_mac`. Whoever has it can write keys that pass for authenticated, and read none. */
+const NAMES: Readonly<Record<MacNames, string>> = {
+  unstable: 'org.matrix.msc4048.backup_mac',
+  stable: 'backup_mac',
+};
+
+const MAC_LENGTH = 32;
+
+/** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
+const MAX_CHARACTERS = 256;
+
+/**
+ * The key of the `backup_mac`. Whoever has it can write keys that pass for authenticated, and read none.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, BackupMacKey } from 'megolm-backup';
+ *
+ * const key = BackupDecryptionKey.generate();
+ * const macKey = BackupMacKey.fromDecryptionKey(key);
+ * // A device that may write but not read gets only this, and the public key.
+ * const secret = macKey.toBase64();
+ * console.log(BackupMacKey.fromBase64(secret).toBase64() === secret); // true
+ * ```
+ */
 export class BackupMacKey {
   readonly #bytes: Uint8Array;
+  readonly #publicKey: BackupPublicKey | undefined;
+  #disposed = false;
 
-  private constructor(bytes: Uint8Array) {
+  private constructor(bytes: Uint8Array, publicKey?: BackupPublicKey) {
     this.#bytes = bytes;
+    this.#publicKey = publicKey;
   }
 
-  /** Derives it: HKDF-SHA-256 of the decryption key, no salt, info `MATRIX_BACKUP_MAC_KEY`, 32 bytes. */
+  /**
+   * Derives it: HKDF-SHA-256 of the decryption key, no salt, info `MATRIX_BACKUP_MAC_KEY`, 32 bytes.
+   *
+   * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed.
+   */
   static fromDecryptionKey(key: BackupDecryptionKey): BackupMacKey {
     const privateKey = key.toBytes();
-    const bytes = hkdf(sha256, privateKey, undefined, utf8Encode('MATRIX_BACKUP_MAC_KEY'), 32);
-    wipe(privateKey);
-    return new BackupMacKey(bytes);
+    try {
+      return new BackupMacKey(derive(privateKey), key.publicKey);
+    } finally {
+      wipe(privateKey);
+    }
+  }
+
+  /**
+   * {@link BackupMacKey.fromDecryptionKey} for who has only the bytes.
+   *
+   * @internal
+   */
+  static fromPrivateKey(privateKey: Uint8Array): BackupMacKey {
+    return new BackupMacKey(derive(privateKey));
   }
 
   /**
@@ -58,89 +106,129 @@ export class BackupMacKey {
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
   static fromBase64(text: string): BackupMacKey {
-    return new BackupMacKey(
-      copyBytes(expectBytes(base64Decode(text, 'backup MAC key'), 32, 'backup MAC key')),
-    );
+    const field = 'backup MAC key';
+    if (typeof text === 'string' && text.length > MAX_CHARACTERS) {
+      throw new KeyBackupError(
+        'bad-length',
+        `${field}: expected base64 of 32 bytes, got ${text.length} characters`,
+      );
+    }
+    return new BackupMacKey(copyBytes(expectBytes(base64Decode(text, field), 32, field)));
   }
 
-  /** 43 characters of unpadded base64, for the secret. */
+  /** 43 characters of unpadded base64, for the secret. Throws `bad-parameters` after {@link BackupMacKey.dispose}. */
   toBase64(): string {
+    this.#throwIfDisposed();
     return base64Encode(this.#bytes);
   }
 
-  /** The whole HMAC of a `session_data`: 32 bytes. Throws `bad-canonical-json` for what has no canonical form. */
-  mac(sessionData: JsonObject): Uint8Array {
+  /**
+   * The whole HMAC of a `session_data`: 32 bytes.
+   *
+   * @throws {@link KeyBackupError} `bad-canonical-json` for what has no canonical form; `bad-parameters` when the
+   * key is disposed.
+   */
+  mac(sessionData: object): Uint8Array {
+    // Or the zeros that dispose() leaves would be a key that everybody knows.
+    this.#throwIfDisposed();
     const covered = Object.entries(sessionData).filter(
       ([name]) => name !== 'signatures' && name !== 'unsigned',
     );
+    // fromEntries defines own properties, so a field named __proto__ is covered too.
     return hmac(sha256, this.#bytes, utf8Encode(canonicalJson(Object.fromEntries(covered))));
+  }
+
+  /**
+   * Throws `wrong-key` when this is known to be the MAC key of another backup. A key out of a secret is known to
+   * be of none.
+   */
+  expectMatch(publicKey: BackupPublicKey): void {
+    if (this.#publicKey?.equals(withoutHighBit(publicKey)) === false) {
+      throw new KeyBackupError(
+        'wrong-key',
+        'backup MAC key: expected the one of the backup that is written to, got another backup’s',
+      );
+    }
   }
 
   /** Overwrites the key; see {@link BackupDecryptionKey.dispose} for what that cannot reach. */
   dispose(): void {
+    this.#disposed = true;
     wipe(this.#bytes);
   }
+
+  #throwIfDisposed(): void {
+    if (this.#disposed) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        'backup MAC key: expected a usable key, got one already disposed',
+      );
+    }
+  }
+}
+
+function derive(privateKey: Uint8Array): Uint8Array {
+  return hkdf(sha256, privateKey, undefined, utf8Encode('MATRIX_BACKUP_MAC_KEY'), 32);
 }
 
 /**
  * Adds the `backup_mac` to a `session_data`, keeping everything else in `unsigned`.
  *
  * @returns A new object.
+ * @throws {@link KeyBackupError} as {@link BackupMacKey.mac}.
  */
-export function addBackupMac<T extends JsonObject>(
+export function addBackupMac<T extends object>(
   sessionData: T,
   macKey: BackupMacKey,
   names: MacNames = 'unstable',
 ): T & { readonly unsigned: JsonObject } {
-  const value = ownValue(sessionData, 'unsigned');
+  const value = ownValue(sessionData as JsonObject, 'unsigned');
   // Both spellings go, or a record written again would carry an old one beside the new.
-  const { backup_mac: _, [`${UNSTABLE}backup_mac`]: __, ...unsigned } = isJsonObject(value) ? value : {};
-  const name = names === 'stable' ? 'backup_mac' : `${UNSTABLE}backup_mac`;
-  return { ...sessionData, unsigned: { ...unsigned, [name]: base64Encode(macKey.mac(sessionData)) } };
+  const { [NAMES.stable]: _stable, [NAMES.unstable]: _unstable, ...rest } = isJsonObject(value) ? value : {};
+  const unsigned = { ...rest, [NAMES[names]]: base64Encode(macKey.mac(sessionData)) };
+  return { ...sessionData, unsigned };
+}
+
+/** Whether a `session_data` carries something in the place of a `backup_mac`, under either name. */
+export function hasBackupMac(sessionData: object): boolean {
+  return macsOf(sessionData).length > 0;
+}
+
+function macsOf(sessionData: object): unknown[] {
+  const unsigned = ownValue(sessionData as JsonObject, 'unsigned');
+  if (!isJsonObject(unsigned)) return [];
+  return [NAMES.stable, NAMES.unstable]
+    .filter((name) => Object.hasOwn(unsigned, name))
+    .map((name) => unsigned[name]);
 }
 
 /**
  * Checks the `backup_mac` of a `session_data`, under either name. A record that carries both has to be right in both.
  *
  * @returns `no-mac` only when there is none at all: a MAC of a wrong type or form is `wrong-mac`.
+ * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed; never for what the record holds.
  */
-export function checkBackupMac(
-  sessionData: JsonObject,
-  macKey: BackupMacKey,
-): 'no-mac' | 'wrong-mac' | 'right' {
-  const unsigned = ownValue(sessionData, 'unsigned');
-  if (!isJsonObject(unsigned)) return 'no-mac';
-  const macs = ['backup_mac', `${UNSTABLE}backup_mac`]
-    .map((name) => ownValue(unsigned, name))
-    .filter((value) => value !== undefined);
+export function checkBackupMac(sessionData: object, macKey: BackupMacKey): 'no-mac' | 'wrong-mac' | 'right' {
+  const macs = macsOf(sessionData);
   if (macs.length === 0) return 'no-mac';
-  const expected = attempt(() => macKey.mac(sessionData));
-  const isRight = (value: unknown) => {
-    const mac = attempt(() => base64Decode(value, 'backup_mac'));
-    return mac !== undefined && expected !== undefined && equal(mac, expected);
-  };
-  return macs.every(isRight) ? 'right' : 'wrong-mac';
+  const expected = unlessRefused('bad-canonical-json', () => macKey.mac(sessionData));
+  if (!expected) return 'wrong-mac';
+  return macs.every((value) => isMac(value, expected)) ? 'right' : 'wrong-mac';
 }
 
-function attempt<T>(operation: () => T): T | undefined {
+function isMac(value: unknown, expected: Uint8Array): boolean {
+  if (typeof value !== 'string' || value.length > MAX_CHARACTERS) return false;
+  const mac = unlessRefused('bad-base64', () => base64Decode(value, 'backup_mac'));
+  // The length is asked for in so many words: a MAC cut short must never pass for a right one.
+  return mac?.length === MAC_LENGTH && equal(mac, expected);
+}
+
+/** Only what the record is to blame for makes a MAC wrong; every other error is somebody else's. */
+function unlessRefused<T>(code: string, operation: () => T): T | undefined {
   try {
     return operation();
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof KeyBackupError && error.code === code) return undefined;
+    throw error;
   }
-}
-
-/** The field of the plaintext in which the writer says that it does not vouch for the key. */
-export function declareUnauthenticated(
-  source: UnauthenticatedSource,
-  names: MacNames = 'unstable',
-): JsonObject {
-  return { [names === 'stable' ? 'unauthenticated' : `${UNSTABLE}unauthenticated`]: source };
-}
-
-/** What the writer of a plaintext declared, under either name; `undefined` when it vouches for the key. */
-export function readUnauthenticated(plaintext: JsonObject): UnauthenticatedSource | undefined {
-  const value = ownValue(plaintext, 'unauthenticated') ?? ownValue(plaintext, `${UNSTABLE}unauthenticated`);
-  if (value === undefined) return undefined;
-  return value === 'm.legacy-v1' || value === 'm.forwarded_room_key' ? value : 'm.undefined';
 }

@@ -23,6 +23,10 @@ export type EngineCode =
   | 'missing-field'
   | 'bad-session-key'
   | 'session-id-mismatch'
+  /** The authenticated copy of the room id names another room than the one the record stands in. */
+  | 'room-id-mismatch'
+  /** Nothing proves where the key comes from, and such keys are not wanted. */
+  | 'not-authenticated'
   | 'unsupported-algorithm'
   /** The decryption key does not derive the backup's public key. */
   | 'wrong-key'

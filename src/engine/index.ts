@@ -68,6 +68,21 @@ export {
   type VerifyOptions,
 } from './auth-data.js';
 export { decryptManySync, encryptManySync, type DecryptedSessionData } from './session-data-batch.js';
+export {
+  BACKUP_MAC_SECRET,
+  BackupMacKey,
+  addBackupMac,
+  checkBackupMac,
+  type Authenticity,
+  type MacNames,
+} from './backup-mac.js';
+export type { UnauthenticatedSource } from './provenance.js';
+export {
+  authenticateSessions,
+  type AuthenticateOptions,
+  type AuthenticatedRecord,
+  type Authentication,
+} from './authenticate.js';
 export type { BatchOptions, FailedSession, Outcome } from './chunks.js';
 export {
   decryptSession,
@@ -78,10 +93,12 @@ export {
   encryptSessionsSync,
   type BackupRecord,
   type DecryptResult,
+  type DecryptSettings,
   type DecryptedSession,
   type EncryptResult,
   type EncryptSettings,
   type EncryptedSession,
+  type Provenance,
 } from './batch.js';
 export {
   prepareExportedSession,

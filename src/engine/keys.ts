@@ -259,7 +259,7 @@ export class BackupDecryptionKey {
 }
 
 /** X25519 ignores bit 255, so a public key that carries it is still the same key. */
-function withoutHighBit(publicKey: BackupPublicKey): BackupPublicKey {
+export function withoutHighBit(publicKey: BackupPublicKey): BackupPublicKey {
   const bytes = publicKey.toBytes();
   bytes[31] &= 0x7f;
   return BackupPublicKey.fromBytes(bytes);

@@ -38,6 +38,8 @@ export interface SessionData {
   readonly ciphertext: string;
   /** 11 characters: 8 bytes of the HMAC of the EMPTY string. It does not protect the ciphertext. */
   readonly mac: string;
+  /** Where a `backup_mac` stands, which does protect it. */
+  readonly unsigned?: Readonly<Record<string, unknown>>;
 }
 
 /** What the salvage reading had to overlook. */
@@ -192,7 +194,7 @@ export interface ParsedSessionData {
   readonly ephemeral: Uint8Array;
   /** One or more blocks of 16 bytes. */
   readonly ciphertext: Uint8Array;
-  /** 8 bytes; 1 to 32 when salvaging. */
+  /** 8 bytes; 1 to 32 when salvaging; none where the algorithm has no such MAC: then none is compared. */
   readonly mac: Uint8Array;
   readonly salvage: boolean;
 }
@@ -252,7 +254,8 @@ export function openSessionData(
       'session_data.mac: expected the MAC of the shared secret, got another: encrypted to another key, or damaged',
     );
   }
-  const flags: SessionDataFlag[] = parsed.mac.length === MAC_LENGTH ? [] : ['mac-length'];
+  const { length: macLength } = parsed.mac;
+  const flags: SessionDataFlag[] = macLength === MAC_LENGTH || macLength === 0 ? [] : ['mac-length'];
   const length = unpaddedLength(padded);
   if (length !== undefined) return { plaintext: copyBytes(padded.subarray(0, length)), flags };
   // What the oldest peer does: it cuts off as many bytes as the last one says and looks at no other.

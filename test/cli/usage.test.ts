@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
 
-const COMMANDS = ['keygen', 'encrypt', 'decrypt', 'verify', 'export', 'rescue', 'vectors'];
+const COMMANDS = ['keygen', 'encrypt', 'decrypt', 'verify', 'authenticate', 'export', 'rescue', 'vectors'];
 
 describe.concurrent('help', () => {
   it('names every command', async () => {

@@ -208,6 +208,21 @@ describe('coverage of the other kinds', () => {
     for (const { trusted, by } of verdicts) expect(trusted).toBe(by !== null);
   });
 
+  it('backup_mac: every verdict, every source, every refusal, both names', () => {
+    const cases = casesOfKind('backup-mac');
+    const valuesOf = (field: string) => new Set(cases.map((one) => one[field]).filter(Boolean));
+    expect([...valuesOf('state')].sort()).toEqual(['no-mac', 'right', 'wrong-mac']);
+    expect(valuesOf('authenticity').size).toBe(4);
+    expect([...valuesOf('source')].sort()).toEqual(['m.forwarded_room_key', 'm.legacy-v1', 'm.undefined']);
+    const codes = ['bad-canonical-json', 'not-authenticated', 'room-id-mismatch'];
+    expect([...valuesOf('code')].sort()).toEqual(codes);
+    for (const { authenticated, authenticity } of cases) {
+      if (authenticity !== undefined) expect(authenticated).toBe(authenticity === 'verified');
+    }
+    expect(JSON.stringify(cases)).toContain('"org.matrix.msc4048.backup_mac"');
+    expect(JSON.stringify(cases)).toContain('"backup_mac"');
+  });
+
   it('canonical JSON: every control character in values and in keys; inputs are JSON', () => {
     const cases = casesOfKind('canonical-json');
     const ids = new Set(cases.map(({ id }) => id));

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { authData } from './auth-data.mjs';
+import { backupMac } from './backup-mac.mjs';
 import { canonicalJson } from './canonical-json.mjs';
 import { keyExportDerived, keyExportInvalid, keyExportOfVodozemac, keyExportPrepare } from './key-export.mjs';
 import { passphrase } from './passphrase.mjs';
@@ -44,6 +45,7 @@ const files = {
   'key-export.invalid': keyExportInvalid,
   'key-export.prepare': keyExportPrepare,
   'secret-storage': secretStorage,
+  'backup-mac': backupMac,
 };
 
 for (const [name, make] of Object.entries(files)) {

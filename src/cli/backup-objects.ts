@@ -1,0 +1,46 @@
+import type { BackupRecord } from '../engine/batch.js';
+import { isJsonObject } from '../engine/json.js';
+
+interface Stored {
+  readonly index: number;
+  readonly json: string;
+}
+
+/** The backup objects by room and session, as text: a session that comes twice is kept in its better form. */
+export class BackupObjects {
+  duplicates = 0;
+  readonly #rooms = new Map<string, Map<string, Stored>>();
+
+  /** Takes in a record; what is no record in its `first_message_index` loses against one that is. */
+  add({ room_id, session_id, key_backup_data }: BackupRecord): void {
+    const sessions = this.#rooms.get(room_id) ?? new Map<string, Stored>();
+    this.#rooms.set(room_id, sessions);
+    const index = indexOf(key_backup_data);
+    const stored = sessions.get(session_id);
+    if (stored) this.duplicates++;
+    if (!stored || index < stored.index)
+      sessions.set(session_id, { index, json: JSON.stringify(key_backup_data) });
+  }
+
+  /** The pieces of the JSON text, `{"rooms": ...}`. */
+  *json(): Generator<string, void, void> {
+    yield '{"rooms":{';
+    let room = '\n';
+    for (const [roomId, sessions] of this.#rooms) {
+      yield `${room}${JSON.stringify(roomId)}:{"sessions":{`;
+      room = ',\n';
+      let session = '\n';
+      for (const [sessionId, { json }] of sessions) {
+        yield `${session}${JSON.stringify(sessionId)}:${json}`;
+        session = ',\n';
+      }
+      yield '}}';
+    }
+    yield '}}\n';
+  }
+}
+
+function indexOf(record: unknown): number {
+  const index = isJsonObject(record) ? record.first_message_index : undefined;
+  return typeof index === 'number' ? index : Infinity;
+}

@@ -1,0 +1,187 @@
+import { describe, expect, it } from 'vitest';
+import { directSessions, forwardedSessions } from '../support/sample.js';
+import { Workspace } from './workspace.js';
+
+type Rooms = Record<string, { sessions: Record<string, { session_data: Record<string, unknown> }> }>;
+
+const sessions = [...directSessions(3), ...forwardedSessions(1)];
+
+async function encrypted(work: Workspace, ...options: string[]): Promise<{ rooms: Rooms }> {
+  work.writeJson('export.json', sessions);
+  const args = ['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'backup.json', ...options];
+  expect(await work.run(args)).toMatchObject({ code: 0 });
+  return work.json('backup.json') as { rooms: Rooms };
+}
+
+async function decrypted(work: Workspace, ...options: string[]) {
+  const args = ['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json', '--json', ...options];
+  const end = await work.run([...args, '--report', 'report.json']);
+  return { ...end, summary: JSON.parse(end.stdout) as Record<string, unknown> };
+}
+
+function firstRecord({ rooms }: { rooms: Rooms }) {
+  const { room_id, session_id } = sessions[0];
+  return rooms[room_id].sessions[session_id];
+}
+
+const NONE = { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 0 };
+
+describe('encrypt --backup-mac', () => {
+  it.each([
+    [['--public-key', 'hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo', '--backup-mac'], 'needs --key-file'],
+    [['--key-file', 'key.txt', '--bind-room-id'], 'need --backup-mac'],
+    [['--key-file', 'key.txt', '--unauthenticated', 'm.legacy-v1'], 'need --backup-mac'],
+    [['--key-file', 'key.txt', '--backup-mac', '--unauthenticated', 'm.other'], 'expected one of'],
+  ])('%j is refused', async (options, why) => {
+    const work = new Workspace();
+    work.writeJson('export.json', sessions);
+    const end = await work.run(['encrypt', 'export.json', '-o', 'backup.json', ...options]);
+    expect(end).toMatchObject({ code: 2 });
+    expect(end.stderr).toContain(why);
+  });
+
+  it('vouches for what came straight from its sender, and decrypt says so', async () => {
+    const work = new Workspace();
+    await encrypted(work, '--backup-mac');
+    const { code, summary } = await decrypted(work);
+    expect(code).toBe(0);
+    expect(summary.authenticity).toEqual({ ...NONE, verified: 3, 'declared-unauthenticated': 1 });
+    expect(work.json('report.json')).toMatchObject({ authenticity: summary.authenticity, keys: [] });
+    const text = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json']);
+    expect(text.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated\n');
+  });
+
+  it('vouches for nothing with --unauthenticated', async () => {
+    const work = new Workspace();
+    await encrypted(work, '--backup-mac', '--unauthenticated', 'm.legacy-v1');
+    const { summary } = await decrypted(work);
+    expect(summary.authenticity).toEqual({ ...NONE, 'declared-unauthenticated': 4 });
+  });
+
+  it('without it nothing is authenticated', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    expect((await decrypted(work)).summary.authenticity).toEqual({ ...NONE, 'no-mac': 4 });
+    const strict = await decrypted(work, '--require-authenticated');
+    expect(strict.code).toBe(1);
+    expect(strict.summary).toMatchObject({ ok: 0, failed: 4, codes: { 'not-authenticated': 4 } });
+  });
+});
+
+describe('decrypt', () => {
+  it('reports a wrong MAC, warns of it and ends with 1', async () => {
+    const work = new Workspace();
+    const backup = await encrypted(work, '--backup-mac');
+    const record = firstRecord(backup);
+    record.session_data.unsigned = { backup_mac: 'A'.repeat(43) };
+    work.writeJson('backup.json', backup);
+    const { code, summary } = await decrypted(work);
+    expect(code).toBe(1);
+    expect(summary).toMatchObject({ ok: 4, failed: 0, flagged: 1 });
+    expect(summary.authenticity).toMatchObject({ 'wrong-mac': 1 });
+    const { session_id } = sessions[0];
+    expect(work.json('report.json')).toMatchObject({
+      keys: [{ session_id, flags: ['wrong-mac'], authenticity: 'wrong-mac' }],
+    });
+    const text = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json']);
+    expect(text.stderr).toContain('1 keys carry a wrong backup_mac');
+  });
+
+  it('--require-authenticated gives only what is verified, and still tells a wrong key', async () => {
+    const work = new Workspace();
+    await encrypted(work, '--backup-mac');
+    const { code, summary } = await decrypted(work, '--require-authenticated');
+    expect(code).toBe(1);
+    expect(summary).toMatchObject({ ok: 3, codes: { 'not-authenticated': 1 } });
+    expect(work.json('out.json')).toHaveLength(3);
+    const other = new Workspace();
+    other.writeJson('backup.json', work.json('backup.json'));
+    const wrong = await decrypted(other, '--require-authenticated');
+    expect(wrong).toMatchObject({ code: 1 });
+    expect(wrong.stderr).toContain('wrong-key');
+    expect(other.filesBut('backup.json', 'report.json')).toEqual([]);
+  });
+
+  it('notices a moved record that names its room', async () => {
+    const work = new Workspace();
+    const backup = await encrypted(work, '--backup-mac', '--bind-room-id');
+    const { room_id, session_id } = sessions[0];
+    backup.rooms['!elsewhere'] = { sessions: { [session_id]: firstRecord(backup) } };
+    // eslint-disable-next-line @typescript-eslint/no-dynamic-delete
+    delete backup.rooms[room_id].sessions[session_id];
+    work.writeJson('backup.json', backup);
+    const { code, summary } = await decrypted(work);
+    expect(code).toBe(1);
+    expect(summary.codes).toEqual({ 'room-id-mismatch': 1 });
+    expect(work.read('out.json')).not.toContain('org.megolm-backup.room_id');
+  });
+});
+
+describe('authenticate', () => {
+  async function authenticated(work: Workspace, ...options: string[]) {
+    const args = ['authenticate', 'backup.json', '--key-file', 'key.txt', '--trusted', 'trusted.json'];
+    return work.run([...args, '-o', 'new.json', ...options]);
+  }
+
+  function recordsOf(work: Workspace): number {
+    const { rooms } = work.json('new.json') as { rooms: Rooms };
+    return Object.values(rooms).reduce((sum, room) => sum + Object.keys(room.sessions).length, 0);
+  }
+
+  it('writes what there is a trusted copy of, and nothing else', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', sessions.slice(0, 2));
+    const end = await authenticated(work, '--json');
+    expect(end.code).toBe(0);
+    expect(JSON.parse(end.stdout)).toMatchObject({ authenticated: 2, unknown: 2, conflicting: 0, failed: 0 });
+    expect(recordsOf(work)).toBe(2);
+    expect(work.mode('new.json')).toBe('600');
+    work.write('backup.json', work.read('new.json'));
+    expect((await decrypted(work)).summary.authenticity).toEqual({ ...NONE, verified: 2 });
+    await authenticated(work, '--all');
+    expect(recordsOf(work)).toBe(2);
+  });
+
+  it('--all writes the rest as it is, --declare-rest says what it is', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', sessions.slice(0, 1));
+    await authenticated(work, '--all');
+    expect(recordsOf(work)).toBe(4);
+    const end = await authenticated(work, '--declare-rest', '--bind-room-id', '--verified');
+    expect(end.stderr).toContain('1 authenticated, 3 declared unauthenticated');
+    work.write('backup.json', work.read('new.json'));
+    const { summary } = await decrypted(work);
+    expect(summary.authenticity).toEqual({ ...NONE, verified: 1, 'declared-unauthenticated': 3 });
+    expect(work.read('new.json')).toContain('"is_verified":true');
+  });
+
+  it('reports a key that contradicts its copy, and ends with 1', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    const lies = sessions.map((session) => ({ ...session, sender_key: 'A'.repeat(43) }));
+    work.writeJson('trusted.json', [lies[0], sessions[1]]);
+    const end = await authenticated(work, '--report', 'report.json');
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('sender_key differs');
+    expect(work.json('report.json')).toMatchObject({
+      keys: [{ session_id: sessions[0].session_id, code: 'not-authenticated' }],
+    });
+    expect(recordsOf(work)).toBe(1);
+  });
+
+  it('refuses a key of another backup and copies that are none', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', [{ room_id: 5 }]);
+    expect(await authenticated(work)).toMatchObject({ code: 2 });
+    const other = new Workspace();
+    other.writeJson('backup.json', work.json('backup.json'));
+    other.writeJson('trusted.json', sessions);
+    const wrong = await authenticated(other);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toContain('wrong-key');
+    expect(other.filesBut('backup.json', 'trusted.json')).toEqual([]);
+  });
+});

@@ -1,0 +1,167 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  BackupDecryptionKey,
+  BackupMacKey,
+  authenticateSessions,
+  decryptSession,
+  encryptSession,
+  type AuthenticateOptions,
+  type AuthenticatedRecord,
+  type BackupRecord,
+  type ExportedSessionData,
+} from '../../src/index.js';
+import { libolm } from '../support/peers.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
+
+const key = BackupDecryptionKey.generate();
+const macKey = BackupMacKey.fromDecryptionKey(key);
+const [base, other] = directSessions(2);
+const [forwarded] = forwardedSessions(1);
+/** One session at indexes 0, 5 and 300. */
+let early: ExportedSessionData;
+let session: ExportedSessionData;
+let late: ExportedSessionData;
+
+beforeAll(async () => {
+  const { session_id, session_keys } = (await libolm()).megolmSession(0, 5, 300);
+  [early, session, late] = session_keys.map((session_key) => ({ ...base, session_id, session_key }));
+});
+
+async function authenticate(
+  record: BackupRecord,
+  copy: ExportedSessionData | undefined,
+  options: AuthenticateOptions = {},
+) {
+  const results = [];
+  for await (const result of authenticateSessions([record], key, () => copy, options)) results.push(result);
+  expect(results).toHaveLength(1);
+  return results[0];
+}
+
+/** What became of it, and how a reader sees what is to be written. */
+async function outcome(...args: Parameters<typeof authenticate>) {
+  const result = await authenticate(...args);
+  if (!result.ok) return [result.error.code];
+  const { authenticity, source } = decryptSession(result, key);
+  return [result.authentication, authenticity, ...(source ? [source] : [])];
+}
+
+function plain(of: ExportedSessionData): BackupRecord {
+  return encryptSession(of, key.publicKey);
+}
+
+describe('a record is not authenticated', () => {
+  test('without a trusted copy', async () => {
+    expect(await outcome(plain(session), undefined)).toEqual(['unknown', 'no-mac']);
+  });
+
+  test.each([
+    ['sender_key', { sender_key: 'A'.repeat(43) }],
+    ['sender_key', { sender_key: undefined }],
+    ['sender_claimed_keys', { sender_claimed_keys: { ed25519: 'A'.repeat(43) } }],
+    ['sender_claimed_keys', { sender_claimed_keys: {} }],
+    ['room_id', { room_id: '!other' }],
+  ])('when the copy has another %s', async (field, fields) => {
+    const result = await authenticate(plain(session), { ...session, ...fields });
+    expect(result).toMatchObject({ authentication: 'conflicting', changed: false });
+    expect(result).toMatchObject({ reason: expect.stringContaining(field) as string });
+  });
+
+  test('when the session key has another ratchet', async () => {
+    const bytes = Buffer.from(early.session_key, 'base64');
+    bytes[120] ^= 1;
+    const planted = { ...early, session_key: bytes.toString('base64').replace(/=+$/, '') };
+    expect(await outcome(plain(planted), session)).toEqual(['conflicting', 'no-mac']);
+    expect(await outcome(plain(session), planted)).toEqual(['conflicting', 'no-mac']);
+  });
+
+  test('by a copy that is declared unauthenticated itself', async () => {
+    const copy = { ...session, 'org.matrix.msc4048.unauthenticated': 'm.legacy-v1' };
+    expect(await outcome(plain(session), copy)).toEqual(['unknown', 'no-mac']);
+  });
+
+  test('by a copy that does not read: it fails alone', async () => {
+    const copies = [{}, { ...session, session_key: 'AAAA' }, { ...session, sender_claimed_keys: 0.5 }];
+    for (const copy of copies) {
+      const result = await authenticate(plain(session), copy as unknown as ExportedSessionData);
+      expect(result.ok && result.authentication).not.toBe('authenticated');
+    }
+  });
+
+  test('when it cannot be read', async () => {
+    expect(await outcome({ ...plain(session), session_id: other.session_id }, session)).toEqual([
+      'session-id-mismatch',
+    ]);
+    const foreign = encryptSession(session, BackupDecryptionKey.generate().publicKey);
+    expect(await outcome(foreign, session)).toEqual(['mac-mismatch']);
+  });
+});
+
+describe('a record is', () => {
+  test('authenticated by a copy that agrees, with the key that reads more of the two', async () => {
+    for (const [record, copy] of [
+      [session, session],
+      [early, session],
+      [late, session],
+      [session, early],
+    ]) {
+      const result = await authenticate(plain(record), copy, { bindRoomId: true });
+      expect(result).toMatchObject({ authentication: 'authenticated', changed: true });
+      const read = decryptSession(result as unknown as BackupRecord, key, { requireAuthenticated: true });
+      expect([early.session_key, session.session_key]).toContain(read.session.session_key);
+      expect(read.session.session_key).toBe(
+        [record, copy].includes(early) ? early.session_key : session.session_key,
+      );
+      expect(read.session.sender_key).toBe(copy.sender_key);
+    }
+  });
+
+  test('made of the copy alone: nothing else of the old record gets under the MAC', async () => {
+    const poisoned = { ...session, forwarding_curve25519_key_chain: ['x'], evil: true, shared_history: true };
+    const result = await authenticate(plain(poisoned), session);
+    const read = decryptSession(result as unknown as BackupRecord, key);
+    expect(read.authenticated).toBe(true);
+    expect(read.session).not.toHaveProperty('evil');
+    expect(read.session.forwarding_curve25519_key_chain).toEqual([]);
+    expect(read.session.shared_history).toBe(session.shared_history);
+  });
+
+  test('declared forwarded when the copy was forwarded', async () => {
+    expect(await outcome(plain(forwarded), forwarded)).toEqual([
+      'authenticated',
+      'declared-unauthenticated',
+      'm.forwarded_room_key',
+    ]);
+  });
+
+  test('left alone when it has a right MAC, and written anew when it has a wrong one', async () => {
+    const right = encryptSession(session, key.publicKey, { macKey });
+    expect(await authenticate(right, session)).toMatchObject({
+      authentication: 'already',
+      changed: false,
+      key_backup_data: right.key_backup_data,
+    });
+    const data = { ...right.key_backup_data.session_data, unsigned: { backup_mac: 'A'.repeat(43) } };
+    const wrong = { ...right, key_backup_data: { ...right.key_backup_data, session_data: data } };
+    expect(await outcome(wrong, session)).toEqual(['authenticated', 'verified']);
+    expect(await outcome(wrong, undefined)).toEqual(['unknown', 'wrong-mac']);
+  });
+
+  test('declared on request when there is no copy, and never when it contradicts one', async () => {
+    const options = { declareUnknown: true };
+    expect(await outcome(plain(session), undefined, options)).toEqual([
+      'declared',
+      'declared-unauthenticated',
+      'm.legacy-v1',
+    ]);
+    const conflicting = { ...session, sender_key: other.sender_key };
+    expect(await outcome(plain(session), conflicting, options)).toEqual(['conflicting', 'no-mac']);
+  });
+
+  test('verified only where the caller says so', async () => {
+    const of = async (options: AuthenticateOptions) =>
+      (await authenticate(plain(session), session, options)) as unknown as AuthenticatedRecord;
+    expect((await of({})).key_backup_data).toMatchObject({ is_verified: false });
+    expect((await of({ isVerified: true })).key_backup_data).toMatchObject({ is_verified: true });
+  });
+});
