@@ -337,9 +337,16 @@ const WRITE_KEYS = `
       $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[], $9::text[]
     ) AS keys (room_id, session_id, name, is_verified, first_message_index, forwarded_count, data)
   ), old AS (
-    SELECT room_id, session_id, keys.is_verified, keys.first_message_index, keys.forwarded_count, keys.device_id,
-      octet_length(keys.data) AS size
-    FROM keys JOIN incoming USING (room_id, session_id) WHERE user_id = $1 AND number = $2
+    SELECT incoming.room_id, incoming.session_id, stored.*
+    FROM incoming CROSS JOIN LATERAL (
+      SELECT keys.is_verified, keys.first_message_index, keys.forwarded_count, keys.device_id,
+        octet_length(keys.data) AS size
+      FROM keys
+      WHERE keys.user_id = $1 AND keys.number = $2
+        AND keys.room_id = incoming.room_id AND keys.session_id = incoming.session_id
+      -- Keeps the look-ups one by one: a join would read the whole backup while the planner knows nothing of it.
+      OFFSET 0
+    ) AS stored
   ), written AS (
     INSERT INTO keys (
       user_id, number, room_id, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
