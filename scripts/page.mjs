@@ -40,7 +40,11 @@ const policy = [
 ].join('; ');
 
 const parts = { CSP: policy, STYLE: style, SCRIPT: script };
-const html = read('index.html').replace(/%(CSP|STYLE|SCRIPT)%/g, (_, name) => parts[name]);
+// White space around a part would be part of what the policy's hash covers.
+const html = read('index.html').replace(
+  /\s*%(STYLE|SCRIPT)%\s*|%(CSP)%/g,
+  (_, part, policy) => parts[part ?? policy],
+);
 mkdirSync(`${root}dist/page`, { recursive: true });
 writeFileSync(`${root}dist/page/rescue.html`, html);
 console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB`);
