@@ -3,7 +3,7 @@ import { decryptSessions, type BackupRecord } from '../../src/engine/batch.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { ownUserId } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
-import type { Fetch } from '../../src/client/http.js';
+import type { Fetch } from '../../src/client/exchange.js';
 import { Restore } from '../../src/client/restore.js';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { fetchSecretStorage } from '../../src/client/secret-storage.js';
