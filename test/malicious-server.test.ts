@@ -201,7 +201,7 @@ async function reported(records: readonly Kept[], requireAuthenticated: boolean)
     const version = server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(key.publicKey) });
     for (const { room_id, session_id, data } of round) {
       version.keys.set(room_id, version.keys.get(room_id) ?? new Map<string, never>());
-      version.keys.get(room_id)!.set(session_id, data as never);
+      version.keys.get(room_id)!.set(session_id, data);
     }
     const roomKeys = new RoomKeys({ baseUrl: server.url, accessToken: 'TOKEN' });
     const info = (await roomKeys.currentVersion())!;
