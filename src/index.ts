@@ -6,4 +6,5 @@
  */
 
 export * from './engine/index.js';
+export * from './engine/rescue.js';
 export { decryptSessions, encryptSessions } from './backends/auto.js';

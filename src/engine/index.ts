@@ -77,12 +77,6 @@ export {
   type MacNames,
 } from './backup-mac.js';
 export type { UnauthenticatedSource } from './provenance.js';
-export {
-  authenticateSessions,
-  type AuthenticateOptions,
-  type AuthenticatedRecord,
-  type Authentication,
-} from './authenticate.js';
 export type { BatchOptions, FailedSession, Outcome } from './chunks.js';
 export {
   decryptSession,
@@ -91,54 +85,14 @@ export {
   encryptSession,
   encryptSessions,
   encryptSessionsSync,
-  type BackupRecord,
   type DecryptResult,
-  type DecryptSettings,
-  type DecryptedSession,
   type EncryptResult,
-  type EncryptSettings,
-  type EncryptedSession,
-  type Provenance,
 } from './batch.js';
-export {
-  prepareExportedSession,
-  readExportedSession,
-  type ExportEntry,
-  type ExportFlag,
-} from './exported-session.js';
-export {
-  EXPORT_ITERATIONS,
-  MAX_EXPORT_BYTES,
-  MIN_EXPORT_ITERATIONS,
-  decryptKeyExport,
-  readKeyExport,
-  writeKeyExport,
-  type ExportFile,
-  type ExportResult,
-  type ReadExportOptions,
-  type WriteExportOptions,
-} from './key-export.js';
-export {
-  SECRET_STORAGE_ALGORITHM,
-  defaultKeyId,
-  keyDescription,
-  type AccountData,
-  type KeyDescription,
-} from './key-description.js';
-export {
-  BACKUP_SECRET,
-  MASTER_KEY_SECRET,
-  SecretStorageKey,
-  type EncryptedSecret,
-  type KeyCheck,
-} from './secret-storage.js';
-export { readMasterKey, type MasterKey } from './master-key.js';
-export type { Opened, UnlockedBy } from './locks.js';
-export {
-  unlock,
-  type Attempt,
-  type NotUnlocked,
-  type Suggestion,
-  type UnlockOptions,
-  type Unlocked,
-} from './unlock.js';
+export type {
+  BackupRecord,
+  DecryptSettings,
+  DecryptedSession,
+  EncryptSettings,
+  EncryptedSession,
+  Provenance,
+} from './directions.js';

@@ -1,0 +1,56 @@
+/**
+ * What leads from the things people hold to their keys: secret storage, encrypted key exports, and one way in for
+ * every kind of key and phrase; and what vouches for the keys of an existing backup. Like the engine it is pure; it stands apart so that who only backs up and restores
+ * does not load it.
+ *
+ * @packageDocumentation
+ */
+
+export {
+  prepareExportedSession,
+  readExportedSession,
+  type ExportEntry,
+  type ExportFlag,
+} from './exported-session.js';
+export {
+  EXPORT_ITERATIONS,
+  MAX_EXPORT_BYTES,
+  MIN_EXPORT_ITERATIONS,
+  decryptKeyExport,
+  readKeyExport,
+  writeKeyExport,
+  type ExportFile,
+  type ExportResult,
+  type ReadExportOptions,
+  type WriteExportOptions,
+} from './key-export.js';
+export {
+  SECRET_STORAGE_ALGORITHM,
+  defaultKeyId,
+  keyDescription,
+  type AccountData,
+  type KeyDescription,
+} from './key-description.js';
+export {
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
+  SecretStorageKey,
+  type EncryptedSecret,
+  type KeyCheck,
+} from './secret-storage.js';
+export { readMasterKey, type MasterKey } from './master-key.js';
+export type { Opened, UnlockedBy } from './locks.js';
+export {
+  unlock,
+  type Attempt,
+  type NotUnlocked,
+  type Suggestion,
+  type UnlockOptions,
+  type Unlocked,
+} from './unlock.js';
+export {
+  authenticateSessions,
+  type AuthenticateOptions,
+  type AuthenticatedRecord,
+  type Authentication,
+} from './authenticate.js';
