@@ -15,6 +15,9 @@ const NAMES = {
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
 
+/** So many pieces of the file, some megabytes, are held as text. */
+const PIECES = 64;
+
 /** Does a task and tells about it. It ends with `done` or `refused`. */
 export async function rescue(task: Task, tell: (answer: Answer) => void): Promise<void> {
   const started = performance.now();
@@ -95,7 +98,9 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
       }
     }
   }
-  const pieces: string[] = [];
+  // Blobs, which the browser keeps outside the worker's heap; joined now and then, since each has its cost.
+  let exported = new Blob([]);
+  let pieces: string[] = [];
   const options = {
     backend: webCryptoBackend(),
     onResult(result: { ok: boolean; flags?: readonly string[]; error?: KeyBackupError }) {
@@ -120,14 +125,19 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
       count(current.place, true);
     },
   };
-  for await (const piece of writeKeyExport(sessions(), task.passphrase, options)) pieces.push(piece);
+  for await (const piece of writeKeyExport(sessions(), task.passphrase, options)) {
+    pieces.push(piece);
+    if (pieces.length < PIECES) continue;
+    exported = new Blob([exported, ...pieces]);
+    pieces = [];
+  }
   const numbers = { total: ok + failed, ok, failed, flagged };
   const report = { format: 'megolm-backup-report/1', ...numbers, keys };
   return {
     ...numbers,
     codes: [...codes],
     rooms: [...rooms.values()],
-    exported: ok > 0 || failed === 0 ? new Blob(pieces, { type: 'text/plain' }) : undefined,
+    exported: ok > 0 || failed === 0 ? new Blob([exported, ...pieces], { type: 'text/plain' }) : undefined,
     report: new Blob([JSON.stringify(report, null, 1)], { type: 'application/json' }),
   };
 }
