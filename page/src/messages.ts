@@ -1,3 +1,5 @@
+import type { AuthenticityCounts } from '../../src/api/authenticity.js';
+
 /** What the page and its worker say to each other. */
 
 /** What is asked of the worker. */
@@ -37,6 +39,7 @@ export type Answer =
       readonly ok: number;
       readonly failed: number;
       readonly flagged: number;
+      readonly authenticity: AuthenticityCounts;
       readonly codes: readonly (readonly [string, number])[];
       readonly rooms: readonly RoomCount[];
       readonly seconds: number;

@@ -1,9 +1,11 @@
+import { flagsOf, noAuthenticity, reasonOf } from '../../src/api/authenticity.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
+import type { Authenticity } from '../../src/engine/backup-mac.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
 import { writeKeyExport } from '../../src/engine/key-export.js';
 import { unlock, type Unlocked } from '../../src/engine/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
-import { openSource, type Place, type Source } from './source.js';
+import { openSource, type Place, type Source, type SourceResult } from './source.js';
 
 const NAMES = {
   'backup-decryption-key': 'the decryption key of the backup',
@@ -59,6 +61,7 @@ interface ReportedKey extends Place {
   readonly code?: string;
   readonly reason: string;
   readonly flags: readonly string[];
+  readonly authenticity?: Authenticity;
 }
 
 async function restore(task: Task, source: Source, { key }: Unlocked, tell: (answer: Answer) => void) {
@@ -70,7 +73,8 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
   let flagged = 0;
   let share: number | undefined;
   let told = 0;
-  let current: { readonly place: Place; readonly flags: readonly string[] } | undefined;
+  let current: Extract<SourceResult, { ok: true }> | undefined;
+  const authenticity = noAuthenticity();
   const count = ({ room_id = '' }: Place, good: boolean) => {
     const before = rooms.get(room_id) ?? { room_id, ok: 0, failed: 0 };
     rooms.set(room_id, {
@@ -91,7 +95,7 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
   async function* sessions() {
     for await (const result of source.restore(key, task.salvage, (value) => (share = value))) {
       if (result.ok) {
-        current = { place: result, flags: result.flags };
+        current = result;
         yield result.session;
       } else {
         refuse(result, result.error);
@@ -105,24 +109,26 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
     backend: webCryptoBackend(),
     onResult(result: { ok: boolean; flags?: readonly string[]; error?: KeyBackupError }) {
       if (!current) return;
-      const { room_id, session_id, path } = current.place;
+      const { room_id, session_id, path } = current;
       if (result.error) {
-        refuse(current.place, result.error);
+        refuse(current, result.error);
         return;
       }
       ok++;
-      const flags = [...current.flags, ...(result.flags ?? [])];
+      authenticity[current.authenticity]++;
+      const flags = flagsOf([...current.flags, ...(result.flags ?? [])], current.authenticity);
       if (flags.length > 0) {
         flagged++;
         keys.push({
           room_id,
           session_id,
           path,
-          reason: `read although malformed: ${flags.join(', ')}`,
+          reason: reasonOf(flags),
           flags,
+          authenticity: current.authenticity,
         });
       }
-      count(current.place, true);
+      count(current, true);
     },
   };
   for await (const piece of writeKeyExport(sessions(), task.passphrase, options)) {
@@ -132,9 +138,10 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
     pieces = [];
   }
   const numbers = { total: ok + failed, ok, failed, flagged };
-  const report = { format: 'megolm-backup-report/1', ...numbers, keys };
+  const report = { format: 'megolm-backup-report/1', ...numbers, authenticity, keys };
   return {
     ...numbers,
+    authenticity,
     codes: [...codes],
     rooms: [...rooms.values()],
     exported: ok > 0 || failed === 0 ? new Blob([exported, ...pieces], { type: 'text/plain' }) : undefined,

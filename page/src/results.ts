@@ -1,3 +1,4 @@
+import { authenticityText } from '../../src/api/authenticity.js';
 import type { Answer } from './messages.js';
 
 type Done = Extract<Answer, { kind: 'done' }>;
@@ -9,12 +10,13 @@ const SVG = 'http://www.w3.org/2000/svg';
 
 /** Shows how it ended: numbers, a chart, two tables, two downloads. */
 export function showResults(done: Done): void {
-  const { total, ok, failed, flagged, seconds, opened } = done;
+  const { total, ok, failed, flagged, authenticity, seconds, opened } = done;
   const rate = Math.round(total / Math.max(seconds, 0.001));
   const notes = flagged > 0 ? `, ${flagged} of them flagged` : '';
-  byId('summary').textContent =
+  const said =
     `${ok} of ${total} keys${notes}; ${failed} not read. Opened with ${opened}. ` +
-    `${seconds.toFixed(1)} seconds, ${rate} keys a second.`;
+    `${seconds.toFixed(1)} seconds, ${rate} keys a second. ${authenticityText(authenticity)}`;
+  byId('summary').textContent = said.trim();
   offer('export', done.exported);
   offer('report', done.report);
   const reasons: (readonly [string, number])[] = [['read', ok], ...done.codes];

@@ -12,6 +12,7 @@ import { isJsonObject, parseObject, type JsonObject } from '../../src/engine/jso
 import type { AccountData } from '../../src/engine/key-description.js';
 import type { BackupDecryptionKey } from '../../src/engine/keys.js';
 import type { ExportedSessionData } from '../../src/engine/room-key.js';
+import type { Authenticity } from '../../src/engine/backup-mac.js';
 import type { Task } from './messages.js';
 
 /** A place in a backup. */
@@ -24,7 +25,12 @@ export interface Place {
 /** What became of one key. */
 export type SourceResult = Place &
   (
-    | { readonly ok: true; readonly session: ExportedSessionData; readonly flags: readonly string[] }
+    | {
+        readonly ok: true;
+        readonly session: ExportedSessionData;
+        readonly flags: readonly string[];
+        readonly authenticity: Authenticity;
+      }
     | { readonly ok: false; readonly error: KeyBackupError<string> }
   );
 
@@ -110,7 +116,7 @@ async function* restoreFile(
   for await (const result of decryptSessions(records(), key, { salvage, backend: webCryptoBackend() })) {
     const place = places.shift();
     if (!place) throw new Error('a batch gave more results than it was given keys');
-    if (result.ok) yield { ...place, ok: true, session: result.session, flags: result.flags };
+    if (result.ok) yield { ...result, ...place };
     else yield { ...place, ok: false, error: result.error };
     yield* refused.splice(0);
   }

@@ -1,3 +1,9 @@
+import {
+  authenticateBackup,
+  type AuthenticateBackupOptions,
+  type AuthenticateOutcome,
+  type AuthenticateResult,
+} from '../client/authenticate.js';
 import { nodeBackend } from '../backends/node.js';
 import {
   authenticateSessions,
@@ -12,35 +18,47 @@ import type { ExportedSessionData } from '../engine/room-key.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { BackupObjects } from './backup-objects.js';
 import { InputError, UsageError, parseCommand } from './command.js';
+import { connect, withServer } from './homeserver.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
-import { Report } from './report.js';
+import { openOutput } from './output.js';
+import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
 import { printable, type Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup authenticate BACKUP.json --key-file FILE --trusted EXPORT.json [options]
+       megolm-backup authenticate --homeserver WHERE --key-file FILE --trusted EXPORT.json [options]
 
-Walks a backup and writes, with a backup_mac (MSC4048), the records of those keys that you have a trusted copy of: an
-array of ExportedSessionData out of a client that got the keys from their senders, NOT out of a backup. A key whose
-copy says something else about it is reported and not written. Upload the result with PUT /room_keys/keys. A server
-keeps the old one of two records that are equally good, so see whether it took them; a new backup version takes all.
+Walks a backup, in a file or on a server, and gives a backup_mac (MSC4048) to the records of those keys that you have a
+trusted copy of: an array of ExportedSessionData out of a client that got the keys from their senders, NOT out of a
+backup. A key whose copy says something else about it is reported and left as it is.
 
   --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
   --trusted FILE     the trusted copies
-  --auth-data FILE   the backup's auth_data or version object: a key that does not fit is said before anything else
-  --all              write every record that can be read, those without a trusted copy as they are: for a new version
-                     with the same key
-  --declare-rest     with a backup_mac that says so, also write those without a trusted copy: they stay
-                     unauthenticated, but from now on nobody changes them unnoticed
+  --declare-rest     also write those without a trusted copy, with a backup_mac and a word that nobody vouches for them:
+                     they stay unauthenticated, but from now on nobody changes them unnoticed
   --bind-room-id     add a copy of the room id to what is written, so that a moved record is noticed
   --verified         write is_verified true: the devices that gave the keys were verified. A server then takes the new
                      record for the better one
   --report FILE      write what became of every key that was refused
-  -o, --output FILE  where the backup objects go; without it, standard output
-  --json             with -o: print the numbers as JSON
+  --json             print the numbers as JSON, with a file when there is -o
+with a file:
+  --auth-data FILE   the backup's auth_data or version object: a key that does not fit is said before anything else
+  --all              write every record that can be read, those without a trusted copy as they are: for a new version
+                     with the same key
+  -o, --output FILE  where the backup objects go, the body of PUT /room_keys/keys; without it, standard output
+with a server, which keeps the old one of two records that are equally good: it is asked afterwards what it took
+  --homeserver WHERE a URL, a server name or a user id
+  --token-file FILE  the access token, in one line; - is standard input. Without it, the environment variable
+                     MATRIX_ACCESS_TOKEN, or a question on the terminal.
+  --new-version      put everything that can be read into a new version with the same key. The old one stays until you
+                     delete it
+  --into VERSION     go on with a new version that an earlier run has made, from the version that --from names
+  --from VERSION     walk this version, not the current one
 
-Exit code 0 when all keys are authenticated or have no trusted copy, 1 when one cannot be read or contradicts its copy.
+Exit code 0 when all keys are authenticated or have no trusted copy; 1 when one cannot be read or contradicts its copy, or
+when the server kept old records; 2 for wrong usage, unreadable input, or no way to the server.
 
 example:
   megolm-backup authenticate backup.json --key-file key.txt --trusted export.json -o authenticated.json
@@ -51,58 +69,181 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const options = {
     'key-file': { type: 'string' },
     trusted: { type: 'string' },
-    'auth-data': { type: 'string' },
-    all: { type: 'boolean' },
     'declare-rest': { type: 'boolean' },
     'bind-room-id': { type: 'boolean' },
     verified: { type: 'boolean' },
     report: { type: 'string' },
-    output: { type: 'string', short: 'o' },
     json: { type: 'boolean' },
+    'auth-data': { type: 'string' },
+    all: { type: 'boolean' },
+    output: { type: 'string', short: 'o' },
+    homeserver: { type: 'string' },
+    'token-file': { type: 'string' },
+    'new-version': { type: 'boolean' },
+    into: { type: 'string' },
+    from: { type: 'string' },
   } as const;
-  const { values, positionals } = parseCommand(args, options, ['BACKUP.json']);
-  if (values.trusted === undefined) throw new UsageError('missing option: --trusted FILE');
-  const authData =
-    values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data']);
+  const { values, positionals } = parseCommand(args, options, undefined);
+  const { homeserver, trusted: trustedPath, into, from } = values;
+  if (trustedPath === undefined) throw new UsageError('missing option: --trusted FILE');
+  const onServer = homeserver !== undefined;
+  if (positionals.length !== (onServer ? 0 : 1)) {
+    throw new UsageError('give either one BACKUP.json or --homeserver');
+  }
+  const filesOnly = [values['auth-data'], values.all, values.output];
+  const serverOnly = [values['token-file'], values['new-version'], into, from];
+  if ((onServer ? filesOnly : serverOnly).some((value) => value !== undefined)) {
+    throw new UsageError(`an option is for ${onServer ? 'a file' : 'a server'} only`);
+  }
+  if (into !== undefined && (from === undefined || values['new-version'] === true)) {
+    throw new UsageError('--into goes with --from, and not with --new-version');
+  }
   const key = await readKeyFile(values['key-file'], terminal);
   const report = new Report(({ path }, { code, message }) => {
     terminal.stderr(`${path}: ${code}: ${printable(message)}\n`);
   });
-  const counts = noneYet();
+  const settings = {
+    bindRoomId: values['bind-room-id'] === true,
+    isVerified: values.verified === true,
+    declareUnknown: values['declare-rest'] === true,
+  };
   try {
-    if (authData) key.expectMatch(authData);
-    const trusted = await readTrusted(values.trusted);
-    const settings = {
-      bindRoomId: values['bind-room-id'] === true,
-      isVerified: values.verified === true,
-      declareUnknown: values['declare-rest'] === true,
-    };
-    const backup = new BackupObjects();
-    const files = await openResultFiles(values.output, values.report, terminal);
-    try {
-      await walk(positionals[0], key, trusted, settings, report, terminal, (record) => {
-        counts[record.authentication]++;
-        if (record.changed || values.all === true) backup.add(record);
-      });
-      await files.commitReport(report);
-      if (fits(report)) {
-        for (const piece of backup.json()) await files.result.write(piece);
-        await files.result.commit();
-      } else {
-        await files.discard();
-        terminal.stderr(
-          'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
-        );
-      }
-    } catch (error) {
-      await files.discard();
-      throw error;
+    if (onServer) {
+      const fresh = values['new-version'] === true ? ('new' as const) : ('same' as const);
+      const target = into === undefined ? fresh : { version: into };
+      const work = {
+        trustedPath,
+        report,
+        reportPath: values.report,
+        from,
+        settings: { ...settings, into: target },
+      };
+      return await onHomeserver(values, key, work, values.json === true, terminal);
     }
+    const files = { backup: positionals[0], trusted: trustedPath, authData: values['auth-data'] };
+    return await inFiles(files, values, key, settings, report, terminal);
   } finally {
     key.dispose();
   }
-  tell(report, counts, values.json === true && values.output !== undefined, terminal);
+}
+
+interface Files {
+  readonly backup: string;
+  readonly trusted: string;
+  readonly authData: string | undefined;
+}
+
+async function inFiles(
+  { backup: path, trusted: trustedPath, authData }: Files,
+  values: {
+    readonly all?: boolean | undefined;
+    readonly json?: boolean | undefined;
+    readonly output?: string | undefined;
+    readonly report?: string | undefined;
+  },
+  key: BackupDecryptionKey,
+  settings: AuthenticateOptions,
+  report: Report,
+  terminal: Terminal,
+): Promise<number> {
+  if (authData !== undefined) key.expectMatch(await readAuthDataFile(authData));
+  const trusted = await readTrusted(trustedPath);
+  const counts = noneYet();
+  const backup = new BackupObjects();
+  const files = await openResultFiles(values.output, values.report, terminal);
+  try {
+    await walk(path, key, trusted, settings, report, terminal, (record) => {
+      counts[record.authentication]++;
+      if (record.changed || values.all === true) backup.add(record);
+    });
+    await files.commitReport(report);
+    if (fits(report)) {
+      for (const piece of backup.json()) await files.result.write(piece);
+      await files.result.commit();
+    } else {
+      await files.discard();
+      terminal.stderr(
+        'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
+      );
+    }
+  } catch (error) {
+    await files.discard();
+    throw error;
+  }
+  tell(report, counts, {}, values.json === true && values.output !== undefined, terminal);
   return report.failed === 0 ? 0 : 1;
+}
+
+interface ServerWork {
+  readonly trustedPath: string;
+  readonly report: Report;
+  readonly reportPath: string | undefined;
+  readonly from: string | undefined;
+  readonly settings: AuthenticateBackupOptions;
+}
+
+async function onHomeserver(
+  values: Parameters<typeof connect>[0],
+  key: BackupDecryptionKey,
+  { trustedPath, report, reportPath, from, settings }: ServerWork,
+  json: boolean,
+  terminal: Terminal,
+): Promise<number> {
+  const { signal } = terminal;
+  const roomKeys = await connect(values, terminal);
+  const info = await withServer(() =>
+    from === undefined ? roomKeys.currentVersion({ signal }) : roomKeys.version(from, { signal }),
+  );
+  if (!info) throw new InputError('there is no backup');
+  key.expectMatch(info.auth_data);
+  const trusted = await readTrusted(trustedPath);
+  const reportFile = reportPath === undefined ? undefined : await openOutput(reportPath, terminal);
+  const progress = new ProgressLine(terminal);
+  const options: AuthenticateBackupOptions = {
+    ...settings,
+    signal,
+    backend: nodeBackend(),
+    onNewVersion(version) {
+      terminal.stderr(
+        `made backup version ${version}; stopped, this goes on: --from ${info.version} --into ${version}\n`,
+      );
+    },
+    onResult(result) {
+      progress.clear();
+      take(result, result, report);
+    },
+    onProgress({ done, total }) {
+      progress.update(done, total === undefined || total === 0 ? undefined : done / total);
+    },
+  };
+  let outcome: AuthenticateOutcome;
+  try {
+    outcome = await withServer(() =>
+      authenticateBackup(roomKeys, info, key, (room, session) => trusted.get(room)?.get(session), options),
+    );
+    await reportFile?.write(report.json);
+    await reportFile?.commit();
+  } catch (error) {
+    await reportFile?.discard();
+    throw error;
+  } finally {
+    progress.clear();
+  }
+  const { version, uploaded, skipped, kept, counts } = outcome;
+  tell(report, counts, { version, uploaded, skipped, kept }, json, terminal);
+  if (kept > 0) {
+    terminal.stderr(
+      `the server kept ${kept} old records: they are as good to it. --new-version puts everything into a new version\n`,
+    );
+  }
+  return report.failed === 0 && kept === 0 ? 0 : 1;
+}
+
+/** Takes a result into the report. What contradicts its trusted copy has failed. */
+function take(place: Place, result: AuthenticateResult, report: Report): void {
+  if (!result.ok) report.refused(place, result.error);
+  else if (result.authentication !== 'conflicting') report.succeeded(place);
+  else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
 }
 
 /** Whether the key fits the backup, as far as its records tell. */
@@ -110,9 +251,9 @@ function fits({ ok, codes }: Report): boolean {
   return ok > 0 || !codes.has('mac-mismatch');
 }
 
-type Counts = Record<Authentication, number>;
+type Counts = Readonly<Record<Authentication, number>>;
 
-function noneYet(): Counts {
+function noneYet(): Record<Authentication, number> {
   return { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
 }
 
@@ -144,7 +285,7 @@ async function walk(
   settings: AuthenticateOptions,
   report: Report,
   terminal: Terminal,
-  take: (record: AuthenticatedRecord) => void,
+  onRecord: (record: AuthenticatedRecord) => void,
 ): Promise<void> {
   const file = openKeysFile(path, 'rooms');
   const progress = new ProgressLine(terminal);
@@ -159,16 +300,8 @@ async function walk(
   try {
     for await (const result of authenticateSessions(keys.inputs, key, copyOf, options)) {
       const place = keys.nextPlace();
-      if (!result.ok) {
-        report.refused(place, result.error);
-      } else {
-        take(result);
-        if (result.authentication === 'conflicting') {
-          report.refused(place, new KeyBackupError('not-authenticated', result.reason));
-        } else {
-          report.succeeded(place);
-        }
-      }
+      if (result.ok) onRecord(result);
+      take(place, { ...result, path: place.path }, report);
       progress.update(report.ok + report.failed, file.share);
     }
   } finally {
@@ -176,11 +309,17 @@ async function walk(
   }
 }
 
-function tell(report: Report, counts: Counts, json: boolean, terminal: Terminal): void {
-  const { summary } = report;
+function tell(
+  { summary, codes }: Report,
+  counts: Counts,
+  more: Readonly<Record<string, string | number>>,
+  json: boolean,
+  terminal: Terminal,
+): void {
   if (json) {
-    const codes = Object.fromEntries(report.codes);
-    terminal.stdout(`${JSON.stringify({ ...summary, ...counts, codes })}\n`);
+    terminal.stdout(
+      `${JSON.stringify({ ...summary, ...counts, ...more, codes: Object.fromEntries(codes) })}\n`,
+    );
     return;
   }
   const { authenticated, declared, already, unknown, conflicting } = counts;

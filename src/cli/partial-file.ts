@@ -1,9 +1,10 @@
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
 import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
-import { noAuthenticity, type AuthenticityCounts, type Place } from './report.js';
+import type { Place } from './report.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 

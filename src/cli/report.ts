@@ -1,3 +1,4 @@
+import { authenticityText, flagsOf, noAuthenticity, reasonOf } from '../api/authenticity.js';
 import type { Authenticity } from '../engine/backup-mac.js';
 import type { KeyBackupError } from '../engine/errors.js';
 
@@ -20,14 +21,6 @@ export interface Place {
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
   readonly path: string;
-}
-
-/** How many keys have which authenticity. */
-export type AuthenticityCounts = Record<Authenticity, number>;
-
-/** Counts at their beginning. */
-export function noAuthenticity(): AuthenticityCounts {
-  return { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 0 };
 }
 
 /** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
@@ -57,11 +50,10 @@ export class Report {
     const flags = flagsOf(overlooked, authenticity);
     if (flags.length === 0) return;
     this.flagged++;
-    const reason = flags.map((flag) => REASONS[flag] ?? `read although malformed: ${flag}`).join('; ');
     this.#keys.push({
       ...named(place),
       path: place.path,
-      reason,
+      reason: reasonOf(flags),
       flags,
       ...(authenticity && { authenticity }),
     });
@@ -97,12 +89,7 @@ export class Report {
 
   /** The numbers of keys that came out by authenticity, for people; nothing where no key has any. */
   get authenticityText(): string {
-    const counts = Object.entries(this.authenticity).filter(([, count]) => count > 0);
-    if (counts.every(([name]) => name === 'no-mac')) return '';
-    const wrong = this.authenticity['wrong-mac'];
-    const warning =
-      wrong > 0 ? `${wrong} keys carry a wrong backup_mac: somebody without the key wrote them\n` : '';
-    return `authenticity: ${counts.map(([name, count]) => `${count} ${name}`).join(', ')}\n${warning}`;
+    return authenticityText(this.authenticity);
   }
 
   /** The report file. */
@@ -115,15 +102,6 @@ export class Report {
     };
     return `${JSON.stringify(report, null, 1)}\n`;
   }
-}
-
-const REASONS: Readonly<Record<string, string | undefined>> = {
-  'wrong-mac': 'its backup_mac is wrong: somebody without the key wrote it',
-};
-
-/** What is to be said of a key that came out. */
-export function flagsOf(overlooked: readonly string[], authenticity?: Authenticity): readonly string[] {
-  return authenticity === 'wrong-mac' ? [...overlooked, authenticity] : overlooked;
 }
 
 /** What the command line says at the end with `--json`. */

@@ -1,3 +1,4 @@
+import { flagsOf } from '../api/authenticity.js';
 import { Restore, type RestoreOptions, type RestoredKey } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import type { VersionInfo } from '../api/types.js';
@@ -8,7 +9,7 @@ import { readKeyFile } from './key-file.js';
 import { isSameFile, openOutput, type Output } from './output.js';
 import { PartialFile } from './partial-file.js';
 import { ProgressLine } from './progress.js';
-import { Report, flagsOf, summaryJson, type Place } from './report.js';
+import { Report, summaryJson, type Place } from './report.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup restore --homeserver WHERE --key-file FILE [options]

@@ -34,6 +34,12 @@ export {
   type UploadState,
 } from './upload.js';
 export { UploadQueue, type UploadQueueOptions } from './upload-queue.js';
+export {
+  authenticateBackup,
+  type AuthenticateBackupOptions,
+  type AuthenticateOutcome,
+  type AuthenticateResult,
+} from './authenticate.js';
 export { downloadKeys, type DownloadOptions, type DownloadedKey } from './download.js';
 export {
   Restore,

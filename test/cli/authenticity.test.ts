@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { BACKUP_ALGORITHM, createAuthData, encryptSession } from '../../src/index.js';
+import { KeyBackupServer } from '../support/key-backup-server.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';
 import { Workspace } from './workspace.js';
 
@@ -183,5 +185,93 @@ describe('authenticate', () => {
     expect(wrong.code).toBe(1);
     expect(wrong.stderr).toContain('wrong-key');
     expect(other.filesBut('backup.json', 'trusted.json')).toEqual([]);
+  });
+});
+
+describe('authenticate on a server', () => {
+  const servers: KeyBackupServer[] = [];
+  afterAll(async () => {
+    for (const server of servers) await server.stop();
+  });
+
+  async function start(work: Workspace): Promise<KeyBackupServer> {
+    const server = await new KeyBackupServer().start();
+    servers.push(server);
+    const auth_data = { ...createAuthData(work.key.publicKey) };
+    const version = server.createVersion(BACKUP_ALGORITHM, auth_data);
+    for (const session of sessions) {
+      const { room_id, session_id, key_backup_data } = encryptSession(session, work.key.publicKey);
+      server.store(version, room_id, session_id, key_backup_data as never);
+    }
+    work.writeJson('trusted.json', sessions.slice(0, 3));
+    work.write('token.txt', 'TOKEN\n');
+    return server;
+  }
+
+  function authenticated(work: Workspace, server: KeyBackupServer, ...options: string[]) {
+    const at = ['--homeserver', server.url, '--token-file', 'token.txt'];
+    const with_ = ['--key-file', 'key.txt', '--trusted', 'trusted.json'];
+    return work.run(['authenticate', ...at, ...with_, ...options]);
+  }
+
+  it('says that the server kept the old records, and what to do', async () => {
+    const work = new Workspace();
+    const server = await start(work);
+    const end = await authenticated(work, server);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('the server kept 3 old records');
+    expect(end.stderr).toContain('--new-version');
+  });
+
+  it('--new-version takes all of it along, and --into goes on with it', async () => {
+    const work = new Workspace();
+    const server = await start(work);
+    const end = await authenticated(work, server, '--new-version', '--json', '--report', 'report.json');
+    expect(end.code).toBe(0);
+    const numbers = { authenticated: 3, unknown: 1, uploaded: 4, kept: 0 };
+    expect(JSON.parse(end.stdout)).toMatchObject(numbers);
+    expect(work.json('report.json')).toMatchObject({ ok: 4, failed: 0 });
+    const [from, into] = server.versions.map(({ version }) => version);
+    expect(end.stderr).toContain(`--from ${from} --into ${into}`);
+    const again = await authenticated(work, server, '--from', from, '--into', into, '--json');
+    expect(JSON.parse(again.stdout)).toMatchObject({ uploaded: 0, skipped: 4 });
+    const restored = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];
+    const restore = await work.run(['restore', ...restored, '-o', 'out.json', '--json']);
+    expect(JSON.parse(restore.stdout)).toMatchObject({ authenticity: { verified: 3, 'no-mac': 1 } });
+    const strict = await work.run(['restore', ...restored, '-o', 'strict.json', '--require-authenticated']);
+    expect(strict.code).toBe(1);
+    expect(work.json('strict.json')).toHaveLength(3);
+  });
+
+  it('works in place with --verified', async () => {
+    const work = new Workspace();
+    const server = await start(work);
+    expect(await authenticated(work, server, '--verified')).toMatchObject({ code: 0 });
+  });
+
+  it('upload --backup-mac vouches for what it uploads', async () => {
+    const work = new Workspace();
+    const server = await start(work);
+    server.versions[0].keys.clear();
+    work.writeJson('export.json', sessions);
+    const at = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];
+    const options = ['--backup-mac', '--bind-room-id'];
+    expect(await work.run(['upload', 'export.json', ...at, ...options])).toMatchObject({ code: 0 });
+    const restore = await work.run(['restore', ...at, '-o', 'out.json']);
+    expect(restore.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated');
+  });
+
+  it.each([
+    [['--all'], 'for a file only'],
+    [['-o', 'x.json'], 'for a file only'],
+    [['--into', 'v2'], '--into goes with --from'],
+    [['backup.json'], 'either one BACKUP.json or --homeserver'],
+  ])('refuses %j', async (options, why) => {
+    const work = new Workspace();
+    const server = await start(work);
+    const end = await authenticated(work, server, ...options);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain(why);
+    expect(server.seen).toEqual([]);
   });
 });

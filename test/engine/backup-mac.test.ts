@@ -225,6 +225,8 @@ describe('what a plaintext declares', () => {
   test('a declaration that is there stays unless another comes, which replaces both spellings', () => {
     const session = { room_id: '!r', unauthenticated: 'x', [name]: 'y' };
     expect(withProvenance(session, {})).toBe(session);
+    const bound = withProvenance(session, { bindRoomId: true });
+    expect(bound).toEqual({ ...session, 'org.megolm-backup.room_id': '!r' });
     expect(withProvenance(session, { source: 'm.legacy-v1' })).toEqual({
       room_id: '!r',
       [name]: 'm.legacy-v1',
