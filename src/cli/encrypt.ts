@@ -13,7 +13,7 @@ import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
-import { Report } from './report.js';
+import { Report, rooted } from './report.js';
 import { printable, type Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]
@@ -89,7 +89,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const report = new Report(({ path }, { code, message }) => {
     // A message about a record that is no JSON names its path by itself.
     const why = message.replace(`${path}: `, '');
-    terminal.stderr(`${path}: ${code}: ${printable(why)}\n`);
+    terminal.stderr(`${rooted(path)}: ${code}: ${printable(why)}\n`);
   });
   const settings: EncryptSettings = {
     isVerified: values.verified === true,

@@ -155,3 +155,22 @@ function looksLikeKey(text: string): boolean {
   const symbols = text.replace(/\s+/g, '');
   return BASE64_KEY.test(symbols) || /^Es[1-9A-Za-z]{40,50}$/.test(symbols);
 }
+
+/** Whether a file is there and holds a backup decryption key in a form that {@link readKeyFile} takes. */
+export async function holdsKey(path: string, terminal: Terminal): Promise<boolean> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      // Only a file can be overwritten; reading a device or a pipe might never end.
+      const stats = await file.stat();
+      if (!stats.isFile() || stats.size > MAX_BYTES) return false;
+      const text = await file.readFile('utf8');
+      parseKey(generatedKey(text) ?? text.trim(), terminal);
+      return true;
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return false;
+  }
+}

@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises';
 import { BackupDecryptionKey } from '../engine/keys.js';
 import { InputError, parseCommand } from './command.js';
+import { holdsKey } from './key-file.js';
 import { writeOutput } from './output.js';
 import type { Terminal } from './terminal.js';
 
@@ -12,7 +12,7 @@ Makes a new backup decryption key and prints it three ways:
   public_key     base64, for auth_data.public_key; the only one that is no secret
 
   -o, --output FILE   write that to a new file that only you can read, and print the public key
-                      alone; a file that is there already is never overwritten
+                      alone; a file that holds a key already is never overwritten
   --json              print one line of JSON
 
 example:
@@ -27,8 +27,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     [],
   );
   const { output } = values;
-  if (output !== undefined && (await isFile(output))) {
-    throw new InputError(`-o: ${output} is there already and may hold the only copy of a key`);
+  if (output !== undefined && (await holdsKey(output, terminal))) {
+    throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it`);
   }
   const key = BackupDecryptionKey.generate();
   const public_key = key.publicKey.toBase64();
@@ -42,9 +42,4 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     );
   }
   return 0;
-}
-
-async function isFile(path: string): Promise<boolean> {
-  const existing = await stat(path).catch(() => undefined);
-  return existing?.isFile() === true;
 }

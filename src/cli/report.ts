@@ -52,7 +52,7 @@ export class Report {
     this.flagged++;
     this.#keys.push({
       ...named(place),
-      path: place.path,
+      path: rooted(place.path),
       reason: reasonOf(flags),
       flags,
       ...(authenticity && { authenticity }),
@@ -65,7 +65,7 @@ export class Report {
     this.codes.set(error.code, (this.codes.get(error.code) ?? 0) + 1);
     this.#keys.push({
       ...named(place),
-      path: place.path,
+      path: rooted(place.path),
       code: error.code,
       reason: error.message,
       flags: [],
@@ -112,4 +112,10 @@ export function summaryJson(report: Report): string {
 
 function named({ room_id, session_id }: Place) {
   return { room_id: room_id ?? null, session_id: session_id ?? null };
+}
+
+/** The path with its root: the readers of files and answers name places below it. */
+export function rooted(path: string): string {
+  if (path === '') return '$';
+  return path.startsWith('[') ? `$${path}` : `$.${path}`;
 }

@@ -87,7 +87,7 @@ describe.concurrent('a backup', () => {
       [recordOf(nameless, publicKey), 'missing-field', session.session_id],
       [recordOf({ ...session, algorithm: 'other' }, publicKey), 'unsupported-algorithm', session.session_id],
       [recordOf({ ...session, session_key: 'AAAA' }, publicKey), 'bad-session-key', session.session_id],
-      [recordOf(session, publicKey), 'session-id-mismatch', 'another'],
+      [recordOf(session, publicKey), 'session-id-mismatch', 'an other'],
       [{ ...record(), note: 'x'.repeat(2 << 20) }, 'too-large'],
     ];
     const sessions: Record<string, unknown> = {};
@@ -319,7 +319,7 @@ describe.concurrent('a file that is no backup', () => {
     const end = await folder.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
     expect(end.code).toBe(2);
     expect(end.stderr).toMatch(
-      /^megolm-backup decrypt: backup\.json: (bad-json|truncated|missing-field): \$/,
+      /^megolm-backup decrypt: backup\.json: (bad-json|truncated|missing-field): /,
     );
     expect(end.stderr.length).toBeLessThan(400);
     expect(folder.filesBut('backup.json', 'good.json')).toEqual([]);
@@ -339,7 +339,7 @@ describe.concurrent('a file that is no backup', () => {
       folder.write('export.json', text);
       const end = await folder.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'out.json']);
       expect(end.code).toBe(2);
-      expect(end.stderr).toMatch(/export\.json: (bad-json|truncated): \$/);
+      expect(end.stderr).toMatch(/export\.json: (bad-json|truncated): /);
       expect(folder.filesBut('export.json')).toEqual([]);
     },
   );

@@ -25,6 +25,16 @@ describe.concurrent('keygen', () => {
     expect(second.stdout.trimEnd()).not.toContain('\n');
   });
 
+  it('does not overwrite a file that holds a key', async () => {
+    const work = new Workspace();
+    expect((await work.run(['keygen', '-o', 'key.json'])).code).toBe(0);
+    const before = work.json('key.json');
+    const end = await work.run(['keygen', '-o', 'key.json']);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain('holds a key already');
+    expect(work.json('key.json')).toEqual(before);
+  });
+
   it('writes a file that only its owner reads, and prints the public key alone', async () => {
     const work = new Workspace();
     work.write('lax.json', 'old', 0o644);
