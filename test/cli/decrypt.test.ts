@@ -318,9 +318,7 @@ describe.concurrent('a file that is no backup', () => {
     folder.write('backup.json', make(folder.read('good.json')));
     const end = await folder.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
     expect(end.code).toBe(2);
-    expect(end.stderr).toMatch(
-      /^megolm-backup decrypt: backup\.json: (bad-json|truncated|missing-field): /,
-    );
+    expect(end.stderr).toMatch(/^megolm-backup decrypt: backup\.json: (bad-json|truncated|missing-field): /);
     expect(end.stderr.length).toBeLessThan(400);
     expect(folder.filesBut('backup.json', 'good.json')).toEqual([]);
   });
