@@ -30,7 +30,7 @@ async function sources(folder: string): Promise<string[]> {
 
 async function snippets(): Promise<Snippet[]> {
   const found: Snippet[] = [];
-  for (const path of ['README.md']) {
+  for (const path of ['README.md', 'docs/running-the-server.md']) {
     const text = await readFile(join(root, path), 'utf8');
     found.push(...blocks(text, 'ts').map((code, i) => ({ name: `${path} ${i + 1}`, code })));
   }

@@ -34,13 +34,9 @@ export async function connect(
   if (homeserver === undefined)
     throw new UsageError('missing option: --homeserver URL, server name or user id');
   const { signal } = terminal;
-  const onRetry = ({ delay, asked, error }: RetryNotice): void => {
-    const more =
-      asked !== undefined && asked > delay ? `, not the ${Math.round(asked / 1000)} s asked for` : '';
-    if (delay >= WORTH_TELLING || more !== '') {
-      terminal.stderr(`${error.message}; trying again in ${Math.round(delay / 1000)} s${more}\n`);
-    }
-  };
+  const onRetry = tellRetry((text) => {
+    terminal.stderr(text);
+  });
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
   const accessToken =
     tokenFile === undefined && variable
@@ -48,6 +44,17 @@ export async function connect(
       : await readSecretLine(tokenFile, 'access token', terminal);
   const baseUrl = await withServer(() => discoverHomeserver(homeserver, { signal, onRetry }));
   return new RoomKeys({ baseUrl, accessToken: accessToken.trim(), onRetry });
+}
+
+/** Tells of waits that a person would wonder about. */
+export function tellRetry(tell: (text: string) => void): (notice: RetryNotice) => void {
+  return ({ delay, asked, error }) => {
+    const more =
+      asked !== undefined && asked > delay ? `, not the ${Math.round(asked / 1000)} s asked for` : '';
+    if (delay >= WORTH_TELLING || more !== '') {
+      tell(`${error.message}; trying again in ${Math.round(delay / 1000)} s${more}\n`);
+    }
+  };
 }
 
 /**

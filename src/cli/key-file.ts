@@ -63,7 +63,8 @@ async function firstBytes(chunks: AsyncIterable<Uint8Array>, what: string): Prom
   return Buffer.concat(parts);
 }
 
-function warnIfReadable(path: string, stats: Stats, terminal: Terminal): void {
+/** Says so when others can read a file that holds a secret. */
+export function warnIfReadable(path: string, stats: Stats, terminal: Terminal): void {
   // Windows has no such modes and reports everything as readable.
   if (process.platform !== 'win32' && stats.isFile() && (stats.mode & 0o077) !== 0) {
     terminal.stderr(`warning: ${path} holds a secret and others can read it; chmod 600 ${path}\n`);

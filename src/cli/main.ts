@@ -33,6 +33,10 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       load: () => import('./export.js'),
     },
     serve: { about: 'serve the key backup API', load: () => import('./serve.js') },
+    migrate: {
+      about: "copy users' backups from another server to this one",
+      load: () => import('./migrate.js'),
+    },
     audit: { about: 'say which device replaced which key on a server', load: () => import('./audit.js') },
     'erase-user': { about: 'remove a user from a server', load: () => import('./erase-user.js') },
     conformance: {

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { discoverHomeserver } from '../client/discovery.js';
 import { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from '../server/authenticate.js';
 import type { Authenticate } from '../server/authenticate.js';
 import { createHandler } from '../server/handler.js';
@@ -12,18 +13,20 @@ import { listen } from '../server/node.js';
 import type { RateLimit } from '../server/rate-limit.js';
 import type { BackupStore, Quota } from '../server/store.js';
 import { InputError, UsageError, parseCommand } from './command.js';
+import { withServer } from './homeserver.js';
 import { errorCode } from './key-file.js';
 import { STORE_OPTIONS, openStore } from './open-store.js';
 import type { Terminal } from './terminal.js';
 
-export const usage = `usage: megolm-backup serve (--db FILE | --postgres URL) (--homeserver URL | --tokens FILE) [options]
+export const usage = `usage: megolm-backup serve (--db FILE | --postgres URL) (--homeserver WHERE | --tokens FILE) [options]
        megolm-backup serve --dev [--json]
 
 Serves the Matrix key backup API. A reverse proxy sends /_matrix/client/*/room_keys/* here.
 
   --db FILE             the backups in one SQLite file, made where there is none
   --postgres URL        the backups in PostgreSQL; the password comes from PGPASSWORD or a .pgpass file
-  --homeserver URL      asks this homeserver who a caller is; a revoked token works for up to 60 s more
+  --homeserver WHERE    asks this homeserver who a caller is; a revoked token works for up to 60 s more. A URL, a
+                        server name or a user id
   --tokens FILE         fixed users: [{"sha256": HEX OF THE TOKEN'S HASH, "user_id": ID, "device_id": ID}]
   --listen HOST:PORT    default 127.0.0.1:8009
   --metrics HOST:PORT   Prometheus metrics, at a port of their own; default none
@@ -68,7 +71,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   const users = dev ? devUsers() : undefined;
   const authenticate =
-    users?.authenticate ?? (await configuredAuthentication(values.homeserver, values.tokens));
+    users?.authenticate ?? (await configuredAuthentication(values.homeserver, values.tokens, terminal));
   const quota: Quota = {
     versions: count('--max-versions', values['max-versions'] ?? (dev ? undefined : '100')),
     keys: count('--max-keys', values['max-keys']),
@@ -150,15 +153,13 @@ function devUsers(): DevUsers {
 async function configuredAuthentication(
   homeserver: string | undefined,
   tokens: string | undefined,
+  terminal: Terminal,
 ): Promise<Authenticate> {
   if ((homeserver === undefined) === (tokens === undefined)) {
-    throw new UsageError('give either --homeserver URL or --tokens FILE');
+    throw new UsageError('give either --homeserver WHERE or --tokens FILE');
   }
   if (homeserver !== undefined) {
-    if (!URL.canParse(homeserver) || !/^https?:$/.test(new URL(homeserver).protocol)) {
-      throw new UsageError('--homeserver: expected a URL that starts with http:// or https://');
-    }
-    return authenticateByHomeserver(homeserver);
+    return authenticateByHomeserver(await homeserverUrl(homeserver, terminal));
   }
   try {
     return authenticateByTokens(parseTokensFile(await readFile(tokens ?? '')));
@@ -167,6 +168,15 @@ async function configuredAuthentication(
       (cause as NodeJS.ErrnoException).code === undefined ? (cause as Error).message : errorCode(cause);
     throw new InputError(`--tokens: ${reason}`, { cause });
   }
+}
+
+/** A URL is taken as it is: a homeserver that is not up yet must not keep this server from starting. */
+async function homeserverUrl(homeserver: string, { signal }: Terminal): Promise<string> {
+  if (!/^https?:/i.test(homeserver)) return withServer(() => discoverHomeserver(homeserver, { signal }));
+  if (!URL.canParse(homeserver)) {
+    throw new UsageError('--homeserver: expected a URL, a server name or a user id');
+  }
+  return homeserver;
 }
 
 function announce(url: string, dev: DevUsers | undefined, json: boolean, terminal: Terminal): void {

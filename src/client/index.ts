@@ -26,13 +26,8 @@ export {
   type Trust,
 } from './backup.js';
 export { fetchSecretStorage, storeBackupKey } from './secret-storage.js';
-export {
-  uploadSessions,
-  type FailedUpload,
-  type UploadOptions,
-  type UploadOutcome,
-  type UploadState,
-} from './upload.js';
+export type { FailedUpload } from './batch-sender.js';
+export { uploadSessions, type UploadOptions, type UploadOutcome, type UploadState } from './upload.js';
 export { UploadQueue, type UploadQueueOptions } from './upload-queue.js';
 export {
   authenticateBackup,
@@ -52,6 +47,7 @@ export {
   type RestoredKey,
   type UnrestoredKey,
 } from './restore.js';
+export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
 export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
 export type { Finding, FindingCode } from './findings.js';

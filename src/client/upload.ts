@@ -7,10 +7,11 @@ import type { BackupPublicKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { ahead } from './ahead.js';
 import { trustedPublicKey, type Trust } from './backup.js';
+import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { StoredKeys } from './stored-keys.js';
-import { UploadBatch, batchBody, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
+import { UploadBatch, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
 
 /** What an upload needs to go on where another one stopped. */
@@ -41,13 +42,6 @@ export interface UploadOptions extends CallOptions, EncryptSettings {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Does the expensive operations by other means. */
   readonly backend?: Backend | undefined;
-}
-
-/** A session that was not uploaded, and why. */
-export interface FailedUpload {
-  readonly room_id: string | undefined;
-  readonly session_id: string | undefined;
-  readonly error: KeyBackupError<string>;
 }
 
 /** How an upload ended. */
@@ -140,7 +134,7 @@ class Upload {
   readonly #options: UploadOptions;
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
-  #limits: BatchLimits;
+  readonly #sender: BatchSender;
   #uploaded = 0;
   #superseded = 0;
   #answer: KeysChanged;
@@ -158,7 +152,18 @@ class Upload {
     this.#info = info;
     this.#publicKey = publicKey;
     this.#options = options;
-    this.#limits = { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 };
+    this.#sender = new BatchSender(roomKeys, info.version, {
+      limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
+      hopeless: HOPELESS,
+      signal: options.signal,
+      onSent: (answer, keys) => {
+        this.#uploaded += keys;
+        this.#follow(answer, keys);
+      },
+      onFailed: (failure) => {
+        this.#fail(failure);
+      },
+    });
     this.#input = new UploadInput(options.state, (session) => this.#isStored(session, stored));
     this.#answer = { etag: info.etag, count: info.count };
     this.#changedElsewhere = options.state !== undefined && options.state.etag !== info.etag;
@@ -171,7 +176,7 @@ class Upload {
     try {
       const batches = ahead((signal) => this.#batches(sessions, signal), BATCHES_AHEAD, this.#options.signal);
       for await (const batch of batches) {
-        await this.#send(batch.keys);
+        await this.#sender.send(batch.keys);
         for (const failure of batch.failures) this.#fail(failure);
         this.#superseded += batch.superseded;
         await this.#advance(batch.mark);
@@ -208,7 +213,7 @@ class Upload {
         failures.push({ room_id, session_id, error });
       } else {
         const key = sealKey(result);
-        if (!batch.fits(key, this.#limits)) {
+        if (!batch.fits(key, this.#sender.limits)) {
           yield { keys: batch.keys, failures, superseded: batch.superseded, mark };
           batch = new UploadBatch();
           failures = [];
@@ -220,56 +225,9 @@ class Upload {
     yield { keys: batch.keys, failures, superseded: batch.superseded, mark: this.#input.end };
   }
 
-  /**
-   * Sends keys in as few requests as the server allows. What it refuses as a whole is cut in half until the
-   * key that is to blame stands alone.
-   */
-  async #send(keys: readonly SealedKey[]): Promise<void> {
-    if (keys.length === 0) return;
-    if (keys.length > this.#limits.keys) return this.#sendHalves(keys);
-    try {
-      const { signal } = this.#options;
-      const answer = await this.#roomKeys.putKeys(this.#info.version, batchBody(keys), { signal });
-      this.#uploaded += keys.length;
-      this.#follow(answer, keys.length);
-    } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      const tooLarge = error.code === 'too-large';
-      if (!tooLarge && error.status !== 400) throw error;
-      if (keys.length === 1) {
-        const [{ room_id, session_id }] = keys;
-        this.#fail({ room_id, session_id, error });
-        return;
-      }
-      const { length } = this.#failures;
-      const limits = this.#limits;
-      if (tooLarge) this.#shrink(keys);
-      await this.#sendHalves(keys);
-      const failed = this.#failures.length - length;
-      // One key was to blame, not the size of the request.
-      if (failed > 0) this.#limits = limits;
-      // Not one of many keys is to the server's liking: then it is not the keys.
-      if (failed === keys.length && failed >= HOPELESS) throw error;
-    }
-  }
-
   #fail(failure: FailedUpload): void {
     this.#failures.push(failure);
     this.#options.onFailed?.(failure);
-  }
-
-  async #sendHalves(keys: readonly SealedKey[]): Promise<void> {
-    const middle = Math.ceil(keys.length / 2);
-    await this.#send(keys.slice(0, middle));
-    await this.#send(keys.slice(middle));
-  }
-
-  #shrink(keys: readonly SealedKey[]): void {
-    const bytes = keys.reduce((sum, key) => sum + key.bytes, 0);
-    this.#limits = {
-      keys: Math.min(this.#limits.keys, Math.ceil(keys.length / 2)),
-      bytes: Math.min(this.#limits.bytes, Math.ceil(bytes / 2)),
-    };
   }
 
   /** Other keys than ours can only show in the numbers: more new ones than we sent, or fewer than there were. */
