@@ -87,9 +87,9 @@ describe.concurrent('export', () => {
     expect(end.stderr).toBe('2 of 4 keys, 1 of them flagged; 2 failed\n  1 bad-length\n  1 bad-json\n');
     const { keys } = work.json('report.json') as ReportFile;
     expect(keys.map(({ path, code, flags }) => [path, code, flags])).toEqual([
-      ['[0]', 'bad-length', []],
-      ['[1]', 'bad-json', []],
-      ['[3]', undefined, ['unusable-claimed-key']],
+      ['$[0]', 'bad-length', []],
+      ['$[1]', 'bad-json', []],
+      ['$[3]', undefined, ['unusable-claimed-key']],
     ]);
     work.write('keys.txt', work.read('out.txt'));
     await work.run(DECRYPT);
