@@ -106,7 +106,11 @@ describe('copyBackup', () => {
     const { version } = await copyBackup(source, destination);
     const signatures = { '@a:x': { k: 's', other: 't' } };
     await destination.updateVersion(version!, { ...AUTH, auth_data: { ...AUTH.auth_data, signatures } });
-    expect(await copyBackup(source, destination)).toMatchObject({ created: false, version });
+    expect(await copyBackup(source, destination)).toMatchObject({
+      outcome: 'complete',
+      created: false,
+      version,
+    });
     expect((await destination.currentVersion())?.auth_data).toMatchObject({ signatures });
   });
 
