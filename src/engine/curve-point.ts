@@ -1,5 +1,5 @@
 import { LIMBS, add, fromBytes, isZeroElement, setSmall, subtract } from './field.js';
-import { squareTimes } from './field-inverse.js';
+import { extendOnes, squareTimes } from './field-inverse.js';
 import { multiply, square } from './field-product.js';
 
 /** d of the curve -x^2 + y^2 = 1 + d x^2 y^2, little-endian. */
@@ -49,20 +49,7 @@ function raiseToHalf(f: Float64Array): void {
   multiply(f, B, f, T, f, C); // 15: 4 ones
   square(f, T, f, B);
   multiply(f, B, f, T, f, U); // 31: 5 ones
-  squareTimes(f, T, f, B, 5);
-  multiply(f, B, f, T, f, B); // 10 ones
-  squareTimes(f, T, f, B, 10);
-  multiply(f, C, f, T, f, B); // 20 ones
-  squareTimes(f, T, f, C, 20);
-  multiply(f, T, f, T, f, C); // 40 ones
-  squareTimes(f, T, f, T, 10);
-  multiply(f, B, f, T, f, B); // 50 ones
-  squareTimes(f, T, f, B, 50);
-  multiply(f, C, f, T, f, B); // 100 ones
-  squareTimes(f, T, f, C, 100);
-  multiply(f, T, f, T, f, C); // 200 ones
-  squareTimes(f, T, f, T, 50);
-  multiply(f, T, f, T, f, B); // 250 ones
+  extendOnes(f, B, C, T); // 250 ones
   squareTimes(f, T, f, T, 4); // 2^254 - 16
   multiply(f, T, f, T, f, A); // 2^254 - 10
 }

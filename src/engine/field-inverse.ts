@@ -29,6 +29,16 @@ export function invert(
   multiply(s, a, s, b, s, a); // 11
   square(s, t, s, a); // 22
   multiply(s, b, s, t, s, b); // 31: 5 ones
+  extendOnes(s, b, c, t); // 250 ones
+  squareTimes(s, t, s, t, 5); // 2^255 - 32
+  multiply(out, o, s, t, s, a); // 2^255 - 21
+}
+
+/**
+ * From the exponent 2^5 - 1 ("5 ones") at `b` to 2^250 - 1 at `t`: the stretch that the powers of this field share.
+ * Overwrites `b`, `c` and `t`, which are three elements of one array.
+ */
+export function extendOnes(s: Float64Array, b: number, c: number, t: number): void {
   squareTimes(s, t, s, b, 5);
   multiply(s, b, s, t, s, b); // 10 ones
   squareTimes(s, t, s, b, 10);
@@ -43,8 +53,6 @@ export function invert(
   multiply(s, t, s, t, s, c); // 200 ones
   squareTimes(s, t, s, t, 50);
   multiply(s, t, s, t, s, b); // 250 ones
-  squareTimes(s, t, s, t, 5); // 2^255 - 32
-  multiply(out, o, s, t, s, a); // 2^255 - 21
 }
 
 /** out = x^(2^times). */
