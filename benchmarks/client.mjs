@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Measures the client against a server on loopback that costs next to nothing: restore and upload of many keys.
-//   node benchmarks/client.mjs [restore|stream|upload|all] [KEYS]
+//   node benchmarks/client.mjs [restore|stream|upload|all] [KEYS] [--json]
 // Every measurement runs in a process of its own, so that its peak memory is its own; the server is another one.
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
@@ -12,41 +12,48 @@ const [task = 'all', argument] = process.argv.slice(2);
 /** Records that are really different; a longer backup repeats them under other rooms. */
 const DISTINCT = 20_000;
 
-async function report(which, count) {
-  if (which === 'restore' || which === 'all') await restore(Number(count ?? 100_000));
-  if (which === 'stream' || which === 'all') await stream(Number(count ?? 1_000_000));
-  if (which === 'upload' || which === 'all') {
-    const keys = String(count ?? 100_000);
-    await withServer('sink', [], async ({ url }) => {
-      const { time, cpu, idle, peak } = await measure('measure-upload', [keys, url]);
-      console.log(
-        `upload ${keys} keys: ${seconds(time)} (CPU ${seconds(cpu)}), encryption idle ${percent(idle / time)}, ` +
-          `peak ${megabytes(peak)}`,
-      );
+/** Measured: what is printed, as an object. Times are in milliseconds, sizes in bytes. */
+const MEASURE = {
+  async restore(keys) {
+    const alone = await measure('alone', [keys]);
+    return withServer('serve', [keys], async ({ url, bytes }) => {
+      const { time, cpu, peak } = await measure('client', [url]);
+      return { keys: Number(keys), bytes, time, cpu, peak, alone: { time: alone.time, cpu: alone.cpu } };
     });
+  },
+  stream: (keys) =>
+    withServer('serve', [keys], async ({ url, bytes }) => {
+      const { time, cpu, peak } = await measure('client', [url]);
+      return { keys: Number(keys), bytes, time, cpu, peak };
+    }),
+  upload: (keys) =>
+    withServer('sink', [], async ({ url }) => {
+      const { time, cpu, idle, peak } = await measure('measure-upload', [keys, url]);
+      return { keys: Number(keys), time, cpu, idle, peak };
+    }),
+};
+
+const SENTENCE = {
+  restore: ({ keys, bytes, time, cpu, peak, alone }) =>
+    `restore ${keys} keys (${megabytes(bytes)}): ${seconds(time)} (CPU ${seconds(cpu)}), ` +
+    `decrypting alone ${seconds(alone.time)} (CPU ${seconds(alone.cpu)}), ` +
+    `ratio ${(time / alone.time).toFixed(2)} (CPU ${(cpu / alone.cpu).toFixed(2)}), peak ${megabytes(peak)}`,
+  stream: ({ keys, bytes, time, peak }) =>
+    `restore ${keys} keys (${megabytes(bytes)}): ${seconds(time)}, peak ${megabytes(peak)}`,
+  upload: ({ keys, time, cpu, idle, peak }) =>
+    `upload ${keys} keys: ${seconds(time)} (CPU ${seconds(cpu)}), encryption idle ${percent(idle / time)}, ` +
+    `peak ${megabytes(peak)}`,
+};
+
+async function report(which, count) {
+  for (const name of which === 'all' ? Object.keys(MEASURE) : [which]) {
+    const measured = await MEASURE[name](String(count ?? (name === 'stream' ? 1_000_000 : 100_000)));
+    console.log(
+      process.argv.includes('--json')
+        ? JSON.stringify({ task: name, ...measured })
+        : SENTENCE[name](measured),
+    );
   }
-}
-
-async function restore(keys) {
-  const alone = await measure('alone', [String(keys)]);
-  await withServer('serve', [String(keys)], async ({ url, bytes }) => {
-    const result = await measure('client', [url]);
-    console.log(
-      `restore ${keys} keys (${megabytes(bytes)}): ${seconds(result.time)} (CPU ${seconds(result.cpu)}), ` +
-        `decrypting alone ${seconds(alone.time)} (CPU ${seconds(alone.cpu)}), ` +
-        `ratio ${(result.time / alone.time).toFixed(2)} (CPU ${(result.cpu / alone.cpu).toFixed(2)}), ` +
-        `peak ${megabytes(result.peak)}`,
-    );
-  });
-}
-
-async function stream(keys) {
-  await withServer('serve', [String(keys)], async ({ url, bytes }) => {
-    const result = await measure('client', [url]);
-    console.log(
-      `restore ${keys} keys (${megabytes(bytes)}): ${seconds(result.time)}, peak ${megabytes(result.peak)}`,
-    );
-  });
 }
 
 const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(2)} s`;
@@ -76,7 +83,7 @@ async function measure(name, args) {
 async function withServer(name, args, use) {
   const server = start(name, args);
   try {
-    await use(await firstLine(server));
+    return await use(await firstLine(server));
   } finally {
     server.kill();
   }
@@ -233,4 +240,4 @@ async function serve(count) {
 
 const tasks = { serve, alone, client, 'measure-upload': upload, sink };
 if (task in tasks) await tasks[task](...process.argv.slice(3));
-else await report(task, argument);
+else await report(task, argument === '--json' ? undefined : argument);

@@ -85,5 +85,6 @@ for (const size of sizes) {
   }
 }
 for (const { dispose } of contenders) dispose?.();
-console.log(JSON.stringify({ node: process.version, sameKey, results }));
+const { user, system } = process.cpuUsage();
+console.log(JSON.stringify({ node: process.version, sameKey, cpu: (user + system) / 1000, results }));
 process.exit(0);

@@ -2,10 +2,11 @@
 // comparison.svg are written by it and by nothing else.
 //
 //   --quick           small sizes and one process each, to see that it runs; writes nothing
-//   --only A,B        only these parts: table, warm, large, nodes, memory; the others stay as results.json has them
+//   --only A,B        only these parts: table, warm, large, nodes, steps, memory, client; the others stay as
+//                     results.json has them
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, loadavg, tmpdir, totalmem } from 'node:os';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { chart } from './chart.mjs';
 import { WORKERS } from './contenders.mjs';
@@ -14,7 +15,7 @@ import { report, shortReport } from './report.mjs';
 const file = (name) => new URL(name, import.meta.url);
 const flag = (name) => process.argv.includes(name);
 const quick = flag('--quick');
-const PARTS = ['table', 'warm', 'large', 'nodes', 'memory'];
+const PARTS = ['table', 'warm', 'large', 'nodes', 'steps', 'memory', 'client'];
 const parts = flag('--only') ? process.argv[process.argv.indexOf('--only') + 1].split(',') : PARTS;
 
 const PROCESSES = quick ? 1 : 3;
@@ -24,12 +25,30 @@ const LARGE = quick ? 2000 : 100_000;
 const STREAMED = quick ? 20_000 : 1_000_000;
 const BUDGET = quick ? 200 : 1000;
 const OTHER_NODES = ['22', '24'];
+const CLIENT_TASKS = [
+  ...Array(PROCESSES).fill(['restore', quick ? 5000 : 100_000]),
+  ['stream', quick ? 20_000 : 1_000_000],
+  ...Array(PROCESSES).fill(['upload', quick ? 5000 : 100_000]),
+];
 
 function measure(task, node = process.execPath) {
   process.stderr.write(
     `${task.names.join(', ')}: ${task.sizes.join(', ')}${node === process.execPath ? '' : `, ${node}`}\n`,
   );
-  return JSON.parse(run(node, ['measure.mjs', JSON.stringify({ budget: BUDGET, ...task })]));
+  const before = busy();
+  const { cpu, ...measured } = JSON.parse(
+    run(node, ['measure.mjs', JSON.stringify({ budget: BUDGET, ...task })]),
+  );
+  const after = busy();
+  // In processors: what else the machine was doing meanwhile.
+  const others = Math.max(0, (after.time - before.time - cpu) / (after.at - before.at));
+  return { ...measured, others: Math.round(100 * others) / 100 };
+}
+
+/** How long, in milliseconds, the processors were at work since the machine started. */
+function busy() {
+  const times = cpus().flatMap(({ times: { idle: _, ...others } }) => Object.values(others));
+  return { time: times.reduce((sum, time) => sum + time, 0), at: performance.now() };
 }
 
 function run(command, args, options = {}) {
@@ -43,8 +62,10 @@ function run(command, args, options = {}) {
 }
 
 /** Several processes of the same: the compiler may end up in a slow mode for the whole of one. */
-const often = (task, count = PROCESSES, node) => Array.from({ length: count }, () => measure(task, node));
+const often = (task, count = PROCESSES, node) =>
+  Array.from({ length: count }, () => () => measure(task, node));
 
+/** Each part is measured in processes of their own, one after the other, and kept after every one of them. */
 const MEASURE = {
   table: () => [
     ...['sync', 'pure', 'node'].flatMap((name) => often({ names: [name], sizes: SIZES })),
@@ -58,7 +79,7 @@ const MEASURE = {
   ],
   warm: () => often({ names: ['sync'], sizes: [1], sameKey: true }),
   large: () => [
-    measure({ names: ['vodozemac', 'pure', 'node', 'workers', 'auto'], sizes: [LARGE], budget: 0 }),
+    () => measure({ names: ['vodozemac', 'pure', 'node', 'workers', 'auto'], sizes: [LARGE], budget: 0 }),
   ],
   nodes: () =>
     OTHER_NODES.flatMap((version) => {
@@ -69,10 +90,22 @@ const MEASURE = {
           )
         : [];
     }),
-  memory: () => {
-    process.stderr.write(`memory: ${STREAMED}\n`);
-    return JSON.parse(run(process.execPath, ['memory.mjs', String(STREAMED)]));
-  },
+  steps: () =>
+    Array.from({ length: PROCESSES }, () => () => {
+      process.stderr.write('steps of decryption on Node\n');
+      return JSON.parse(run(process.execPath, ['steps.mjs']));
+    }),
+  memory: () => [
+    () => {
+      process.stderr.write(`memory: ${STREAMED}\n`);
+      return JSON.parse(run(process.execPath, ['memory.mjs', String(STREAMED)]));
+    },
+  ],
+  client: () =>
+    CLIENT_TASKS.map(([task, keys]) => () => {
+      process.stderr.write(`client: ${task}, ${keys}\n`);
+      return JSON.parse(run(process.execPath, ['client.mjs', task, String(keys), '--json']));
+    }),
 };
 
 const folders = [];
@@ -104,11 +137,13 @@ try {
       processor: cpus()[0].model,
       threads: availableParallelism(),
       gibibytes: Math.round(totalmem() / 2 ** 30),
-      // Of the minute before: what else was going on.
-      load: Math.round(10 * loadavg()[0]) / 10,
     };
-    results[part] = { machine, measured: MEASURE[part]() };
-    if (!quick) writeFileSync(stored, JSON.stringify(results, undefined, 1));
+    const measured = [];
+    for (const task of MEASURE[part]()) {
+      measured.push(task());
+      results[part] = { machine, measured };
+      if (!quick) writeFileSync(stored, JSON.stringify(results, undefined, 1));
+    }
   }
 } finally {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });

@@ -122,26 +122,35 @@ function base64url(bytes: Uint8Array): string {
 
 function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   if (plaintext.length < AES_FROM) return sealPurely(sharedSecret, plaintext);
-  const { all, aesKey, iv, mac } = deriveKeys(sharedSecret);
+  const keys = deriveKeys(sharedSecret);
+  const { aesKey, iv, mac } = keys;
   const cipher = createCipheriv('aes-256-cbc', aesKey, iv);
   const sealed = {
     ciphertext: concat(cipher.update(plaintext), cipher.final()),
     mac: mac.slice(0, MAC_LENGTH),
   };
-  wipe(all);
+  wipe(keys.all);
   return sealed;
 }
 
 function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array): Uint8Array | undefined {
   if (ciphertext.length < AES_FROM) return openPurely(sharedSecret, ciphertext, mac);
-  const { all, aesKey, iv, mac: whole } = deriveKeys(sharedSecret);
+  const keys = deriveKeys(sharedSecret);
+  const { aesKey, iv, mac: whole } = keys;
   let padded: Uint8Array | undefined;
   if (equal(whole.subarray(0, mac.length), mac)) {
     const decipher = createDecipheriv('aes-256-cbc', aesKey, iv).setAutoPadding(false);
-    padded = concat(decipher.update(ciphertext), decipher.final());
+    // Every block comes at once, because nothing is kept back for padding; `final` then has nothing to add.
+    padded = plain(decipher.update(ciphertext));
+    decipher.final();
   }
-  wipe(all);
+  wipe(keys.all);
   return padded;
+}
+
+/** The same memory, which is nobody else's, without the ways of a Buffer. */
+function plain({ buffer, byteOffset, length }: Buffer): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** OpenSSL cannot be interrupted and says nothing until it is done; the engine stops waiting when aborted. */

@@ -79,7 +79,23 @@ export function base64Decode(value: unknown, field: string): Uint8Array {
   const table = valueTable();
   const bytes = new Uint8Array(Math.floor((length * 3) / 4));
   let out = 0;
-  for (let i = 0; i < length; i += 4) {
+  let i = 0;
+  for (; i + 4 <= length; i += 4) {
+    const first = value.charCodeAt(i);
+    const second = value.charCodeAt(i + 1);
+    const third = value.charCodeAt(i + 2);
+    const fourth = value.charCodeAt(i + 3);
+    const a = table[first & 127];
+    const b = table[second & 127];
+    const c = table[third & 127];
+    const d = table[fourth & 127];
+    if ((first | second | third | fourth) >= 128 || (a | b | c | d) >= INVALID)
+      throw unexpectedSymbol(value, length, field);
+    bytes[out++] = (a << 2) | (b >> 4);
+    bytes[out++] = (b << 4) | (c >> 2);
+    bytes[out++] = (c << 6) | d;
+  }
+  if (i < length) {
     const a = valueAt(table, value, i, length);
     const b = valueAt(table, value, i + 1, length);
     const c = valueAt(table, value, i + 2, length);

@@ -86,12 +86,12 @@ function only<Output>([outcome]: Outcome<Output>[]): Output {
  * }
  * ```
  */
-export async function* encryptSessions(
+export function encryptSessions(
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   publicKey: BackupPublicKey,
   options: BatchOptions & EncryptSettings = {},
 ): AsyncGenerator<EncryptResult, void, void> {
-  yield* run(sessions, encryption(publicKey, options), options);
+  return run(sessions, () => encryption(publicKey, options), options);
 }
 
 /**
@@ -117,17 +117,12 @@ export function encryptSessionsSync(
  * @returns One result per record, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
  */
-export async function* decryptSessions(
+export function decryptSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
   key: BackupDecryptionKey,
   options: BatchOptions & DecryptSettings = {},
 ): AsyncGenerator<DecryptResult, void, void> {
-  const direction = decryption(key, options);
-  try {
-    yield* run(records, direction, options);
-  } finally {
-    direction.dispose();
-  }
+  return run(records, () => decryption(key, options), options);
 }
 
 /**

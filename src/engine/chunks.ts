@@ -47,6 +47,8 @@ export interface Direction<Input, Ready, Done, Output> {
   readonly pipeline: (backend: Backend) => Pipeline | undefined;
   /** What is done to a key after. */
   readonly after: (input: Input, ready: Ready, done: Done) => Output;
+  /** Wipes the copies of keys that it holds. */
+  readonly dispose?: () => void;
 }
 
 /** A chunk that was taken apart. */
@@ -76,66 +78,92 @@ export function runSync<Input, Ready, Done, Output>(
   return outcomes;
 }
 
-/** Runs a batch chunk by chunk, giving the event loop its turns. */
+/** A backend that was chosen for one batch, and what is to be done when the batch is over. */
+export interface ChosenBackend {
+  readonly backend: Backend;
+  readonly dispose?: () => void;
+}
+
+/**
+ * Runs a batch chunk by chunk, giving the event loop its turns.
+ *
+ * One generator and no other around it: every one that passes results on would cost more than reading their JSON.
+ *
+ * @param open - Makes the direction when the first result is asked for; it is disposed of at the end.
+ * @param choose - Chooses the backend where the caller named none.
+ */
 export async function* run<Input, Ready, Done, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  direction: Direction<Input, Ready, Done, Output>,
+  open: () => Direction<Input, Ready, Done, Output>,
   options: BatchOptions,
+  choose?: () => Promise<ChosenBackend>,
 ): AsyncGenerator<Outcome<Output>, void, void> {
-  const { signal, onProgress, backend = pureBackend } = options;
+  const { signal, onProgress } = options;
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : undefined);
-  const { depth = 1, chunk: size } = direction.pipeline(backend) ?? {};
-  const pace = new Pace(signal, size);
-  const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
-  let done = 0;
-  let failed = 0;
+  const direction = open();
+  let chosen: ChosenBackend | undefined;
+  try {
+    if (!options.backend) chosen = await choose?.();
+    const backend = options.backend ?? chosen?.backend ?? pureBackend;
+    const { depth = 1, chunk: size } = direction.pipeline(backend) ?? {};
+    const pace = new Pace(signal, size);
+    const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
+    let done = 0;
+    let failed = 0;
 
-  async function start(taken: readonly Input[]): Promise<void> {
-    const states: (Ready | KeyBackupError)[] = [];
-    for (const input of taken) {
-      states.push(attempt(() => direction.before(input)));
-      if (pace.due) await pace.rest();
-    }
-    const chunk = takenApart(taken, states);
-    const started = now();
-    const working = direction.work(chunk.ready, backend, { signal });
-    underWay.push({ chunk, working });
-    // A chunk that fails while an earlier one is waited for has not failed unnoticed.
-    working.then(
-      () => {
-        pace.learn(chunk.ready.length, now() - started);
-      },
-      () => undefined,
-    );
-  }
-
-  async function* conclude(left: number): AsyncGenerator<Outcome<Output>, void, void> {
-    while (underWay.length > left) {
-      const { chunk, working } = underWay[0];
-      const finish = await finishedBy(working, backend, signal);
-      underWay.shift();
-      if (pace.due) await pace.rest();
-      for (const outcome of conclusions(chunk, finish, done, direction)) {
-        done++;
-        if (!outcome.ok) failed++;
-        yield outcome;
-        throwIfAborted(signal);
-        if (pace.due) {
-          onProgress?.({ done, total, failed });
-          await pace.rest();
+    for await (const taken of chunksOf(inputs, pace, options)) {
+      const ended = taken.length === 0;
+      if (!ended) underWay.push(await started(taken, direction, backend, pace, signal));
+      while (underWay.length > (ended ? 0 : depth - 1)) {
+        const { chunk, working } = underWay[0];
+        const finish = await finishedBy(working, backend, signal);
+        underWay.shift();
+        if (pace.due) await pace.rest();
+        for (const outcome of conclusions(chunk, finish, done, direction)) {
+          done++;
+          if (!outcome.ok) failed++;
+          yield outcome;
+          throwIfAborted(signal);
+          if (pace.due) {
+            onProgress?.({ done, total, failed });
+            await pace.rest();
+          }
         }
+        onProgress?.({ done, total, failed });
       }
-      onProgress?.({ done, total, failed });
     }
+    // Of nothing, too: who waits for the end of an empty backup is told of it.
+    if (done === 0) onProgress?.({ done, total, failed });
+  } finally {
+    chosen?.dispose?.();
+    direction.dispose?.();
   }
+}
 
-  for await (const taken of chunksOf(inputs, pace, options)) {
-    await start(taken);
-    yield* conclude(depth - 1);
+/** Takes a chunk apart and sets the work on it going. */
+async function started<Input, Ready, Done, Output>(
+  taken: readonly Input[],
+  direction: Direction<Input, Ready, Done, Output>,
+  backend: Backend,
+  pace: Pace,
+  signal: WaitOptions['signal'],
+): Promise<{ chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }> {
+  const states: (Ready | KeyBackupError)[] = [];
+  for (const input of taken) {
+    states.push(attempt(() => direction.before(input)));
+    if (pace.due) await pace.rest();
   }
-  yield* conclude(0);
-  // Of nothing, too: who waits for the end of an empty backup is told of it.
-  if (done === 0) onProgress?.({ done, total, failed });
+  const chunk = takenApart(taken, states);
+  const since = now();
+  const working = direction.work(chunk.ready, backend, { signal });
+  // A chunk that fails while an earlier one is waited for has not failed unnoticed.
+  working.then(
+    () => {
+      pace.learn(chunk.ready.length, now() - since);
+    },
+    () => undefined,
+  );
+  return { chunk, working };
 }
 
 function takenApart<Input, Ready>(
@@ -192,7 +220,7 @@ async function finishedBy<Done>(
   }
 }
 
-/** Takes the inputs in chunks of the size that the pace asks for. */
+/** Takes the inputs in chunks of the size that the pace asks for. The last one is empty, and says that it was all. */
 async function* chunksOf<Input>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
   pace: Pace,
@@ -237,6 +265,7 @@ async function* chunksOf<Input>(
     }
   }
   if (chunk.length > 0) yield chunk;
+  yield [];
 }
 
 /** Tells an iterator to end, and takes no notice of how it does. */

@@ -110,15 +110,17 @@ export function expectAuthenticatedVersion(version: { readonly algorithm: string
  * }
  * ```
  */
-export async function* encryptAuthenticated(
+export function encryptAuthenticated(
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   publicKey: BackupPublicKey,
   options: BatchOptions & AuthenticatedEncryptSettings,
 ): AsyncGenerator<Outcome<AuthenticatedEncryptedSession>, void, void> {
-  expectMacKey(options.macKey);
-  const direction = encryption(publicKey, options, V2);
+  const open = () => {
+    expectMacKey(options.macKey);
+    return encryption(publicKey, options, V2);
+  };
   // What V2.wire and the MAC key make of the records.
-  yield* run(sessions, direction, options) as AsyncGenerator<Outcome<AuthenticatedEncryptedSession>>;
+  return run(sessions, open, options) as AsyncGenerator<Outcome<AuthenticatedEncryptedSession>, void, void>;
 }
 
 function expectMacKey(macKey: unknown): void {
@@ -135,18 +137,14 @@ function expectMacKey(macKey: unknown): void {
  * @returns One result per record, in order. A key that its writer does not vouch for comes out
  * `declared-unauthenticated`, unless `requireAuthenticated` says that it should not.
  */
-export async function* decryptAuthenticated(
+export function decryptAuthenticated(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
   key: BackupDecryptionKey,
   options: BatchOptions & Omit<DecryptSettings, 'salvage'> = {},
 ): AsyncGenerator<Outcome<DecryptedSession>, void, void> {
   // Salvage is for what old clients wrote, and there are none of this algorithm.
-  const direction = decryption(key, { requireAuthenticated: options.requireAuthenticated }, V2);
-  try {
-    yield* run(records, direction, options);
-  } finally {
-    direction.dispose();
-  }
+  const { requireAuthenticated } = options;
+  return run(records, () => decryption(key, { requireAuthenticated }, V2), options);
 }
 
 /** A record on its way from a v1 backup into one of this algorithm. */

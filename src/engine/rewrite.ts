@@ -48,21 +48,16 @@ export async function* rewrite<Output extends object, Encrypted extends object>(
       yield record;
     }
   }
-  const read = decryption(key, {});
-  try {
-    let pending: Planned<Output, Encrypted>[] = [];
-    for await (const result of run(inputs(), read, { ...options, total })) {
-      const record = waiting.shift();
-      if (!record) throw new Error('a batch gave more results than it was given records');
-      pending.push(planned(result, record, rewriting));
-      if (pending.length < CHUNK) continue;
-      yield* conclude(pending, rewriting);
-      pending = [];
-    }
+  let pending: Planned<Output, Encrypted>[] = [];
+  for await (const result of run(inputs(), () => decryption(key, {}), { ...options, total })) {
+    const record = waiting.shift();
+    if (!record) throw new Error('a batch gave more results than it was given records');
+    pending.push(planned(result, record, rewriting));
+    if (pending.length < CHUNK) continue;
     yield* conclude(pending, rewriting);
-  } finally {
-    read.dispose();
+    pending = [];
   }
+  yield* conclude(pending, rewriting);
 }
 
 interface Planned<Output, Encrypted> {

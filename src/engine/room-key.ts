@@ -175,7 +175,7 @@ export function readRoomKey(
 ): RestoredRoomKey {
   const object = parseObject(utf8Decode(plaintext, 'plaintext'), 'plaintext');
   const { fields, flags } = checkRoomKey(object, sessionId, 'plaintext', options.salvage === true);
-  return { session: { ...fields, room_id: roomId, session_id: sessionId }, flags };
+  return { session: Object.assign(fields, { room_id: roomId, session_id: sessionId }), flags };
 }
 
 /** What is encrypted of a room key. */
@@ -218,22 +218,22 @@ export function checkRoomKey(
     );
   }
   const flags: RoomKeyFlag[] = [];
-  const senders: { sender_key?: string; sender_claimed_keys?: Readonly<Record<string, string>> } = {};
+  // Field by field and in this order, which is the one that is written: spreading costs more than all the checks.
+  const fields: Record<string, unknown> = { algorithm };
+  fields['forwarding_curve25519_key_chain'] = forwardingChain(object, field);
   if (mayLack(object, 'sender_key', salvage)) flags.push('missing-sender-key');
-  else senders.sender_key = expectString(object, 'sender_key', field);
+  else fields['sender_key'] = expectString(object, 'sender_key', field);
   if (mayLack(object, 'sender_claimed_keys', salvage)) flags.push('missing-sender-claimed-keys');
-  else senders.sender_claimed_keys = claimedKeys(object, field);
+  else fields['sender_claimed_keys'] = claimedKeys(object, field);
+  fields['session_key'] = session_key;
   const sharedHistory = readSharedHistory(object);
   if (sharedHistory === 'bad') flags.push('bad-shared-history');
-  const fields: BackedUpSessionData = {
-    algorithm,
-    forwarding_curve25519_key_chain: forwardingChain(object, field),
-    ...senders,
-    session_key,
-    ...(typeof sharedHistory === 'boolean' && writeSharedHistory(sharedHistory)),
-    ...unknownFields(object),
-  };
-  return { fields, facts, flags };
+  else if (sharedHistory !== undefined) {
+    fields['shared_history'] = sharedHistory;
+    fields['m.shared_history'] = sharedHistory;
+  }
+  takeUnknownFields(object, fields);
+  return { fields: fields as unknown as BackedUpSessionData, facts, flags };
 }
 
 /** Whether a field is absent and may stay so. */
@@ -272,10 +272,6 @@ function readSharedHistory(object: JsonObject): boolean | 'bad' | undefined {
   return typeof value === 'boolean' ? value : 'bad';
 }
 
-function writeSharedHistory(value: boolean): Readonly<Record<string, boolean>> {
-  return { shared_history: value, 'm.shared_history': value };
-}
-
 const KNOWN_FIELDS: ReadonlySet<string> = new Set([
   'algorithm',
   'forwarding_curve25519_key_chain',
@@ -287,8 +283,15 @@ const KNOWN_FIELDS: ReadonlySet<string> = new Set([
   ...SHARED_HISTORY,
 ]);
 
-function unknownFields(object: JsonObject): JsonObject {
-  const names = Object.keys(object).filter((name) => !KNOWN_FIELDS.has(name));
-  // fromEntries defines own properties, so a field named __proto__ stays a field.
-  return Object.fromEntries(names.map((name) => [name, object[name]]));
+function takeUnknownFields(object: JsonObject, fields: Record<string, unknown>): void {
+  for (const name of Object.keys(object)) {
+    if (KNOWN_FIELDS.has(name)) continue;
+    // Defined, not assigned, so a field named __proto__ stays a field.
+    Object.defineProperty(fields, name, {
+      value: object[name],
+      configurable: true,
+      enumerable: true,
+      writable: true,
+    });
+  }
 }

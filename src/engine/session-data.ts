@@ -285,7 +285,8 @@ export function unpaddedLength(padded: Uint8Array): number | undefined {
   const filler = padded[padded.length - 1];
   if (filler < 1 || filler > Math.min(BLOCK, padded.length)) return undefined;
   const length = padded.length - filler;
-  return padded.subarray(length).every((byte) => byte === filler) ? length : undefined;
+  for (let i = length; i < padded.length; i++) if (padded[i] !== filler) return undefined;
+  return length;
 }
 
 /** An all-zero secret means a point of small order: everybody knows it, so it protects nothing. */
@@ -300,9 +301,10 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
 
 /** {@link Backend.seal} in pure JavaScript. */
 export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
-  const { aesKey, iv, mac, all } = deriveKeys(sharedSecret);
+  const keys = deriveKeys(sharedSecret);
+  const { aesKey, iv, mac } = keys;
   const sealed = { ciphertext: cbc(aesKey, iv).encrypt(plaintext), mac: mac.slice(0, MAC_LENGTH) };
-  wipe(all);
+  wipe(keys.all);
   return sealed;
 }
 

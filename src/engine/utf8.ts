@@ -13,10 +13,13 @@ interface Coders {
   ) => { decode(bytes: Uint8Array): string };
 }
 
+let encoder: { encode(text: string): Uint8Array } | undefined;
+let decoder: { decode(bytes: Uint8Array): string } | undefined;
+
 /** UTF-8 bytes of a text. A lone surrogate becomes U+FFFD, as everywhere on the web platform. */
 export function utf8Encode(text: string): Uint8Array {
   const { TextEncoder } = globalThis as Coders;
-  return TextEncoder ? new TextEncoder().encode(text) : encodePortably(text);
+  return TextEncoder ? (encoder ??= new TextEncoder()).encode(text) : encodePortably(text);
 }
 
 /**
@@ -29,7 +32,8 @@ export function utf8Decode(bytes: Uint8Array, field: string): string {
   const { TextDecoder } = globalThis as Coders;
   if (!TextDecoder) return decodePortably(bytes, field);
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    // Kept: making one costs more than it then does with a room key.
+    return (decoder ??= new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })).decode(bytes);
   } catch {
     // The platform's error is not kept as cause: some put the offending bytes in its text.
     throw new KeyBackupError('bad-utf8', `${field}: expected UTF-8, got an invalid sequence`);

@@ -6,11 +6,18 @@ import {
   type Pipeline,
   type Progress,
 } from '../../src/engine/index.js';
-import { run, runSync, type Direction } from '../../src/engine/chunks.js';
+import { run as runBatch, runSync, type Direction } from '../../src/engine/chunks.js';
 import { collect, rejection } from './samples.js';
 
 /** A direction that costs only what it is told to: inputs are numbers, negative ones are bad. */
 type Doubling = Direction<number, number, number, { readonly double: number }>;
+
+/** Runs a batch in a direction that is there already. */
+const run = <Input, Ready, Done, Output>(
+  inputs: Iterable<Input> | AsyncIterable<Input>,
+  direction: Direction<Input, Ready, Done, Output>,
+  options: BatchOptions,
+) => runBatch(inputs, () => direction, options);
 
 const bad = () => new KeyBackupError('bad-json', 'negative');
 const doubled = (ready: readonly number[]) => (slot: number) => 2 * ready[slot];
@@ -614,6 +621,47 @@ describe('a backend', () => {
       expect((await first).value).toMatchObject({ index: 0 });
       await results.return();
       expect((await results.next()).done).toBe(true);
+    });
+  });
+
+  describe('what it holds', () => {
+    function watched(fault?: Error) {
+      const log: string[] = [];
+      const open = () => {
+        log.push('open');
+        return doubling({ dispose: () => void log.push('direction') });
+      };
+      const choose = () =>
+        fault
+          ? Promise.reject(fault)
+          : Promise.resolve({ backend: { name: 'chosen' }, dispose: () => void log.push('backend') });
+      return { log, start: (options: BatchOptions = {}) => runBatch(numbers(10), open, options, choose) };
+    }
+
+    it('is made when the first result is asked for, and given up at the end', async () => {
+      const { log, start } = watched();
+      const running = start();
+      expect(log).toEqual([]);
+      await running.next();
+      expect(log).toEqual(['open']);
+      await collect(running);
+      expect(log).toEqual(['open', 'backend', 'direction']);
+    });
+
+    it('is given up when the consumer stops, and when choosing fails', async () => {
+      const stopped = watched();
+      for await (const _ of stopped.start()) break;
+      expect(stopped.log).toEqual(['open', 'backend', 'direction']);
+
+      const failed = watched(new Error('no backend'));
+      await expect(failed.start().next()).rejects.toThrow('no backend');
+      expect(failed.log).toEqual(['open', 'direction']);
+    });
+
+    it('is no backend of its own where the caller named one', async () => {
+      const { log, start } = watched(new Error('not to be asked'));
+      expect(await collect(start({ backend: { name: 'named' } }))).toHaveLength(10);
+      expect(log).toEqual(['open', 'direction']);
     });
   });
 });
