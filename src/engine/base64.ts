@@ -72,41 +72,53 @@ function asciiText(codes: Uint8Array): string {
  * outside the standard alphabet, a wrong amount of padding, or an impossible length.
  */
 export function base64Decode(value: unknown, field: string): Uint8Array {
-  if (typeof value !== 'string') {
-    throw new KeyBackupError('bad-json', `${field}: expected a base64 string, got ${describe(value)}`);
-  }
   const length = symbolCount(value, field);
-  const table = valueTable();
   const bytes = new Uint8Array(Math.floor((length * 3) / 4));
+  decodeSymbols(value as string, length, field, bytes);
+  return bytes;
+}
+
+/**
+ * {@link base64Decode} into an array that is there already: an array of more than 64 bytes costs as much as the
+ * decoding, and what is only looked at needs none of its own.
+ *
+ * @returns How many bytes it is, or would be: when they are more than `into` has, those at its end are lost.
+ */
+export function base64DecodeInto(value: unknown, field: string, into: Uint8Array): number {
+  const length = symbolCount(value, field);
+  decodeSymbols(value as string, length, field, into);
+  return Math.floor((length * 3) / 4);
+}
+
+/** What is written past the end of the array is written nowhere. */
+function decodeSymbols(text: string, length: number, field: string, bytes: Uint8Array): void {
+  const table = valueTable();
   let out = 0;
   let i = 0;
   for (; i + 4 <= length; i += 4) {
-    const first = value.charCodeAt(i);
-    const second = value.charCodeAt(i + 1);
-    const third = value.charCodeAt(i + 2);
-    const fourth = value.charCodeAt(i + 3);
+    const first = text.charCodeAt(i);
+    const second = text.charCodeAt(i + 1);
+    const third = text.charCodeAt(i + 2);
+    const fourth = text.charCodeAt(i + 3);
     const a = table[first & 127];
     const b = table[second & 127];
     const c = table[third & 127];
     const d = table[fourth & 127];
-    if ((first | second | third | fourth) >= 128 || (a | b | c | d) >= INVALID)
-      throw unexpectedSymbol(value, length, field);
+    if ((first | second | third | fourth) >= 128 || (a | b | c | d) >= INVALID) {
+      throw unexpectedSymbol(text, length, field);
+    }
     bytes[out++] = (a << 2) | (b >> 4);
     bytes[out++] = (b << 4) | (c >> 2);
     bytes[out++] = (c << 6) | d;
   }
   if (i < length) {
-    const a = valueAt(table, value, i, length);
-    const b = valueAt(table, value, i + 1, length);
-    const c = valueAt(table, value, i + 2, length);
-    const d = valueAt(table, value, i + 3, length);
-    if ((a | b | c | d) >= INVALID) throw unexpectedSymbol(value, length, field);
-    // A last group of two or three symbols writes past the end of the array, which is to say nowhere.
+    const a = valueAt(table, text, i, length);
+    const b = valueAt(table, text, i + 1, length);
+    const c = valueAt(table, text, i + 2, length);
+    if ((a | b | c) >= INVALID) throw unexpectedSymbol(text, length, field);
     bytes[out++] = (a << 2) | (b >> 4);
-    bytes[out++] = (b << 4) | (c >> 2);
-    bytes[out++] = (c << 6) | d;
+    if (i + 2 < length) bytes[out++] = (b << 4) | (c >> 2);
   }
-  return bytes;
 }
 
 /** The six bits that a symbol stands for, 0 past the end. */
@@ -127,7 +139,10 @@ function unexpectedSymbol(text: string, length: number, field: string): KeyBacku
 }
 
 /** How many symbols stand before the padding, which is either absent or exactly right. */
-function symbolCount(text: string, field: string): number {
+function symbolCount(text: unknown, field: string): number {
+  if (typeof text !== 'string') {
+    throw new KeyBackupError('bad-json', `${field}: expected a base64 string, got ${describe(text)}`);
+  }
   let length = text.length;
   let padding = 0;
   while (padding < 2 && length > 0 && text.charCodeAt(length - 1) === EQUALS) {

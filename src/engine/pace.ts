@@ -43,7 +43,7 @@ export class Pace {
     // next ones will tell.
     this.#perKey = Math.min(Math.max(milliseconds, 0.001) / keys, 1.25 * this.#perKey);
     const fitting = Math.floor(TURN_MILLISECONDS / this.#perKey);
-    // At most doubled: one lucky measurement must not make the next chunk hold the thread.
-    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 2 * this.chunk, fitting));
+    // At most four times the last: one lucky measurement must not make the next chunk hold the thread for long.
+    this.chunk = Math.max(1, Math.min(MAX_CHUNK, 4 * this.chunk, fitting));
   }
 }

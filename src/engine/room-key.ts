@@ -1,4 +1,5 @@
-import { base64Decode, base64Encode } from './base64.js';
+import { base64DecodeInto, base64Encode } from './base64.js';
+import { wipe } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
 import {
   expectObject,
@@ -86,19 +87,29 @@ export function readSessionKey(sessionKey: unknown): SessionKeyFacts {
     const got = typeof sessionKey === 'string' ? `${sessionKey.length} characters` : describe(sessionKey);
     throw badSessionKey(`base64 of ${SESSION_KEY_LENGTH} bytes`, got);
   }
-  let bytes: Uint8Array;
+  const bytes = (scratch ??= new Uint8Array(SESSION_KEY_LENGTH));
   try {
-    bytes = base64Decode(sessionKey, 'session_key');
+    const length = decodeInto(bytes, sessionKey);
+    if (length !== SESSION_KEY_LENGTH) throw badSessionKey(`${SESSION_KEY_LENGTH} bytes`, String(length));
+    if (bytes[0] !== SESSION_KEY_VERSION) throw badSessionKey('export version 1', `version ${bytes[0]}`);
+    return {
+      session_id: base64Encode(bytes.subarray(SESSION_KEY_LENGTH - 32)),
+      first_message_index: ((bytes[1] << 24) | (bytes[2] << 16) | (bytes[3] << 8) | bytes[4]) >>> 0,
+    };
+  } finally {
+    wipe(bytes);
+  }
+}
+
+/** Where session keys are looked at, one after the other. */
+let scratch: Uint8Array | undefined;
+
+function decodeInto(bytes: Uint8Array, sessionKey: string): number {
+  try {
+    return base64DecodeInto(sessionKey, 'session_key', bytes);
   } catch (cause) {
     throw badSessionKey('standard base64', 'other characters', cause);
   }
-  if (bytes.length !== SESSION_KEY_LENGTH)
-    throw badSessionKey(`${SESSION_KEY_LENGTH} bytes`, String(bytes.length));
-  if (bytes[0] !== SESSION_KEY_VERSION) throw badSessionKey('export version 1', `version ${bytes[0]}`);
-  return {
-    session_id: base64Encode(bytes.subarray(SESSION_KEY_LENGTH - 32)),
-    first_message_index: new DataView(bytes.buffer, bytes.byteOffset).getUint32(1),
-  };
 }
 
 function badSessionKey(expected: string, got: string, cause?: unknown): KeyBackupError {

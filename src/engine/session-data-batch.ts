@@ -7,6 +7,7 @@ import {
   checkPlaintext,
   isSessionDataOf,
   openSessionData,
+  owned,
   parseSessionData,
   sealSessionData,
   type OpenedSessionData,
@@ -87,7 +88,9 @@ export function decryptManySync(
       let slot = 0;
       return parsed.map((one) => {
         const opened = one instanceof KeyBackupError ? one : attempt(() => finish(slot++));
-        return opened instanceof KeyBackupError ? { ok: false, error: opened } : { ok: true, ...opened };
+        return opened instanceof KeyBackupError
+          ? { ok: false, error: opened }
+          : { ok: true, ...owned(opened) };
       });
     });
   } finally {

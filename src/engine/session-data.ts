@@ -169,7 +169,7 @@ export function decryptSessionData(
   const privateKey = key.toBytes();
   const sharedSecret = agreeMany(privateKey, parsed.ephemeral);
   try {
-    return openSessionData(parsed, sharedSecret);
+    return owned(openSessionData(parsed, sharedSecret));
   } finally {
     wipe(privateKey, sharedSecret);
   }
@@ -238,7 +238,10 @@ function decodeShort(
   return base64Decode(text, field);
 }
 
-/** The half of decryption after the agreement. Errors as {@link decryptSessionData} names them. */
+/**
+ * The half of decryption after the agreement. Errors as {@link decryptSessionData} names them. The plaintext is a view
+ * of what was decrypted, its padding behind it: {@link owned} makes it one to be given away.
+ */
 export function openSessionData(
   parsed: ParsedSessionData,
   sharedSecret: Uint8Array,
@@ -257,7 +260,7 @@ export function openSessionData(
   const { length: macLength } = parsed.mac;
   const flags: SessionDataFlag[] = macLength === MAC_LENGTH || macLength === 0 ? [] : ['mac-length'];
   const length = unpaddedLength(padded);
-  if (length !== undefined) return { plaintext: copyBytes(padded.subarray(0, length)), flags };
+  if (length !== undefined) return { plaintext: padded.subarray(0, length), flags };
   // What the oldest peer does: it cuts off as many bytes as the last one says and looks at no other.
   const cut = padded[padded.length - 1];
   if (!parsed.salvage || cut > padded.length) {
@@ -267,7 +270,12 @@ export function openSessionData(
     );
   }
   flags.push('padding');
-  return { plaintext: copyBytes(padded.subarray(0, padded.length - cut)), flags };
+  return { plaintext: padded.subarray(0, padded.length - cut), flags };
+}
+
+/** With a plaintext in memory of its own. */
+export function owned(opened: OpenedSessionData): OpenedSessionData {
+  return { ...opened, plaintext: copyBytes(opened.plaintext) };
 }
 
 /** Opens by a backend: `undefined` when the MAC does not fit, or every block of the ciphertext. */
