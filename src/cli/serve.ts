@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { discoverHomeserver } from '../client/discovery.js';
 import { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from '../server/authenticate.js';
 import type { Authenticate } from '../server/authenticate.js';
@@ -65,6 +66,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     },
     [],
   );
+  keepYoungGarbageSmall();
   const dev = values.dev === true;
   if (dev && (values.db ?? values.postgres ?? values.homeserver ?? values.tokens) !== undefined) {
     throw new UsageError('--dev comes with a database and users of its own');
@@ -130,6 +132,14 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     for (const cleanup of cleanups.reverse()) await cleanup();
   }
   return 0;
+}
+
+/**
+ * What a request leaves behind is garbage with its answer. Left to itself, V8 lets three times 16 MiB of it gather
+ * before it looks; kept at its first size, eight readers of everything take 150 MB instead of 200, and no more time.
+ */
+function keepYoungGarbageSmall(): void {
+  setFlagsFromString('--semi-space-growth-factor=1');
 }
 
 interface DevUsers {
