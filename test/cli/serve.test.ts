@@ -187,7 +187,8 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
 
 test('two servers on one PostgreSQL lose nothing of 50 parallel writes', async ({ skip }) => {
   const postgres = await startPostgres();
-  if (!postgres) {
+  if (!postgres.process) {
+    await postgres.stop();
     skip();
     return;
   }

@@ -32,7 +32,6 @@ const stores: [string, () => Promise<Opened | undefined>][] = [
     'PostgreSQL',
     async () => {
       const postgres = await startPostgres();
-      if (!postgres) return undefined;
       const store = await openPostgresStore(await postgres.createDatabase());
       return {
         store,

@@ -223,7 +223,8 @@ describe('a database in trouble', () => {
 
   test('a PostgreSQL that goes away gives 503, and when it is back all is well', async ({ skip }) => {
     const postgres = await startPostgres(['fsync=on']);
-    if (!postgres) {
+    if (!postgres.process) {
+      await postgres.stop();
       skip();
       return;
     }
@@ -242,10 +243,10 @@ describe('a database in trouble', () => {
       return answer.status;
     };
     expect(await put('a')).toBe(200);
-    await postgres.kill();
+    await postgres.process.kill();
     expect(await put('b')).toBe(503);
     expect((await fetch(`${url}${API}/keys`, { headers: { authorization } })).status).toBe(503);
-    await postgres.restart();
+    await postgres.process.restart();
     expect(await put('c')).toBe(200);
     expect(await store.readVersion(USER, version)).toMatchObject({ count: 2 });
     await server.stop();

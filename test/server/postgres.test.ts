@@ -4,7 +4,6 @@ import { startPostgres } from '../support/postgres.js';
 
 storeContract('PostgreSQL', async () => {
   const server = await startPostgres();
-  if (!server) return undefined;
   const url = await server.createDatabase();
   const [store, second] = await Promise.all([openPostgresStore(url), openPostgresStore(url)]);
   return {

