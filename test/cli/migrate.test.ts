@@ -3,8 +3,11 @@ import { chmodSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { authenticateByTokens } from '../../src/server/authenticate.js';
+import { openPostgresStore } from '../../src/server/postgres.js';
+import type { BackupStore } from '../../src/server/store.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { createMemoryStore } from '../support/memory-store.js';
+import { startPostgres } from '../support/postgres.js';
 import { serve, temporarySqlite } from '../support/serving.js';
 import { Workspace, ended } from './workspace.js';
 
@@ -17,19 +20,33 @@ const USERS = ['@alice:example.org', '@bob:example.org', '@carol:example.org'];
 const tokenOf = (side: string, userId: string): string => `SECRET_${side}_${userId.slice(1, 4)}`;
 
 /** A server of backups and nothing else, with tokens of its own. */
-async function server(side: string) {
-  const sqlite = await temporarySqlite();
-  cleanups.push(() => sqlite.remove());
+async function server(side: string, own?: BackupStore) {
   const tokens = USERS.map((user_id) => ({
     sha256: createHash('sha256').update(tokenOf(side, user_id)).digest('hex'),
     user_id,
     device_id: 'D',
   }));
-  const store = side === 'to' ? sqlite.store : createMemoryStore();
+  const store = own ?? (side === 'to' ? await sqliteStore() : createMemoryStore());
   const { url, stop } = await serve(store, { authenticate: authenticateByTokens(tokens) });
   cleanups.push(() => stop(0));
   const as = (userId: string) => new RoomKeys({ baseUrl: url, accessToken: tokenOf(side, userId) });
   return { url, as };
+}
+
+async function sqliteStore(): Promise<BackupStore> {
+  const { store, remove } = await temporarySqlite();
+  cleanups.push(() => remove());
+  return store;
+}
+
+async function postgresStore(): Promise<BackupStore> {
+  const postgres = await startPostgres();
+  const store = await openPostgresStore(await postgres.createDatabase());
+  cleanups.push(
+    () => postgres.stop(),
+    () => store.close(),
+  );
+  return store;
 }
 
 const record = { first_message_index: 1, forwarded_count: 0, is_verified: false, session_data: { a: 'b' } };
@@ -52,8 +69,8 @@ async function contents(roomKeys: RoomKeys): Promise<unknown[]> {
   return all;
 }
 
-async function begin() {
-  const [from, to] = [await server('from'), await server('to')];
+async function begin(stores: { from?: BackupStore; to?: BackupStore } = {}) {
+  const [from, to] = [await server('from', stores.from), await server('to', stores.to)];
   const work = new Workspace();
   for (const user of USERS) work.secrets.push(tokenOf('from', user), tokenOf('to', user));
   const users = USERS.map((user_id) => ({
@@ -96,6 +113,15 @@ describe('migrate', () => {
     });
     expect(await to.as(USERS[0]).currentVersion()).toEqual(versions[0]);
   });
+
+  it('copies a backup of many batches from SQLite to PostgreSQL', async () => {
+    const { from, to, work, args } = await begin({ from: await sqliteStore(), to: await postgresStore() });
+    await fill(from.as(USERS[0]), 20_000);
+    const { code, stdout } = await work.run(args);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`${USERS[0]}  20000 keys copied`);
+    expect(await contents(to.as(USERS[0]))).toEqual(await contents(from.as(USERS[0])));
+  }, 120_000);
 
   it('goes on after a user whose token is wrong, on either side', async () => {
     const { from, to, work, users, args } = await begin();
