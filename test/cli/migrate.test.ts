@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, readFileSync } from 'node:fs';
+import { chmodSync, readFileSync, truncateSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { authenticateByTokens } from '../../src/server/authenticate.js';
@@ -235,6 +235,16 @@ describe('migrate', () => {
     const { work, args } = await begin();
     chmodSync(work.path('users.json'), 0o644);
     expect((await work.run(args)).stderr).toContain('warning: users.json holds a secret');
+  });
+
+  it('reads no file of users that is a whole database', async () => {
+    const { work, args } = await begin();
+    truncateSync(work.path('users.json'), 100 * 2 ** 20);
+    const { code, stderr } = await work.run(args);
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringContaining('got a file of 104857600 bytes'),
+    });
   });
 
   it('uses from_token for both where there is no other', async () => {
