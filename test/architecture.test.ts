@@ -2,19 +2,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-
-/** Imports point down: what a storey may import besides itself. */
-const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
-  engine: [],
-  backends: ['engine'],
-  api: ['engine'],
-  client: ['api', 'backends', 'engine'],
-  server: ['api', 'engine'],
-  conformance: ['api', 'engine'],
-  cli: ['api', 'backends', 'client', 'conformance', 'engine', 'server'],
-  // The faces of the package, in src itself.
-  '.': ['api', 'backends', 'client', 'engine'],
-};
+import { MAY_IMPORT } from './support/storeys.js';
 
 const src = fileURLToPath(new URL('../src', import.meta.url));
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));

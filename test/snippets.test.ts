@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { transform } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { fences } from './support/markdown.js';
 
 /** Every TypeScript block of the documents and every `@example` of the sources is run against the build. */
 
@@ -15,13 +16,17 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 interface Snippet {
   readonly name: string;
   readonly code: string;
+  /** The lines that it has to print. */
+  readonly prints: readonly string[];
 }
 
-/** The fenced blocks of a language. */
-function blocks(text: string, language: string): string[] {
-  const fence = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm');
-  return [...text.matchAll(fence)].map(([, code]) => code);
-}
+const PAGES = ['README.md', 'docs/running-the-server.md', 'docs/migrating-from-libolm.md'];
+
+/** Pages whose blocks are one program, cut into pieces. */
+const PROGRAMS = ['docs/how-the-scheme-works.md'];
+
+/** What such a program prints between two pieces, so that each has to print what stands below it. */
+const CUT = '--- the next piece';
 
 async function sources(folder: string): Promise<string[]> {
   const names = await readdir(join(root, folder), { recursive: true });
@@ -30,19 +35,36 @@ async function sources(folder: string): Promise<string[]> {
 
 async function snippets(): Promise<Snippet[]> {
   const found: Snippet[] = [];
-  for (const path of ['README.md', 'docs/running-the-server.md']) {
-    const text = await readFile(join(root, path), 'utf8');
-    found.push(...blocks(text, 'ts').map((code, i) => ({ name: `${path} ${i + 1}`, code })));
+  for (const path of PAGES) {
+    const pieces = snippetsIn(await readFile(join(root, path), 'utf8'));
+    found.push(...pieces.map((piece, i) => ({ name: `${path} ${i + 1}`, ...piece })));
+  }
+  for (const path of PROGRAMS) {
+    const pieces = snippetsIn(await readFile(join(root, path), 'utf8'));
+    found.push({
+      name: path,
+      code: pieces.map(({ code }) => `${code}console.log('${CUT}');\n`).join(''),
+      prints: pieces.flatMap(({ prints }) => [...prints, CUT]),
+    });
   }
   for (const path of await sources('src')) {
     const comments = (await readFile(join(root, path), 'utf8')).replace(/^\s*\* ?/gm, '');
-    const examples = blocks(comments, 'ts').filter((code) => code.includes('import '));
-    found.push(...examples.map((code, i) => ({ name: `${path} ${i + 1}`, code })));
+    const examples = snippetsIn(comments).filter(({ code }) => code.includes('import '));
+    found.push(...examples.map((example, i) => ({ name: `${path} ${i + 1}`, ...example })));
   }
   return found;
 }
 
-/** What a snippet says it prints: the comments behind its calls of console.log at the outermost level. */
+function snippetsIn(text: string): Omit<Snippet, 'name'>[] {
+  return fences(text)
+    .filter(({ language }) => language === 'ts')
+    .map(({ text: code, output = '' }) => ({
+      code,
+      prints: [...promised(code), ...output.split('\n').filter(Boolean)],
+    }));
+}
+
+/** What a snippet says it prints: the comments behind its calls of console.log. */
 function promised(code: string): string[] {
   return [...code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text);
 }
@@ -70,17 +92,18 @@ describe('snippets', () => {
     expect(all.filter(({ name }) => name.startsWith('src')).length).toBeGreaterThan(3);
   });
 
-  test.each(all)('$name runs and prints what it says', async ({ name, code }) => {
+  test.each(all)('$name runs and prints what it says', async ({ name, code, prints }) => {
     const { code: js } = await transform(code, { loader: 'ts', format: 'esm', target: 'node20' });
     const file = join(inside, `${name.replace(/\W+/g, '-')}.mjs`);
     await writeFile(file, js);
     const { stdout } = await run(process.execPath, [file], { cwd: folder });
-    expect(stdout.split('\n').filter(Boolean)).toEqual(promised(code));
+    expect(stdout.split('\n').filter(Boolean)).toEqual(prints);
   });
 
   test('the commands of the README run', async () => {
     const text = await readFile(join(root, 'README.md'), 'utf8');
-    const [commands] = blocks(text, 'sh').filter((code) => code.startsWith('megolm-backup'));
+    const shell = fences(text).filter(({ language }) => language === 'sh');
+    const [commands] = shell.map(({ text: code }) => code).filter((code) => code.startsWith('megolm-backup'));
     const main = join(root, 'dist/cli/main.js');
     const script = `set -e\nmegolm-backup() { ${JSON.stringify(process.execPath)} ${JSON.stringify(main)} "$@"; }\n`;
     const { stdout } = await run('bash', ['-c', script + commands], { cwd: folder });

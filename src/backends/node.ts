@@ -1,3 +1,9 @@
+/**
+ * The expensive operations by `node:crypto`.
+ *
+ * @packageDocumentation
+ */
+
 import {
   createCipheriv,
   createDecipheriv,

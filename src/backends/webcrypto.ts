@@ -1,3 +1,9 @@
+/**
+ * The expensive operations by the browser's own WebCrypto.
+ *
+ * @packageDocumentation
+ */
+
 import type { Backend } from '../engine/backend.js';
 import { concat, equal, wipe } from '../engine/bytes.js';
 import { pbkdf2 } from '../engine/passphrase.js';

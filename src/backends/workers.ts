@@ -1,3 +1,9 @@
+/**
+ * Whole sessions in workers, Node's or the browser's.
+ *
+ * @packageDocumentation
+ */
+
 import { processors, startWorker } from '#platform';
 import type { AbortSignalLike, Backend } from '../engine/backend.js';
 import { KeyBackupError } from '../engine/errors.js';

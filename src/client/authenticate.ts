@@ -48,6 +48,7 @@ export interface AuthenticateBackupOptions extends CallOptions {
   readonly onNewVersion?: ((version: string) => void | Promise<void>) | undefined;
   /** Gets what became of every record, before it is sent. */
   readonly onResult?: ((result: AuthenticateResult) => void) | undefined;
+  /** Is told how far it is, now and then and at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly backend?: Backend | undefined;
 }

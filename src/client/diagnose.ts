@@ -68,6 +68,7 @@ export interface DiagnoseOptions extends CallOptions {
   /** Sessions held locally, to compare. */
   readonly sessions?: Iterable<ExportedSessionData> | undefined;
   readonly backend?: Backend | undefined;
+  /** Is told how far it is, now and then and at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 

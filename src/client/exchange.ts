@@ -7,15 +7,24 @@ export interface FetchResponse {
   readonly status: number;
   readonly type?: string;
   readonly url?: string;
-  readonly headers: { get(name: string): string | null };
+  readonly headers: {
+    /** The value of a header. */
+    get(name: string): string | null;
+  };
   /** Absent in React Native, which has the body only as a whole. */
-  readonly body?: { getReader(): BodyReader } | null;
+  readonly body?: {
+    /** Reads the body piece by piece. */
+    getReader(): BodyReader;
+  } | null;
+  /** The body as a whole. */
   arrayBuffer(): Promise<ArrayBuffer>;
 }
 
 /** The part of the web's `ReadableStreamDefaultReader` that is used. */
 export interface BodyReader {
+  /** The next piece. */
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
+  /** Wants no more. */
   cancel(reason?: unknown): Promise<void>;
 }
 

@@ -7,7 +7,7 @@
 export { RequestError, type AnswerFacts, type ClientCode, type RequestCode } from './errors.js';
 export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './exchange.js';
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
-export type { RetryNotice, RetryOptions } from './retry.js';
+export type { Retry, RetryNotice, RetryOptions } from './retry.js';
 export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './room-keys.js';
@@ -60,6 +60,7 @@ export {
   type BackupReaderOptions,
   type ReaderCode,
 } from '../api/backup-reader.js';
+export { IdSet } from '../api/id-set.js';
 export type {
   KeyBackupData,
   KeyBackups,

@@ -39,6 +39,7 @@ export interface UploadOptions extends CallOptions, EncryptSettings {
   readonly skipStored?: boolean | undefined;
   /** How many sessions will come, for the progress. */
   readonly total?: number | undefined;
+  /** Is told how far it is, now and then and at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Does the expensive operations by other means. */
   readonly backend?: Backend | undefined;

@@ -34,6 +34,7 @@ export interface Progress {
 export interface WaitOptions {
   /** Aborting it makes the operation fail with `aborted`. */
   readonly signal?: AbortSignalLike | undefined;
+  /** Is told how far it is, now and then and at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
@@ -41,7 +42,9 @@ export interface WaitOptions {
 export interface AbortSignalLike {
   readonly aborted: boolean;
   readonly reason?: unknown;
+  /** As the web's. */
   addEventListener(type: 'abort', listener: () => void): void;
+  /** As the web's. */
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 

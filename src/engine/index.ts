@@ -22,6 +22,7 @@ export type {
 } from './backend.js';
 export { pureBackend } from './backend.js';
 export { base64Decode, base64Encode } from './base64.js';
+export type { JsonObject } from './json.js';
 export { canonicalJson } from './canonical-json.js';
 export { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 export { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';

@@ -40,6 +40,7 @@ export {
 } from './secret-storage.js';
 export { readMasterKey, type MasterKey } from './master-key.js';
 export type { Opened, UnlockedBy } from './locks.js';
+export type { Mistake } from './mistyped-key.js';
 export {
   unlock,
   type Attempt,

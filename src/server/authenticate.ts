@@ -40,6 +40,7 @@ export function authenticateByTokens(tokens: readonly StaticToken[]): Authentica
 export interface HomeserverOptions {
   /** Default: the platform's. */
   readonly fetch?: typeof globalThis.fetch;
+  /** Milliseconds since 1970; for tests. */
   readonly now?: () => number;
   /** How long an answer stands, in milliseconds: so late may a revoked token be noticed. At most, and default, 60,000. */
   readonly cacheMilliseconds?: number;

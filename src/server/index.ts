@@ -1,8 +1,15 @@
+/**
+ * The server: the key backup API as a function from `Request` to `Response`.
+ *
+ * @packageDocumentation
+ */
+
 export { createApp, createHandler } from './handler.js';
 export type { Handler, HandlerOptions, RequestRecord } from './handler.js';
 export { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from './authenticate.js';
 export type { Authenticate, Caller, HomeserverOptions, StaticToken } from './authenticate.js';
 export { MatrixError } from './http.js';
+export type { ErrorBody } from '../api/types.js';
 export { withHealth } from './health.js';
 export { createLog } from './log.js';
 export type { Log } from './log.js';

@@ -3,8 +3,11 @@ import type { RequestRecord } from './handler.js';
 
 /** Structured logs: one JSON object a line, with no tokens, ids of keys or key data in it. */
 export interface Log {
+  /** An answered request. */
   request(record: RequestRecord): void;
+  /** A failure that the caller was not told of. */
   error(error: unknown): void;
+  /** Anything else, such as the start. */
   note(message: string, fields?: Readonly<Record<string, string | number>>): void;
 }
 

@@ -11,7 +11,14 @@ export interface Metrics {
   /** All metrics in Prometheus' text format. */
   text(): Promise<string>;
   /** Serves them at `/metrics` on a port of their own. Returns the URL and what stops it. */
-  listen(host: string, port: number): Promise<{ readonly url: string; stop(): Promise<void> }>;
+  listen(
+    host: string,
+    port: number,
+  ): Promise<{
+    readonly url: string;
+    /** Serves them no more. */
+    stop(): Promise<void>;
+  }>;
 }
 
 /**

@@ -1,3 +1,9 @@
+/**
+ * A handler, listening on a port of Node.
+ *
+ * @packageDocumentation
+ */
+
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { importPeer } from './errors.js';
@@ -75,7 +81,11 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
   };
 }
 
-/** Waits until a server listens. */
+/**
+ * Waits until a server listens.
+ *
+ * @internal
+ */
 export function started(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);

@@ -3,12 +3,20 @@ import { importPeer, storeFailed } from './errors.js';
 
 /** The few calls this package needs of a PostgreSQL client; `pg` has them. */
 export interface PgPool {
-  connect(): Promise<PgClient & { release(destroy?: boolean): void }>;
+  /** A connection for one caller at a time. */
+  connect(): Promise<
+    PgClient & {
+      /** Gives it back, or closes it. */
+      release(destroy?: boolean): void;
+    }
+  >;
+  /** Closes all connections. */
   end(): Promise<void>;
 }
 
 /** A connection. */
 export interface PgClient {
+  /** Runs a statement. */
   query(text: string, values?: readonly unknown[]): Promise<{ readonly rows: Record<string, unknown>[] }>;
 }
 

@@ -1,3 +1,9 @@
+/**
+ * Backups in a database of PostgreSQL.
+ *
+ * @packageDocumentation
+ */
+
 import { storeFailed } from './errors.js';
 import { Rollback, openPool, query, transaction, type PgClient, type PgPool } from './postgres-client.js';
 import { migrate } from './postgres-schema.js';
@@ -16,6 +22,8 @@ import type {
   VersionContent,
 } from './store.js';
 import { escapedName, newVersionId, pageLimit } from './store.js';
+
+export type { PgClient, PgPool } from './postgres-client.js';
 
 /** How the database is used. */
 export interface PostgresOptions {

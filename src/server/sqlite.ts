@@ -1,3 +1,9 @@
+/**
+ * Backups in a file of SQLite.
+ *
+ * @packageDocumentation
+ */
+
 import type {
   BackupStore,
   Changed,

@@ -157,23 +157,29 @@ export interface Quota {
   readonly bytes?: number | undefined;
 }
 
+/** It was done. */
 export interface Done {
   readonly outcome: 'done';
 }
+/** The version was made. */
 export interface Created {
   readonly outcome: 'created';
   readonly version: string;
 }
+/** The keys are written or deleted, and this is how the version stands. */
 export interface Changed extends KeysChanged {
   readonly outcome: 'changed';
 }
+/** The key, as JSON text. */
 export interface FoundKey {
   readonly outcome: 'key';
   readonly data: string;
 }
+/** The version has no such key. */
 export interface UnknownKey {
   readonly outcome: 'unknown-key';
 }
+/** The user has no such version. */
 export interface UnknownVersion {
   readonly outcome: 'unknown-version';
 }
@@ -182,9 +188,11 @@ export interface WrongVersion {
   readonly outcome: 'wrong-version';
   readonly current_version: string;
 }
+/** The version is of another algorithm. */
 export interface OtherAlgorithm {
   readonly outcome: 'other-algorithm';
 }
+/** Nothing was done, because the user would hold more than this limit. */
 export interface OverQuota {
   readonly outcome: 'over-quota';
   readonly of: keyof Quota;
@@ -198,14 +206,22 @@ export function newVersionId(): string {
     .replaceAll('/', '_');
 }
 
-/** The name of a `sessions` member without its quotes where it differs from the id itself, else null. */
+/**
+ * The name of a `sessions` member without its quotes where it differs from the id itself, else null.
+ *
+ * @internal
+ */
 export function escapedName(sessionId: string): string | null {
   // Most ids are base64 and need no escaping: spare them the second copy.
   if (/^[A-Za-z0-9+/=_-]*$/.test(sessionId)) return null;
   return JSON.stringify(sessionId).slice(1, -1);
 }
 
-/** How many of the largest keys seen in a version may be held in memory at once. */
+/**
+ * How many of the largest keys seen in a version may be held in memory at once.
+ *
+ * @internal
+ */
 export function pageLimit(limit: number, largest: number): number {
   return Math.max(1, Math.min(limit, Math.floor(PAGE_BYTES / Math.max(1, largest))));
 }

@@ -27,6 +27,8 @@ export interface Peer {
 
 /** libolm 3.2.15. Its `decrypt` ends at the first U+0000, as its strings do. */
 export interface Libolm extends Peer {
+  /** What it makes of a text when nobody said for whom. */
+  encryptToNobody(text: string): PeerSessionData;
   /** A new megolm session, exported at rising message indexes. */
   megolmSession(...indexes: readonly number[]): MegolmExports;
   /** The unpadded base64 keys of a new device. */
@@ -104,6 +106,11 @@ const LIBOLM: Libolm = {
   encrypt: (publicKey, text) =>
     using(new olm.PkEncryption(), (encryption) => {
       encryption.set_recipient_key(publicKey);
+      const { ephemeral, ciphertext, mac } = encryption.encrypt(text);
+      return { ephemeral, ciphertext, mac };
+    }),
+  encryptToNobody: (text) =>
+    using(new olm.PkEncryption(), (encryption) => {
       const { ephemeral, ciphertext, mac } = encryption.encrypt(text);
       return { ephemeral, ciphertext, mac };
     }),

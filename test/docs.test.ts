@@ -1,0 +1,286 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import * as client from '../src/client/index.js';
+import { openPurely, parseSessionData } from '../src/engine/session-data.js';
+import * as face from '../src/index.js';
+import { codeSpans, fences, prose, table } from './support/markdown.js';
+import { libolm, vodozemac } from './support/peers.js';
+import { MAY_IMPORT } from './support/storeys.js';
+
+/** The documents say of the code what holds. Their snippets are run by snippets.test.ts. */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
+
+const DOCUMENTS = [
+  'README.md',
+  'SECURITY.md',
+  'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  'vectors/README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
+
+/** Where a document means a file: as it stands, or inside `src`. */
+function find(path: string): string | undefined {
+  return [path, `src/${path}`].map((name) => join(root, name)).find((name) => existsSync(name));
+}
+
+/** The file names between backticks. */
+const FILE = /^[\w./-]+\.(?:ts|mjs|json|md|svg|sh)$/;
+
+/** Whether a file declares a function, method, class or other thing of this name. */
+function declares(text: string, name: string): boolean {
+  return [
+    `(?:function\\*?|class|interface|type|const) ${name}\\b`,
+    `^ {2,4}(?:(?:static|async|private) )*\\*?${name}[(<]`,
+  ].some((form) => new RegExp(form, 'm').test(text));
+}
+
+describe('every document', () => {
+  test.each(DOCUMENTS)('%s links to what is there', (path) => {
+    const text = prose(read(path));
+    for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(target)) continue;
+      const [file, anchor] = target.split('#') as [string, string?];
+      const linked = file === '' ? path : join(path, '..', file);
+      expect(existsSync(join(root, linked)), `${path} links to ${target}`).toBe(true);
+      if (anchor !== undefined) expect(anchors(read(linked)), `${path} links to ${target}`).toContain(anchor);
+    }
+  });
+
+  test.each(DOCUMENTS)('%s names commands that package.json has', (path) => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+    for (const [, name] of read(path).matchAll(/npm run (?:--silent )?([\w:]+)/g)) {
+      expect(Object.keys(scripts)).toContain(name);
+    }
+  });
+});
+
+/** What headings can be linked by. */
+function anchors(markdown: string): string[] {
+  return [...prose(markdown).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} -]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+describe.each(['docs/architecture.md', 'docs/how-the-scheme-works.md', 'CONTRIBUTING.md'])('%s', (path) => {
+  const spans = codeSpans(prose(read(path)));
+
+  test('names files that exist', () => {
+    const files = spans.filter((span) => FILE.test(span) && span.includes('/'));
+    expect(files.length).toBeGreaterThan(5);
+    expect(files.filter((file) => find(file) === undefined)).toEqual([]);
+  });
+});
+
+describe('docs/architecture.md', () => {
+  const markdown = read('docs/architecture.md');
+
+  test('names functions that stand in the file named before them', () => {
+    const named = prose(markdown)
+      .split(/\n(?:\n|(?=\d+\. |- ))/)
+      .flatMap((paragraph) => {
+        let file = '';
+        return codeSpans(paragraph).flatMap((span) => {
+          if (FILE.test(span)) file = span;
+          const called = /^(\w+)\(\)$/.exec(span)?.[1];
+          return called !== undefined && file !== '' ? [[file, called]] : [];
+        });
+      });
+    // A class or a type stands right behind its file.
+    const types = [...markdown.matchAll(/`([\w/.-]+\.ts)`\s+`([A-Z]\w+)`/g)].map(([, file, name]) => [
+      file,
+      name,
+    ]);
+    expect(named.length).toBeGreaterThan(35);
+    expect(types.length).toBeGreaterThan(3);
+    for (const [file, name] of [...named, ...types]) {
+      const found = find(file);
+      expect(found, `${file}, named before ${name}`).toBeDefined();
+      expect(declares(readFileSync(found ?? '', 'utf8'), name), `${name} in ${file}`).toBe(true);
+    }
+  });
+
+  test('says who may import whom as the test of the imports does', () => {
+    const rows = table(markdown, 'storey').map(([storey, imports]) => [
+      storey === 'the faces' ? '.' : codeSpans(storey)[0],
+      codeSpans(imports),
+    ]);
+    expect(Object.fromEntries(rows)).toEqual(MAY_IMPORT);
+  });
+
+  test('names every room there is', () => {
+    const rooms = table(markdown, 'room').map(([room]) => codeSpans(room)[0]);
+    const folders = readdirSync(join(root, 'src'), { withFileTypes: true });
+    const expected = folders.filter((entry) => entry.isDirectory()).map(({ name }) => `src/${name}`);
+    expect([...rooms].sort()).toEqual([...expected, 'page'].sort());
+  });
+});
+
+describe('docs/architecture.svg', () => {
+  const svg = read('docs/architecture.svg');
+  const texts = [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].map(([, text]) => text);
+
+  test('has every room', () => {
+    const rooms = Object.keys(MAY_IMPORT).filter((storey) => storey !== '.');
+    for (const room of [...rooms, 'page']) expect(texts).toContain(room);
+  });
+
+  test('names calls that the page explains', () => {
+    const calls = [...svg.matchAll(/<text class="call[^>]*>([^<]*)</g)].map(([, text]) => text);
+    expect(calls.length).toBeGreaterThan(10);
+    const page = read('docs/architecture.md');
+    for (const call of calls) expect(page).toMatch(new RegExp(`\`${call}(?:\\(\\))?\``));
+  });
+
+  test('is a picture and nothing else', () => {
+    expect(svg).not.toMatch(/<script|<foreignObject|<image|\shref|\son\w+=|url\(|@import/i);
+    const open = [...svg.matchAll(/<(\/?)([a-z]+)[^>]*?(\/?)>/gs)].reduce<string[]>(
+      (stack, [, closes, name, alone]) => {
+        if (closes) expect(stack.pop()).toBe(name);
+        else if (!alone) stack.push(name);
+        return stack;
+      },
+      [],
+    );
+    expect(open).toEqual([]);
+  });
+});
+
+describe('docs/api', () => {
+  const { name, exports } = JSON.parse(read('package.json')) as {
+    name: string;
+    exports: Record<string, string>;
+  };
+  const subpaths = Object.keys(exports).filter((subpath) => exports[subpath].endsWith('.js'));
+  const pages = readdirSync(join(root, 'docs/api'), { recursive: true, encoding: 'utf8' })
+    .filter((page) => page.endsWith('.md'))
+    .map((page) => page.replaceAll('\\', '/'));
+
+  test('has a page for every subpath and no other', () => {
+    const expected = subpaths.map((subpath) => `${subpath.replace(/^\./, name)}.md`);
+    expect(pages.sort()).toEqual([...expected, 'README.md'].sort());
+  });
+
+  test.each(pages)('%s says nothing of where and when it was made', (page) => {
+    const text = read(`docs/api/${page}`);
+    expect(text).not.toContain(root);
+    expect(text).not.toMatch(/Defined in|\b[0-9a-f]{40}\b/);
+  });
+});
+
+describe('docs/how-the-scheme-works.md', () => {
+  const outputs = fences(read('docs/how-the-scheme-works.md')).map(({ output = '' }) => output);
+
+  /** What is printed under a name, its lines joined. */
+  function printed(name: string, unit: 'bytes' | 'characters'): string {
+    const found = new RegExp(`^${name}, \\d+ ${unit}\\n((?: {2}.*\\n)+)`, 'm').exec(outputs.join(''));
+    if (!found) throw new Error(`nothing printed under ${name}`);
+    return found[1].replace(/^ {2}|\n/gm, '');
+  }
+
+  test('its bytes are what both peers read', async () => {
+    const privateKey = Uint8Array.from(Buffer.from(printed('private key', 'bytes'), 'hex'));
+    const sessionData = {
+      ephemeral: printed('ephemeral', 'characters'),
+      ciphertext: printed('ciphertext', 'characters'),
+      mac: printed('mac', 'characters'),
+    };
+    for (const peer of [await libolm(), await vodozemac()]) {
+      expect(peer.decrypt(privateKey, sessionData)).toBe(printed('plaintext', 'characters'));
+    }
+  });
+
+  test('its signature is one to libolm', async () => {
+    const [, keyId] = /"ed25519:([\w+/]{43})"/.exec(outputs.join('')) ?? [];
+    const signature = Buffer.from(printed('signature', 'bytes'), 'hex').toString('base64').replace(/=+$/, '');
+    const olm = await libolm();
+    expect(olm.verifies(keyId, printed('signed', 'characters'), signature)).toBe(true);
+  });
+});
+
+describe('docs/migrating-from-libolm.md', async () => {
+  const markdown = read('docs/migrating-from-libolm.md');
+  const olm = await libolm();
+
+  interface Case {
+    readonly id: string;
+    readonly flags: readonly string[];
+    readonly result: string;
+    readonly code?: string;
+    readonly operation: string;
+    readonly private_key: string;
+    readonly session_data: { readonly ephemeral: string; readonly ciphertext: string; readonly mac: string };
+  }
+
+  function casesOf(proof: string): Case[] {
+    const [file, ...ids] = codeSpans(proof);
+    const { cases } = JSON.parse(read(`vectors/${file}`)) as { cases: Case[] };
+    return ids.map((id) => {
+      const found = cases.find((one) => one.id === id);
+      if (!found) throw new Error(`${file} has no case ${id}`);
+      return found;
+    });
+  }
+
+  const tables = markdown.split(/^(?=\| input \|)/m).slice(1);
+  const [both, oursOnly] = tables.map((part) => table(part, 'input'));
+
+  test.each(both)('%s: libolm %s, here %s', (_, theirs, ours, proof) => {
+    for (const one of casesOf(proof)) {
+      expectOurs(one, ours);
+      const accepts = one.flags.includes('libolm-accepts');
+      const refuses = one.flags.includes('libolm-rejects');
+      expect(theirs).toBe(
+        accepts || (one.result === 'valid' && !refuses) ? theirs.replace('refuses', 'reads') : 'refuses',
+      );
+      if (one.operation !== 'decrypt' || !('session_data' in one)) continue;
+      // Not only as it was when the vectors were made.
+      const decrypt = () => olm.decrypt(Buffer.from(one.private_key, 'base64'), one.session_data);
+      if (theirs === 'refuses') expect(decrypt).toThrow();
+      else expect(decrypt).not.toThrow();
+    }
+  });
+
+  test.each(oursOnly)('%s: here %s', (_, ours, proof) => {
+    for (const one of casesOf(proof)) expectOurs(one, ours);
+  });
+
+  function expectOurs(one: Case, ours: string): void {
+    expect(one.result === 'valid' ? 'reads' : `\`${one.code ?? ''}\``).toBe(ours);
+  }
+
+  test('there are rows in both tables', () => {
+    expect(both.length).toBeGreaterThan(8);
+    expect(oursOnly.length).toBeGreaterThan(2);
+  });
+
+  test('without a recipient libolm encrypts to a key of zeros, and everybody can read it', () => {
+    const { ciphertext, mac } = parseSessionData(olm.encryptToNobody('x'));
+    expect(openPurely(new Uint8Array(32), ciphertext, mac)?.[0]).toBe('x'.charCodeAt(0));
+  });
+
+  test('names calls that the package has', () => {
+    const known = new Set([...Object.keys(face), ...Object.keys(client), 'crypto', 'key']);
+    const methods = [face.BackupDecryptionKey, face.BackupPublicKey].flatMap((type) => [
+      ...Object.getOwnPropertyNames(type),
+      ...Object.getOwnPropertyNames(type.prototype),
+    ]);
+    const ours = table(markdown, 'libolm').flatMap(([, here]) => codeSpans(here));
+    const calls = ours.flatMap((code) => [...code.matchAll(/(\.?)(\w+)\(/g)]);
+    expect(calls.length).toBeGreaterThan(15);
+    const platform = ['getRandomValues', 'Uint8Array'];
+    for (const [call, dot, name] of calls) {
+      if (platform.includes(name)) continue;
+      expect(dot ? methods : [...known], call).toContain(name);
+    }
+  });
+});
