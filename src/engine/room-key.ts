@@ -231,16 +231,16 @@ export function checkRoomKey(
   const flags: RoomKeyFlag[] = [];
   // Field by field and in this order, which is the one that is written: spreading costs more than all the checks.
   const fields: Record<string, unknown> = { algorithm };
-  fields['forwarding_curve25519_key_chain'] = forwardingChain(object, field);
+  fields.forwarding_curve25519_key_chain = forwardingChain(object, field);
   if (mayLack(object, 'sender_key', salvage)) flags.push('missing-sender-key');
-  else fields['sender_key'] = expectString(object, 'sender_key', field);
+  else fields.sender_key = expectString(object, 'sender_key', field);
   if (mayLack(object, 'sender_claimed_keys', salvage)) flags.push('missing-sender-claimed-keys');
-  else fields['sender_claimed_keys'] = claimedKeys(object, field);
-  fields['session_key'] = session_key;
+  else fields.sender_claimed_keys = claimedKeys(object, field);
+  fields.session_key = session_key;
   const sharedHistory = readSharedHistory(object);
   if (sharedHistory === 'bad') flags.push('bad-shared-history');
   else if (sharedHistory !== undefined) {
-    fields['shared_history'] = sharedHistory;
+    fields.shared_history = sharedHistory;
     fields['m.shared_history'] = sharedHistory;
   }
   takeUnknownFields(object, fields);
