@@ -189,9 +189,14 @@ export class BackupReader {
     }
   }
 
+  /** The level that is open; by its index, since `at` is younger than some engines in use. */
+  get #top(): { readonly level: Level; readonly path: string } | undefined {
+    return this.#levels[this.#levels.length - 1];
+  }
+
   /** Takes one byte between two values. Returns false when it is the first of a key or a value. */
   #step(byte: number, offset: number): boolean {
-    const level = this.#levels.at(-1)?.level;
+    const level = this.#top?.level;
     const isArray = level === 'array';
     const close = isArray ? CLOSE_BRACKET : CLOSE_BRACE;
     if (this.#expected === 'first' && byte === close) {
@@ -242,7 +247,7 @@ export class BackupReader {
     // Every parsed key is a string: it began with a quotation mark.
     this.#key = read.error ? undefined : String(read.value);
     this.#keyFault = read.error;
-    const parent = this.#levels.at(-1)?.path ?? '';
+    const parent = this.#top?.path ?? '';
     this.#path = jsonPath(parent, this.#key ?? '?');
     this.#expected = 'colon';
   }
@@ -306,7 +311,7 @@ export class BackupReader {
   #endValue(): void {
     this.#expected = 'next';
     const read = this.#parse();
-    switch (this.#levels.at(-1)?.level) {
+    switch (this.#top?.level) {
       case 'sessions':
         this.#endRecord(read);
         break;
@@ -395,7 +400,7 @@ export class BackupReader {
   }
 
   #refuse(offset: number): never {
-    const isElement = this.#expected === 'next' && this.#levels.at(-1)?.level === 'array';
+    const isElement = this.#expected === 'next' && this.#top?.level === 'array';
     const expected = EXPECTED[isElement ? 'element' : this.#expected];
     throw new KeyBackupError<ReaderCode>(
       'bad-json',

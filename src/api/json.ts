@@ -60,7 +60,8 @@ export function parseJsonBytes(bytes: Uint8Array, path = ''): unknown {
   return parseWellFormed(text, path);
 }
 
-const LONE_SURROGATE = /\p{Surrogate}/u;
+// By their range, since not every engine knows `\p{Surrogate}`; in a pair they are no characters of their own.
+const LONE_SURROGATE = /[\ud800-\udfff]/u;
 
 function parseWellFormed(text: string, top = ''): unknown {
   const fault = findFault(text);

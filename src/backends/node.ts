@@ -17,7 +17,9 @@ import type { Backend, Encapsulated, Sealed } from '../engine/backend.js';
 import { concat, equal, wipe } from '../engine/bytes.js';
 import { deriveKeys } from '../engine/derived-keys.js';
 import { encapsulateWithTable, hasTable } from '../engine/fixed-recipient.js';
+import { isLowOrder } from '../engine/low-order.js';
 import { openPurely, sealPurely } from '../engine/session-data.js';
+import { pkcs8 } from './pkcs8.js';
 
 /**
  * From so many agreements with one recipient on, a table of its multiples beats OpenSSL, which needs two whole
@@ -28,11 +30,14 @@ const TABLE_FROM = 64;
 /** The same where the table is kept from before. */
 const KEPT_TABLE_FROM = 3;
 
+/** The major version. */
+const NODE = Number(process.versions.node.split('.')[0]);
+
 /**
  * From so many bytes on, OpenSSL's AES beats the pure one. Setting up a cipher takes 2 µs, but 13 on Node 24, as
  * long as the whole of a room key takes in pure JavaScript.
  */
-const AES_FROM = Number(process.versions.node.split('.')[0]) >= 24 ? 1024 : 0;
+const AES_FROM = NODE >= 24 ? 1024 : 0;
 
 const MAC_LENGTH = 8;
 const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
@@ -43,8 +48,9 @@ const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
  *
  * The calls were chosen by measurement (microseconds a call on Node 20.20, 22.23 and 24.21):
  * diffieHellman with ready KeyObjects 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from DER 69, 5.1, 28; a private
- * key from JWK 31, 28, 52, from DER 311, 29, 53. The ephemeral public key is a second diffieHellman, with base point 9,
- * because generateKeyPairSync with a JWK export hung in 7 of 10 runs of 50,000 on Node 20. HKDF and the MAC by
+ * key from JWK 31, 28, 52, from DER 311, 29, 53. Node 26 takes a private JWK only with its own public key, which is not
+ * known here, so where DER costs the same it is DER. The ephemeral public key is a second diffieHellman, with base
+ * point 9, because generateKeyPairSync with a JWK export hung in 7 of 10 runs of 50,000 on Node 20. HKDF and the MAC by
  * hkdfSync and createHmac 8.9, 6.0, 20, by the engine 8.8, 6.7, 6.7.
  *
  * @returns A frozen object without state; one serves everybody.
@@ -98,28 +104,39 @@ function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Uint8Array {
   return sharedSecrets;
 }
 
+/** A public key for OpenSSL, and its bytes. */
+interface PublicKey {
+  readonly object: KeyObject;
+  readonly bytes: Uint8Array;
+}
+
 /** Leaves 32 zero bytes where the public key is of low order, for which OpenSSL throws. */
-function agree(privateKey: KeyObject, publicKey: KeyObject, into: Uint8Array, offset: number): void {
+function agree(privateKey: KeyObject, publicKey: PublicKey, into: Uint8Array, offset: number): void {
   try {
-    const secret = diffieHellman({ privateKey, publicKey });
+    const secret = diffieHellman({ privateKey, publicKey: publicKey.object });
     into.set(secret, offset);
     wipe(secret);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== LOW_ORDER) throw error;
+    // Not by the error's code: every runtime has one of its own, and nothing else may pass for a low-order key.
+    if (!isLowOrder(publicKey.bytes)) throw error;
   }
 }
 
-/** What Node says when OpenSSL refuses an all-zero shared secret. Nothing else may pass for a low-order key. */
-const LOW_ORDER = 'ERR_OSSL_FAILED_DURING_DERIVATION';
-
 function importPrivateKey(bytes: Uint8Array): KeyObject {
-  // `x` has to be there, and is not looked at.
-  const key = { kty: 'OKP', crv: 'X25519', x: base64url(BASE_POINT), d: base64url(bytes) };
-  return createPrivateKey({ key, format: 'jwk' });
+  if (NODE < 22) {
+    // `x` has to be there, and is not looked at. Later it has to be the right one.
+    const key = { kty: 'OKP', crv: 'X25519', x: base64url(BASE_POINT), d: base64url(bytes) };
+    return createPrivateKey({ key, format: 'jwk' });
+  }
+  const key = pkcs8(bytes);
+  const imported = createPrivateKey({ key: key as Buffer, format: 'der', type: 'pkcs8' });
+  wipe(key);
+  return imported;
 }
 
-function importPublicKey(bytes: Uint8Array): KeyObject {
-  return createPublicKey({ key: { kty: 'OKP', crv: 'X25519', x: base64url(bytes) }, format: 'jwk' });
+function importPublicKey(bytes: Uint8Array): PublicKey {
+  const key = { kty: 'OKP', crv: 'X25519', x: base64url(bytes) };
+  return { object: createPublicKey({ key, format: 'jwk' }), bytes };
 }
 
 function base64url(bytes: Uint8Array): string {

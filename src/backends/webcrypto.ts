@@ -8,6 +8,7 @@ import type { Backend } from '../engine/backend.js';
 import { concat, equal, wipe } from '../engine/bytes.js';
 import { pbkdf2 } from '../engine/passphrase.js';
 import { agreeMany as agreeManyPurely, publicKeyOf } from '../engine/x25519.js';
+import { pkcs8 } from './pkcs8.js';
 
 /**
  * The browser's own X25519, which works on threads of its own: with many agreements under way it decrypts faster
@@ -47,9 +48,6 @@ interface Subtle {
 }
 
 const X25519 = { name: 'X25519' };
-
-/** PKCS#8 of an X25519 private key up to its 32 bytes: there is no raw form for private keys. */
-const PKCS8_PREFIX = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 110, 4, 34, 4, 32];
 
 let capability: Promise<boolean> | undefined;
 
@@ -91,9 +89,10 @@ async function agreeManyNatively(
   privateKey: Uint8Array,
   publicKeys: Uint8Array,
 ): Promise<Uint8Array> {
-  const pkcs8 = concat(Uint8Array.from(PKCS8_PREFIX), privateKey);
-  const imported = await subtle.importKey('pkcs8', pkcs8, X25519, false, ['deriveBits']);
-  wipe(pkcs8);
+  // There is no raw form for private keys.
+  const encoded = pkcs8(privateKey);
+  const imported = await subtle.importKey('pkcs8', encoded, X25519, false, ['deriveBits']);
+  wipe(encoded);
   const sharedSecrets = new Uint8Array(publicKeys.length);
   const agree = async (offset: number) => {
     const bytes = publicKeys.subarray(offset, offset + 32);

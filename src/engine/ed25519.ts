@@ -1,16 +1,16 @@
-import { ed25519 } from '@noble/curves/ed25519.js';
+import { ed25519 } from './edwards25519.js';
 import { KeyBackupError } from './errors.js';
 
 /** Ed25519 by RFC 8032, verified strictly. */
 
 /** The public key of a 32-byte seed: 32 bytes. */
 export function publicSigningKeyOf(seed: Uint8Array): Uint8Array {
-  return ed25519.getPublicKey(seed);
+  return ed25519().getPublicKey(seed);
 }
 
 /** The signature of a message: 64 bytes. */
 export function sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
-  return ed25519.sign(message, seed);
+  return ed25519().sign(message, seed);
 }
 
 /**
@@ -22,8 +22,8 @@ export function sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
  */
 export function isSignedBy(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   try {
-    if (ed25519.Point.fromBytes(publicKey, false).isSmallOrder()) return false;
-    return ed25519.verify(signature, message, publicKey, { zip215: false });
+    if (ed25519().Point.fromBytes(publicKey, false).isSmallOrder()) return false;
+    return ed25519().verify(signature, message, publicKey, { zip215: false });
   } catch {
     // What is no point of the curve has signed nothing.
     return false;

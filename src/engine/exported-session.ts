@@ -166,7 +166,10 @@ function withUnicodeOnly(session: ExportedSessionData): ExportEntry {
   return { session: named as unknown as ExportedSessionData, flags: ['unknown-fields-dropped'] };
 }
 
-/** JSON.stringify escapes lone surrogates, and nothing else with these letters but a backslash before "ud". */
+/**
+ * JSON.stringify escapes lone surrogates, and nothing else with these letters but a backslash before "ud". Older
+ * engines leave them as they are.
+ */
 function mayHoldLoneSurrogate(value: object): boolean {
   let json: string;
   try {
@@ -177,5 +180,5 @@ function mayHoldLoneSurrogate(value: object): boolean {
       'session: expected JSON, got nesting or values that cannot be written',
     );
   }
-  return json.includes('\\ud');
+  return json.includes('\\ud') || /[\ud800-\udfff]/u.test(json);
 }

@@ -1,6 +1,6 @@
-import { ed25519 } from '@noble/curves/ed25519.js';
 import type { Encapsulated } from './backend.js';
 import { equal } from './bytes.js';
+import { ed25519 } from './edwards25519.js';
 import { KeyBackupError } from './errors.js';
 import { ladderMany } from './ladder.js';
 import { type RecipientTable, buildTable, recipientPoint } from './recipient-table.js';
@@ -69,7 +69,7 @@ function baseTable(): RecipientTable {
   if (base) return base;
   const nine = new Uint8Array(32);
   nine[0] = 9;
-  base = checked(buildTable(nine, ed25519.Point.BASE.clearCofactor(), WIDTH));
+  base = checked(buildTable(nine, ed25519().Point.BASE.clearCofactor(), WIDTH));
   return base;
 }
 

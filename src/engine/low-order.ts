@@ -3,7 +3,7 @@
  * all zero whatever the private key: everybody knows the "secret".
  */
 
-const PRIME = 2n ** 255n - 19n;
+const PRIME = (1n << 255n) - 19n;
 
 const LOW_ORDER: readonly bigint[] = [
   0n,

@@ -1,8 +1,9 @@
 import { FpInvertBatch, FpLegendre } from '@noble/curves/abstract/modular.js';
 import { normalizeZ } from '@noble/curves/abstract/curve.js';
-import { ed25519 } from '@noble/curves/ed25519.js';
+import type { EdwardsPoint } from '@noble/curves/abstract/edwards.js';
 import { POINT, addPoints, sumScratch } from './affine-sum.js';
 import { copyBytes } from './bytes.js';
+import { ed25519 } from './edwards25519.js';
 import { KeyBackupError } from './errors.js';
 import { LIMBS, fromBytes } from './field.js';
 import { windowCount } from './signed-digits.js';
@@ -31,7 +32,7 @@ const ROOT = 5104256939916053613020613523314632928415220225303463182268183378866
 /** Doubles an entry. */
 export const ENTRY = LIMBS;
 
-type Point = InstanceType<typeof ed25519.Point>;
+type Point = EdwardsPoint;
 
 /** What a u-coordinate belongs to: a point of the curve, the twist, or nothing that could keep a secret. */
 export type Recipient = Point | 'twist' | 'low-order';
@@ -41,13 +42,13 @@ export type Recipient = Point | 'twist' | 'low-order';
  * u-coordinate of the twist (also one of low order there) `twist`. Not constant time: public keys only.
  */
 export function recipientPoint(u: Uint8Array): Recipient {
-  const { Fp } = ed25519.Point;
+  const { Fp } = ed25519().Point;
   const value = Fp.create(littleEndian(u) & ((1n << 255n) - 1n));
   const square = Fp.mul(value, Fp.add(Fp.mul(value, Fp.add(value, 486662n)), 1n));
   if (FpLegendre(Fp, square) === -1) return 'twist';
   // Either sign of v does: both give the same u in the end. u = -1 is on the twist, so the divisor is not zero.
   const y = Fp.div(Fp.sub(value, 1n), Fp.add(value, 1n));
-  const point = ed25519.Point.fromBytes(Fp.toBytes(y)).clearCofactor();
+  const point = ed25519().Point.fromBytes(Fp.toBytes(y)).clearCofactor();
   return point.is0() ? 'low-order' : point;
 }
 
@@ -90,8 +91,8 @@ function pack(entries: Float64Array, at: number, points: Float64Array, p: number
 
 /** Edwards points, none of low order, in short Weierstrass form: u = (1 + y) / (1 - y), v = sqrt(-486664) u / x. */
 function weierstrass(points: readonly Point[]): Float64Array {
-  const { Fp } = ed25519.Point;
-  const affine = normalizeZ(ed25519.Point, [...points]);
+  const { Fp } = ed25519().Point;
+  const affine = normalizeZ(ed25519().Point, [...points]);
   const inverses = FpInvertBatch(
     Fp,
     affine.map(({ x, y }) => Fp.mul(Fp.sub(1n, y), x)),

@@ -1,5 +1,5 @@
-import { ed25519 } from '@noble/curves/ed25519.js';
 import { POINT, type SumScratch, addPoints, sumScratch } from './affine-sum.js';
+import { ed25519 } from './edwards25519.js';
 import { LIMBS, fromBytes, subtract, toBytes } from './field.js';
 import { ladderMany } from './ladder.js';
 import { THIRD_OF_A, type RecipientTable } from './recipient-table.js';
@@ -65,7 +65,7 @@ function workspace(tables: readonly RecipientTable[], count: number): Workspace 
   const points = tables.length * count;
   const together = count <= TREE ? windows * points : points;
   const third = new Float64Array(LIMBS);
-  fromBytes(third, 0, ed25519.Point.Fp.toBytes(THIRD_OF_A), 0);
+  fromBytes(third, 0, ed25519().Point.Fp.toBytes(THIRD_OF_A), 0);
   return {
     digits: new Uint8Array(windows * count),
     sums: new Float64Array(together * POINT),
