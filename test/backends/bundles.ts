@@ -22,8 +22,8 @@ function options(entry: string, platform: 'node' | 'web'): BuildOptions {
 }
 
 /** The text of a bundle for browsers. */
-export async function bundleText(entry: string, minify = false): Promise<string> {
-  const { outputFiles } = await build({ ...options(entry, 'web'), minify, write: false });
+export async function bundleText(entry: string): Promise<string> {
+  const { outputFiles } = await build({ ...options(entry, 'web'), write: false });
   return outputFiles[0].text;
 }
 

@@ -1,0 +1,170 @@
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import { describe, expect, test } from 'vitest';
+import { ROOT, SUBPATHS } from './project.js';
+
+/** What a bundler makes of every subpath of the build, by the conditions of package.json. */
+
+/** Ways to a network. */
+const NETWORK = ['fetch(', '.fetch', 'XMLHttpRequest', 'WebSocket', 'EventSource', 'sendBeacon'];
+/** Ways to compile text. */
+const COMPILING = ['eval(', 'new Function', 'Function(', 'WebAssembly'];
+/** Node's, which no browser has. */
+const NODES = ['node:', 'process.', 'require(', '__dirname', 'Buffer.from', 'Buffer.alloc'];
+const DATABASE = ['sqlite', 'libsql', 'PRAGMA', 'SELECT '];
+const PAGE = ['document.', 'window.', 'localStorage', 'indexedDB'];
+
+interface Rule {
+  /** The folders of the build that may be in it; `.` for the faces of the package. */
+  readonly storeys: readonly string[];
+  /** Packages that may be in it. */
+  readonly packages: readonly string[];
+  /** What must not be in it. */
+  readonly without: readonly string[];
+  /** Kilobytes, minified and compressed. */
+  readonly size: number;
+  readonly platform: 'browser' | 'node';
+}
+
+const ENGINE = {
+  storeys: ['engine'],
+  packages: ['@noble/ciphers', '@noble/curves', '@noble/hashes', '@scure/base'],
+  without: [...NETWORK, ...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'Worker', 'subtle', 'import.meta'],
+  platform: 'browser',
+} as const;
+
+const WEB = {
+  ...ENGINE,
+  without: [...NETWORK, ...COMPILING, ...NODES, ...DATABASE, ...PAGE],
+} as const;
+
+const SERVER = {
+  storeys: ['api', 'engine', 'server'],
+  packages: ENGINE.packages,
+  without: [...COMPILING, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
+  platform: 'node',
+} as const;
+
+const RULES: Readonly<Record<string, Rule>> = {
+  'megolm-backup': { ...WEB, storeys: ['.', 'backends', 'engine'], size: 52 },
+  'megolm-backup/client': {
+    ...WEB,
+    storeys: ['api', 'backends', 'client', 'engine'],
+    without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
+    size: 58,
+  },
+  'megolm-backup/engine': { ...ENGINE, size: 41 },
+  'megolm-backup/rescue': { ...ENGINE, size: 49 },
+  'megolm-backup/experimental': { ...ENGINE, storeys: ['.', 'engine'], size: 37 },
+  'megolm-backup/webcrypto': { ...WEB, storeys: ['backends', 'engine'], size: 24 },
+  'megolm-backup/workers': { ...WEB, storeys: ['backends', 'engine'], size: 2 },
+  'megolm-backup/node': {
+    ...WEB,
+    storeys: ['backends', 'engine'],
+    without: [...NETWORK, ...COMPILING, ...DATABASE, ...PAGE],
+    platform: 'node',
+    size: 28,
+  },
+  'megolm-backup/server': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 9 },
+  'megolm-backup/server/node': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 1 },
+  'megolm-backup/server/sqlite': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 6 },
+  'megolm-backup/server/postgres': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 5 },
+};
+
+/** Optional packages stay outside. */
+const PEERS = ['hono', '@hono/node-server', 'libsql', 'pg', 'prom-client'];
+
+interface Platform {
+  readonly platform: 'browser' | 'node';
+  readonly conditions?: readonly string[];
+}
+
+async function bundle(code: string, { platform, conditions = [] }: Platform) {
+  const { outputFiles, metafile } = await build({
+    stdin: { contents: code, resolveDir: ROOT },
+    bundle: true,
+    external: PEERS,
+    format: 'esm',
+    legalComments: 'none',
+    logLevel: 'error',
+    metafile: true,
+    minify: true,
+    platform,
+    target: 'es2022',
+    write: false,
+    absWorkingDir: ROOT,
+    // `module` is what esbuild adds when nothing is said.
+    conditions: ['module', ...conditions],
+    // The configuration of this checkout leads to the sources.
+    tsconfigRaw: {},
+  });
+  const text = outputFiles[0].text;
+  // Files whose code is in the bundle: others were looked at and left out.
+  const inputs = Object.entries(Object.values(metafile.outputs)[0].inputs)
+    .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
+    .map(([path]) => path)
+    .filter((path) => path !== '<stdin>');
+  return { text, inputs, seen: Object.keys(metafile.inputs), kilobytes: gzipSync(text).length / 1000 };
+}
+
+const everything = (subpath: string) => `import * as all from '${subpath}'; globalThis.all = { ...all };`;
+const storeyOf = (path: string) => /^dist\/(?:([a-z]+)\/)?/.exec(path)?.[1] ?? '.';
+const packageOf = (path: string) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1];
+
+test('there is a rule for every subpath', () => {
+  expect(Object.keys(RULES).sort()).toEqual([...SUBPATHS].sort());
+});
+
+describe.each(Object.entries(RULES))('%s, bundled whole', (subpath, rule) => {
+  test('holds nothing that must not be there, and is small', async () => {
+    const { text, inputs, kilobytes } = await bundle(everything(subpath), rule);
+    expect(rule.without.filter((word) => text.includes(word))).toEqual([]);
+    const storeys = inputs.filter((path) => path.startsWith('dist/')).map(storeyOf);
+    expect(storeys.filter((storey) => !rule.storeys.includes(storey))).toEqual([]);
+    const packages = inputs.map(packageOf).filter((name) => name !== undefined);
+    expect(packages.filter((name) => !rule.packages.includes(name))).toEqual([]);
+    expect(kilobytes).toBeLessThan(rule.size);
+  });
+
+  test('is nothing when nothing of it is used', async () => {
+    const { text, inputs } = await bundle(`import '${subpath}';`, rule);
+    expect(text.trim()).toBe('');
+    expect(inputs).toEqual([]);
+  });
+});
+
+test('one small function brings little else along', async () => {
+  const { text, kilobytes } = await bundle(
+    `import { base64Encode } from 'megolm-backup/engine'; globalThis.encode = base64Encode;`,
+    { platform: 'browser' },
+  );
+  expect(text).toContain('globalThis.encode=');
+  expect(kilobytes).toBeLessThan(1);
+});
+
+test('for browsers the worker is named so that bundlers bring its file along', async () => {
+  const { text } = await bundle(everything('megolm-backup'), { platform: 'browser' });
+  expect(text).toContain('new Worker(new URL("./worker-web.js",import.meta.url)');
+});
+
+test('no file is loaded that has work to do at its import', async () => {
+  // It makes, for what nobody here uses, text into bytes by a TextEncoder that not every engine has.
+  const { seen } = await bundle(SUBPATHS.map((subpath) => `export * from '${subpath}';`).join(''), {
+    platform: 'node',
+  });
+  expect(seen).toContain('node_modules/@noble/curves/abstract/edwards.js');
+  expect(seen).not.toContain('node_modules/@noble/curves/ed25519.js');
+});
+
+test('for React Native there is neither a worker nor import.meta', async () => {
+  for (const subpath of ['megolm-backup', 'megolm-backup/client', 'megolm-backup/workers']) {
+    const { text } = await bundle(everything(subpath), { platform: 'browser', conditions: ['react-native'] });
+    expect(['import.meta', 'new Worker', 'node:', '\\p{'].filter((word) => text.includes(word))).toEqual([]);
+  }
+});
+
+test('the build is what is bundled', async () => {
+  const { inputs } = await bundle(everything('megolm-backup'), { platform: 'browser' });
+  expect(inputs).toContain(join('dist', 'engine', 'keys.js'));
+});
