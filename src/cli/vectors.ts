@@ -1,11 +1,11 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { KeyBackupError } from '../engine/errors.js';
 import { isJsonObject } from '../engine/json.js';
 import { InputError, parseCommand } from './command.js';
 import { errorCode } from './key-file.js';
 import { printable, type Terminal } from './terminal.js';
-import { CASES, type CaseFields } from './vector-cases.js';
+import type { CaseFields } from './vector-cases.js';
+import { faultOf } from './vector-fault.js';
 
 export const usage = `usage: megolm-backup vectors [FILE ...]
 
@@ -75,49 +75,4 @@ async function readVectors(path: string): Promise<VectorFile> {
   const cases = file.cases as readonly unknown[];
   if (!cases.every(isJsonObject)) throw new InputError(`${path}: expected every case to be an object`);
   return { kind: String(file.kind), cases };
-}
-
-/** What is wrong with the outcome of a case, or `undefined` when it is as expected. */
-async function faultOf(kind: string, fields: CaseFields): Promise<string | undefined> {
-  const operation = typeof fields.operation === 'string' ? ` ${fields.operation}` : '';
-  const runCase = CASES.get(`${kind}${operation}`);
-  if (!runCase) return `no such kind of case: ${kind}${operation}`;
-  let outcome: CaseFields;
-  try {
-    outcome = await runCase(fields);
-  } catch (error) {
-    return faultOfRefusal(error, fields);
-  }
-  if (fields.result !== 'valid') return `expected ${String(fields.code)}, but it was accepted`;
-  const wrong = Object.keys(outcome).find((name) => !sameJson(outcome[name], expected(fields, name)));
-  return wrong === undefined ? undefined : `${wrong}: not as expected`;
-}
-
-function faultOfRefusal(error: unknown, fields: CaseFields): string | undefined {
-  if (!(error instanceof KeyBackupError)) return `expected a coded error, got ${String(error)}`;
-  const came = [error.code, error.check].filter(Boolean).join(' ');
-  if (fields.result !== 'invalid') return `expected to be accepted, but got ${came}: ${error.message}`;
-  const wanted = [fields.code, fields.check].filter(Boolean).join(' ');
-  const isRight = error.code === fields.code && (fields.check === undefined || error.check === fields.check);
-  return isRight ? undefined : `expected ${wanted}, got ${came}`;
-}
-
-function expected(fields: CaseFields, name: string): unknown {
-  const value = fields[name];
-  return name === 'expected_flags' && Array.isArray(value) ? [...(value as readonly string[])].sort() : value;
-}
-
-/** Whether two values are the same JSON, whatever the order of their keys. */
-function sameJson(a: unknown, b: unknown): boolean {
-  if (Array.isArray(a) && Array.isArray(b)) {
-    return a.length === b.length && a.every((value, i) => sameJson(value, b[i]));
-  }
-  if (isJsonObject(a) && isJsonObject(b)) {
-    const names = Object.keys(a);
-    return (
-      names.length === Object.keys(b).length &&
-      names.every((name) => Object.hasOwn(b, name) && sameJson(a[name], b[name]))
-    );
-  }
-  return a === b;
 }
