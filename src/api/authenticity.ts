@@ -28,12 +28,17 @@ export function reasonOf(flags: readonly string[]): string {
   return reasons.join('; ');
 }
 
-/** The counts for people; nothing where no key has a `backup_mac`, which is so in almost every backup. */
-export function authenticityText(authenticity: AuthenticityCounts): string {
+/** The counts for people, in a line; nothing where no key has a `backup_mac`, which is so in almost every backup. */
+export function authenticityCountsText(authenticity: AuthenticityCounts): string {
   const counts = Object.entries(authenticity).filter(([, count]) => count > 0);
   if (counts.every(([name]) => name === 'no-mac')) return '';
+  return `authenticity: ${counts.map(([name, count]) => `${count} ${name}`).join(', ')}\n`;
+}
+
+/** {@link authenticityCountsText}, and a warning of wrong ones. */
+export function authenticityText(authenticity: AuthenticityCounts): string {
   const wrong = authenticity['wrong-mac'];
   const warning =
     wrong > 0 ? `${wrong} keys carry a wrong backup_mac: somebody without the key wrote them\n` : '';
-  return `authenticity: ${counts.map(([name, count]) => `${count} ${name}`).join(', ')}\n${warning}`;
+  return authenticityCountsText(authenticity) + warning;
 }

@@ -57,8 +57,12 @@ with a server, which keeps the old one of two records that are equally good: it 
   --into VERSION     go on with a new version that an earlier run has made, from the version that --from names
   --from VERSION     walk this version, not the current one
 
-Exit code 0 when all keys are authenticated or have no trusted copy; 1 when one cannot be read or contradicts its copy, or
-when the server kept old records; 2 for wrong usage, unreadable input, or no way to the server.
+The summary also says how many keys proved where they come from when they were read (verified) and how many did not
+(no-mac, wrong-mac, declared-unauthenticated).
+
+Exit code 0 when all keys are authenticated or have no trusted copy; 1 when one cannot be read or contradicts its copy,
+when a backup_mac is wrong, or when the server kept old records; 2 for wrong usage, unreadable input, or no way to the
+server.
 
 example:
   megolm-backup authenticate backup.json --key-file key.txt --trusted export.json -o authenticated.json
@@ -171,7 +175,7 @@ async function inFiles(
     throw error;
   }
   tell(report, counts, {}, values.json === true && values.output !== undefined, terminal);
-  return report.failed === 0 ? 0 : 1;
+  return report.exitCode;
 }
 
 interface ServerWork {
@@ -236,13 +240,13 @@ async function onHomeserver(
       `the server kept ${kept} old records: they are as good to it. --new-version puts everything into a new version\n`,
     );
   }
-  return report.failed === 0 && kept === 0 ? 0 : 1;
+  return kept === 0 ? report.exitCode : 1;
 }
 
 /** Takes a result into the report. What contradicts its trusted copy has failed. */
 function take(place: Place, result: AuthenticateResult, report: Report): void {
   if (!result.ok) report.refused(place, result.error);
-  else if (result.authentication !== 'conflicting') report.succeeded(place);
+  else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.was);
   else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
 }
 
@@ -310,7 +314,7 @@ async function walk(
 }
 
 function tell(
-  { summary, codes }: Report,
+  { summary, authenticity, authenticityText, codes }: Report,
   counts: Counts,
   more: Readonly<Record<string, string | number>>,
   json: boolean,
@@ -318,13 +322,13 @@ function tell(
 ): void {
   if (json) {
     terminal.stdout(
-      `${JSON.stringify({ ...summary, ...counts, ...more, codes: Object.fromEntries(codes) })}\n`,
+      `${JSON.stringify({ ...summary, authenticity, ...counts, ...more, codes: Object.fromEntries(codes) })}\n`,
     );
     return;
   }
   const { authenticated, declared, already, unknown, conflicting } = counts;
   terminal.stderr(
     `${authenticated} authenticated, ${declared} declared unauthenticated, ${already} had a right backup_mac already, ` +
-      `${unknown} without a trusted copy, ${conflicting} contradict theirs, ${summary.failed - conflicting} unreadable\n`,
+      `${unknown} without a trusted copy, ${conflicting} contradict theirs, ${summary.failed - conflicting} unreadable\n${authenticityText}`,
   );
 }

@@ -89,7 +89,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     );
   }
   summarize(report, values.json === true && values.output !== undefined, terminal);
-  return report.failed === 0 && report.authenticity['wrong-mac'] === 0 ? 0 : 1;
+  return report.exitCode;
 }
 
 /** Returns whether the key fits the backup, as far as its records tell. */

@@ -1,3 +1,4 @@
+import { authenticityCountsText } from '../api/authenticity.js';
 import { ownUserId } from '../client/account.js';
 import { diagnose, type Diagnosis } from '../client/diagnose.js';
 import { parseSigningKey } from './auth-data-file.js';
@@ -17,7 +18,10 @@ ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text f
                      a trusted key: a verified device's, or the master key; may be repeated
   --json             print it as JSON
 
-Exit code 0 when nothing was found, 1 when something was.
+With the key it also says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
+declared-unauthenticated).
+
+Exit code 0 when nothing was found but notes, 1 when something was: also when a backup_mac is wrong.
 
 example:
   megolm-backup diagnose --homeserver @alice:example.org --token-file token.txt --key-file key.txt
@@ -55,7 +59,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     key?.dispose();
   }
   terminal.stdout(values.json === true ? `${json(diagnosis)}\n` : text(diagnosis));
-  return diagnosis.findings.length === 0 ? 0 : 1;
+  return diagnosis.findings.every(({ severity }) => severity === 'note') ? 0 : 1;
 }
 
 function json({ state, info, wish, authData, keys, findings }: Diagnosis): string {
@@ -70,6 +74,8 @@ function text({ state, info, authData, keys, findings }: Diagnosis): string {
     lines.push(`signature ${keyId}: ${signed}, ${reason}`);
   }
   if (keys?.readable !== undefined) lines.push(`${keys.readable} of ${keys.total} keys can be read`);
+  const counts = keys?.authenticity && authenticityCountsText(keys.authenticity);
+  if (counts) lines.push(counts.trimEnd());
   for (const { severity, message, advice } of findings) lines.push(`${severity}: ${message}.\n  ${advice}.`);
   return `${lines.join('\n')}\n`;
 }

@@ -79,6 +79,11 @@ export class Report {
     return { total: ok + failed, ok, failed, flagged };
   }
 
+  /** How a command ends: 1 when a key failed, or carries a `backup_mac` that does not hold. */
+  get exitCode(): 0 | 1 {
+    return this.failed === 0 && this.authenticity['wrong-mac'] === 0 ? 0 : 1;
+  }
+
   /** The numbers for people: what failed, by code. */
   get text(): string {
     const { total, ok, failed, flagged } = this.summary;

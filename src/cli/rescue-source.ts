@@ -29,6 +29,8 @@ export interface RescueSource {
 /** How to restore. */
 export interface RestoreSettings {
   readonly salvage: boolean;
+  /** Refuse every key that is not authenticated. */
+  readonly requireAuthenticated: boolean;
   readonly signal: AbortSignal;
   /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
   readonly onProgress: (share: number | undefined) => void;
@@ -97,10 +99,11 @@ async function* download(
   roomKeys: RoomKeys,
   info: VersionInfo,
   key: BackupDecryptionKey,
-  { salvage, signal, onProgress }: RestoreSettings,
+  { salvage, requireAuthenticated, signal, onProgress }: RestoreSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
   const restore = new Restore(roomKeys, info, key, {
     salvage,
+    requireAuthenticated,
     signal,
     backend: nodeBackend(),
     onProgress: ({ done, total }) => {
@@ -122,7 +125,7 @@ async function* download(
 async function* restoreFile(
   path: string,
   key: BackupDecryptionKey,
-  { salvage, signal, onProgress }: RestoreSettings,
+  { salvage, requireAuthenticated, signal, onProgress }: RestoreSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
   const file = openKeysFile(path, 'rooms');
   const places: Place[] = [];
@@ -141,6 +144,7 @@ async function* restoreFile(
   }
   const options = {
     salvage,
+    requireAuthenticated,
     signal,
     backend: nodeBackend(),
     onProgress: () => {

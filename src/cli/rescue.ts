@@ -13,7 +13,13 @@ import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
-import { filesSource, serverSource, type RescueSource, type RescuedKey } from './rescue-source.js';
+import {
+  filesSource,
+  serverSource,
+  type RescueSource,
+  type RescuedKey,
+  type RestoreSettings,
+} from './rescue-source.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup rescue --key-file FILE --export-passphrase-file FILE SOURCE -o FILE [options]
@@ -33,12 +39,18 @@ ${HOMESERVER_USAGE}or saved files:
                                  decryption key or passphrase fits
 options:
   --correct          if exactly one key a typing mistake away from yours fits, use that one
+  --require-authenticated
+                     refuse every key without a right backup_mac, and those their writer did not vouch for
   --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
   --report FILE      write what became of every failed or flagged key
   -o, --output FILE  the export file
   --json             print the numbers as JSON
 
-Exit code 0 when every key came out, 1 when some did not or nothing fits, 2 for wrong usage or unreadable input.
+The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
+declared-unauthenticated). The export file itself says nothing of that.
+
+Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2 for wrong
+usage or unreadable input.
 
 example:
   megolm-backup rescue --key-file key.txt --export-passphrase-file phrase.txt \\
@@ -58,6 +70,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       'backup-file': { type: 'string' },
       'account-data-file': { type: 'string' },
       correct: { type: 'boolean' },
+      'require-authenticated': { type: 'boolean' },
       salvage: { type: 'boolean' },
       report: { type: 'string' },
       output: { type: 'string', short: 'o' },
@@ -81,12 +94,13 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   if (!unlocked) return 1;
   const json = values.json === true;
   const salvage = values.salvage === true;
+  const policy = { salvage, requireAuthenticated: values['require-authenticated'] === true };
   const report = new Report();
   try {
     const files = await openResultFiles(values.output, values.report, terminal);
     let fits: boolean;
     try {
-      fits = await rescue(source, unlocked, passphrase, salvage, files.result, report, terminal);
+      fits = await rescue(source, unlocked, passphrase, policy, files.result, report, terminal);
       await files.commitReport(report);
       if (report.ok > 0 || report.failed === 0) await files.result.commit();
       else await files.discard();
@@ -121,7 +135,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   } else {
     terminal.stderr(report.text + report.authenticityText);
   }
-  return report.failed === 0 ? 0 : 1;
+  return report.exitCode;
 }
 
 interface SourceOptions {
@@ -234,7 +248,7 @@ async function rescue(
   source: RescueSource,
   { key }: Unlocked,
   passphrase: string,
-  salvage: boolean,
+  policy: Pick<RestoreSettings, 'salvage' | 'requireAuthenticated'>,
   output: Output,
   report: Report,
   terminal: Terminal,
@@ -248,7 +262,7 @@ async function rescue(
   let mismatched = 0;
   let current: Extract<RescuedKey, { ok: true }> | undefined;
   async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
-    for await (const result of source.restore(key, { salvage, signal, onProgress })) {
+    for await (const result of source.restore(key, { ...policy, signal, onProgress })) {
       if (result.ok || result.wellFormed) wellFormed++;
       if (!result.ok) {
         if (result.error.code === 'mac-mismatch') mismatched++;

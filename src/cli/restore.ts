@@ -28,8 +28,8 @@ ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text f
   -o, --output FILE  where the sessions go; without it, standard output
   --json             with -o: print the numbers as JSON
 
-Exit code 0 when every key was read, 1 when some were not, a backup_mac is wrong or the key is the wrong one, 2 when there is no way to the
-server.
+Exit code 0 when every key was read, 1 when some were not, when a backup_mac is wrong, or when the key is the wrong one,
+2 when there is no way to the server.
 
 example:
   megolm-backup restore --homeserver @alice:example.org --token-file token.txt --key-file key.txt -o sessions.json
@@ -84,7 +84,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   } else {
     terminal.stderr(report.text + report.authenticityText);
   }
-  return report.failed === 0 && report.authenticity['wrong-mac'] === 0 ? 0 : 1;
+  return report.exitCode;
 }
 
 /** One restore on its way to a file or to standard output. */

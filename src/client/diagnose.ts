@@ -1,4 +1,5 @@
 import { decryptSessions } from '../backends/auto.js';
+import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
 import { replaces, type KeyRank } from '../api/replacement.js';
 import type { BackupFault } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
@@ -23,10 +24,12 @@ import {
   invalidSignature,
   noBackup,
   notBackedUp,
+  partlyAuthenticated,
   unknownAlgorithm,
   untrusted,
   unwanted,
   wrongKey,
+  wrongMac,
   type Finding,
 } from './findings.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
@@ -38,13 +41,15 @@ export interface KeysDiagnosis {
   readonly total: number;
   /** Absent when there was no key to try. */
   readonly readable: number | undefined;
+  /** How many of the readable ones prove where they come from. Absent when there was no key to try. */
+  readonly authenticity: Readonly<AuthenticityCounts> | undefined;
   /** How many are damaged, by the code of the damage. */
   readonly damage: Readonly<Record<string, number>>;
 }
 
 /** The state of a user's backup. */
 export interface Diagnosis {
-  /** `none`: there is no backup; `broken`: an error was found; `damaged`: a warning; `healthy`: nothing. */
+  /** `none`: there is no backup; `broken`: an error was found; `damaged`: a warning; `healthy`: notes at most. */
   readonly state: 'none' | 'broken' | 'damaged' | 'healthy';
   readonly info: VersionInfo | undefined;
   /** Whether the user wants a backup; `undefined` also when no user was given. */
@@ -53,7 +58,7 @@ export interface Diagnosis {
   readonly authData: AuthDataVerdict | undefined;
   /** Absent when nobody looked: without a fitting key and without local sessions there is nothing to look for. */
   readonly keys: KeysDiagnosis | undefined;
-  /** In the order of their weight; empty for a healthy backup. */
+  /** In the order of their weight. A healthy backup has notes at most. */
   readonly findings: readonly Finding[];
 }
 
@@ -108,11 +113,13 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
     keys = await examination.run();
     findings.push(...examination.findings());
   }
-  findings.sort((a, b) => Number(b.severity === 'error') - Number(a.severity === 'error'));
-  const isBroken = findings.some(({ severity }) => severity === 'error');
-  const state = isBroken ? 'broken' : findings.length > 0 ? 'damaged' : 'healthy';
+  findings.sort((a, b) => WEIGHTS.indexOf(a.severity) - WEIGHTS.indexOf(b.severity));
+  const worst = findings.at(0)?.severity;
+  const state = worst === 'error' ? 'broken' : worst === 'warning' ? 'damaged' : 'healthy';
   return { state, info, wish, authData, keys, findings };
 }
+
+const WEIGHTS: readonly Finding['severity'][] = ['error', 'warning', 'note'];
 
 function examineAuthData(
   info: VersionInfo,
@@ -153,6 +160,7 @@ class KeysExamination {
   readonly #pending: { readonly item: DownloadedKey | BackupFault; readonly localIsBetter: boolean }[] = [];
   #total = 0;
   #readable = 0;
+  readonly #authenticity = noAuthenticity();
   #betterLocally = 0;
 
   constructor(roomKeys: RoomKeys, info: VersionInfo, options: DiagnoseOptions, fits: boolean) {
@@ -169,7 +177,10 @@ class KeysExamination {
       const total = this.#info.count;
       const batch = { signal, backend, onProgress, total };
       for await (const result of decryptSessions(this.#records(), this.#key, batch)) {
-        if (result.ok) this.#readable++;
+        if (result.ok) {
+          this.#readable++;
+          this.#authenticity[result.authenticity]++;
+        }
         this.#conclude(result.ok ? undefined : result.error);
       }
     } else {
@@ -180,6 +191,7 @@ class KeysExamination {
     return {
       total: this.#total,
       readable: this.#key && this.#readable,
+      authenticity: this.#key && { ...this.#authenticity },
       damage: Object.fromEntries(this.#damage),
     };
   }
@@ -189,6 +201,11 @@ class KeysExamination {
     const { count } = this.#info;
     if (this.#total !== count) yield countDiffers(count, this.#total);
     for (const [code, damaged] of this.#damage) yield damagedKeys(code, damaged);
+    const { verified, 'declared-unauthenticated': declared } = this.#authenticity;
+    const { 'wrong-mac': wrong, 'no-mac': none } = this.#authenticity;
+    if (wrong > 0) yield wrongMac(wrong);
+    // Almost every backup has no MAC at all: that is how the algorithm is, and nothing to be said of one backup.
+    if (none > 0 && verified + declared + wrong > 0) yield partlyAuthenticated(none, verified);
     if (this.#betterLocally > 0) yield betterLocally(this.#betterLocally);
     if (this.#local.size > 0) yield notBackedUp(this.#local.size);
   }

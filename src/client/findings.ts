@@ -9,14 +9,19 @@ export type FindingCode =
   | 'invalid-signature'
   | 'count-differs'
   | 'damaged-keys'
+  | 'wrong-mac'
+  | 'partly-authenticated'
   | 'better-local-keys'
   | 'keys-not-backed-up';
 
 /** One thing that is not as it should be, and what to do about it. */
 export interface Finding {
   readonly code: FindingCode;
-  /** `error`: keys cannot be restored, or must not be uploaded; `warning`: some are concerned. */
-  readonly severity: 'error' | 'warning';
+  /**
+   * `error`: keys cannot be restored, or must not be uploaded; `warning`: some are concerned; `note`: nothing is
+   * wrong, and it may be good to know.
+   */
+  readonly severity: 'error' | 'warning' | 'note';
   /** How many keys are concerned, where keys are. */
   readonly count: number | undefined;
   /** What is the matter, for people. */
@@ -111,6 +116,29 @@ export function countDiffers(expected: number, came: number): Finding {
 export function damagedKeys(code: string, count: number): Finding {
   const [what, advice] = DAMAGE[code] ?? ['cannot be read', UPLOAD_AGAIN];
   return finding('damaged-keys', 'warning', `${count} keys ${what} (${code})`, advice, count);
+}
+
+export function wrongMac(count: number): Finding {
+  return finding(
+    'wrong-mac',
+    'warning',
+    `${count} keys carry a wrong backup_mac (wrong-mac): somebody without the key wrote or changed them`,
+    'Do not believe who sent what only they decrypt: restore without them (requireAuthenticated), and write them ' +
+      'anew from copies that came straight from their senders (authenticate)',
+    count,
+  );
+}
+
+export function partlyAuthenticated(without: number, verified: number): Finding {
+  return finding(
+    'partly-authenticated',
+    'note',
+    `${without} keys have no backup_mac (no-mac), beside ${verified} that are verified: a client that writes none ` +
+      'may have added them, or anybody who knows the public key, or the server took their MACs away',
+    'Write them anew from copies that came straight from their senders (authenticate), or restore without them ' +
+      '(requireAuthenticated)',
+    without,
+  );
 }
 
 export function betterLocally(count: number): Finding {

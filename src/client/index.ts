@@ -53,6 +53,7 @@ export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } fr
 export type { Finding, FindingCode } from './findings.js';
 export {
   readBackup,
+export type { AuthenticityCounts } from '../api/authenticity.js';
   type BackupFault,
   type BackupForm,
   type BackupEntry,

@@ -2,7 +2,7 @@ import type { VersionInfo } from '../api/types.js';
 import type { DecryptedSession } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { orAborted } from '../engine/turn.js';
-import { expectAlgorithm } from './backup.js';
+import { expectAlgorithm } from './algorithm.js';
 import { RequestError } from './errors.js';
 import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';
@@ -11,6 +11,8 @@ import type { CallOptions, RoomKeys } from './room-keys.js';
 /** How keys are looked up. */
 export interface KeyLookupOptions {
   readonly salvage?: boolean | undefined;
+  /** Refuse every key that is not authenticated, with `not-authenticated`. */
+  readonly requireAuthenticated?: boolean | undefined;
   /** Milliseconds for which a key that the backup does not have is not asked for again; default 10 min. */
   readonly missingFor?: number | undefined;
   /** Milliseconds of silence after a 429 that outlasted its repetitions and named no time; default 30 s. */
@@ -110,12 +112,16 @@ export class KeyLookup {
 
   async #fetch(id: string, room_id: string, session_id: string): Promise<DecryptedSession | undefined> {
     const { signal } = this.#controller;
-    const { salvage, pause = 30_000 } = this.#options;
+    const { salvage, requireAuthenticated, pause = 30_000 } = this.#options;
     const silence = this.#pausedUntil - this.#now();
     if (silence > 0) await sleep(silence, signal);
     try {
       const ids = { room_id, session_id };
-      const found = await restoreKey(this.#roomKeys, this.#info, this.#key, ids, { salvage, signal });
+      const found = await restoreKey(this.#roomKeys, this.#info, this.#key, ids, {
+        salvage,
+        requireAuthenticated,
+        signal,
+      });
       if (!found) this.#rememberMissing(id);
       return found;
     } catch (error) {

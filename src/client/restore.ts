@@ -1,4 +1,5 @@
 import { decryptSessions } from '../backends/auto.js';
+import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
 import { IdSet } from '../api/id-set.js';
 import type { BackupEntry, ReaderCode } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
@@ -82,7 +83,13 @@ export interface RestoreSummary {
   /** Delivered by this run, flagged ones included. */
   readonly ok: number;
   readonly failed: number;
+  /** Of those, with something that salvage had to overlook. A wrong `backup_mac` is counted in `authenticity`. */
   readonly flagged: number;
+  /**
+   * Of those delivered by this run, how many prove where they come from, and how many do not. `wrong-mac` is never a
+   * kind of `no-mac`: somebody without the key wrote or changed those.
+   */
+  readonly authenticity: Readonly<AuthenticityCounts>;
   /** Delivered by earlier runs. */
   readonly skipped: number;
   /** How many fewer keys came than the server counted; `undefined` for single rooms. */
@@ -132,6 +139,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   #failed = 0;
   #flagged = 0;
   #begun = false;
+  readonly #authenticity = noAuthenticity();
   #downloadError: { readonly error: unknown } | undefined;
 
   /**
@@ -179,6 +187,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
    * What another restore needs to go on after the result that came last. Keys that failed are not in it: they
    * are tried again.
    */
+      authenticity: { ...this.#authenticity },
   state(): RestoreState {
     const waiting = this.#waiting
       .filter(({ fault }) => !fault)
@@ -250,6 +259,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     }
     return {
       ok: false,
+      this.#authenticity[result.authenticity]++;
       room_id,
       session_id,
       path,

@@ -1,4 +1,4 @@
-import { BackupMacKey, type MacNames } from './backup-mac.js';
+import { BackupMacKey, type Authenticity, type MacNames } from './backup-mac.js';
 import { encryptSessions } from './batch.js';
 import type { BatchOptions, Outcome } from './chunks.js';
 import type { BackupRecord, DecryptedSession, EncryptedSession } from './directions.js';
@@ -29,6 +29,8 @@ export interface AuthenticatedRecord {
   readonly room_id: string;
   readonly session_id: string;
   readonly authentication: Authentication;
+  /** What the old record proved. One that `wrong-mac` says of was changed, or written by somebody without the key. */
+  readonly was: Authenticity;
   /** Why, for people: with `conflicting`, the field that differs. */
   readonly reason: string;
   /** The record to have in the backup: a new one, or the old one as it was. */
@@ -93,11 +95,12 @@ function planFor(
     authentication: Authentication,
     reason: string,
   ): Plan<AuthenticatedRecord, EncryptedSession> => ({
-    done: { room_id, session_id, authentication, reason, key_backup_data, changed: false },
+    done: { room_id, session_id, authentication, was: authenticity, reason, key_backup_data, changed: false },
   });
   const becomes = (authentication: Authentication, reason: string) => (encrypted: EncryptedSession) => ({
     ...encrypted,
     authentication,
+    was: authenticity,
     reason,
     changed: true,
   });

@@ -1,5 +1,5 @@
 import { createAuthData, type AuthData } from './auth-data.js';
-import { BackupMacKey, type MacNames } from './backup-mac.js';
+import { BackupMacKey, type Authenticity, type MacNames } from './backup-mac.js';
 import { run, type BatchOptions, type Outcome } from './chunks.js';
 import {
   decryption,
@@ -157,6 +157,8 @@ export interface MovedSession extends Provenance {
   readonly unchanged: boolean;
 }
 
+  /** What the old record proved. One that `wrong-mac` says of was changed, or written by somebody without the key. */
+  readonly was: Authenticity;
 /** Where to move to, and how. */
 export interface MoveOptions extends BatchOptions {
   /** The decryption key of the new backup; the old one's by default. */
@@ -208,7 +210,8 @@ function planMove(
     const provenance = { authenticated, authenticity, ...(source && { source }) };
     // A record that was read has this shape, and its MAC was right.
     const unchanged = key_backup_data as AuthenticatedKeyBackupData;
-    return { done: { room_id, session_id, key_backup_data: unchanged, unchanged: true, ...provenance } };
+    const done = { room_id, session_id, key_backup_data: unchanged, unchanged: true, was: authenticity };
+    return { done: { ...done, ...provenance } };
   }
   const from = isRight ? source : 'm.legacy-v1';
   const done = (encrypted: AuthenticatedEncryptedSession): MovedSession => ({
@@ -216,6 +219,7 @@ function planMove(
     unchanged: false,
     ...provenanceOf(from),
   });
+    was: authenticity,
   return { session, source: from, done };
 }
 

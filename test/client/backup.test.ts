@@ -175,6 +175,7 @@ describe('a diagnosis', () => {
       total: 5,
       readable: 3,
       damage: { 'bad-json': 1, 'session-id-mismatch': 1 },
+      authenticity: { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 3 },
     });
     expect(codes(diagnosis)).toEqual([
       'damaged-keys 1',

@@ -64,6 +64,7 @@ describe('a restore', () => {
     expect(restore.summary).toEqual({
       version: 'v1',
       etag: 'e100',
+      authenticity: { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 100 },
       count: 100,
       missing: 0,
       ok: 100,

@@ -67,6 +67,26 @@ describe('a record is not authenticated', () => {
     expect(result).toMatchObject({ reason: expect.stringContaining(field) as string });
   });
 
+  test('when its MAC is wrong, and what it was is told whatever becomes of it', async () => {
+    const record = encryptSession(session, key.publicKey, { macKey });
+    const unsigned = { backup_mac: 'A'.repeat(43) };
+    const key_backup_data = {
+      ...record.key_backup_data,
+      session_data: { ...record.key_backup_data.session_data, unsigned },
+    };
+    const spoilt = { ...record, key_backup_data };
+    for (const [copy, options, authentication] of [
+      [undefined, {}, 'unknown'],
+      [undefined, { declareUnknown: true }, 'declared'],
+      [session, {}, 'authenticated'],
+      [{ ...session, sender_key: 'A'.repeat(43) }, {}, 'conflicting'],
+    ] as const) {
+      expect(await authenticate(spoilt, copy, options)).toMatchObject({ authentication, was: 'wrong-mac' });
+    }
+    expect(await authenticate(plain(session), session)).toMatchObject({ was: 'no-mac' });
+    expect(await authenticate(record, session)).toMatchObject({ authentication: 'already', was: 'verified' });
+  });
+
   test('when the session key has another ratchet', async () => {
     const bytes = Buffer.from(early.session_key, 'base64');
     bytes[120] ^= 1;

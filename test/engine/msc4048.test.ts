@@ -202,6 +202,10 @@ describe('moving a v1 backup', () => {
     ];
     expect(moved.map(verdict)).toEqual(expected);
     expect(moved.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5]);
+    // Whoever moves is told what the records proved before: a wrong MAC is not forgotten on the way.
+    expect(moved.map((result) => result.ok && result.was)).toEqual([
+      ...['no-mac', 'verified', false, 'declared-unauthenticated', 'no-mac', 'wrong-mac'],
+    ]);
     // And the new backup says the same when it is read.
     const ok = moved.filter((result): result is Exclude<typeof result, FailedSession> => result.ok);
     expect(await verdicts(ok)).toEqual(expected.filter((one) => one !== 'missing-field'));
