@@ -7,6 +7,10 @@ import { Interrupted, printable, processTerminal, type Terminal } from './termin
 const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load: () => Promise<Command> }>> =
   {
     keygen: { about: 'make a backup decryption key', load: () => import('./keygen.js') },
+    'mac-key': {
+      about: 'the key with which a device vouches for what it writes',
+      load: () => import('./mac-key.js'),
+    },
     encrypt: { about: 'encrypt exported sessions into backup objects', load: () => import('./encrypt.js') },
     decrypt: { about: 'decrypt backup objects into exported sessions', load: () => import('./decrypt.js') },
     authenticate: {

@@ -25,7 +25,13 @@ export {
   type NewBackup,
   type Trust,
 } from './backup.js';
-export { fetchSecretStorage, storeBackupKey } from './secret-storage.js';
+export {
+  fetchBackupMacKey,
+  fetchSecretStorage,
+  storeBackupKey,
+  storeBackupMacKey,
+  type SecretStorageOptions,
+} from './secret-storage.js';
 export type { FailedUpload } from './batch-sender.js';
 export { uploadSessions, type UploadOptions, type UploadOutcome, type UploadState } from './upload.js';
 export { UploadQueue, type UploadQueueOptions } from './upload-queue.js';
@@ -47,13 +53,13 @@ export {
   type RestoredKey,
   type UnrestoredKey,
 } from './restore.js';
+export type { AuthenticityCounts } from '../api/authenticity.js';
 export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
 export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
 export type { Finding, FindingCode } from './findings.js';
 export {
   readBackup,
-export type { AuthenticityCounts } from '../api/authenticity.js';
   type BackupFault,
   type BackupForm,
   type BackupEntry,

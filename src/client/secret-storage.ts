@@ -1,12 +1,22 @@
+import { BACKUP_MAC_SECRET, type BackupMacKey, type MacNames } from '../engine/backup-mac.js';
 import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
 import type { AccountData } from '../engine/key-description.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
+import { readMacKeySecret, type MacKeySecret } from '../engine/mac-key-secret.js';
 import { BACKUP_SECRET, MASTER_KEY_SECRET, type SecretStorageKey } from '../engine/secret-storage.js';
 import { accountData, setAccountData } from './account.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
 /** As many keys as `unlock` looks at. */
 const MAX_KEYS = 8;
+
+/** What to fetch of the secret storage. */
+export interface SecretStorageOptions extends CallOptions {
+  /** The secrets that are wanted besides the master key; default the backup decryption key. */
+  readonly secrets?: readonly string[] | undefined;
+  /** A storage key whose description is wanted whatever is stored under it. */
+  readonly storageId?: string | undefined;
+}
 
 /**
  * Fetches what `unlock` needs of a user's account data: the descriptions of the secret storage keys, the backup
@@ -27,19 +37,22 @@ const MAX_KEYS = 8;
 export async function fetchSecretStorage(
   roomKeys: RoomKeys,
   userId: string,
-  options: CallOptions = {},
+  options: SecretStorageOptions = {},
 ): Promise<AccountData> {
+  const { secrets = [BACKUP_SECRET], storageId, signal } = options;
   const found = new Map<string, JsonObject>();
   const fetch = async (type: string) => {
-    const content = await accountData(roomKeys, userId, type, options);
+    const content = await accountData(roomKeys, userId, type, { signal });
     if (content) found.set(type, content);
     return content;
   };
   const standard = await fetch('m.secret_storage.default_key');
-  const ids = new Set<unknown>([standard && ownValue(standard, 'key')]);
-  const secret = await fetch(BACKUP_SECRET);
-  const encrypted = secret && ownValue(secret, 'encrypted');
-  if (isJsonObject(encrypted)) for (const id of Object.keys(encrypted)) ids.add(id);
+  const ids = new Set<unknown>([storageId, standard && ownValue(standard, 'key')]);
+  for (const name of secrets) {
+    const secret = await fetch(name);
+    const encrypted = secret && ownValue(secret, 'encrypted');
+    if (isJsonObject(encrypted)) for (const id of Object.keys(encrypted)) ids.add(id);
+  }
   await fetch(MASTER_KEY_SECRET);
   for (const id of [...ids].slice(0, MAX_KEYS)) {
     if (typeof id === 'string') await fetch(`m.secret_storage.key.${id}`);
@@ -62,4 +75,52 @@ export async function storeBackupKey(
 ): Promise<void> {
   const content = storageKey.encryptSecret(BACKUP_SECRET, key.toBase64());
   await setAccountData(roomKeys, userId, BACKUP_SECRET, content, options);
+}
+
+/**
+ * Stores the MAC key of a backup in the user's secret storage, for devices that may write to the backup but not read
+ * it. What lay there before is replaced, under the other name of the secret as well.
+ *
+ * @param storageKey - One that does not open the decryption key as well: who opens that needs no MAC key.
+ * @param options - `names` is the name to write; default `unstable`, as long as the proposal is open.
+ * @throws {@link RequestError}.
+ */
+export async function storeBackupMacKey(
+  roomKeys: RoomKeys,
+  userId: string,
+  storageKey: SecretStorageKey,
+  macKey: BackupMacKey,
+  options: CallOptions & { readonly names?: MacNames | undefined } = {},
+): Promise<void> {
+  const { names = 'unstable', signal } = options;
+  for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
+    // A key of an earlier backup under the other name would contradict this one.
+    if (spelling !== names && !(await accountData(roomKeys, userId, name, { signal }))) continue;
+    const content = storageKey.encryptSecret(name, macKey.toBase64());
+    await setAccountData(roomKeys, userId, name, content, { signal });
+  }
+}
+
+/**
+ * Fetches the MAC key of a backup from the user's secret storage.
+ *
+ * @param options - `key` is the decryption key, where it is at hand: then a MAC key that does not fit is refused.
+ * Without it nothing tells whether the secret is of the current backup or of one before it.
+ * @returns `undefined` when there is none.
+ * @throws {@link RequestError}; {@link KeyBackupError} as `readMacKeySecret` has it: `wrong-key`, and what a secret
+ * that cannot be read gives.
+ */
+export async function fetchBackupMacKey(
+  roomKeys: RoomKeys,
+  userId: string,
+  storageKey: SecretStorageKey,
+  options: CallOptions & { readonly key?: BackupDecryptionKey | undefined } = {},
+): Promise<MacKeySecret | undefined> {
+  const { key, signal } = options;
+  const found = new Map<string, JsonObject>();
+  for (const name of Object.values(BACKUP_MAC_SECRET)) {
+    const content = await accountData(roomKeys, userId, name, { signal });
+    if (content) found.set(name, content);
+  }
+  return readMacKeySecret(storageKey, Object.fromEntries(found), key);
 }

@@ -8,6 +8,7 @@ import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import { withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
 import { utf8Encode } from './utf8.js';
+import { publicKeyOf } from './x25519.js';
 
 /**
  * Backups whose keys prove where they come from: the open proposal MSC4048.
@@ -27,7 +28,10 @@ import { utf8Encode } from './utf8.js';
 /** The names to write: with the proposal's prefix while it is open, without it once it is accepted. */
 export type MacNames = 'unstable' | 'stable';
 
-/** The secret under which the MAC key can be given to a device that may write but not read. */
+/**
+ * The secret under which the MAC key can be given to a device that may write but not read; `readMacKeySecret` reads
+ * both names.
+ */
 export const BACKUP_MAC_SECRET: Readonly<Record<MacNames, string>> = Object.freeze({
   unstable: 'org.matrix.msc4048.mac',
   stable: 'm.megolm_backup.v1.mac',
@@ -71,6 +75,8 @@ const MAX_CHARACTERS = 256;
 export class BackupMacKey {
   readonly #bytes: Uint8Array;
   readonly #publicKey: BackupPublicKey | undefined;
+  /** The public key that these bytes had if they were a decryption key. */
+  #asPublicKey: Uint8Array | undefined;
   #disposed = false;
 
   private constructor(bytes: Uint8Array, publicKey?: BackupPublicKey) {
@@ -138,15 +144,33 @@ export class BackupMacKey {
     return hmac(sha256, this.#bytes, utf8Encode(canonicalJson(Object.fromEntries(covered))));
   }
 
+  /** Whether both are the same 32 bytes. Throws `bad-parameters` when either is disposed. */
+  equals(other: BackupMacKey): boolean {
+    this.#throwIfDisposed();
+    other.#throwIfDisposed();
+    return equal(this.#bytes, other.#bytes);
+  }
+
   /**
-   * Throws `wrong-key` when this is known to be the MAC key of another backup. A key out of a secret is known to
-   * be of none.
+   * Throws `wrong-key` when this is known to be the MAC key of another backup, or is the decryption key itself, which
+   * looks alike. Nothing else is known about a key out of a secret; compare it with the decryption key where that is
+   * at hand (`readMacKeySecret`).
    */
   expectMatch(publicKey: BackupPublicKey): void {
-    if (this.#publicKey?.equals(withoutHighBit(publicKey)) === false) {
+    this.#throwIfDisposed();
+    const expected = withoutHighBit(publicKey);
+    if (this.#publicKey?.equals(expected) === false) {
       throw new KeyBackupError(
         'wrong-key',
         'backup MAC key: expected the one of the backup that is written to, got another backup’s',
+      );
+    }
+    if (this.#publicKey) return;
+    this.#asPublicKey ??= publicKeyOf(this.#bytes);
+    if (equal(this.#asPublicKey, expected.toBytes())) {
+      throw new KeyBackupError(
+        'wrong-key',
+        'backup MAC key: expected the key that is derived from the decryption key, got the decryption key',
       );
     }
   }

@@ -1,7 +1,7 @@
 /**
  * What leads from the things people hold to their keys: secret storage, encrypted key exports, and one way in for
- * every kind of key and phrase; and what vouches for the keys of an existing backup. Like the engine it is pure; it stands apart so that who only backs up and restores
- * does not load it.
+ * every kind of key and phrase; and what vouches for the keys of an existing backup. Like the engine it is pure; it
+ * stands apart so that who only backs up and restores does not load it.
  *
  * @packageDocumentation
  */
@@ -38,6 +38,7 @@ export {
   type EncryptedSecret,
   type KeyCheck,
 } from './secret-storage.js';
+export { readMacKeySecret, type MacKeySecret } from './mac-key-secret.js';
 export { readMasterKey, type MasterKey } from './master-key.js';
 export type { Opened, UnlockedBy } from './locks.js';
 export type { Mistake } from './mistyped-key.js';

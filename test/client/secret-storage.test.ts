@@ -1,7 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { createBackup } from '../../src/client/backup.js';
-import { fetchSecretStorage, storeBackupKey } from '../../src/client/secret-storage.js';
+import {
+  fetchBackupMacKey,
+  fetchSecretStorage,
+  storeBackupKey,
+  storeBackupMacKey,
+} from '../../src/client/secret-storage.js';
+import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/engine/backup-mac.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { readMasterKey } from '../../src/engine/master-key.js';
 import { SecretStorageKey } from '../../src/engine/secret-storage.js';
@@ -63,5 +69,75 @@ describe('secret storage over the client', () => {
     const result = await unlock(storage.toRecoveryKey(), { authData: auth_data, accountData });
     expect(result).toMatchObject({ ok: true, by: 'secret-storage-key', keyMatches: true });
     expect(result.ok && result.masterKey?.signingKey).toEqual(readMasterKey(seed).signingKey);
+  });
+});
+
+describe('the MAC key for devices that may write but not read', () => {
+  const key = BackupDecryptionKey.generate();
+  const macKey = BackupMacKey.fromDecryptionKey(key);
+  const storage = SecretStorageKey.generate('writers');
+  const stored = (name: string) => server.accountData.get(`${USER}/account_data/${name}`);
+
+  it('is none on an account without', async () => {
+    expect(await fetchBackupMacKey(roomKeys, USER, storage)).toBeUndefined();
+  });
+
+  it('of another backup is refused, where the decryption key is at hand', async () => {
+    await storeBackupMacKey(roomKeys, USER, storage, macKey);
+    const other = BackupDecryptionKey.generate();
+    await expect(fetchBackupMacKey(roomKeys, USER, storage, { key: other })).rejects.toMatchObject({
+      code: 'wrong-key',
+    });
+  });
+
+  it('cannot be read with another storage key', async () => {
+    await storeBackupMacKey(roomKeys, USER, storage, macKey);
+    const other = SecretStorageKey.generate('others');
+    await expect(fetchBackupMacKey(roomKeys, USER, other)).rejects.toMatchObject({ code: 'missing-field' });
+  });
+
+  it('goes under the unstable name, and comes back', async () => {
+    await storeBackupMacKey(roomKeys, USER, storage, macKey);
+    expect(stored(BACKUP_MAC_SECRET.stable)).toBeUndefined();
+    expect(JSON.stringify(stored('org.matrix.msc4048.mac'))).not.toContain(macKey.toBase64());
+    for (const given of [{}, { key }]) {
+      const found = await fetchBackupMacKey(roomKeys, USER, storage, given);
+      expect([found?.names, found?.macKey.toBase64()]).toEqual(['unstable', macKey.toBase64()]);
+    }
+    // Whoever has only this storage key does not reach the decryption key.
+    const accountData = await fetchSecretStorage(roomKeys, USER);
+    expect(Object.keys(accountData)).toEqual([]);
+  });
+
+  it('is read under the stable name', async () => {
+    await storeBackupMacKey(roomKeys, USER, storage, macKey, { names: 'stable' });
+    expect(stored(BACKUP_MAC_SECRET.unstable)).toBeUndefined();
+    const found = await fetchBackupMacKey(roomKeys, USER, storage, { key });
+    expect([found?.names, found?.macKey.toBase64()]).toEqual(['stable', macKey.toBase64()]);
+  });
+
+  it('leaves no key of an earlier backup under the other name', async () => {
+    const earlier = BackupMacKey.fromDecryptionKey(BackupDecryptionKey.generate());
+    await storeBackupMacKey(roomKeys, USER, storage, earlier, { names: 'stable' });
+    await storeBackupMacKey(roomKeys, USER, storage, macKey);
+    const found = await fetchBackupMacKey(roomKeys, USER, storage);
+    expect(found?.macKey.toBase64()).toBe(macKey.toBase64());
+  });
+
+  it('brings the descriptions of the storage keys it lies under', async () => {
+    put('m.secret_storage.default_key', { key: 'default' });
+    for (const id of ['default', 'writers', 'asked-for']) {
+      put(`m.secret_storage.key.${id}`, SecretStorageKey.generate(id).describe());
+    }
+    await storeBackupMacKey(roomKeys, USER, storage, macKey);
+    const options = { secrets: Object.values(BACKUP_MAC_SECRET), storageId: 'asked-for' };
+    const accountData = await fetchSecretStorage(roomKeys, USER, options);
+    expect(Object.keys(accountData).sort()).toEqual([
+      'm.secret_storage.default_key',
+      'm.secret_storage.key.asked-for',
+      'm.secret_storage.key.default',
+      'm.secret_storage.key.writers',
+      BACKUP_MAC_SECRET.unstable,
+    ]);
   });
 });

@@ -200,6 +200,41 @@ describe('the MAC key', () => {
     }).not.toThrow();
   });
 
+  test('that is the decryption key itself is refused: the two look alike', () => {
+    const mistaken = BackupMacKey.fromBase64(key.toBase64());
+    expect(
+      codeOf(() => {
+        mistaken.expectMatch(key.publicKey);
+      }),
+    ).toBe('wrong-key');
+    expect(
+      codeOf(() => {
+        mistaken.expectMatch(BackupDecryptionKey.generate().publicKey);
+      }),
+    ).toBe('nothing was thrown');
+    const highBit = key.publicKey.toBytes();
+    highBit[31] |= 0x80;
+    expect(
+      codeOf(() => {
+        mistaken.expectMatch(BackupPublicKey.fromBytes(highBit));
+      }),
+    ).toBe('wrong-key');
+  });
+
+  test('is equal to the same key only', () => {
+    const again = BackupMacKey.fromBase64(macKey.toBase64());
+    expect(macKey.equals(BackupMacKey.fromDecryptionKey(BackupDecryptionKey.generate()))).toBe(false);
+    expect([macKey.equals(again), again.equals(macKey)]).toEqual([true, true]);
+    again.dispose();
+    expect(codeOf(() => macKey.equals(again))).toBe('bad-parameters');
+    expect(codeOf(() => again.equals(macKey))).toBe('bad-parameters');
+    expect(
+      codeOf(() => {
+        again.expectMatch(key.publicKey);
+      }),
+    ).toBe('bad-parameters');
+  });
+
   test('goes by the unstable secret while the proposal is open', () => {
     expect(BACKUP_MAC_SECRET).toEqual({
       unstable: 'org.matrix.msc4048.mac',

@@ -57,6 +57,7 @@ const RESCUE = [
   'prepareExportedSession',
   'readExportedSession',
   'readKeyExport',
+  'readMacKeySecret',
   'readMasterKey',
   'unlock',
   'writeKeyExport',
