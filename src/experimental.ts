@@ -20,3 +20,17 @@ export {
   type MoveOptions,
   type MovedSession,
 } from './engine/msc4048.js';
+export {
+  createAuthenticatedBackup,
+  restoreAuthenticated,
+  uploadAuthenticated,
+  type AuthenticatedRestoreOptions,
+  type AuthenticatedUploadOptions,
+  type NewAuthenticatedBackup,
+} from './client/authenticated-backup.js';
+export {
+  moveBackup,
+  type MoveBackupOptions,
+  type MoveOutcome,
+  type MoveResult,
+} from './client/move-backup.js';

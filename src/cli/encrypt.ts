@@ -1,18 +1,18 @@
+import { encryptSessionsBy } from '../backends/auto.js';
 import { nodeBackend } from '../backends/node.js';
-import { verifyAuthData } from '../engine/auth-data.js';
-import { encryptSessions, type EncryptSettings } from '../engine/batch.js';
-import { BackupMacKey } from '../engine/backup-mac.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { BackupPublicKey } from '../engine/keys.js';
+import type { BackupAlgorithm } from '../client/algorithm.js';
+import type { EncryptSettings } from '../engine/batch.js';
+import type { BackupPublicKey } from '../engine/keys.js';
 import type { UnauthenticatedSource } from '../engine/provenance.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { BackupObjects } from './backup-objects.js';
-import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand } from './command.js';
+import { EXPERIMENTAL_USAGE, chooseAlgorithm } from './experimental.js';
 import { keysInFlight, openKeysFile } from './input.js';
-import { readKeyFile } from './key-file.js';
+import { MAC_KEY_USAGE } from './mac-key-file.js';
 import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
+import { chooseRecipient } from './recipient.js';
 import { Report, rooted } from './report.js';
 import { printable, type Terminal } from './terminal.js';
 
@@ -31,14 +31,14 @@ RECIPIENT says what to encrypt to, one of:
                                             to read every key
 options:
   --backup-mac       add a backup_mac (MSC4048) to every record, so that readers can tell them from what the server
-                     may add; needs --key-file. You vouch with it for every session in the file, except those with
-                     a forwarding chain, which are declared m.forwarded_room_key
-  --bind-room-id     with --backup-mac: add a copy of the room id, so that "decrypt" notices a moved record
+                     may add, by the key derived from the one in --key-file. You vouch with it for every session in
+                     the file, except those with a forwarding chain, which are declared m.forwarded_room_key
+${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room id, so that "decrypt" notices a moved record
   --unauthenticated SOURCE
-                     with --backup-mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
+                     with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
                      m.forwarded_room_key or m.undefined
   --verified         write is_verified true: the devices that gave the keys were verified
-  -o, --output FILE  where the backup objects go; without it, standard output
+${EXPERIMENTAL_USAGE}  -o, --output FILE  where the backup objects go; without it, standard output
   --json             with -o: print the numbers as JSON
 
 Exit code 0 when every session was encrypted, 1 when some were not or the auth_data is not trusted.
@@ -59,30 +59,35 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       key: { type: 'string', multiple: true },
       'trust-unverified': { type: 'boolean' },
       'backup-mac': { type: 'boolean' },
+      'mac-key-file': { type: 'string' },
       'bind-room-id': { type: 'boolean' },
       unauthenticated: { type: 'string' },
       verified: { type: 'boolean' },
+      'experimental-msc4048': { type: 'boolean' },
       output: { type: 'string', short: 'o' },
       json: { type: 'boolean' },
     },
     ['EXPORT.json'],
   );
   const source = parseSource(values.unauthenticated);
-  const withMac = values['backup-mac'] === true;
+  const algorithm = chooseAlgorithm(values['experimental-msc4048']);
+  const macKeyFile = values['mac-key-file'];
+  const withMac =
+    values['backup-mac'] === true || macKeyFile !== undefined || algorithm.scheme?.needsMac === true;
   if (!withMac && (source !== undefined || values['bind-room-id'] === true)) {
-    throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac');
-  }
-  if (withMac && values['key-file'] === undefined) {
-    throw new UsageError('--backup-mac needs --key-file: its key is derived from the decryption key');
+    throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac or --mac-key-file');
   }
   const { publicKey, macKey } = await chooseRecipient(
     {
       publicKey: values['public-key'],
       keyFile: values['key-file'],
+      macKeyFile,
+      withMac,
       authData: values['auth-data'],
       user: values.user,
       keys: values.key ?? [],
       trustUnverified: values['trust-unverified'] === true,
+      algorithm,
     },
     terminal,
   );
@@ -93,14 +98,15 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   });
   const settings: EncryptSettings = {
     isVerified: values.verified === true,
-    macKey: withMac ? macKey : undefined,
+    macKey,
     bindRoomId: values['bind-room-id'] === true,
     unauthenticated: source && (() => source),
   };
   const backup = new BackupObjects();
   const output = await openOutput(values.output, terminal);
   try {
-    await encryptFile(positionals[0], publicKey, settings, report, backup, terminal);
+    const recipient = { publicKey, algorithm };
+    await encryptFile(positionals[0], recipient, settings, report, backup, terminal);
     for (const piece of backup.json()) await output.write(piece);
     await output.commit();
   } catch (error) {
@@ -123,15 +129,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   return report.failed === 0 ? 0 : 1;
 }
 
-interface Recipient {
-  readonly publicKey: string | undefined;
-  readonly keyFile: string | undefined;
-  readonly authData: string | undefined;
-  readonly user: string | undefined;
-  readonly keys: readonly string[];
-  readonly trustUnverified: boolean;
-}
-
 const SOURCES: readonly UnauthenticatedSource[] = ['m.legacy-v1', 'm.forwarded_room_key', 'm.undefined'];
 
 function parseSource(text: string | undefined): UnauthenticatedSource | undefined {
@@ -142,73 +139,9 @@ function parseSource(text: string | undefined): UnauthenticatedSource | undefine
   return source;
 }
 
-/** What to encrypt to; with the decryption key at hand, also the key of the `backup_mac`. */
-interface Chosen {
-  readonly publicKey: BackupPublicKey;
-  readonly macKey?: BackupMacKey;
-}
-
-async function chooseRecipient(given: Recipient, terminal: Terminal): Promise<Chosen> {
-  const { publicKey, keyFile, authData, user, keys, trustUnverified } = given;
-  const signers = user !== undefined || keys.length > 0;
-  if (publicKey !== undefined) {
-    if (keyFile !== undefined || authData !== undefined || signers || trustUnverified) {
-      throw new UsageError('--public-key stands alone: there is nothing to check it against');
-    }
-    return { publicKey: parsePublicKey(publicKey) };
-  }
-  if (authData === undefined) {
-    if (signers || trustUnverified) throw new UsageError('missing option: --auth-data FILE');
-    if (keyFile === undefined)
-      throw new UsageError('missing option: one of --public-key, --key-file, --auth-data');
-    const key = await readKeyFile(keyFile, terminal);
-    const macKey = BackupMacKey.fromDecryptionKey(key);
-    key.dispose();
-    return { publicKey: key.publicKey, macKey };
-  }
-  if (signers && (user === undefined || keys.length === 0))
-    throw new UsageError('--user and --key go together');
-  if (!signers && keyFile === undefined && !trustUnverified) {
-    throw new UsageError(
-      '--auth-data needs a reason to trust it: --key-file, --user and --key, or --trust-unverified',
-    );
-  }
-  return trustedKey(given, await readAuthDataFile(authData), terminal);
-}
-
-function parsePublicKey(text: string): BackupPublicKey {
-  try {
-    return BackupPublicKey.fromBase64(text);
-  } catch (cause) {
-    if (cause instanceof KeyBackupError && cause.code === 'low-order-key') throw cause;
-    throw new UsageError(`--public-key: ${cause instanceof Error ? cause.message : 'unreadable'}`, { cause });
-  }
-}
-
-async function trustedKey(given: Recipient, authData: unknown, terminal: Terminal): Promise<Chosen> {
-  const publicKey = BackupPublicKey.fromAuthData(authData);
-  const decryptionKey = given.keyFile === undefined ? undefined : await readKeyFile(given.keyFile, terminal);
-  // A key that was named has to fit, whatever a signature says: it is what the backup will be read with.
-  decryptionKey?.expectMatch(authData);
-  const { trusted, reason } = verifyAuthData(authData, {
-    userId: given.user ?? '',
-    trustedKeys: given.keys.map(parseSigningKey),
-    ...(decryptionKey && { decryptionKey }),
-  });
-  const macKey = decryptionKey && BackupMacKey.fromDecryptionKey(decryptionKey);
-  decryptionKey?.dispose();
-  if (!trusted && !given.trustUnverified) {
-    throw new KeyBackupError(
-      'untrusted-backup',
-      `auth_data: ${reason}, so nothing was encrypted; "megolm-backup verify" says more`,
-    );
-  }
-  return macKey ? { publicKey, macKey } : { publicKey };
-}
-
 async function encryptFile(
   path: string,
-  recipient: BackupPublicKey,
+  { publicKey, algorithm }: { readonly publicKey: BackupPublicKey; readonly algorithm: BackupAlgorithm },
   settings: EncryptSettings,
   report: Report,
   backup: BackupObjects,
@@ -223,7 +156,7 @@ async function encryptFile(
     // The engine checks what it is given; nothing is assumed here.
     const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
     const options = { ...settings, backend: nodeBackend(), signal: terminal.signal, onProgress };
-    for await (const result of encryptSessions(keys.inputs, recipient, options)) {
+    for await (const result of encryptSessionsBy(algorithm.scheme, keys.inputs, publicKey, options)) {
       const place = keys.nextPlace();
       if (result.ok) {
         backup.add(result);

@@ -1,4 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
+import { ownUserId } from '../client/account.js';
+import type { BackupAlgorithm } from '../client/algorithm.js';
+import { createAuthenticatedBackup } from '../client/authenticated-backup.js';
 import { createBackup } from '../client/backup.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import {
@@ -9,34 +12,45 @@ import {
 } from '../client/upload.js';
 import type { BackupEntry } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
-import { BackupMacKey } from '../engine/backup-mac.js';
 import { isJsonObject } from '../engine/json.js';
-import type { BackupDecryptionKey } from '../engine/keys.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
+import { parseSigningKey } from './auth-data-file.js';
 import { InputError, UsageError, parseCommand } from './command.js';
+import { EXPERIMENTAL_USAGE, chooseAlgorithm } from './experimental.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
 import { openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
+import { MAC_KEY_USAGE, chooseMacKey } from './mac-key-file.js';
 import { ProgressLine } from './progress.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup upload EXPORT.json --homeserver WHERE --key-file FILE [options]
+       megolm-backup upload EXPORT.json --homeserver WHERE --key ed25519:ID=BASE64 [options]
 
 Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key is
-its own. Stopped in the middle, it goes on where it was when the same command runs again: how far it was stands in
+its own; a device that may write but not read gives a key that has signed the backup instead. Stopped in the middle, it goes on where it was when the same command runs again: how far it was stands in
 EXPORT.json.upload-state.
 
 ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
-  --create           make a backup with this key when there is none
+  --key ed25519:ID=BASE64
+                     instead: a trusted key that has signed the backup, a verified device's, or the master key; may
+                     be repeated
+  --create           make a backup with the decryption key when there is none
   --skip-stored      first ask what the backup has, and leave out what it has in an equal or better form
+  --skip-authenticated
+                     with a backup_mac: the same, but leave out only what also has a right backup_mac. A server keeps
+                     the old one of two records that are equally good: it is asked afterwards what it kept
   --backup-mac       add a backup_mac (MSC4048) to every record, so that readers can tell them from what the server
-                     may add. You vouch with it for every session in the file but the forwarded ones.
-  --bind-room-id     with --backup-mac: add a copy of the room id, so that a moved record is noticed
+                     may add, by the key derived from the decryption key. You vouch with it for every session in
+                     the file but the forwarded ones.
+${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room id, so that a moved record is noticed
   --verified         write is_verified true: the devices that gave the keys were verified
-  --json             print the numbers as JSON
+${EXPERIMENTAL_USAGE}  --json             print the numbers as JSON
 
-Exit code 0 when every session was uploaded, 1 when some were not or the backup is not the key's, 2 when there is no
+Exit code 0 when every session was uploaded, 1 when some were not, when the server kept records without a right
+backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no
 way to the server.
 
 example:
@@ -51,30 +65,57 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const options = {
     ...HOMESERVER_ARGUMENTS,
     'key-file': { type: 'string' },
+    key: { type: 'string', multiple: true },
     create: { type: 'boolean' },
     'skip-stored': { type: 'boolean' },
+    'skip-authenticated': { type: 'boolean' },
     'backup-mac': { type: 'boolean' },
+    'mac-key-file': { type: 'string' },
     'bind-room-id': { type: 'boolean' },
     verified: { type: 'boolean' },
+    'experimental-msc4048': { type: 'boolean' },
     json: { type: 'boolean' },
   } as const;
   const { values, positionals } = parseCommand(args, options, ['EXPORT.json']);
   const [file] = positionals;
   const bindRoomId = values['bind-room-id'] === true;
-  if (bindRoomId && values['backup-mac'] !== true) throw new UsageError('--bind-room-id needs --backup-mac');
-  const key = await readKeyFile(values['key-file'], terminal);
-  const macKey = values['backup-mac'] === true ? BackupMacKey.fromDecryptionKey(key) : undefined;
+  const { 'key-file': keyFile, 'mac-key-file': macKeyFile, key: signers = [] } = values;
+  const trustedKeys = signers.map(parseSigningKey);
+  const algorithm = chooseAlgorithm(values['experimental-msc4048']);
+  const withMac =
+    values['backup-mac'] === true || macKeyFile !== undefined || algorithm.scheme?.needsMac === true;
+  const byMac = values['skip-authenticated'] === true;
+  if (!withMac && (bindRoomId || byMac)) {
+    throw new UsageError('--bind-room-id and --skip-authenticated need --backup-mac or --mac-key-file');
+  }
+  // Who names a signature has no key to be asked for.
+  const hasKey = keyFile !== undefined || trustedKeys.length === 0;
+  if (!hasKey && withMac && macKeyFile === undefined) {
+    throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
+  }
+  if (!hasKey && values.create === true) throw new UsageError('--create needs --key-file');
+  if ([keyFile, macKeyFile, values['token-file']].filter((path) => path === '-').length > 1) {
+    throw new UsageError('standard input holds one line: give the other secrets as files');
+  }
+  const key = hasKey ? await readKeyFile(keyFile, terminal) : undefined;
+  let macKey: UploadOptions['macKey'];
   try {
     const roomKeys = await connect(values, terminal);
-    const info = await withServer(() => findBackup(roomKeys, key, values.create === true, terminal));
-    key.expectMatch(info.auth_data);
+    const { signal } = terminal;
+    const create = values.create === true ? key : undefined;
+    const info = await withServer(() => findBackup(roomKeys, create, algorithm, terminal));
+    key?.expectMatch(info.auth_data);
+    const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
+    macKey = await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal);
+    const userId = key ? '' : await withServer(() => ownUserId(roomKeys, { signal }));
+    const backup = { roomKeys, info, algorithm };
+    const stored = byMac ? ('authenticated' as const) : values['skip-stored'] === true;
     const outcome = await upload(
-      roomKeys,
-      info,
+      backup,
       file,
-      key,
       {
-        skipStored: values['skip-stored'] === true,
+        trust: { userId, trustedKeys, ...(key && { decryptionKey: key }) },
+        skipStored: stored && algorithm.scheme ? 'authenticated' : stored,
         isVerified: values.verified === true,
         macKey,
         bindRoomId,
@@ -82,34 +123,41 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       terminal,
     );
     tell(outcome, values.json === true, terminal);
-    return outcome.outcome === 'complete' && outcome.failures.length === 0 ? 0 : 1;
+    const { failures, kept } = outcome;
+    return outcome.outcome === 'complete' && failures.length === 0 && kept === 0 ? 0 : 1;
   } finally {
     macKey?.dispose();
-    key.dispose();
+    key?.dispose();
   }
 }
 
 async function findBackup(
   roomKeys: RoomKeys,
-  key: BackupDecryptionKey,
-  create: boolean,
+  create: BackupDecryptionKey | undefined,
+  { scheme }: BackupAlgorithm,
   terminal: Terminal,
 ): Promise<VersionInfo> {
   const { signal } = terminal;
   const info = await roomKeys.currentVersion({ signal });
   if (info) return info;
   if (!create) throw new InputError('there is no backup; --create makes one');
-  const created = await createBackup(roomKeys, { publicKey: key.publicKey, signal });
+  const { publicKey } = create;
+  const created = await (scheme ? createAuthenticatedBackup : createBackup)(roomKeys, { publicKey, signal });
   terminal.stderr(`made backup version ${created.version}; no device has signed it\n`);
   return created;
 }
 
+/** Where to upload to. */
+interface Backup {
+  readonly roomKeys: RoomKeys;
+  readonly info: VersionInfo;
+  readonly algorithm: BackupAlgorithm;
+}
+
 async function upload(
-  roomKeys: RoomKeys,
-  info: VersionInfo,
+  { roomKeys, info, algorithm }: Backup,
   file: string,
-  key: BackupDecryptionKey,
-  options: Pick<UploadOptions, 'skipStored' | 'isVerified' | 'macKey' | 'bindRoomId'>,
+  options: UploadOptions,
   terminal: Terminal,
 ): Promise<UploadOutcome> {
   const statePath = `${file}.upload-state`;
@@ -123,23 +171,28 @@ async function upload(
   };
   try {
     const outcome = await withServer(() =>
-      uploadSessions(roomKeys, info, sessions(input.items), {
-        ...options,
-        trust: { userId: '', decryptionKey: key },
-        state,
-        signal: terminal.signal,
-        onState: async (reached) => {
-          state = reached;
-          if (Date.now() - saved >= SAVE_EVERY) await save();
+      uploadSessions(
+        roomKeys,
+        info,
+        sessions(input.items),
+        {
+          ...options,
+          state,
+          signal: terminal.signal,
+          onState: async (reached) => {
+            state = reached;
+            if (Date.now() - saved >= SAVE_EVERY) await save();
+          },
+          onProgress: ({ done }) => {
+            progress.update(done, input.share);
+          },
+          onFailed: ({ session_id, error }) => {
+            progress.clear();
+            terminal.stderr(`${session_id ?? 'a session'}: ${error.code}: ${error.message}\n`);
+          },
         },
-        onProgress: ({ done }) => {
-          progress.update(done, input.share);
-        },
-        onFailed: ({ session_id, error }) => {
-          progress.clear();
-          terminal.stderr(`${session_id ?? 'a session'}: ${error.code}: ${error.message}\n`);
-        },
-      }),
+        algorithm,
+      ),
     );
     if (outcome.outcome === 'complete') await rm(statePath, { force: true });
     else await save();
@@ -200,13 +253,14 @@ function isUploadState(value: unknown): value is UploadState {
 }
 
 function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
-  const { uploaded, skipped, failures, count, changedElsewhere, currentVersion } = outcome;
+  const { uploaded, skipped, kept, failures, count, changedElsewhere, currentVersion } = outcome;
   if (json) {
     const numbers = {
       outcome: outcome.outcome,
       currentVersion,
       uploaded,
       skipped,
+      kept,
       failed: failures.length,
       count,
     };
@@ -219,6 +273,12 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
   if (outcome.outcome !== 'complete') {
     const now = currentVersion === undefined ? 'there is none now' : `the current one is ${currentVersion}`;
     terminal.stderr(`the backup was ${outcome.outcome} meanwhile; ${now}\n`);
+  }
+  if (kept > 0) {
+    terminal.stderr(
+      `the server kept ${kept} old records without a right backup_mac: they are as good to it. Delete them first, or ` +
+        `"authenticate --new-version" puts everything into a new version\n`,
+    );
   }
   if (changedElsewhere) terminal.stderr('somebody else is changing this backup, too\n');
 }

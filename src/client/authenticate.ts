@@ -6,28 +6,17 @@ import {
   type Authentication,
 } from '../engine/authenticate.js';
 import type { Backend, Progress } from '../engine/backend.js';
-import { BackupMacKey, checkBackupMac, type MacNames } from '../engine/backup-mac.js';
-import type { BackupRecord, EncryptedSession } from '../engine/batch.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { isJsonObject, ownValue } from '../engine/json.js';
+import { BackupMacKey, type MacNames } from '../engine/backup-mac.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
-import { expectAlgorithm } from './backup.js';
-import { downloadKeys } from './download.js';
+import { expectAlgorithm } from './algorithm.js';
 import { RequestError } from './errors.js';
+import { RewrittenKeys, keyIds, rewriteKeys, type Rewrite, type RewrittenKey } from './rewritten-keys.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
-import { UploadBatch, batchBody, sealKey, type SealedKey } from './upload-batch.js';
+import { countWithoutRightMac } from './stored-keys.js';
 
 /** What became of one record. */
-export type AuthenticateResult =
-  | ({ readonly ok: true; readonly path: string } & AuthenticatedRecord)
-  | {
-      readonly ok: false;
-      readonly path: string;
-      readonly room_id: string | undefined;
-      readonly session_id: string | undefined;
-      readonly error: KeyBackupError<string>;
-    };
+export type AuthenticateResult = RewrittenKey<AuthenticatedRecord>;
 
 /** How to authenticate a backup on a server. */
 export interface AuthenticateBackupOptions extends CallOptions {
@@ -71,8 +60,6 @@ export interface AuthenticateOutcome {
   readonly kept: number;
 }
 
-const BATCH = { keys: 200, bytes: 800_000 };
-
 /**
  * Walks a backup on a server and gives the keys that the user has trusted copies of a `backup_mac`, as
  * `authenticateSessions` has it. Afterwards it walks the records again, because a server keeps the old one of two
@@ -96,34 +83,27 @@ export async function authenticateBackup(
   key.expectMatch(info.auth_data);
   const { into = 'same', signal } = options;
   const target = await targetOf(roomKeys, info, key, options);
-  const present = into === 'same' ? new IdSet() : await idsOf(roomKeys, target, options);
+  const present = into === 'same' ? new IdSet() : await keyIds(roomKeys, target, options);
   const skipped = present.size;
-  const sent = new IdSet();
+  const sent = new RewrittenKeys(roomKeys, target, options);
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
   let failed = 0;
-  let uploaded = 0;
-  let batch = new UploadBatch();
-  const send = async () => {
-    await put(roomKeys, target, batch.keys, signal);
-    for (const { room_id, session_id } of batch.keys) sent.add(room_id, session_id);
-    uploaded += batch.size;
-    batch = new UploadBatch();
-  };
-  for await (const result of walk(roomKeys, info, key, trusted, present, options)) {
+  const { macNames, bindRoomId, isVerified, declareUnknown, backend } = options;
+  const settings = { macNames, bindRoomId, isVerified, declareUnknown, backend, signal };
+  const rewrite: Rewrite<AuthenticatedRecord> = (records, onProgress) =>
+    authenticateSessions(records, key, trusted, { ...settings, onProgress });
+  for await (const result of rewriteKeys(roomKeys, info, present, rewrite, options)) {
     options.onResult?.(result);
     if (!result.ok) {
       failed++;
       continue;
     }
     counts[result.authentication]++;
-    if (!result.changed && into === 'same') continue;
-    // What stays as it is has been read, so it is a record.
-    const record = sealKey(result as unknown as EncryptedSession);
-    if (!batch.fits(record, BATCH)) await send();
-    batch.add(record);
+    if (result.changed || into !== 'same') await sent.add(result);
   }
-  if (batch.size > 0) await send();
-  const kept = into === 'same' && sent.size > 0 ? await countKept(roomKeys, target, key, sent, options) : 0;
+  await sent.flush();
+  const { uploaded, ids } = sent;
+  const kept = into === 'same' && uploaded > 0 ? await countKept(roomKeys, target, key, ids, options) : 0;
   return { version: target, counts, failed, uploaded, skipped, kept };
 }
 
@@ -147,70 +127,6 @@ async function targetOf(
   return into.version;
 }
 
-async function idsOf(roomKeys: RoomKeys, version: string, { signal }: CallOptions): Promise<IdSet> {
-  const ids = new IdSet();
-  // Every key that comes is added to what was taken.
-  const keys = downloadKeys(roomKeys, version, { taken: ids, signal });
-  while ((await keys.next()).done !== true);
-  return ids;
-}
-
-/** What becomes of every record that is not in `taken`. */
-async function* walk(
-  roomKeys: RoomKeys,
-  { version, count }: VersionInfo,
-  key: BackupDecryptionKey,
-  trusted: (roomId: string, sessionId: string) => ExportedSessionData | undefined,
-  taken: IdSet,
-  options: AuthenticateBackupOptions,
-): AsyncGenerator<AuthenticateResult, void, undefined> {
-  const { signal, onProgress, macNames, bindRoomId, isVerified, declareUnknown, backend } = options;
-  const skipped = taken.size;
-  const paths: string[] = [];
-  const faults: AuthenticateResult[] = [];
-  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const item of downloadKeys(roomKeys, version, { taken, signal })) {
-      const { room_id, session_id, path } = item;
-      if (item.error) {
-        faults.push({ ok: false, path, room_id, session_id, error: item.error });
-      } else {
-        paths.push(path);
-        yield { room_id: item.room_id, session_id: item.session_id, key_backup_data: item.value };
-      }
-    }
-  }
-  const settings = { macNames, bindRoomId, isVerified, declareUnknown, backend, signal };
-  const onStep = ({ done, failed }: Progress) => {
-    onProgress?.({ done: skipped + done, total: count, failed });
-  };
-  const results = authenticateSessions(records(), key, trusted, { ...settings, onProgress: onStep });
-  for await (const result of results) {
-    const path = paths.shift() ?? '';
-    if (result.ok) yield { ...result, path };
-    else
-      yield { ok: false, path, room_id: result.room_id, session_id: result.session_id, error: result.error };
-    yield* faults.splice(0);
-  }
-  yield* faults;
-}
-
-/** Sends keys; what is too large for the server in one piece goes in halves. */
-async function put(
-  roomKeys: RoomKeys,
-  version: string,
-  keys: readonly SealedKey[],
-  signal: CallOptions['signal'],
-): Promise<void> {
-  try {
-    await roomKeys.putKeys(version, batchBody(keys), { signal });
-  } catch (error) {
-    if (!(error instanceof RequestError) || error.code !== 'too-large' || keys.length === 1) throw error;
-    const middle = Math.ceil(keys.length / 2);
-    await put(roomKeys, version, keys.slice(0, middle), signal);
-    await put(roomKeys, version, keys.slice(middle), signal);
-  }
-}
-
 /** How many of the records that were sent the server does not have with a right MAC. */
 async function countKept(
   roomKeys: RoomKeys,
@@ -220,15 +136,9 @@ async function countKept(
   { signal }: CallOptions,
 ): Promise<number> {
   const macKey = BackupMacKey.fromDecryptionKey(key);
-  let taken = 0;
   try {
-    for await (const item of downloadKeys(roomKeys, version, { signal })) {
-      if (item.error || !sent.has(item.room_id, item.session_id)) continue;
-      const data = isJsonObject(item.value) ? ownValue(item.value, 'session_data') : undefined;
-      if (isJsonObject(data) && checkBackupMac(data, macKey) === 'right') taken++;
-    }
+    return await countWithoutRightMac(roomKeys, version, macKey, sent, { signal });
   } finally {
     macKey.dispose();
   }
-  return sent.size - taken;
 }

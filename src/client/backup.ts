@@ -12,6 +12,7 @@ import { KeyBackupError } from '../engine/errors.js';
 import { ownValue, type JsonObject } from '../engine/json.js';
 import { BackupPublicKey } from '../engine/keys.js';
 import { accountData, setAccountData } from './account.js';
+import { V1, expectAlgorithm, type BackupAlgorithm } from './algorithm.js';
 import { RequestError, type ClientCode } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
@@ -47,7 +48,16 @@ export interface NewBackup extends CallOptions {
 export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promise<VersionInfo> {
   const { publicKey, signers = [], extra, signal } = backup;
   const auth_data = signAuthData(createAuthData(publicKey, extra), signers);
-  const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
+  return createVersion(roomKeys, { algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
+}
+
+/** Makes a version of any algorithm; {@link createBackup} for the rest of it. */
+export async function createVersion(
+  roomKeys: RoomKeys,
+  newVersion: NewVersion,
+  { signal }: CallOptions,
+): Promise<VersionInfo> {
+  const version = await roomKeys.createVersion(newVersion, { signal });
   // Asked for and not assumed: the etag is the server's, and another client may have been quicker.
   const info = await roomKeys.version(version, { signal });
   if (!info) throw new RequestError('not-found', `version ${version}: just created, and already gone`);
@@ -128,8 +138,12 @@ export function judgeBackup(info: VersionInfo, trust: VerifyOptions): BackupVerd
  * @throws {@link KeyBackupError} `untrusted-backup` with the reason; `unsupported-algorithm`; `bad-auth-data`,
  * `low-order-key` when there is no usable key, whatever the caller says.
  */
-export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicKey {
-  expectAlgorithm(info);
+export function trustedPublicKey(
+  info: VersionInfo,
+  trust: Trust,
+  algorithm: BackupAlgorithm = V1,
+): BackupPublicKey {
+  expectAlgorithm(info, algorithm);
   const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
   if (trust === 'encrypt-to-an-untrusted-backup') return publicKey;
   const { trusted, reason } = verifyAuthData(info.auth_data, trust);
@@ -137,16 +151,6 @@ export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicK
     throw new KeyBackupError<ClientCode>('untrusted-backup', `backup version ${info.version}: ${reason}`);
   }
   return publicKey;
-}
-
-/** @throws {@link KeyBackupError} `unsupported-algorithm` unless it is the one this package reads and writes. */
-export function expectAlgorithm(info: VersionInfo): void {
-  if (info.algorithm !== BACKUP_ALGORITHM) {
-    throw new KeyBackupError(
-      'unsupported-algorithm',
-      `backup version ${info.version}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
-    );
-  }
 }
 
 /** Whether a user wants a backup at all. */

@@ -1,10 +1,18 @@
+import type { IdSet } from '../api/id-set.js';
 import type { KeyRank } from '../api/replacement.js';
 import { replaces } from '../api/replacement.js';
+import { checkBackupMac, type BackupMacKey } from '../engine/backup-mac.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { isJsonObject, ownValue } from '../engine/json.js';
 import { readSessionKey, type ExportedSessionData } from '../engine/room-key.js';
 import { downloadKeys } from './download.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
+
+/** How good a stored record is. */
+interface Stored extends KeyRank {
+  /** Whether it has a right `backup_mac`; false where nobody asked. */
+  readonly hasRightMac: boolean;
+}
 
 /**
  * What a backup says about the keys it holds, without what is in them: to compare with keys held locally.
@@ -12,11 +20,22 @@ import type { CallOptions, RoomKeys } from './room-keys.js';
  * It takes the whole download and some 150 bytes of memory a key.
  */
 export class StoredKeys {
-  readonly #ranks = new Map<string, Map<string, KeyRank>>();
+  readonly #rooms = new Map<string, Map<string, Stored>>();
+  readonly #macKey: BackupMacKey | undefined;
+
+  /** @param macKey - With it, only records with a right `backup_mac` are taken for equal or better. */
+  constructor(macKey?: BackupMacKey) {
+    this.#macKey = macKey;
+  }
 
   /** Reads it from the server. */
-  static async download(roomKeys: RoomKeys, version: string, options: CallOptions = {}): Promise<StoredKeys> {
-    const stored = new StoredKeys();
+  static async download(
+    roomKeys: RoomKeys,
+    version: string,
+    macKey: BackupMacKey | undefined,
+    options: CallOptions = {},
+  ): Promise<StoredKeys> {
+    const stored = new StoredKeys(macKey);
     for await (const item of downloadKeys(roomKeys, version, options)) {
       if (!item.error) stored.add(item.room_id, item.session_id, item.value);
     }
@@ -27,22 +46,51 @@ export class StoredKeys {
   add(roomId: string, sessionId: string, record: unknown): void {
     const rank = rankOfRecord(record);
     if (!rank) return;
-    const sessions = this.#ranks.get(roomId) ?? new Map<string, KeyRank>();
-    this.#ranks.set(roomId, sessions.set(sessionId, rank));
+    const sessions = this.#rooms.get(roomId) ?? new Map<string, Stored>();
+    const hasRightMac = this.#macKey !== undefined && isRight(record, this.#macKey);
+    this.#rooms.set(roomId, sessions.set(sessionId, { ...rank, hasRightMac }));
   }
 
   /** The metadata of a key; `undefined` when the backup does not have it. */
   get(roomId: string, sessionId: string): KeyRank | undefined {
-    return this.#ranks.get(roomId)?.get(sessionId);
+    return this.#rooms.get(roomId)?.get(sessionId);
   }
 
-  /** Whether the backup holds an equal or better copy of the session, by its metadata. */
-  covers(session: ExportedSessionData, isVerified: boolean): boolean {
+  /**
+   * Whether the backup holds an equal or better copy of the session, by its metadata; `unauthenticated` when it does
+   * and the copy has no right `backup_mac`.
+   */
+  covers(session: ExportedSessionData, isVerified: boolean): boolean | 'unauthenticated' {
     if (!isJsonObject(session)) return false;
-    const stored = this.get(session.room_id, session.session_id);
+    const stored = this.#rooms.get(session.room_id)?.get(session.session_id);
     const rank = stored && rankOfSession(session, isVerified);
-    return stored !== undefined && rank !== undefined && !replaces(rank, stored);
+    if (!rank || replaces(rank, stored)) return false;
+    return this.#macKey === undefined || stored.hasRightMac || 'unauthenticated';
   }
+}
+
+/**
+ * How many of the records in a backup have no right `backup_mac`, absent ones among them.
+ *
+ * @param ids - The records that are asked about.
+ */
+export async function countWithoutRightMac(
+  roomKeys: RoomKeys,
+  version: string,
+  macKey: BackupMacKey,
+  ids: IdSet,
+  { signal }: CallOptions,
+): Promise<number> {
+  let right = 0;
+  for await (const item of downloadKeys(roomKeys, version, { signal })) {
+    if (!item.error && ids.has(item.room_id, item.session_id) && isRight(item.value, macKey)) right++;
+  }
+  return ids.size - right;
+}
+
+function isRight(record: unknown, macKey: BackupMacKey): boolean {
+  const data = isJsonObject(record) ? ownValue(record, 'session_data') : undefined;
+  return isJsonObject(data) && checkBackupMac(data, macKey) === 'right';
 }
 
 /** The metadata that a session would have in a backup; `undefined` when its session key cannot be read. */

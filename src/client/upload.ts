@@ -1,4 +1,5 @@
-import { encryptSessions } from '../backends/auto.js';
+import { IdSet } from '../api/id-set.js';
+import { encryptSessionsBy } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import { type EncryptSettings } from '../engine/batch.js';
@@ -6,11 +7,12 @@ import { KeyBackupError } from '../engine/errors.js';
 import type { BackupPublicKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { ahead } from './ahead.js';
+import { V1, type BackupAlgorithm } from './algorithm.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
-import { StoredKeys } from './stored-keys.js';
+import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
 
@@ -35,8 +37,12 @@ export interface UploadOptions extends CallOptions, EncryptSettings {
   readonly onState?: ((state: UploadState) => void | Promise<void>) | undefined;
   /** Gets every failure, before the state that has passed it: what an error ends has its failures as well. */
   readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
-  /** Ask the backup first what it has, and leave out what it has in an equal or better form. Default false. */
-  readonly skipStored?: boolean | undefined;
+  /**
+   * Ask the backup first what it has, and leave out what it has in an equal or better form, by its metadata. With
+   * `authenticated` only what also has a right `backup_mac` is left out, which needs the `macKey`; a server keeps the
+   * old one of two records that are equally good, so what it did keep is counted in `kept`. Default false.
+   */
+  readonly skipStored?: boolean | 'authenticated' | undefined;
   /** How many sessions will come, for the progress. */
   readonly total?: number | undefined;
   /** Is told how far it is, now and then and at the end. */
@@ -58,6 +64,12 @@ export interface UploadOutcome {
   readonly uploaded: number;
   /** Sessions that the backup, or the same request, has in an equal or better form. */
   readonly skipped: number;
+  /**
+   * With `skipStored: 'authenticated'`: sessions that the backup had in an equal or better form without a right
+   * `backup_mac`, and, asked again after the upload, still has so. Delete those keys first, or let `authenticateBackup`
+   * put everything into a new version.
+   */
+  readonly kept: number;
   readonly failures: readonly FailedUpload[];
   /** What the last answer said; what the version said when nothing was sent. */
   readonly etag: string;
@@ -80,8 +92,9 @@ const HOPELESS = 32;
  *
  * @param info - The version to write to, as the server gave it.
  * @param sessions - In an array, an iterable or an async iterable.
+ * @param algorithm - The one that the version has to be of; v1 unless `megolm-backup/experimental` asks.
  * @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says, before anything is
- * sent; `bad-parameters` when the state is of another version or input; `aborted`; {@link RequestError}. After
+ * sent; `bad-parameters` when the state is of another version or input, or a `macKey` is missing; `aborted`; {@link RequestError}. After
  * an error the state that `onState` got last is where to go on.
  *
  * @example
@@ -104,19 +117,28 @@ export async function uploadSessions(
   info: VersionInfo,
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   options: UploadOptions,
+  algorithm: BackupAlgorithm = V1,
 ): Promise<UploadOutcome> {
-  const publicKey = trustedPublicKey(info, options.trust);
-  const { state, signal } = options;
+  const publicKey = trustedPublicKey(info, options.trust, algorithm);
+  const { state, skipStored, macKey, signal } = options;
+  if (skipStored === 'authenticated' && !macKey) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      'skipStored: expected a macKey too, got none: nothing else tells what is authenticated',
+    );
+  }
+  macKey?.expectMatch(publicKey);
   if (state && state.version !== info.version) {
     throw new KeyBackupError(
       'bad-parameters',
       `state.version: expected ${info.version}, got another: this state is of another backup`,
     );
   }
-  const stored = options.skipStored
-    ? await StoredKeys.download(roomKeys, info.version, { signal })
+  const judge = skipStored === 'authenticated' ? macKey : undefined;
+  const stored = skipStored
+    ? await StoredKeys.download(roomKeys, info.version, judge, { signal })
     : undefined;
-  return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
+  return new Upload(roomKeys, info, publicKey, options, algorithm, stored).run(sessions);
 }
 
 interface MarkedBatch {
@@ -133,6 +155,9 @@ class Upload {
   readonly #info: VersionInfo;
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
+  readonly #algorithm: BackupAlgorithm;
+  /** Sent although the backup has them, because it has them without a right `backup_mac`. */
+  readonly #contested = new IdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
   readonly #sender: BatchSender;
@@ -147,12 +172,14 @@ class Upload {
     info: VersionInfo,
     publicKey: BackupPublicKey,
     options: UploadOptions,
+    algorithm: BackupAlgorithm,
     stored: StoredKeys | undefined,
   ) {
     this.#roomKeys = roomKeys;
     this.#info = info;
     this.#publicKey = publicKey;
     this.#options = options;
+    this.#algorithm = algorithm;
     this.#sender = new BatchSender(roomKeys, info.version, {
       limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
       hopeless: HOPELESS,
@@ -188,7 +215,13 @@ class Upload {
       if (error.code === 'not-found') return this.#outcome('deleted', await this.#current(error));
       throw error;
     }
-    return this.#outcome('complete', this.#info.version);
+    return this.#outcome('complete', this.#info.version, await this.#kept());
+  }
+
+  async #kept(): Promise<number> {
+    const { macKey, signal } = this.#options;
+    if (!macKey || this.#contested.size === 0) return 0;
+    return countWithoutRightMac(this.#roomKeys, this.#info.version, macKey, this.#contested, { signal });
   }
 
   /** The encrypted batches. The last one may be empty: it marks the end of the input. */
@@ -197,13 +230,18 @@ class Upload {
     signal: AbortSignal,
   ): AsyncGenerator<MarkedBatch, void, undefined> {
     const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
-    const results = encryptSessions(this.#input.sessions(sessions), this.#publicKey, {
-      signal,
-      ...(isVerified !== undefined && { isVerified }),
-      ...{ macKey, macNames, bindRoomId, unauthenticated },
-      backend,
-      total,
-    });
+    const results = encryptSessionsBy(
+      this.#algorithm.scheme,
+      this.#input.sessions(sessions),
+      this.#publicKey,
+      {
+        signal,
+        ...(isVerified !== undefined && { isVerified }),
+        ...{ macKey, macNames, bindRoomId, unauthenticated },
+        backend,
+        total,
+      },
+    );
     let batch = new UploadBatch();
     let failures: FailedUpload[] = [];
     let mark: Mark = this.#state;
@@ -249,7 +287,12 @@ class Upload {
   #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
     if (!stored) return false;
     const { isVerified = false } = this.#options;
-    return stored.covers(session, typeof isVerified === 'function' ? isVerified(session) : isVerified);
+    const covered = stored.covers(
+      session,
+      typeof isVerified === 'function' ? isVerified(session) : isVerified,
+    );
+    if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
+    return covered === true;
   }
 
   /** The current version: the refusal names it, or else the server is asked. */
@@ -258,12 +301,13 @@ class Upload {
     return (await this.#roomKeys.currentVersion({ signal: this.#options.signal }))?.version;
   }
 
-  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined): UploadOutcome {
+  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined, kept = 0): UploadOutcome {
     return {
       outcome,
       currentVersion,
       uploaded: this.#uploaded,
       skipped: this.#input.skipped + this.#superseded,
+      kept,
       failures: this.#failures,
       etag: this.#answer.etag,
       count: this.#answer.count,

@@ -55,7 +55,8 @@ export interface AuthenticatedEncryptedSession {
   readonly key_backup_data: AuthenticatedKeyBackupData;
 }
 
-const V2: Scheme = {
+/** In what the algorithm differs from v1. */
+export const AUTHENTICATED_SCHEME: Scheme = {
   wire: ({ mac: _, ...wire }) => wire as SessionData,
   parse(sessionData) {
     // Any eight bytes: what has no mac is parsed like what has one, and then none is compared.
@@ -117,13 +118,14 @@ export function encryptAuthenticated(
 ): AsyncGenerator<Outcome<AuthenticatedEncryptedSession>, void, void> {
   const open = () => {
     expectMacKey(options.macKey);
-    return encryption(publicKey, options, V2);
+    return encryption(publicKey, options, AUTHENTICATED_SCHEME);
   };
-  // What V2.wire and the MAC key make of the records.
+  // What the scheme and the MAC key make of the records.
   return run(sessions, open, options) as AsyncGenerator<Outcome<AuthenticatedEncryptedSession>, void, void>;
 }
 
-function expectMacKey(macKey: unknown): void {
+/** @throws {@link KeyBackupError} `bad-parameters` for what is no MAC key: without one nothing can be written. */
+export function expectMacKey(macKey: unknown): asserts macKey is BackupMacKey {
   if (macKey instanceof BackupMacKey) return;
   throw new KeyBackupError('bad-parameters', 'macKey: expected a BackupMacKey, got something else');
 }
@@ -144,7 +146,7 @@ export function decryptAuthenticated(
 ): AsyncGenerator<Outcome<DecryptedSession>, void, void> {
   // Salvage is for what old clients wrote, and there are none of this algorithm.
   const { requireAuthenticated } = options;
-  return run(records, () => decryption(key, { requireAuthenticated }, V2), options);
+  return run(records, () => decryption(key, { requireAuthenticated }, AUTHENTICATED_SCHEME), options);
 }
 
 /** A record on its way from a v1 backup into one of this algorithm. */
@@ -155,10 +157,10 @@ export interface MovedSession extends Provenance {
   readonly key_backup_data: AuthenticatedKeyBackupData;
   /** Whether the record is the old one, byte for byte. */
   readonly unchanged: boolean;
-}
-
   /** What the old record proved. One that `wrong-mac` says of was changed, or written by somebody without the key. */
   readonly was: Authenticity;
+}
+
 /** Where to move to, and how. */
 export interface MoveOptions extends BatchOptions {
   /** The decryption key of the new backup; the old one's by default. */
@@ -217,9 +219,9 @@ function planMove(
   const done = (encrypted: AuthenticatedEncryptedSession): MovedSession => ({
     ...encrypted,
     unchanged: false,
+    was: authenticity,
     ...provenanceOf(from),
   });
-    was: authenticity,
   return { session, source: from, done };
 }
 

@@ -3,7 +3,20 @@ import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
 
-const COMMANDS = ['keygen', 'encrypt', 'decrypt', 'verify', 'authenticate', 'export', 'rescue', 'vectors'];
+const COMMANDS = [
+  ...[
+    'keygen',
+    'mac-key',
+    'encrypt',
+    'decrypt',
+    'verify',
+    'authenticate',
+    'move',
+    'export',
+    'rescue',
+    'vectors',
+  ],
+];
 
 describe.concurrent('help', () => {
   it('names every command', async () => {
@@ -60,12 +73,12 @@ describe.concurrent('help', () => {
   it.each(COMMANDS)('of %s describes every option, and no other', async (command) => {
     const work = new Workspace();
     const { stdout } = await work.run([command, '--help']);
-    const described = new Set(stdout.match(/--[a-z][a-z-]*/g));
+    const described = new Set(stdout.match(/--[a-z][a-z0-9-]*/g));
     const source = readFileSync(new URL(`../../src/cli/${command}.ts`, import.meta.url), 'utf8');
     // Options that several commands have stand where the server is reached.
     const shared = source.includes('...HOMESERVER_ARGUMENTS') ? '../../src/cli/homeserver.ts' : undefined;
     const more = shared === undefined ? '' : readFileSync(new URL(shared, import.meta.url), 'utf8');
-    const real = [...(source + more).matchAll(/['\s]([a-z-]+)'?: \{ type: /g)];
+    const real = [...(source + more).matchAll(/['\s]([a-z0-9-]+)'?: \{ type: /g)];
     expect([...described].sort()).toEqual(real.map(([, name]) => `--${name}`).sort());
   });
 });

@@ -127,10 +127,11 @@ describe('a diagnosis', () => {
 
   test('sorts notes behind what is wrong', async () => {
     const { server, roomKeys } = await backup('no-mac', 'verified');
-    server.accountData.set('@alice:example.org/account_data/m.key_backup', { enabled: false });
     server.versions[0].keys.get(direct[0].room_id)!.set('damaged', { session_data: {} } as never);
-    const { findings } = await examined(roomKeys);
-    expect(findings.map(({ severity }) => severity)).toEqual(['warning', 'warning', 'note']);
+    const { findings } = await diagnose(roomKeys, { key, sessions: direct });
+    expect(findings.map(({ code }) => code)).toEqual([
+      ...['damaged-keys', 'keys-not-backed-up', 'partly-authenticated'],
+    ]);
   });
 
   test('says nothing of authenticity without a key', async () => {
