@@ -14,14 +14,18 @@ export interface BackupAlgorithm {
 /** `m.megolm_backup.v1.curve25519-aes-sha2`, which every call takes that is not told otherwise. */
 export const V1: BackupAlgorithm = { names: [BACKUP_ALGORITHM], scheme: undefined };
 
+/** How the names begin that are read only by who asks for them. */
+export const EXPERIMENTAL = 'org.matrix.msc4048.';
+
 /** @throws {@link KeyBackupError} `unsupported-algorithm` unless a version is of the algorithm. */
 export function expectAlgorithm(
   { version, algorithm }: Pick<VersionInfo, 'version' | 'algorithm'>,
   { names }: BackupAlgorithm = V1,
 ): void {
   if (names.includes(algorithm)) return;
+  const got = algorithm.startsWith(EXPERIMENTAL) ? 'the experimental one of MSC4048' : 'another algorithm';
   throw new KeyBackupError(
     'unsupported-algorithm',
-    `backup version ${version}: expected ${names[0]}, got another algorithm`,
+    `backup version ${version}: expected ${names[0]}, got ${got}`,
   );
 }

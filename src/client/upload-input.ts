@@ -44,8 +44,10 @@ export class UploadInput {
       this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
       this.#position++;
       if (this.#position === from) this.#expectStart();
+      // Asked of all: what an earlier run has sent may not have been taken.
+      const isStored = this.#isStored(session);
       if (this.#position <= from) continue;
-      if (this.#isStored(session)) {
+      if (isStored) {
         this.skipped++;
         continue;
       }

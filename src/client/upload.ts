@@ -156,7 +156,7 @@ class Upload {
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
   readonly #algorithm: BackupAlgorithm;
-  /** Sent although the backup has them, because it has them without a right `backup_mac`. */
+  /** Sent, by this run or an earlier one, although the backup has them: it has them without a right `backup_mac`. */
   readonly #contested = new IdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];

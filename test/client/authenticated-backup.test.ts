@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { KeyBackupData } from '../../src/api/types.js';
 import { createBackup } from '../../src/client/backup.js';
+import { diagnose } from '../../src/client/diagnose.js';
 import { Restore } from '../../src/client/restore.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import {
@@ -66,6 +67,14 @@ describe('a version of the second algorithm', () => {
     await expect(uploadAuthenticated(roomKeys, v1, direct, { trust, macKey })).rejects.toEqual(wrong);
     await expect(moveBackup(roomKeys, info, key)).rejects.toEqual(wrong);
     expect(server.seen.every(({ method }) => method !== 'PUT')).toBe(true);
+  });
+
+  test('is named where it is not expected, and a diagnosis says how to read it', async () => {
+    const { roomKeys, info } = await begin();
+    expect(() => new Restore(roomKeys, info, key)).toThrow(/got the experimental one of MSC4048/);
+    const { findings } = await diagnose(roomKeys, { key });
+    expect(findings).toMatchObject([{ code: 'unknown-algorithm' }]);
+    expect(findings[0].advice).toContain('--experimental-msc4048');
   });
 
   test('of another key is neither read nor written', async () => {

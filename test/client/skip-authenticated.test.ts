@@ -76,6 +76,16 @@ describe('uploading only what is better', () => {
     expect(authenticities(server)).toEqual(['no-mac', 'verified', 'verified', 'wrong-mac']);
   });
 
+  test('and authenticated notices that also of what an earlier run has sent', async () => {
+    const { server, sessions } = await backup('no-mac', 'wrong-mac', 'verified');
+    const options = { skipStored: 'authenticated', macKey } as const;
+    const { state } = await upload(server, options, sessions);
+    expect(await upload(server, { ...options, state }, sessions)).toMatchObject({ uploaded: 0, kept: 2 });
+    server.versions[0].keys.clear();
+    expect(await upload(server, options, sessions)).toMatchObject({ uploaded: 3, kept: 0 });
+    expect(await upload(server, { ...options, state }, sessions)).toMatchObject({ uploaded: 0, kept: 0 });
+  });
+
   test('and authenticated is done when the server takes the new records', async () => {
     const { server, sessions } = await backup('no-mac', 'wrong-mac', 'verified');
     const options = { skipStored: 'authenticated', macKey, isVerified: true } as const;
