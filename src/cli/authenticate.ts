@@ -12,9 +12,7 @@ import {
   type Authentication,
 } from '../engine/authenticate.js';
 import { KeyBackupError } from '../engine/errors.js';
-import { expectObject, expectString } from '../engine/json.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { BackupObjects } from './backup-objects.js';
 import { InputError, UsageError, parseCommand } from './command.js';
@@ -26,6 +24,7 @@ import { openOutput } from './output.js';
 import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
 import { printable, type Terminal } from './terminal.js';
+import { readTrustedCopies, type TrustedCopies } from './trusted-copies.js';
 
 export const usage = `usage: megolm-backup authenticate BACKUP.json --key-file FILE --trusted EXPORT.json [options]
        megolm-backup authenticate --homeserver WHERE --key-file FILE --trusted EXPORT.json [options]
@@ -151,7 +150,7 @@ async function inFiles(
   terminal: Terminal,
 ): Promise<number> {
   if (authData !== undefined) key.expectMatch(await readAuthDataFile(authData));
-  const trusted = await readTrusted(trustedPath);
+  const trusted = await readTrustedCopies(trustedPath);
   const counts = noneYet();
   const backup = new BackupObjects();
   const files = await openResultFiles(values.output, values.report, terminal);
@@ -200,7 +199,7 @@ async function onHomeserver(
   );
   if (!info) throw new InputError('there is no backup');
   key.expectMatch(info.auth_data);
-  const trusted = await readTrusted(trustedPath);
+  const trusted = await readTrustedCopies(trustedPath);
   const reportFile = reportPath === undefined ? undefined : await openOutput(reportPath, terminal);
   const progress = new ProgressLine(terminal);
   const options: AuthenticateBackupOptions = {
@@ -261,31 +260,10 @@ function noneYet(): Record<Authentication, number> {
   return { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
 }
 
-type Trusted = ReadonlyMap<string, ReadonlyMap<string, ExportedSessionData>>;
-
-/** The trusted copies by room and session. One that is none is an error: what is trusted has to be right. */
-async function readTrusted(path: string): Promise<Trusted> {
-  const rooms = new Map<string, Map<string, ExportedSessionData>>();
-  for await (const item of openKeysFile(path, 'array').items) {
-    try {
-      if (item.error) throw item.error;
-      const session = expectObject(item.value, 'session');
-      const roomId = expectString(session, 'room_id', 'session');
-      const sessions = rooms.get(roomId) ?? new Map<string, ExportedSessionData>();
-      rooms.set(roomId, sessions);
-      sessions.set(expectString(session, 'session_id', 'session'), session as unknown as ExportedSessionData);
-    } catch (cause) {
-      if (!(cause instanceof KeyBackupError)) throw cause;
-      throw new InputError(`${path}: ${item.path}: ${cause.message}`, { cause });
-    }
-  }
-  return rooms;
-}
-
 async function walk(
   path: string,
   key: BackupDecryptionKey,
-  trusted: Trusted,
+  trusted: TrustedCopies,
   settings: AuthenticateOptions,
   report: Report,
   terminal: Terminal,

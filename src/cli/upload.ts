@@ -30,8 +30,8 @@ export const usage = `usage: megolm-backup upload EXPORT.json --homeserver WHERE
        megolm-backup upload EXPORT.json --homeserver WHERE --key ed25519:ID=BASE64 [options]
 
 Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key is
-its own; a device that may write but not read gives a key that has signed the backup instead. Stopped in the middle, it goes on where it was when the same command runs again: how far it was stands in
-EXPORT.json.upload-state.
+its own; a device that may write but not read names a key that has signed the backup instead. Stopped in the middle, it
+goes on where it was when the same command runs again: how far it was stands in EXPORT.json.upload-state.
 
 ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
   --key ed25519:ID=BASE64
@@ -50,8 +50,7 @@ ${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room i
 ${EXPERIMENTAL_USAGE}  --json             print the numbers as JSON
 
 Exit code 0 when every session was uploaded, 1 when some were not, when the server kept records without a right
-backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no
-way to the server.
+backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no way to the server.
 
 example:
   megolm-backup upload export.json --homeserver @alice:example.org --token-file token.txt --key-file key.txt
