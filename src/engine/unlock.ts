@@ -109,8 +109,7 @@ class Search {
   async run(given: string): Promise<Unlocked | NotUnlocked> {
     const read = readKey(given);
     if ('bytes' in read) {
-      const opened = this.#open(read.bytes);
-      wipe(read.bytes);
+      const opened = wiping(read.bytes, () => this.#open(read.bytes));
       if (opened) return opened;
     }
     const isKey = 'bytes' in read && read.form === 'text';
@@ -149,7 +148,7 @@ class Search {
       const found = await this.#attempt('security-phrase', async () => {
         this.#spend(passphraseParameters(description).iterations);
         const bytes = await deriveStorageKey(phrase, description, this.#options);
-        return this.#locks.openStorage(id, bytes, 'security-phrase');
+        return wiping(bytes, () => this.#locks.openStorage(id, bytes, 'security-phrase'));
       });
       if (found) return found;
     }
@@ -157,7 +156,7 @@ class Search {
     return this.#attempt('backup-passphrase', async () => {
       this.#spend(Number(ownValue(this.#options.authData as never, 'private_key_iterations')));
       const bytes = await derivePassphraseKey(phrase, this.#options.authData, this.#options);
-      return this.#locks.openBackup(bytes, 'backup-passphrase');
+      return wiping(bytes, () => this.#locks.openBackup(bytes, 'backup-passphrase'));
     });
   }
 
@@ -250,6 +249,15 @@ function readKey(given: string): ReadKey {
     return { bytes: decodeRecoveryKey(given), form: 'text' };
   } catch (error) {
     return { error: error as KeyBackupError };
+  }
+}
+
+/** Whatever comes of it, the bytes of a key do not stay. */
+function wiping<T>(bytes: Uint8Array, use: () => T): T {
+  try {
+    return use();
+  } finally {
+    wipe(bytes);
   }
 }
 

@@ -162,6 +162,14 @@ describe('reading refuses', () => {
     expect(await refusal(hangs(), 'right', { signal: waiting.signal })).toBe('aborted');
   });
 
+  test('what is no JSON inside without quoting it', async () => {
+    const file = make({ plaintext: '{"session_key": SECRET}' });
+    const error: unknown = await readKeyExport(file, 'right').catch((error: unknown) => error);
+    expect(error).toMatchObject({ code: 'bad-json' });
+    expect((error as Error).cause).toBeUndefined();
+    expect((error as Error).message).not.toContain('SECRET');
+  });
+
   test('nothing with the passphrase in the message', async () => {
     await expect(readKeyExport(whole, 'a secret phrase')).rejects.toThrow(/^(?!.*a secret phrase)/s);
   });
@@ -191,6 +199,7 @@ describe('reading accepts', () => {
     ['no padding', whole.replace(/=+\n/, '\n')],
     ['a byte order mark', `\ufeff${whole}`],
     ['text before and after', `Dear Alice,\n${'long '.repeat(1000)}\n${whole}Yours, 🔑\n`],
+    ['a million characters in the line before', `${'x'.repeat(1_000_000)}\n${whole}`],
     ['no newline at the end', whole.trimEnd()],
     ['no newline before the last line', `${whole.slice(0, -END.length)}${END.trim()}`],
     ['spaces around the lines', ` ${BEGIN.trim()}\t\n${whole.slice(BEGIN.length).trimEnd()}  `],
@@ -278,6 +287,36 @@ describe('writing', () => {
       expect(body[17 + 8] & 0x80).toBe(0);
       expect(body.readUInt32BE(33)).toBe(i === 0 ? 500_000 : 100_000);
     }
+  });
+
+  test('takes another salt and another IV every time', async () => {
+    const heads = await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const { file } = await write([]);
+        return Buffer.from(file.split('\n').slice(1, -2).join(''), 'base64').toString('hex');
+      }),
+    );
+    expect(new Set(heads.map((head) => head.slice(2, 34))).size).toBe(4);
+    expect(new Set(heads.map((head) => head.slice(34, 66))).size).toBe(4);
+  });
+
+  test('gives no end of the file when aborted at the last session', async () => {
+    const abort = new AbortController();
+    function* sessions() {
+      yield* few;
+      abort.abort();
+    }
+    let file = '';
+    const pieces = writeKeyExport(sessions(), 'right', {
+      backend,
+      iterations: 100_000,
+      signal: abort.signal,
+    });
+    const writing = (async () => {
+      for await (const piece of pieces) file += piece;
+    })();
+    await expect(writing).rejects.toMatchObject({ code: 'aborted' });
+    expect(file).not.toContain('END MEGOLM');
   });
 
   test('takes an async iterable of nothing', async () => {
@@ -450,6 +489,21 @@ describe('the strictest importer', () => {
       [false, 2],
     ]);
     expect(await importsFile(file)).toBe(1);
+  });
+
+  test('takes one file into which everything went that it would have refused', async () => {
+    // Every mended entry is another session, or they would count as one.
+    const others = mended.map(([, entry], i) => {
+      const changes = Object.entries(entry as object).filter(([name, value]) => value !== first[name]);
+      return { ...sample[10 + i], ...Object.fromEntries(changes) };
+    });
+    const { file, results } = await write([...broken.map(([, entry]) => entry), ...others, second]);
+    expect(results.map((result) => (result.ok ? 'in' : result.error.code))).toEqual([
+      ...broken.map(([, , code]) => code),
+      ...mended.map(() => 'in'),
+      'in',
+    ]);
+    expect(await importsFile(file)).toBe(mended.length + 1);
   });
 
   test('takes whole files of ours', async () => {

@@ -199,11 +199,42 @@ describe('a secret', () => {
     );
   });
 
+  test('stored under a name of the prototype is none', () => {
+    const odd = SecretStorageKey.fromBytes(bytes, 'constructor');
+    expect(code(() => odd.decryptSecret(name, { encrypted: {} }))).toBe('missing-field');
+  });
+
+  test('is never encrypted twice with the same IV, nor described', () => {
+    const ivs = Array.from({ length: 8 }, () => [
+      key.encryptSecret(name, 'x').encrypted.k.iv,
+      key.describe().iv,
+    ]);
+    expect(new Set(ivs.flat()).size).toBe(16);
+  });
+
   test('never shows in a message', () => {
     expect(() => key.decryptSecret(name, content({ mac: unpadded(Buffer.alloc(32)) }))).toThrow(
       /^(?!.*the secret)/,
     );
   });
+});
+
+test('a new key is another one each time', () => {
+  const texts = Array.from({ length: 8 }, () => SecretStorageKey.generate('k').toRecoveryKey());
+  expect(new Set(texts).size).toBe(8);
+});
+
+test('the bytes of a key are 32, and copied', () => {
+  for (const length of [0, 16, 31, 33])
+    expect(code(() => SecretStorageKey.fromBytes(new Uint8Array(length), 'k'))).toBe('bad-length');
+  const own = Uint8Array.from(bytes);
+  const key = SecretStorageKey.fromBytes(own, 'k');
+  own.fill(0);
+  expect(key.toRecoveryKey()).toBe(text);
+  key.dispose();
+  const others = Uint8Array.from(bytes);
+  SecretStorageKey.fromBytes(others, 'k').dispose();
+  expect(others).toEqual(Uint8Array.from(bytes));
 });
 
 test('a disposed key is of no use', () => {

@@ -157,6 +157,22 @@ describe('refuses', () => {
     expect(rounds).toBeLessThanOrEqual(20_000_000);
   });
 
+  test('more rounds in the auth_data and the account data together than one account may cost', async () => {
+    let rounds = 0;
+    const counting = {
+      name: 'counting',
+      pbkdf2: (_p: Uint8Array, _s: Uint8Array, iterations: number, length: number) => {
+        rounds += iterations;
+        return Promise.resolve(new Uint8Array(length));
+      },
+    };
+    const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 9_000_000 } };
+    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
+    const legacyToo = { ...legacy, private_key_iterations: 9_000_000 };
+    await unlock('some phrase', { authData: legacyToo, accountData, backend: counting });
+    expect(rounds).toBe(18_000_000);
+  });
+
   test('when aborted, also while it searches', async () => {
     await expect(unlock(wrong, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' });
     const abort = new AbortController();
