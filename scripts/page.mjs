@@ -1,6 +1,6 @@
 /** Builds the page: one HTML file that holds everything, `dist/page/rescue.html`. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -46,5 +46,8 @@ const html = read('index.html').replace(
   (_, part, policy) => parts[part ?? policy],
 );
 mkdirSync(`${root}dist/page`, { recursive: true });
-writeFileSync(`${root}dist/page/rescue.html`, html);
+// Whole at every moment: several of these may run at once.
+const partial = `${root}dist/page/rescue.${process.pid}.partial`;
+writeFileSync(partial, html);
+renameSync(partial, `${root}dist/page/rescue.html`);
 console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB`);

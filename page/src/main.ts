@@ -17,10 +17,25 @@ function chosen(): string {
 
 function addFiles(added: Iterable<File>): void {
   for (const file of added) files.set(file.name, file);
+  showFiles();
+}
+
+function showFiles(): void {
   byId('chosen').replaceChildren(
     ...Array.from(files.values(), ({ name, size }) => {
       const item = document.createElement('li');
-      item.textContent = `${name}, ${Math.ceil(size / 1024)} KiB`;
+      const remove = document.createElement('button');
+      remove.type = 'button';
+      remove.textContent = 'Remove';
+      remove.setAttribute('aria-label', `Remove ${name}`);
+      remove.addEventListener('click', () => {
+        files.delete(name);
+        // Or the browser would say nothing when the same file is chosen again.
+        input('files').value = '';
+        showFiles();
+        input('files').focus();
+      });
+      item.append(`${name}, ${Math.ceil(size / 1024)} KiB `, remove);
       return item;
     }),
   );
@@ -29,6 +44,7 @@ function addFiles(added: Iterable<File>): void {
 function start(correct: boolean): void {
   stop();
   byId('error').textContent = '';
+  byId('rate').textContent = '';
   byId('results').hidden = true;
   button('correct').hidden = true;
   button('start').disabled = true;
@@ -42,6 +58,7 @@ function start(correct: boolean): void {
     key: input('key').value,
     passphrase: input('passphrase').value,
     salvage: input('salvage').checked,
+    requireAuthenticated: input('authenticated').checked,
     correct,
   };
   const url = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: 'text/javascript' }));
@@ -83,6 +100,7 @@ function take(answer: Answer): void {
     case 'refused':
       stop();
       progress.value = 0;
+      byId('rate').textContent = '';
       byId('status').textContent = 'Stopped.';
       byId('error').textContent = `${answer.code}: ${answer.message}`;
       if (answer.correctable !== undefined) {
@@ -94,6 +112,7 @@ function take(answer: Answer): void {
     case 'done':
       stop();
       progress.value = 1;
+      byId('rate').textContent = '';
       byId('status').textContent = 'Done.';
       showResults(answer);
   }
@@ -116,6 +135,7 @@ button('correct').addEventListener('click', () => {
 button('cancel').addEventListener('click', () => {
   stop();
   (byId('progress') as HTMLProgressElement).value = 0;
+  byId('rate').textContent = '';
   byId('status').textContent = 'Cancelled. Nothing was kept.';
   button('start').focus();
 });

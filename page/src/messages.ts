@@ -10,6 +10,8 @@ export interface Task {
   readonly key: string;
   readonly passphrase: string;
   readonly salvage: boolean;
+  /** Refuse every key that does not prove where it comes from. */
+  readonly requireAuthenticated: boolean;
   /** Use the one key or phrase close to what was given, if that is what fits. */
   readonly correct: boolean;
 }
@@ -35,6 +37,8 @@ export type Answer =
   | {
       readonly kind: 'done';
       readonly opened: string;
+      /** Whether the key is the backup's, as far as its records tell. */
+      readonly fits: boolean;
       readonly total: number;
       readonly ok: number;
       readonly failed: number;

@@ -1,11 +1,10 @@
-import { flagsOf, noAuthenticity, reasonOf } from '../../src/api/authenticity.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import type { Authenticity } from '../../src/engine/backup-mac.js';
+import { Report, type Place } from '../../src/cli/report.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
-import { writeKeyExport } from '../../src/engine/key-export.js';
+import { writeKeyExport, type ExportResult } from '../../src/engine/key-export.js';
 import { unlock, type Unlocked } from '../../src/engine/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
-import { openSource, type Place, type Source, type SourceResult } from './source.js';
+import { openSource, type Source, type SourceResult } from './source.js';
 
 const NAMES = {
   'backup-decryption-key': 'the decryption key of the backup',
@@ -57,94 +56,92 @@ async function open(
   return undefined;
 }
 
-interface ReportedKey extends Place {
-  readonly code?: string;
-  readonly reason: string;
-  readonly flags: readonly string[];
-  readonly authenticity?: Authenticity;
-}
-
 async function restore(task: Task, source: Source, { key }: Unlocked, tell: (answer: Answer) => void) {
-  const rooms = new Map<string, RoomCount>();
-  const codes = new Map<string, number>();
-  const keys: ReportedKey[] = [];
-  let ok = 0;
-  let failed = 0;
-  let flagged = 0;
+  const report = new Report();
+  const rooms = new RoomCounts();
   let share: number | undefined;
   let told = 0;
-  let current: Extract<SourceResult, { ok: true }> | undefined;
-  const authenticity = noAuthenticity();
-  const count = ({ room_id = '' }: Place, good: boolean) => {
-    const before = rooms.get(room_id) ?? { room_id, ok: 0, failed: 0 };
-    rooms.set(room_id, {
-      room_id,
-      ok: before.ok + Number(good),
-      failed: before.failed + Number(!good),
-    });
+  const tellProgress = () => {
     if (performance.now() - told < TELL_EVERY) return;
     told = performance.now();
-    tell({ kind: 'progress', keys: ok + failed, share });
+    tell({ kind: 'progress', keys: report.ok + report.failed, share });
   };
-  const refuse = ({ room_id, session_id, path }: Place, error: KeyBackupError<string>) => {
-    failed++;
-    codes.set(error.code, (codes.get(error.code) ?? 0) + 1);
-    keys.push({ room_id, session_id, path, code: error.code, reason: error.message, flags: [] });
-    count({ room_id, session_id, path }, false);
+  const refuse = (place: Place, error: KeyBackupError<string>) => {
+    report.refused(place, error);
+    rooms.of(place).failed++;
+    tellProgress();
   };
+  let wellFormed = 0;
+  let mismatched = 0;
+  let current: Extract<SourceResult, { ok: true }> | undefined;
   async function* sessions() {
-    for await (const result of source.restore(key, task.salvage, (value) => (share = value))) {
+    const { salvage, requireAuthenticated } = task;
+    const settings = { salvage, requireAuthenticated, onShare: (value?: number) => (share = value) };
+    for await (const result of source.restore(key, settings)) {
+      if (result.ok || result.wellFormed) wellFormed++;
       if (result.ok) {
         current = result;
         yield result.session;
       } else {
+        if (result.error.code === 'mac-mismatch') mismatched++;
         refuse(result, result.error);
       }
     }
   }
-  // Blobs, which the browser keeps outside the worker's heap; joined now and then, since each has its cost.
-  let exported = new Blob([]);
-  let pieces: string[] = [];
-  const options = {
-    backend: webCryptoBackend(),
-    onResult(result: { ok: boolean; flags?: readonly string[]; error?: KeyBackupError }) {
-      if (!current) return;
-      const { room_id, session_id, path } = current;
-      if (result.error) {
-        refuse(current, result.error);
-        return;
-      }
-      ok++;
-      authenticity[current.authenticity]++;
-      const flags = flagsOf([...current.flags, ...(result.flags ?? [])], current.authenticity);
-      if (flags.length > 0) {
-        flagged++;
-        keys.push({
-          room_id,
-          session_id,
-          path,
-          reason: reasonOf(flags),
-          flags,
-          authenticity: current.authenticity,
-        });
-      }
-      count(current, true);
-    },
+  // Called for the session that was yielded last.
+  const onResult = (result: ExportResult) => {
+    if (!current) return;
+    if (result.ok) {
+      report.succeeded(current, [...current.flags, ...result.flags], current.authenticity);
+      rooms.of(current).ok++;
+      tellProgress();
+    } else {
+      refuse(current, result.error);
+    }
   };
-  for await (const piece of writeKeyExport(sessions(), task.passphrase, options)) {
-    pieces.push(piece);
-    if (pieces.length < PIECES) continue;
-    exported = new Blob([exported, ...pieces]);
-    pieces = [];
-  }
-  const numbers = { total: ok + failed, ok, failed, flagged };
-  const report = { format: 'megolm-backup-report/1', ...numbers, authenticity, keys };
+  const exported = new GrowingBlob();
+  const options = { backend: webCryptoBackend(), onResult };
+  for await (const piece of writeKeyExport(sessions(), task.passphrase, options)) exported.add(piece);
+  const { summary, authenticity, codes } = report;
   return {
-    ...numbers,
+    ...summary,
+    fits: mismatched === 0 || mismatched < wellFormed,
     authenticity,
     codes: [...codes],
-    rooms: [...rooms.values()],
-    exported: ok > 0 || failed === 0 ? new Blob([exported, ...pieces], { type: 'text/plain' }) : undefined,
-    report: new Blob([JSON.stringify(report, null, 1)], { type: 'application/json' }),
+    rooms: rooms.counts,
+    exported: summary.ok > 0 || summary.failed === 0 ? exported.whole('text/plain') : undefined,
+    report: new Blob([report.json], { type: 'application/json' }),
   };
+}
+
+/** What became of the keys of every room. */
+class RoomCounts {
+  readonly #rooms = new Map<string, { room_id: string; ok: number; failed: number }>();
+
+  of({ room_id = '' }: Place): { ok: number; failed: number } {
+    let room = this.#rooms.get(room_id);
+    if (!room) this.#rooms.set(room_id, (room = { room_id, ok: 0, failed: 0 }));
+    return room;
+  }
+
+  get counts(): RoomCount[] {
+    return [...this.#rooms.values()];
+  }
+}
+
+/** A text that the browser keeps outside the worker's heap. Joined now and then, since each blob has its cost. */
+class GrowingBlob {
+  #blob = new Blob([]);
+  #pieces: string[] = [];
+
+  add(piece: string): void {
+    this.#pieces.push(piece);
+    if (this.#pieces.length < PIECES) return;
+    this.#blob = new Blob([this.#blob, ...this.#pieces]);
+    this.#pieces = [];
+  }
+
+  whole(type: string): Blob {
+    return new Blob([this.#blob, ...this.#pieces], { type });
+  }
 }

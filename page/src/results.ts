@@ -1,4 +1,5 @@
-import { authenticityText } from '../../src/api/authenticity.js';
+import type { Authenticity } from '../../src/engine/backup-mac.js';
+import { chart } from './chart.js';
 import type { Answer } from './messages.js';
 
 type Done = Extract<Answer, { kind: 'done' }>;
@@ -6,17 +7,24 @@ type Done = Extract<Answer, { kind: 'done' }>;
 /** More rows say nothing more and make the page slow. The report has everything. */
 const MAX_ROWS = 500;
 
-const SVG = 'http://www.w3.org/2000/svg';
+/** The verdicts on where a key comes from, in words, the best first. */
+const PROOFS: readonly (readonly [Authenticity, string])[] = [
+  ['verified', 'verified: a holder of the key of this backup vouches for it'],
+  ['declared-unauthenticated', 'declared: its writer says that it does not vouch for it'],
+  ['no-mac', 'no MAC: anyone who knows the public key of this backup could have added it'],
+  ['wrong-mac', 'wrong MAC: it was changed, or written by somebody without the key'],
+];
 
-/** Shows how it ended: numbers, a chart, two tables, two downloads. */
+/** Shows how it ended: numbers, a chart, three tables, two downloads. */
 export function showResults(done: Done): void {
   const { total, ok, failed, flagged, authenticity, seconds, opened } = done;
   const rate = Math.round(total / Math.max(seconds, 0.001));
   const notes = flagged > 0 ? `, ${flagged} of them flagged` : '';
-  const said =
+  byId('summary').textContent =
     `${ok} of ${total} keys${notes}; ${failed} not read. Opened with ${opened}. ` +
-    `${seconds.toFixed(1)} seconds, ${rate} keys a second. ${authenticityText(authenticity)}`;
-  byId('summary').textContent = said.trim();
+    (done.fits ? '' : 'That key does not fit this backup: not one of its keys was encrypted to it. ') +
+    `${seconds.toFixed(1)} seconds, ${rate} keys a second.`;
+  warn(authenticity['wrong-mac']);
   offer('export', done.exported);
   offer('report', done.report);
   const reasons: (readonly [string, number])[] = [['read', ok], ...done.codes];
@@ -24,6 +32,10 @@ export function showResults(done: Done): void {
   fill(
     'reasons',
     reasons.map(([reason, count]) => [reason, String(count)]),
+  );
+  fill(
+    'authenticity',
+    PROOFS.map(([verdict, words]) => [words, String(authenticity[verdict])]),
   );
   const rooms = [...done.rooms].sort((a, b) => b.failed - a.failed || b.ok - a.ok);
   const rows = rooms.slice(0, MAX_ROWS).map((room) => [room.room_id, String(room.ok), String(room.failed)]);
@@ -38,6 +50,16 @@ export function byId(id: string): HTMLElement {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no ${id}`);
   return element;
+}
+
+function warn(wrong: number): void {
+  byId('warning').hidden = wrong === 0;
+  byId('warning').textContent =
+    wrong === 0
+      ? ''
+      : `Warning: ${wrong} of the keys in the export carry a wrong MAC: they were changed, or written by somebody ` +
+        'without the key. The report names them; rescue again with “Only keys that prove where they come from” ' +
+        'to leave them out.';
 }
 
 function offer(id: string, blob: Blob | undefined): void {
@@ -57,29 +79,4 @@ function fill(id: string, rows: readonly (readonly string[])[]): void {
       return row;
     }),
   );
-}
-
-/** Horizontal bars, one a reason; the table below says the same in words. */
-function chart(reasons: readonly (readonly [string, number])[], total: number): SVGElement {
-  const svg = create('svg', { viewBox: `0 0 600 ${reasons.length * 28}`, role: 'img' });
-  const title = create('title', {});
-  title.textContent = 'Keys by reason';
-  svg.append(title);
-  reasons.forEach(([reason, count], i) => {
-    const width = Math.max(total === 0 ? 0 : (380 * count) / total, count > 0 ? 1 : 0);
-    const kind = reason === 'read' ? 'bar' : 'bar failed';
-    const label = create('text', { x: '0', y: String(i * 28 + 18) });
-    label.textContent = `${reason} ${count}`;
-    svg.append(
-      create('rect', { class: kind, x: '210', y: String(i * 28 + 4), width: String(width), height: '18' }),
-    );
-    svg.append(label);
-  });
-  return svg;
-}
-
-function create(name: string, attributes: Readonly<Record<string, string>>): SVGElement {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
 }

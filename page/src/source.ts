@@ -1,6 +1,7 @@
 import { readBackup } from '../../src/api/backup-reader.js';
 import { decryptSessions, type BackupRecord } from '../../src/engine/batch.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
+import type { Place } from '../../src/cli/report.js';
 import { ownUserId } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import type { Fetch } from '../../src/client/exchange.js';
@@ -15,13 +16,6 @@ import type { ExportedSessionData } from '../../src/engine/room-key.js';
 import type { Authenticity } from '../../src/engine/backup-mac.js';
 import type { Task } from './messages.js';
 
-/** A place in a backup. */
-export interface Place {
-  readonly room_id: string | undefined;
-  readonly session_id: string | undefined;
-  readonly path: string;
-}
-
 /** What became of one key. */
 export type SourceResult = Place &
   (
@@ -31,18 +25,27 @@ export type SourceResult = Place &
         readonly flags: readonly string[];
         readonly authenticity: Authenticity;
       }
-    | { readonly ok: false; readonly error: KeyBackupError<string> }
+    | {
+        readonly ok: false;
+        readonly error: KeyBackupError<string>;
+        /** Whether the record could be taken apart, so that its failure says something about the key. */
+        readonly wellFormed: boolean;
+      }
   );
+
+/** How to read the keys. */
+export interface ReadSettings {
+  readonly salvage: boolean;
+  readonly requireAuthenticated: boolean;
+  /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
+  readonly onShare: (share: number | undefined) => void;
+}
 
 /** Where the keys come from. */
 export interface Source {
   readonly authData: JsonObject;
   readonly accountData: AccountData;
-  readonly restore: (
-    key: BackupDecryptionKey,
-    salvage: boolean,
-    onShare: (share: number | undefined) => void,
-  ) => AsyncIterable<SourceResult>;
+  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<SourceResult>;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -56,38 +59,42 @@ export function openSource(task: Task): Promise<Source> {
 
 /** Tells the files apart by what is in them, since names are what a browser or a person made of them. */
 async function openFiles(files: readonly File[]): Promise<Source> {
-  let backup: File | undefined;
-  let version: JsonObject | undefined;
-  let accountData: AccountData | undefined;
+  const backups: File[] = [];
+  const versions: JsonObject[] = [];
+  const accounts: AccountData[] = [];
   for (const file of files) {
     const head = await file.slice(0, 4096).text();
     if (/^\s*\{\s*"rooms"\s*:/.test(head) || file.size > MAX_SMALL_FILE) {
-      backup = file;
+      backups.push(file);
       continue;
     }
     const object = parseObject(await file.text(), file.name);
-    if (isJsonObject(object.rooms)) backup = file;
-    else if (isJsonObject(object.auth_data)) version = object.auth_data;
-    else if (typeof object.public_key === 'string') version = object;
-    else accountData = object;
+    if (isJsonObject(object.rooms)) backups.push(file);
+    else if (isJsonObject(object.auth_data)) versions.push(object.auth_data);
+    else if (typeof object.public_key === 'string') versions.push(object);
+    else accounts.push(object);
   }
-  if (!backup)
-    throw new KeyBackupError('missing-field', 'files: expected a backup ({"rooms": ...}), got none');
-  if (!version)
-    throw new KeyBackupError('missing-field', 'files: expected a version (with auth_data), got none');
-  const file = backup;
+  const backup = only(backups, 'a backup ({"rooms": ...})');
+  const authData = only(versions, 'a version (with auth_data)');
   return {
-    authData: version,
-    accountData: accountData ?? {},
-    restore: (key, salvage, onShare) => restoreFile(file, key, salvage, onShare),
+    authData,
+    accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
+    restore: (key, settings) => restoreFile(backup, key, settings),
   };
+}
+
+/** One of each: to take one of two and be silent about the other would be to lose its keys. */
+function only<T>(found: readonly T[], what: string): T {
+  if (found.length === 0) throw new KeyBackupError('missing-field', `files: expected ${what}, got none`);
+  if (found.length > 1)
+    throw new KeyBackupError('bad-parameters', `files: expected one file with ${what}, got ${found.length}`);
+  return found[0];
 }
 
 async function* restoreFile(
   file: File,
   key: BackupDecryptionKey,
-  salvage: boolean,
-  onShare: (share: number) => void,
+  { onShare, ...settings }: ReadSettings,
 ): AsyncGenerator<SourceResult, void, undefined> {
   let read = 0;
   async function* chunks() {
@@ -106,18 +113,19 @@ async function* restoreFile(
     for await (const item of readBackup(chunks(), { form: 'rooms' })) {
       const { room_id, session_id, path } = item;
       if (item.error) {
-        refused.push({ ok: false, room_id, session_id, path, error: item.error });
+        refused.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
       } else {
         places.push({ room_id, session_id, path });
         yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: item.value };
       }
     }
   }
-  for await (const result of decryptSessions(records(), key, { salvage, backend: webCryptoBackend() })) {
+  const options = { ...settings, backend: webCryptoBackend() };
+  for await (const result of decryptSessions(records(), key, options)) {
     const place = places.shift();
     if (!place) throw new Error('a batch gave more results than it was given keys');
     if (result.ok) yield { ...result, ...place };
-    else yield { ...place, ok: false, error: result.error };
+    else yield { ...place, ok: false, error: result.error, wellFormed: result.wellFormed };
     yield* refused.splice(0);
   }
   yield* refused;
@@ -132,9 +140,9 @@ async function openServer(homeserver: string, accessToken: string): Promise<Sour
   return {
     authData: info.auth_data,
     accountData: await fetchSecretStorage(roomKeys, await ownUserId(roomKeys)),
-    restore: (key, salvage, onShare) =>
+    restore: (key, { onShare, ...settings }) =>
       new Restore(roomKeys, info, key, {
-        salvage,
+        ...settings,
         backend: webCryptoBackend(),
         onProgress: ({ done, total }) => {
           onShare(total === undefined || total === 0 ? undefined : done / total);

@@ -4,7 +4,7 @@ import { Restore } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import { fetchSecretStorage } from '../client/secret-storage.js';
 import type { Authenticity } from '../engine/backup-mac.js';
-import { decryptSessions, type BackupRecord } from '../engine/batch.js';
+import { decryptSessions, type BackupRecord, type DecryptSettings } from '../engine/batch.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../engine/key-description.js';
 import type { KeyBackupError } from '../engine/errors.js';
@@ -27,10 +27,7 @@ export interface RescueSource {
 }
 
 /** How to restore. */
-export interface RestoreSettings {
-  readonly salvage: boolean;
-  /** Refuse every key that is not authenticated. */
-  readonly requireAuthenticated: boolean;
+export interface RestoreSettings extends DecryptSettings {
   readonly signal: AbortSignal;
   /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
   readonly onProgress: (share: number | undefined) => void;
@@ -99,12 +96,10 @@ async function* download(
   roomKeys: RoomKeys,
   info: VersionInfo,
   key: BackupDecryptionKey,
-  { salvage, requireAuthenticated, signal, onProgress }: RestoreSettings,
+  { onProgress, ...settings }: RestoreSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
   const restore = new Restore(roomKeys, info, key, {
-    salvage,
-    requireAuthenticated,
-    signal,
+    ...settings,
     backend: nodeBackend(),
     onProgress: ({ done, total }) => {
       onProgress(total === undefined || total === 0 ? undefined : done / total);
@@ -125,7 +120,7 @@ async function* download(
 async function* restoreFile(
   path: string,
   key: BackupDecryptionKey,
-  { salvage, requireAuthenticated, signal, onProgress }: RestoreSettings,
+  { onProgress, ...settings }: RestoreSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
   const file = openKeysFile(path, 'rooms');
   const places: Place[] = [];
@@ -143,9 +138,7 @@ async function* restoreFile(
     }
   }
   const options = {
-    salvage,
-    requireAuthenticated,
-    signal,
+    ...settings,
     backend: nodeBackend(),
     onProgress: () => {
       onProgress(file.share);

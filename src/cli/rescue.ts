@@ -1,5 +1,6 @@
 import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
+import type { DecryptSettings } from '../engine/batch.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
 import type { AccountData } from '../engine/key-description.js';
@@ -49,8 +50,8 @@ options:
 The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
 declared-unauthenticated). The export file itself says nothing of that.
 
-Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2 for wrong
-usage or unreadable input.
+Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2 for
+wrong usage or unreadable input.
 
 example:
   megolm-backup rescue --key-file key.txt --export-passphrase-file phrase.txt \\
@@ -94,13 +95,13 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   if (!unlocked) return 1;
   const json = values.json === true;
   const salvage = values.salvage === true;
-  const policy = { salvage, requireAuthenticated: values['require-authenticated'] === true };
+  const settings = { salvage, requireAuthenticated: values['require-authenticated'] === true };
   const report = new Report();
   try {
     const files = await openResultFiles(values.output, values.report, terminal);
     let fits: boolean;
     try {
-      fits = await rescue(source, unlocked, passphrase, policy, files.result, report, terminal);
+      fits = await rescue(source, unlocked, passphrase, settings, files.result, report, terminal);
       await files.commitReport(report);
       if (report.ok > 0 || report.failed === 0) await files.result.commit();
       else await files.discard();
@@ -248,7 +249,7 @@ async function rescue(
   source: RescueSource,
   { key }: Unlocked,
   passphrase: string,
-  policy: Pick<RestoreSettings, 'salvage' | 'requireAuthenticated'>,
+  settings: DecryptSettings,
   output: Output,
   report: Report,
   terminal: Terminal,
@@ -262,7 +263,7 @@ async function rescue(
   let mismatched = 0;
   let current: Extract<RescuedKey, { ok: true }> | undefined;
   async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
-    for await (const result of source.restore(key, { ...policy, signal, onProgress })) {
+    for await (const result of source.restore(key, { ...settings, signal, onProgress })) {
       if (result.ok || result.wellFormed) wellFormed++;
       if (!result.ok) {
         if (result.error.code === 'mac-mismatch') mismatched++;

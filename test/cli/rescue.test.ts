@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createAuthData, signAuthData } from '../../src/engine/auth-data.js';
+import { BackupMacKey } from '../../src/engine/backup-mac.js';
 import { base64Encode } from '../../src/engine/base64.js';
+import { encryptSession } from '../../src/engine/batch.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { readMasterKey } from '../../src/engine/master-key.js';
 import { SecretStorageKey } from '../../src/engine/secret-storage.js';
@@ -191,6 +193,32 @@ describe.concurrent('rescue', () => {
     expect(await exported(work)).toEqual(sessions);
   });
 
+  it('counts what proves where it comes from, and ends with 1 when a backup_mac is wrong', async () => {
+    const { work, sessions } = account();
+    const macKey = BackupMacKey.fromDecryptionKey(work.key);
+    const rooms: Record<string, { sessions: Record<string, object> }> = {};
+    const records = sessions.map((session) => encryptSession(session, work.key.publicKey, { macKey }));
+    for (const { room_id, session_id, key_backup_data } of records) {
+      rooms[room_id] = { sessions: { [session_id]: key_backup_data } };
+    }
+    const unproven = work.session({ room_id: '!c' });
+    Object.assign(rooms, backupOf([unproven], work.key).rooms);
+    work.writeJson('backup.json', { rooms });
+    const right = await work.run([...RESCUE, '--json']);
+    expect(right.code).toBe(0);
+    expect(JSON.parse(right.stdout)).toMatchObject({ ok: 3, authenticity: { verified: 2, 'no-mac': 1 } });
+    const strict = await work.run([...RESCUE, '--json', '--require-authenticated']);
+    expect(strict.code).toBe(1);
+    expect(JSON.parse(strict.stdout)).toMatchObject({ ok: 2, codes: { 'not-authenticated': 1 } });
+    expect(await exported(work)).toEqual(sessions);
+    const [{ session_data }] = records.map(({ key_backup_data }) => key_backup_data);
+    Object.assign(session_data, { unsigned: { backup_mac: 'A'.repeat(43) } });
+    work.writeJson('backup.json', { rooms });
+    const wrong = await work.run([...RESCUE, '--json']);
+    expect(wrong.code).toBe(1);
+    expect(JSON.parse(wrong.stdout)).toMatchObject({ ok: 3, failed: 0, authenticity: { 'wrong-mac': 1 } });
+  });
+
   it('of an empty backup is a file of nothing', async () => {
     const { work } = account();
     work.writeJson('backup.json', { rooms: {} });
@@ -253,6 +281,14 @@ describe('rescue from a homeserver', () => {
     expect(JSON.parse(end.stdout)).toMatchObject({ total: 2, ok: 2, master_signed: false });
     expect(await exported(work)).toEqual(sessions);
     for (const { url, body } of server.seen) work.expectNoSecret(url + body);
+  });
+
+  it('refuses keys without proof from there too, when asked', async () => {
+    const { work, args } = await onServer();
+    const end = await work.run([...args, '--json', '--require-authenticated']);
+    expect(end.code).toBe(1);
+    expect(JSON.parse(end.stdout)).toMatchObject({ ok: 0, codes: { 'not-authenticated': 2 } });
+    expect(work.filesBut(...INPUTS, 'token.txt')).toEqual([]);
   });
 
   it('goes on when the connection breaks', async () => {
