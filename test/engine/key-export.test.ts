@@ -72,6 +72,7 @@ const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8');
 describe('reading refuses', () => {
   const whole = make();
   const body = whole.slice(BEGIN.length, -END.length);
+  const groups = body.slice(0, 4 * Math.floor(body.length / 4) - 4);
   test.each<[string, string, string]>([
     ['nothing', '', 'bad-export-file'],
     ['another file', '{"rooms":{}}', 'bad-export-file'],
@@ -83,6 +84,16 @@ describe('reading refuses', () => {
     ['half a last line', `${BEGIN}${body}\n-----END MEG`, 'bad-export-file'],
     ['no newline behind the first line', `${BEGIN.trim()}${body}${END}`, 'bad-export-file'],
     ['an underscore in the base64', `${BEGIN}_${body.slice(1)}${END}`, 'bad-export-file'],
+    ['an underscore between the base64', `${BEGIN}_${body}${END}`, 'bad-export-file'],
+    [
+      'letters outside ASCII between the base64',
+      `${BEGIN}${body.slice(0, 80)}ðð${body.slice(80)}${END}`,
+      'bad-export-file',
+    ],
+    ['another first line', whole.replace('MEGOLM SESSION DATA', 'PGP MESSAGE'), 'bad-export-file'],
+    ['one symbol over', `${BEGIN}${groups}A${END}`, 'bad-export-file'],
+    ['padding that is not needed', `${BEGIN}${groups}=${END}`, 'bad-export-file'],
+    ['whole groups, but not all', `${BEGIN}${groups}${END}`, 'wrong-passphrase'],
     ['a letter outside ASCII', `${BEGIN}ä${body.slice(1)}${END}`, 'bad-export-file'],
     ['a dash in the base64', `${BEGIN}${body.slice(0, 40)}-${body.slice(41)}${END}`, 'bad-export-file'],
     ['padding in the middle', `${BEGIN}${body.slice(0, 40)}==${body.slice(42)}${END}`, 'bad-export-file'],
@@ -199,6 +210,7 @@ describe('reading accepts', () => {
     ['no padding', whole.replace(/=+\n/, '\n')],
     ['a byte order mark', `\ufeff${whole}`],
     ['text before and after', `Dear Alice,\n${'long '.repeat(1000)}\n${whole}Yours, 🔑\n`],
+    ['a line before that says BEGIN', `-----BEGIN ALICE-----\n${whole}`],
     ['a million characters in the line before', `${'x'.repeat(1_000_000)}\n${whole}`],
     ['no newline at the end', whole.trimEnd()],
     ['no newline before the last line', `${whole.slice(0, -END.length)}${END.trim()}`],

@@ -128,6 +128,11 @@ describe('a security phrase', () => {
     });
   });
 
+  test('refuses what is no text', async () => {
+    for (const phrase of [5, null, undefined, ['right']])
+      await expect(open(phrase as never)).rejects.toMatchObject({ code: 'bad-parameters' });
+  });
+
   test('opens with the right one, bits given or not', async () => {
     expect((await open('right')).toRecoveryKey()).toBe(encodeRecoveryKey(derived));
     expect((await open('right', { bits: undefined })).id).toBe('k');

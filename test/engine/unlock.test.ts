@@ -105,6 +105,29 @@ describe('refuses', () => {
       'wrong-key',
     ],
     [
+      'the same, by its phrase',
+      PHRASE,
+      { ...everything, authData: createAuthData(BackupDecryptionKey.generate().publicKey) },
+      'wrong-key',
+    ],
+    [
+      'a storage without the backup key, by its phrase',
+      PHRASE,
+      { authData, accountData: account({ 'm.megolm_backup.v1': {} }) },
+      'missing-field',
+    ],
+    [
+      'a key of nobody where only the secret itself could tell',
+      wrong,
+      {
+        authData,
+        accountData: account({
+          'm.secret_storage.key.main': { algorithm: 'm.secret_storage.v1.aes-hmac-sha2' },
+        }),
+      },
+      'wrong-key',
+    ],
+    [
       'a storage with something else as backup key',
       storage.toRecoveryKey(),
       {
@@ -144,33 +167,74 @@ describe('refuses', () => {
         },
       ]),
     );
-    let rounds = 0;
-    const counting = {
+    const { asked, backend } = counter();
+    const result = await unlock(' ﬁ phrase', { authData, accountData: many, backend });
+    expect(result).toMatchObject({ ok: false, error: { code: 'wrong-passphrase' } });
+    expect(asked.rounds).toBeLessThanOrEqual(20_000_000);
+  });
+
+  /** Counts what is asked of it, and gives keys that fit nothing. */
+  function counter() {
+    const asked = { rounds: 0, calls: 0 };
+    const backend = {
       name: 'counting',
       pbkdf2: (_p: Uint8Array, _s: Uint8Array, iterations: number, length: number) => {
-        rounds += iterations;
+        asked.rounds += iterations;
+        asked.calls++;
         return Promise.resolve(new Uint8Array(length));
       },
     };
-    const result = await unlock(' ﬁ phrase', { authData, accountData: many, backend: counting });
-    expect(result).toMatchObject({ ok: false, error: { code: 'wrong-passphrase' } });
-    expect(rounds).toBeLessThanOrEqual(20_000_000);
+    return { asked, backend };
+  }
+
+  test('a key of nobody at once: its form says that it is no phrase', async () => {
+    const { asked, backend } = counter();
+    const result = await unlock(wrong, { ...everything, backend });
+    expect(result).toMatchObject({ ok: false, error: { code: 'wrong-key' } });
+    expect(asked.calls).toBe(0);
+  });
+
+  test('more storages than an account has', async () => {
+    const many = Object.fromEntries(
+      Array.from({ length: 1000 }, (_, i) => [
+        `m.secret_storage.key.${i}`,
+        { ...SecretStorageKey.generate(String(i)).describe(), passphrase },
+      ]),
+    );
+    const { asked, backend } = counter();
+    await unlock('phrase', { authData, accountData: many, backend });
+    expect(asked.calls).toBeLessThanOrEqual(8);
+  });
+
+  test('a phrase, and lists what it was tried as and not what it resembles', async () => {
+    const result = await unlock(' ﬁ phrase ', { backend, authData: legacy, accountData: account() });
+    expect(!result.ok && result.tried.map(({ as, error }) => [as, error.code])).toEqual([
+      ['security-phrase', 'wrong-passphrase'],
+      ['security-phrase', 'missing-field'],
+      ['backup-passphrase', 'wrong-passphrase'],
+    ]);
+  });
+
+  test('when aborted while a phrase is tried', async () => {
+    const abort = new AbortController();
+    const hanging = {
+      name: 'hanging',
+      pbkdf2: () => {
+        abort.abort();
+        return new Promise<Uint8Array>(() => undefined);
+      },
+    };
+    const options = { ...everything, backend: hanging, signal: abort.signal };
+    await expect(unlock('some phrase', options)).rejects.toMatchObject({ code: 'aborted' });
   });
 
   test('more rounds in the auth_data and the account data together than one account may cost', async () => {
-    let rounds = 0;
-    const counting = {
-      name: 'counting',
-      pbkdf2: (_p: Uint8Array, _s: Uint8Array, iterations: number, length: number) => {
-        rounds += iterations;
-        return Promise.resolve(new Uint8Array(length));
-      },
-    };
+    const { asked, backend } = counter();
     const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 9_000_000 } };
     const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
     const legacyToo = { ...legacy, private_key_iterations: 9_000_000 };
-    await unlock('some phrase', { authData: legacyToo, accountData, backend: counting });
-    expect(rounds).toBe(18_000_000);
+    await unlock('some phrase', { authData: legacyToo, accountData, backend });
+    expect(asked.rounds).toBe(18_000_000);
   });
 
   test('when aborted, also while it searches', async () => {
