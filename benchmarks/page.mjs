@@ -111,18 +111,21 @@ async function makeAccount(folder) {
 // ---- the page
 
 const WATCH_FRAMES = `
-  window.watched = { gap: 0, task: 0, last: performance.now(), frames: 0 };
+  window.watched = { gap: 0, at: 0, task: 0, last: performance.now(), frames: 0, long: 0 };
   new PerformanceObserver((list) => {
     for (const { duration } of list.getEntries()) watched.task = Math.max(watched.task, duration);
   }).observe({ type: 'longtask' });
   requestAnimationFrame(function frame(now) {
-    watched.gap = Math.max(watched.gap, now - watched.last);
+    const gap = now - watched.last;
+    if (gap > watched.gap) Object.assign(watched, { gap, at: now });
+    if (gap > 100) watched.long++;
     watched.last = now;
     watched.frames++;
     requestAnimationFrame(frame);
   });
 `;
-const FORGET_FRAMES = 'Object.assign(window.watched, { gap: 0, task: 0, frames: 0 })';
+const FORGET_FRAMES =
+  'Object.assign(watched, { gap: 0, task: 0, frames: 0, long: 0, begun: performance.now() }).begun';
 
 /** How much JavaScript memory the page and its worker use, as the debugging protocol says. */
 class Heaps {
@@ -199,9 +202,9 @@ async function measurePage(account, after) {
     async watch(page) {
       await page.evaluate(WATCH_FRAMES);
       // How the machine treats a page that does nothing.
-      await page.waitForTimeout(3000);
+      await page.waitForTimeout(5000);
       const idle = await page.evaluate('watched.gap');
-      await page.evaluate(FORGET_FRAMES);
+      const begun = await page.evaluate(FORGET_FRAMES);
       const heaps = await Heaps.of(page);
       const tree = new ProcessTree(process.pid);
       const before = { busy: busy(), own: tree.cpu() };
@@ -214,11 +217,13 @@ async function measurePage(account, after) {
         const at = { busy: busy(), own: tree.cpu() };
         await looking.end();
         tree.look();
-        const { gap, task, frames } = await page.evaluate('watched');
+        const { gap, at: gapAt, task, frames, long } = await page.evaluate('watched');
         const elapsed = at.busy.at - before.busy.at;
         const cpu = at.own - before.own;
         return {
           gap,
+          gapAt: gapAt - begun,
+          long,
           task,
           frames,
           idle,
@@ -382,7 +387,9 @@ function report({ account, pages, counted, commands, exported }) {
       'time',
       'keys a second',
       'longest gap',
-      'the same, idle before',
+      'when',
+      'gaps over 100 ms',
+      'longest gap in 5 s of doing nothing before',
       'longest task of the page’s thread',
       'renderer, resident',
       'renderer, private',
@@ -397,6 +404,8 @@ function report({ account, pages, counted, commands, exported }) {
       seconds(run.time),
       rate(run.time),
       milliseconds(run.gap),
+      `at ${seconds(run.gapAt)}`,
+      `${run.long} of ${run.frames} frames`,
       milliseconds(run.idle),
       run.task === 0 ? 'none over 50 ms' : milliseconds(run.task),
       megabytes(run.renderer.resident),

@@ -5,7 +5,7 @@ import type { Answer } from './messages.js';
 type Done = Extract<Answer, { kind: 'done' }>;
 
 /** More rows say nothing more and make the page slow. The report has everything. */
-const MAX_ROWS = 500;
+const MAX_ROWS = 200;
 
 /** The verdicts on where a key comes from, in words, the best first. */
 const PROOFS: readonly (readonly [Authenticity, string])[] = [

@@ -4,7 +4,6 @@ import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import type { Place } from '../../src/cli/report.js';
 import { ownUserId } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
-import type { Fetch } from '../../src/client/exchange.js';
 import { Restore } from '../../src/client/restore.js';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { fetchSecretStorage } from '../../src/client/secret-storage.js';
@@ -15,6 +14,7 @@ import type { BackupDecryptionKey } from '../../src/engine/keys.js';
 import type { ExportedSessionData } from '../../src/engine/room-key.js';
 import type { Authenticity } from '../../src/engine/backup-mac.js';
 import type { Task } from './messages.js';
+import { onlyTo } from './only-to.js';
 
 /** What became of one key. */
 export type SourceResult = Place &
@@ -148,15 +148,5 @@ async function openServer(homeserver: string, accessToken: string): Promise<Sour
           onShare(total === undefined || total === 0 ? undefined : done / total);
         },
       }),
-  };
-}
-
-/** A fetch that speaks to one server and to nobody else, whatever it is asked. */
-export function onlyTo(baseUrl: string): Fetch {
-  const { origin } = new URL(baseUrl);
-  return async (url, init) => {
-    if (new URL(url).origin !== origin)
-      throw new TypeError(`refused to contact another server than ${origin}`);
-    return fetch(url, init);
   };
 }

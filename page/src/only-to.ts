@@ -1,0 +1,14 @@
+import type { Fetch } from '../../src/client/exchange.js';
+
+/**
+ * A fetch that speaks to one server and to nobody else, whatever it is asked. The client has no reason to ask for
+ * anything else and follows no redirection; should it ever, the token still goes nowhere.
+ */
+export function onlyTo(baseUrl: string): Fetch {
+  const { origin } = new URL(baseUrl);
+  return async (url, init) => {
+    if (new URL(url).origin !== origin)
+      throw new TypeError(`refused to contact another server than ${origin}`);
+    return fetch(url, init);
+  };
+}
