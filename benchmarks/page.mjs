@@ -357,6 +357,7 @@ function report({ account, pages, counted, commands, exported }) {
   const verdict = (kept) => (kept ? 'reached' : 'MISSED');
   const pageTime = median(pages.map(({ time }) => time));
   const commandTime = median(commands.map(({ time }) => time));
+  const cpuRatio = median(pages.map(({ cpu }) => cpu)) / median(commands.map(({ cpu }) => cpu));
   const { model } = cpus()[0];
   const promises = table(
     ['', 'found, the worst of all runs', 'promised', ''],
@@ -442,8 +443,9 @@ ${promises}
 
 ## In the page
 
-Median ${seconds(pageTime)}, ${rate(pageTime)} keys a second; ${(pageTime / commandTime).toFixed(2)} times the time of the command line. The export file of
-the first run, read back by the command line, holds ${thousands(exported)} keys.
+Median ${seconds(pageTime)}, ${rate(pageTime)} keys a second; ${(pageTime / commandTime).toFixed(2)} times the time of the command line, and ${cpuRatio.toFixed(2)} times
+its CPU time, which says more where others use the machine. The export file of the first run, read back by the command
+line, holds ${thousands(exported)} keys.
 
 ${inPage}
 

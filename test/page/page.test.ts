@@ -99,6 +99,10 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     expect(text).not.toContain(storage.toRecoveryKey().slice(0, 14));
     await page.click('#correct');
     await opened.status('Done.');
+    // What came of the one before does not stay for what came of the next.
+    await opened.enter(BackupDecryptionKey.generate().toRecoveryKey());
+    await opened.status('Stopped.');
+    expect(await page.isVisible('#results')).toBe(false);
     expect(opened.problems).toEqual([]);
   });
 
@@ -166,6 +170,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await page.click('#cancel');
     expect(await opened.text('#status')).toBe('Cancelled. Nothing was kept.');
     expect(await page.isVisible('#results')).toBe(false);
+    // And with the worker goes all that it held in memory.
+    await expect.poll(() => page.workers().length).toBe(0);
     await page.click('button[aria-label="Remove large.json"]');
     await opened.giveFiles(backup(sample.slice(0, 3)));
     await opened.enter(key.toRecoveryKey());
