@@ -19,7 +19,6 @@ import {
   serverSource,
   type RescueSource,
   type RescuedKey,
-  type RestoreSettings,
 } from './rescue-source.js';
 import type { Terminal } from './terminal.js';
 
