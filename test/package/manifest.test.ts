@@ -35,7 +35,7 @@ describe('the files in the package', () => {
         !/^vectors\/[a-z0-9.-]+\.json$/.test(path) &&
         !path.startsWith('docs/') &&
         !['package.json', 'LICENSE', 'vectors/README.md'].includes(path) &&
-        !/^(?:README|CHANGELOG|SECURITY)\.md$/.test(path),
+        !/^(?:README|CHANGELOG|CONTRIBUTING|SECURITY)\.md$/.test(path),
     );
     expect(unexpected).toEqual([]);
   });
