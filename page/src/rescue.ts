@@ -16,8 +16,8 @@ const NAMES = {
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
 
-/** So many pieces of the file, some megabytes, are held as text. */
-const PIECES = 64;
+/** So many characters of a file are held as text. */
+const HELD = 4 * 1024 * 1024;
 
 /** Does a task and tells about it. It ends with `done` or `refused`. */
 export async function rescue(task: Task, tell: (answer: Answer) => void): Promise<void> {
@@ -57,7 +57,10 @@ async function open(
 }
 
 async function restore(task: Task, source: Source, { key }: Unlocked, tell: (answer: Answer) => void) {
-  const report = new Report();
+  const lines = new GrowingBlob();
+  const report = new Report(undefined, (line) => {
+    lines.add(lines.isEmpty ? line : `,\n${line}`);
+  });
   const rooms = new RoomCounts();
   let share: number | undefined;
   let told = 0;
@@ -110,7 +113,7 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
     codes: [...codes],
     rooms: rooms.counts,
     exported: summary.ok > 0 || summary.failed === 0 ? exported.whole('text/plain') : undefined,
-    report: new Blob([report.json], { type: 'application/json' }),
+    report: new Blob([report.head, lines.whole(), Report.TAIL], { type: 'application/json' }),
   };
 }
 
@@ -133,15 +136,27 @@ class RoomCounts {
 class GrowingBlob {
   #blob = new Blob([]);
   #pieces: string[] = [];
+  #length = 0;
 
   add(piece: string): void {
     this.#pieces.push(piece);
-    if (this.#pieces.length < PIECES) return;
-    this.#blob = new Blob([this.#blob, ...this.#pieces]);
-    this.#pieces = [];
+    this.#length += piece.length;
+    if (this.#length >= HELD) this.#join();
   }
 
-  whole(type: string): Blob {
-    return new Blob([this.#blob, ...this.#pieces], { type });
+  get isEmpty(): boolean {
+    return this.#blob.size === 0 && this.#pieces.length === 0;
+  }
+
+  whole(type = ''): Blob {
+    this.#join();
+    return this.#blob.slice(0, this.#blob.size, type);
+  }
+
+  #join(): void {
+    // One string instead of thousands: each part of a blob has its cost too.
+    this.#blob = new Blob([this.#blob, this.#pieces.join('')]);
+    this.#pieces = [];
+    this.#length = 0;
   }
 }

@@ -25,6 +25,8 @@ export interface Place {
 
 /** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
 export class Report {
+  /** What stands in {@link Report.json} behind the last line. */
+  static readonly TAIL = '\n]}\n';
   ok = 0;
   failed = 0;
   flagged = 0;
@@ -32,12 +34,21 @@ export class Report {
   readonly codes = new Map<string, number>();
   /** How many that came out prove where they come from, and how many do not. */
   readonly authenticity = noAuthenticity();
-  readonly #keys: ReportedKey[] = [];
+  readonly #lines: string[] = [];
+  readonly #list: (line: string) => void;
   readonly #onRefused: ((place: Place, error: KeyBackupError<string>) => void) | undefined;
 
-  /** @param onRefused - Hears of every key that could not be read, at once. */
-  constructor(onRefused?: (place: Place, error: KeyBackupError<string>) => void) {
+  /**
+   * @param onRefused - Hears of every key that could not be read, at once.
+   * @param list - Takes the JSON of every key that is listed, at once, instead of this: where all of a large backup
+   * may fail they take too much memory. Then `json` lacks them.
+   */
+  constructor(
+    onRefused?: (place: Place, error: KeyBackupError<string>) => void,
+    list?: (line: string) => void,
+  ) {
     this.#onRefused = onRefused;
+    this.#list = list ?? ((line) => this.#lines.push(line));
   }
 
   /**
@@ -50,7 +61,7 @@ export class Report {
     const flags = flagsOf(overlooked, authenticity);
     if (flags.length === 0) return;
     this.flagged++;
-    this.#keys.push({
+    this.#add({
       ...named(place),
       path: rooted(place.path),
       reason: reasonOf(flags),
@@ -63,7 +74,7 @@ export class Report {
   refused(place: Place, error: KeyBackupError<string>): void {
     this.failed++;
     this.codes.set(error.code, (this.codes.get(error.code) ?? 0) + 1);
-    this.#keys.push({
+    this.#add({
       ...named(place),
       path: rooted(place.path),
       code: error.code,
@@ -97,15 +108,20 @@ export class Report {
     return authenticityText(this.authenticity);
   }
 
-  /** The report file. */
+  /** The report file: a line for every key that is listed. */
   get json(): string {
-    const report = {
-      format: 'megolm-backup-report/1',
-      ...this.summary,
-      authenticity: this.authenticity,
-      keys: this.#keys,
-    };
-    return `${JSON.stringify(report, null, 1)}\n`;
+    return `${this.head}${this.#lines.join(',\n')}${Report.TAIL}`;
+  }
+
+  /** What stands before the first line of {@link Report.json}; it says how many keys there were. */
+  get head(): string {
+    const { summary, authenticity } = this;
+    const head = JSON.stringify({ format: 'megolm-backup-report/1', ...summary, authenticity, keys: [] });
+    return `${head.slice(0, -2)}\n`;
+  }
+
+  #add(key: ReportedKey): void {
+    this.#list(JSON.stringify(key));
   }
 }
 
