@@ -130,7 +130,9 @@ async function onRuntime(name, [program, ...args]) {
       maxBuffer: 1 << 28,
     });
     const result = JSON.parse(stdout.trim().split('\n').at(-1));
-    return rowOf(title(name, version), result, await sqliteOf(program, args));
+    const sqlite = await sqliteOf(program, args);
+    if (sqlite === 'node:sqlite' && name.startsWith('node-')) await storeContract(program);
+    return rowOf(title(name, version), result, sqlite);
   } finally {
     await server.stop();
   }
@@ -164,6 +166,25 @@ async function sqliteOf(program, args) {
   await writeFile(file, `console.log(process.getBuiltinModule('node:sqlite') ? 'node:sqlite' : 'libsql');`);
   const { stdout } = await run(program, [...args, file], { cwd: folder });
   return stdout.trim();
+}
+
+/** What every store has to hold, by the test runner of this checkout on that Node. */
+async function storeContract(program) {
+  const file = inFolder('store.json');
+  const runner = join(root, 'node_modules/vitest/vitest.mjs');
+  const args = ['run', 'test/server/sqlite.test.ts', '--reporter=json', `--outputFile=${file}`];
+  // Not those of a test runner that runs this.
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^(?:TIER$|VITEST|NODE_OPTIONS)/.test(name)),
+  );
+  const ended = run(program, [runner, ...args], { cwd: root, env, maxBuffer: 1 << 26 });
+  const failure = await ended.then(
+    () => undefined,
+    (error) => error,
+  );
+  if (failure) throw new Error(`the contract of the SQLite store: ${failure.stdout}${failure.stderr}`);
+  const { numPassedTests } = JSON.parse(await readFile(file, 'utf8'));
+  if (numPassedTests === 0) throw new Error('the contract of the SQLite store: no test ran');
 }
 
 function title(name, version) {
