@@ -35,6 +35,7 @@ export interface MoveBackupOptions extends CallOptions {
   readonly onNewVersion?: ((version: string) => void | Promise<void>) | undefined;
   /** Gets what became of every record, before it is sent. */
   readonly onResult?: ((result: MoveResult) => void) | undefined;
+  /** Is told how far it is, now and then and at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly backend?: Backend | undefined;
 }
