@@ -52,7 +52,7 @@ describe.each([nginx, caddy])('$name', (kind) => {
   let proxy: ReverseProxy;
   let homeserver: Server;
   let stopServer: () => Promise<void>;
-  const address = () => ({ url: proxy.url, tokenA: TOKEN_A, tokenB: TOKEN_B, maxBody: MAX_BODY });
+  const address = () => ({ url: proxy.url, tokenA: TOKEN_A, tokenB: TOKEN_B });
 
   if (kind.version === undefined) {
     test.skip('is not installed');
@@ -85,11 +85,25 @@ describe.each([nginx, caddy])('$name', (kind) => {
     homeserver.close();
   });
 
-  test('the checks of the specification pass through it, bodies of 50 MiB among them', async () => {
+  test('the checks of the specification pass through it', async () => {
     const results = await runConformance(address());
     const failed = results.filter(({ passed }) => !passed).map(({ name }) => name);
     expect(failed).toEqual(ANSWERED_BY_ITSELF[kind.name]);
     expect(results.length).toBeGreaterThan(20);
+  });
+
+  test('a body as large as the server allows passes, one byte more is refused', async () => {
+    const { alice } = serverUnderTest(address());
+    const version = await newVersion(alice);
+    const put = async (length: number) => {
+      const body = '{"rooms":{}}'.padEnd(length);
+      const headers = { authorization: `Bearer ${TOKEN_A}`, 'content-type': 'application/json' };
+      const url = `${proxy.url}/_matrix/client/v3/room_keys/keys?version=${version}`;
+      return (await fetch(url, { method: 'PUT', headers, body })).status;
+    };
+    expect(await put(MAX_BODY)).toBe(200);
+    // The server closes the connection without reading such a body. A proxy that still writes may miss its answer.
+    expect([413, 502]).toContain(await put(MAX_BODY + 1));
   });
 
   test.each(IDS)('an id arrives as it was sent: %j', async (id) => {
