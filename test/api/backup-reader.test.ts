@@ -7,6 +7,7 @@ import {
   type BackupItem,
   type BackupReaderOptions,
 } from '../../src/api/backup-reader.js';
+import { runs } from '../support/runs.js';
 
 const encoder = new TextEncoder();
 
@@ -277,7 +278,7 @@ describe('a body that is no backup', () => {
         const count = Object.values(parsed.rooms).flatMap(({ sessions }) => Object.keys(sessions)).length;
         expect(items).toHaveLength(count);
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
   });
 });

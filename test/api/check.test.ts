@@ -12,6 +12,7 @@ import {
   checkVersionUpdate,
 } from '../../src/api/check.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
+import { runs } from '../support/runs.js';
 
 const key = (): Record<string, unknown> => ({
   first_message_index: 0,
@@ -163,6 +164,6 @@ test('arbitrary JSON never fails in another way', () => {
     fc.property(fc.oneof(fc.jsonValue(), near), fc.constantFrom(...checks), (value, check) => {
       expect(['none', 'bad-json', 'missing-field']).toContain(fault(() => check(value)).code);
     }),
-    { numRuns: 1000 },
+    { numRuns: runs(1000) },
   );
 });

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MAX_JSON_DEPTH, parseJson, parseJsonBytes } from '../../src/api/json.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
+import { runs } from '../support/runs.js';
 
 function fault(text: string): { code: string; message: string } {
   try {
@@ -195,6 +196,6 @@ test('arbitrary text never fails in another way', () => {
         expect(['none', 'not-json', 'bad-json']).toContain(fault(text).code);
       },
     ),
-    { numRuns: 2000 },
+    { numRuns: runs(2000) },
   );
 });

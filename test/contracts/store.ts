@@ -10,6 +10,7 @@ import type {
   RoomPage,
 } from '../../src/server/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
+import { runs } from '../support/runs.js';
 
 /** A store for a test file, and a second view of the same data as another process would have it. */
 export interface StoreUnderTest {
@@ -99,7 +100,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
         fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 30 }), async (operations) => {
           await compareWithModel(store, operations);
         }),
-        { numRuns: 120 },
+        { numRuns: runs(120) },
       );
     });
 

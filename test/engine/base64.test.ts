@@ -2,6 +2,7 @@ import { fc } from '@fast-check/vitest';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { base64Decode, base64Encode } from '../../src/engine/index.js';
 import { anyText, base64, refusal, total } from './samples.js';
+import { runs } from '../support/runs.js';
 
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -73,7 +74,7 @@ describe('decoding', () => {
           }
         },
       ),
-      { numRuns: 5000 },
+      { numRuns: runs(5000) },
     );
   });
 

@@ -2,6 +2,7 @@ import { ed25519 } from '@noble/curves/ed25519.js';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { isCurvePoint } from '../../src/engine/curve-point.js';
+import { runs } from '../support/runs.js';
 
 function decodes(bytes: Uint8Array): boolean {
   try {
@@ -30,7 +31,7 @@ test('any 32 bytes, as the library decodes them', () => {
     fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
       expect(isCurvePoint(bytes)).toBe(decodes(bytes));
     }),
-    { numRuns: 2000 },
+    { numRuns: runs(2000) },
   );
 });
 

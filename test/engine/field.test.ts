@@ -19,6 +19,7 @@ import {
   toBytes,
 } from '../../src/engine/field.js';
 import { bytesOf, uOf } from '../contracts/x25519.js';
+import { runs } from '../support/runs.js';
 
 const P = 2n ** 255n - 19n;
 
@@ -143,7 +144,7 @@ describe('products', () => {
         expect(mod(valueOf(result))).toBe(mod(valueOf(x) ** 2n - valueOf(z) - valueOf(w)));
         expectCarried(result);
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
   });
 
@@ -236,7 +237,7 @@ describe('bytes', () => {
         expect(bytes.slice(1, 33)).toEqual(bytesOf(mod(value % 2n ** 255n)));
         expect([bytes[0], bytes[33]]).toEqual([7, 7]);
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -248,7 +249,7 @@ describe('bytes', () => {
         expect(bytes).toEqual(bytesOf(mod(valueOf(x))));
         expect(uOf(bytes)).toBeLessThan(P);
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
     for (const pattern of PATTERNS) {
       const bytes = new Uint8Array(32);

@@ -17,11 +17,12 @@ import {
 import { isSignedBy } from '../../src/engine/ed25519.js';
 import { libolm, vodozemac } from '../support/peers.js';
 import { base64, blocksIn, bytes32, forge, roomKey, total } from './samples.js';
+import { runs } from '../support/runs.js';
 
 /** Live against the two deployed implementations, on cases that are new in every run. */
 
 const [olm, vodo] = [await libolm(), await vodozemac()];
-const RUNS = { numRuns: 200 };
+const RUNS = { numRuns: runs(200) };
 /** libolm ends a text at U+0000. */
 const text = fc.string({ unit: 'binary', maxLength: 300 }).map((text) => text.replaceAll('\0', ''));
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -119,7 +120,7 @@ it('a damaged ciphertext is judged as vodozemac judges it, and salvaged as libol
       damaged++;
       if (strict instanceof Error && !(salvage instanceof Error)) salvaged++;
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
   expect(damaged).toBe(500);
   expect(salvaged).toBeGreaterThan(300);

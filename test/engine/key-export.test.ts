@@ -15,6 +15,7 @@ import {
   type WriteExportOptions,
 } from '../../src/engine/key-export.js';
 import type { ExportedSessionData } from '../../src/engine/room-key.js';
+import { runs } from '../support/runs.js';
 
 const sample = JSON.parse(
   readFileSync(new URL('../../vectors/sample-export.json', import.meta.url), 'utf8'),
@@ -558,7 +559,7 @@ describe('the strictest importer', () => {
           expect(await imports(sessions)).toBe(results.filter(({ ok }) => ok).length);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 

@@ -29,6 +29,7 @@ import {
   withBitFlipped,
   withHighBit,
 } from './samples.js';
+import { runs } from '../support/runs.js';
 
 const PRIVATE = new Uint8Array(32).fill(0x42);
 const key = BackupDecryptionKey.fromBytes(PRIVATE);
@@ -202,7 +203,7 @@ describe('a damaged ciphertext', () => {
       fc.property(fc.nat({ max: 8 * ciphertext.length - 1 }), (bit) => {
         read(withBitFlipped(ciphertext, bit));
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 });

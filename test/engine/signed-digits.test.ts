@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { signedDigits, windowCount } from '../../src/engine/signed-digits.js';
 import { bytesOf, uOf } from '../contracts/x25519.js';
+import { runs } from '../support/runs.js';
 
 const L = 2n ** 252n + 27742317777372353535851937790883648493n;
 
@@ -39,7 +40,7 @@ test('digits add up to the scalar, or to l minus it; none is even or too large',
       );
       for (const digit of digits) expect(digit % 2n === 0n || digit ** 2n >= 4n ** BigInt(width)).toBe(false);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -52,6 +53,6 @@ test('the absolute values of a scalar stay below l together, so that no two part
       );
       expect(sum).toBeLessThan(2n ** 252n);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });

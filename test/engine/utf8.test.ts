@@ -2,6 +2,7 @@ import { fc } from '@fast-check/vitest';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { decodePortably, encodePortably, utf8Decode, utf8Encode } from '../../src/engine/utf8.js';
 import { anyText, refusal, total } from './samples.js';
+import { runs } from '../support/runs.js';
 
 const platform = (bytes: Uint8Array): string | undefined => {
   try {
@@ -65,7 +66,7 @@ describe.each([
         const array = Uint8Array.from(bytes);
         expect(ours(decode, array)).toBe(platform(array));
       }),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   });
 

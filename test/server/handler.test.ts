@@ -6,6 +6,7 @@ import type { BackupStore } from '../../src/server/store.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { TOKEN_A, authenticate, temporarySqlite } from '../support/serving.js';
+import { runs } from '../support/runs.js';
 
 const API = 'http://localhost/_matrix/client/v3/room_keys';
 const headers = { authorization: `Bearer ${TOKEN_A}` };
@@ -353,7 +354,7 @@ test('arbitrary requests are never the server’s error', async () => {
           if (response.status >= 400) expect(answer.errcode).toMatch(/^M_[A-Z_]+$/);
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   } finally {
     await remove();
