@@ -23,7 +23,6 @@ const SESSIONS = 300;
  * @param world.faultOf - What runs a case of them (`cli/vector-fault.js`).
  * @param world.sessions - Exported sessions, some hundreds.
  * @param world.backends - Further backends by name, those of `megolm-backup/node`.
- * @param world.leaveOut - Names of checks that would take too long here.
  * @param world.homeserver - `{ baseUrl, accessToken }` of a server to talk to, where there is one.
  * @returns `{ means, vectors, checks: [{ area, name, fault }] }`: by which means batches run here, how many vector
  * cases there were, and every check with what was wrong with it, or null.
@@ -61,9 +60,7 @@ export async function runSuite(world) {
   await run('batches', 'what is chosen for many', () => thereAndBack(sessions, undefined, 20_000));
   await run('batches', 'workers end, or are refused by name', workersEnd);
   await run('batches', 'an aborted batch stops', () => abortedBatch(sessions));
-  for (const [name, check] of Object.entries(SINGLE)) {
-    if (!world.leaveOut?.includes(name)) await run('keys', name, () => check(sessions));
-  }
+  for (const [name, check] of Object.entries(SINGLE)) await run('keys', name, () => check(sessions));
   for (const streams of [true, false]) {
     const how = streams ? 'answers as streams' : 'answers as a whole';
     await run('client', `a round trip, ${how}`, () =>
