@@ -86,6 +86,45 @@ test('a field inherited from the prototype is missing', () => {
   ).toBe('missing-field');
 });
 
+test('a body of another type is called the body', () => {
+  for (const check of [
+    checkErrorBody,
+    checkKeyBackupData,
+    checkKeyBackups,
+    checkKeysChanged,
+    checkNewVersion,
+    checkRoomKeyBackup,
+    checkVersionCreated,
+    checkVersionInfo,
+    checkVersionUpdate,
+  ]) {
+    expect(fault(() => check([]))).toEqual({
+      code: 'bad-json',
+      message: 'the body: expected an object, got an array',
+    });
+  }
+});
+
+test('a key that is no object is refused, also among many', () => {
+  for (const value of [null, 5, 'key', [key()]]) {
+    const sessions = { before: key(), bad: value };
+    const { code, message } = fault(() => checkRoomKeyBackup({ sessions }));
+    expect(code).toBe('bad-json');
+    expect(message).toMatch(/^sessions\.bad: expected an object, got /);
+  }
+});
+
+test('what was expected is said', () => {
+  const message = (change: object) => fault(() => checkKeyBackupData({ ...key(), ...change })).message;
+  expect(message({ is_verified: 1 })).toBe('is_verified: expected true or false, got a number');
+  expect(message({ forwarded_count: -1 })).toBe(
+    'forwarded_count: expected an integer of 0 to 2^53-1, got a number',
+  );
+  expect(fault(() => checkErrorBody({ errcode: 1 })).message).toBe(
+    'errcode: expected a string, got a number',
+  );
+});
+
 test('any string is an id', () => {
   const ids = ['__proto__', 'constructor', 'toString', '', '\0', '"', 'é', 'e\u0301'];
   const sessions = `{${ids.map((id) => `${JSON.stringify(id)}:${JSON.stringify(key())}`).join()}}`;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MAX_JSON_DEPTH, parseJson, parseJsonBytes } from '../../src/api/json.js';
+import { MAX_JSON_DEPTH, jsonPath, parseJson, parseJsonBytes } from '../../src/api/json.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
 import { runs } from '../support/runs.js';
 
@@ -29,6 +29,8 @@ describe('numbers JSON.parse would change', () => {
     ['1.00000000000000000000000000000001', 'fraction'],
     ['10.0000000000000000000001e1', 'fraction'],
     ['9007199254740991.5', 'fraction'],
+    ['1e+400', 'range'],
+    ['15e-1', 'fraction'],
   ])('%s is refused', (number, kind) => {
     const { code, message } = fault(`{"a":[1,{"b c":${number}}]}`);
     expect(code).toBe('bad-json');
@@ -44,6 +46,8 @@ describe('numbers JSON.parse would change', () => {
     '1.0',
     '10e2',
     '1.5e1',
+    '1.5e+1',
+    '0.001e3',
     '100e-2',
     '0e999999999',
     '0.000',
@@ -52,7 +56,7 @@ describe('numbers JSON.parse would change', () => {
   });
 
   test('digits inside strings are no numbers', () => {
-    const text = String.raw`{"1.5":"1e400","a\"0.5":"\\","b":"1\\\"2.5"}`;
+    const text = String.raw`{"1.5":"1e400","a\"0.5":"\\","b":"1\\\"2.5","c\"10.5":"\\\\10.5"}`;
     expect(parseJson(text)).toEqual(JSON.parse(text));
   });
 
@@ -80,12 +84,16 @@ describe('lone surrogates', () => {
     expect(fault(text).code).toBe('bad-json');
   });
 
-  test.each([String.raw`"\ud83d\ude00"`, String.raw`"\\ud800"`, '"😀"', String.raw`"\u0000"`])(
-    '%j stays',
-    (text) => {
-      expect(parseJson(text)).toBe(JSON.parse(text));
-    },
-  );
+  test.each([
+    String.raw`"\ud83d\ude00"`,
+    String.raw`"\ud800\udc00"`,
+    String.raw`"\udbff\udfff\uffff"`,
+    String.raw`"\\ud800"`,
+    '"😀"',
+    String.raw`"\u0000"`,
+  ])('%j stays', (text) => {
+    expect(parseJson(text)).toBe(JSON.parse(text));
+  });
 
   test('agrees with the platform on any string', () => {
     fc.assert(
@@ -101,6 +109,70 @@ describe('lone surrogates', () => {
       ),
     );
   });
+});
+
+describe('an error says where and what', () => {
+  const fraction = 'expected an integer within ±(2^53-1), got a fraction';
+  const range = 'expected an integer within ±(2^53-1), got a larger number';
+  test.each([
+    ['1.5', `the body: ${fraction}`],
+    ['[1.5]', `[0]: ${fraction}`],
+    ['[0,1.5]', `[1]: ${fraction}`],
+    [String.raw`["\\",1.5]`, `[1]: ${fraction}`],
+    ['{"a":1e400}', `a: ${range}`],
+    ['{"a b":1.5}', `["a b"]: ${fraction}`],
+    ['{"a":{"b":[1,2]},"c":[{},1.5]}', `c[1]: ${fraction}`],
+    ['{"a":[1,2],"b":{"c":1e400}}', `b.c: ${range}`],
+    ['[[1,2],{"x":[1]},1.5]', `[2]: ${fraction}`],
+    ['{"x,y":[{"}]":0}],"z":1.5}', `z: ${fraction}`],
+    ['{"a":{"b":1},"c":{"d":[1,1.5]}}', `c.d[1]: ${fraction}`],
+    [String.raw`{"a":["\ud800"]}`, 'a[0]: a lone surrogate in a string'],
+    [String.raw`{"a":{"\ud800":1}}`, 'a: a lone surrogate in a string'],
+    ['"\ud800"', 'the text holds a lone surrogate'],
+    [`{"a":${'['.repeat(101)}`, 'the body: nested deeper than 100'],
+    ['nonsense', 'expected JSON, got text that does not parse'],
+  ])('%s', (text, message) => {
+    expect(fault(text).message).toBe(message);
+  });
+
+  test('below the path it is given', () => {
+    const bytes = new TextEncoder().encode('{"a":[1.5]}');
+    expect(() => parseJsonBytes(bytes, 'rooms')).toThrow(`rooms.a[0]: ${fraction}`);
+    expect(() => parseJsonBytes(bytes)).toThrow(new RegExp(`^a\\[0\\]: expected`));
+    expect(() => parseJsonBytes(new TextEncoder().encode('1.5'))).toThrow(/^the body: expected/);
+    expect(() => parseJsonBytes(new TextEncoder().encode('[]['.repeat(300)), 'rooms')).toThrow(
+      'rooms: nested deeper than 100',
+    );
+  });
+
+  test('of bytes that are no UTF-8, with the reason', () => {
+    expect(() => parseJsonBytes(Uint8Array.of(0xff))).toThrow(
+      expect.objectContaining({
+        message: 'expected UTF-8, got an invalid sequence',
+        cause: expect.objectContaining({ message: 'the body: expected UTF-8, got an invalid sequence' }),
+      }),
+    );
+  });
+});
+
+test('a step of a path is a plain word, an index, or text in brackets that is not too long', () => {
+  expect(jsonPath('', 'a')).toBe('a');
+  expect(jsonPath('a', 'B_9')).toBe('a.B_9');
+  expect(jsonPath('a', 0)).toBe('a[0]');
+  expect(jsonPath('', 7)).toBe('[7]');
+  expect(jsonPath('a', '')).toBe('a[""]');
+  expect(jsonPath('a', '9a')).toBe('a["9a"]');
+  expect(jsonPath('', '!r:e"')).toBe(String.raw`["!r:e\""]`);
+  expect(jsonPath('a', 'x'.repeat(64))).toBe(`a.${'x'.repeat(64)}`);
+  expect(jsonPath('a', 'x'.repeat(65))).toBe(`a["${'x'.repeat(65)}"]`);
+  expect(jsonPath('a', 'x'.repeat(255))).toBe(`a["${'x'.repeat(255)}"]`);
+  expect(jsonPath('a', 'x'.repeat(256))).toBe(`a["${'x'.repeat(255)}…"]`);
+});
+
+test('what stands beside each other does not nest', () => {
+  for (const text of [`[${'[],'.repeat(200)}[]]`, `[${'{},'.repeat(200)}{}]`]) {
+    expect(parseJson(text)).toEqual(JSON.parse(text));
+  }
 });
 
 test('nesting is bounded, before anything is parsed', () => {

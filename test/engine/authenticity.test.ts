@@ -10,7 +10,6 @@ import {
   encryptSession,
   encryptSessionData,
   encryptSessionsSync,
-  KeyBackupError,
   type BackupRecord,
   type DecryptResult,
   type DecryptSettings,
@@ -21,6 +20,7 @@ import {
 import { nodeBackend } from '../../src/backends/node.js';
 import { libolm, vodozemac, type Peer } from '../support/peers.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';
+import { wellSaid } from './samples.js';
 
 const UNSTABLE = 'org.matrix.msc4048.backup_mac';
 const DECLARED = 'org.matrix.msc4048.unauthenticated';
@@ -46,8 +46,7 @@ function codeOf(operation: () => unknown): string {
   try {
     operation();
   } catch (error) {
-    if (error instanceof KeyBackupError) return error.code as string;
-    throw error;
+    return wellSaid(error).code;
   }
   return 'nothing was thrown';
 }

@@ -6,13 +6,13 @@ import {
   BackupDecryptionKey,
   BackupMacKey,
   BackupPublicKey,
-  KeyBackupError,
   addBackupMac,
   canonicalJson,
   checkBackupMac,
   encryptSessionData,
 } from '../../src/index.js';
 import { readUnauthenticated, withProvenance } from '../../src/engine/provenance.js';
+import { wellSaid } from './samples.js';
 
 const UNSTABLE = 'org.matrix.msc4048.backup_mac';
 const key = BackupDecryptionKey.generate();
@@ -25,8 +25,7 @@ function codeOf(operation: () => unknown): string {
   try {
     operation();
   } catch (error) {
-    if (error instanceof KeyBackupError) return error.code as string;
-    throw error;
+    return wellSaid(error).code;
   }
   return 'nothing was thrown';
 }

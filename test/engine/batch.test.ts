@@ -449,7 +449,7 @@ describe('backends', () => {
   });
 
   it('may fail with a code of their own', async () => {
-    const own = new KeyBackupError('too-large', 'own');
+    const own = new KeyBackupError('too-large', 'own: expected nothing');
     expect(await rejection(decrypting({ agreeMany: () => Promise.reject(own) }))).toBe(own);
     const [outcome] = await decrypting({
       open: () => {

@@ -101,6 +101,13 @@ describe('canonical JSON', () => {
     );
   });
 
+  it('orders the ends of the planes', () => {
+    const points = [0, 0x7f, 0xd7ff, 0xe000, 0xffff, 0x10000, 0x103ff, 0x10400, 0x10ffff];
+    const texts = points.map((point) => String.fromCodePoint(point));
+    expect([...texts].reverse().sort(compareCodePoints)).toEqual(texts);
+    expect([...texts].sort(compareCodePoints)).toEqual(texts);
+  });
+
   it('escapes as shortly as can be', () => {
     const written = canonicalJson(String.fromCharCode(...Array.from({ length: 0x80 }, (_, i) => i)));
     const controls = Array.from({ length: 0x20 }, (_, i) => {

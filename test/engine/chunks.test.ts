@@ -19,7 +19,7 @@ const run = <Input, Ready, Done, Output>(
   options: BatchOptions,
 ) => runBatch(inputs, () => direction, options);
 
-const bad = () => new KeyBackupError('bad-json', 'negative');
+const bad = () => new KeyBackupError('bad-json', 'input: expected a positive number');
 const doubled = (ready: readonly number[]) => (slot: number) => 2 * ready[slot];
 
 function doubling(overrides: Partial<Doubling> = {}): Doubling {

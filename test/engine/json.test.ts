@@ -62,6 +62,18 @@ describe('parseObject', () => {
     );
   });
 
+  it('says of what is no JSON that it is none', () => {
+    expect(refusal(() => parseObject('{"a"', 'the field'))).toMatchObject({
+      code: 'bad-json',
+      message: 'the field: expected JSON, got something else',
+    });
+  });
+
+  it('takes texts, numbers and null of any length for no levels', () => {
+    const object = { a: 'x'.repeat(3000), b: [null, 'y'.repeat(10), 1, true] };
+    expect(parseObject(JSON.stringify(object), 'x')).toEqual(object);
+  });
+
   it('bounds the nesting exactly', () => {
     const nested = (arrays: number) => `{"a":${'['.repeat(arrays)}0${']'.repeat(arrays)}}`;
     const objects = (count: number) => `${'{"a":'.repeat(count)}0${'}'.repeat(count)}`;

@@ -16,6 +16,7 @@ import {
 } from '../../src/engine/key-export.js';
 import type { ExportedSessionData } from '../../src/engine/room-key.js';
 import { runs } from '../support/runs.js';
+import { rejection, wellSaid } from './samples.js';
 
 const sample = JSON.parse(
   readFileSync(new URL('../../vectors/sample-export.json', import.meta.url), 'utf8'),
@@ -54,7 +55,7 @@ async function refusal(file: ExportFile, passphrase = 'right', options: ReadExpo
   try {
     await readKeyExport(file, passphrase, options);
   } catch (error) {
-    return (error as { code?: string }).code ?? error;
+    return wellSaid(error).code;
   }
   return 'accepted';
 }
@@ -276,12 +277,12 @@ describe('writing', () => {
   test.each([0, 99_999, 10_000_001, 1.5, Number.NaN, '500000' as never])(
     'refuses %s rounds',
     async (iterations) => {
-      await expect(write(few, { iterations })).rejects.toMatchObject({ code: 'bad-parameters' });
+      expect((await rejection(write(few, { iterations }))).code).toBe('bad-parameters');
     },
   );
 
   test('refuses an empty passphrase', async () => {
-    await expect(writeKeyExport(few, '').next()).rejects.toMatchObject({ code: 'bad-parameters' });
+    expect((await rejection(writeKeyExport(few, '').next())).code).toBe('bad-parameters');
   });
 
   test('gives back what went in', async () => {
@@ -397,7 +398,7 @@ describe('the strictest importer', () => {
       try {
         return { ok: true as const, ...prepareExportedSession(entry) };
       } catch (error) {
-        return { ok: false as const, error };
+        return { ok: false as const, error: wellSaid(error) };
       }
     });
     return { results, sessions: results.flatMap((result) => (result.ok ? [result.session] : [])) };

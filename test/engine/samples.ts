@@ -8,14 +8,26 @@ import { KeyBackupError, type ExportedSessionData } from '../../src/engine/index
 
 export const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64').replace(/=+$/, '');
 
+/** Codes whose messages tell what happened; those of all others tell what was expected. */
+const TELL: readonly string[] = ['aborted', 'backend-failed'];
+const EXPECTED = /(?:^|[^\s.:]: )expected [^\s,:]|^the secret storage opened, but \w/;
+
+/** The error itself, once it is one of ours whose message names the matter, what was expected and what came. */
+export function wellSaid(error: unknown): KeyBackupError {
+  expect(error).toBeInstanceOf(KeyBackupError);
+  const { code, message } = error as KeyBackupError;
+  expect(message).toMatch(TELL.includes(code) ? /\w{4}/ : EXPECTED);
+  expect(message).not.toMatch(/^[\s:.]|\s$| {2}|(?:expected|got) *(?:[,:]|$)/);
+  return error as KeyBackupError;
+}
+
 /** What a call refuses with. Any other exception, or none, fails the test. */
 export function refusal(call: () => unknown): KeyBackupError {
   let value: unknown;
   try {
     value = call();
   } catch (error) {
-    expect(error).toBeInstanceOf(KeyBackupError);
-    return error as KeyBackupError;
+    return wellSaid(error);
   }
   throw new Error(`expected a refusal, got ${typeof value}`);
 }
@@ -37,8 +49,7 @@ export function total<T>(call: () => T): T | KeyBackupError {
   try {
     return call();
   } catch (error) {
-    expect(error).toBeInstanceOf(KeyBackupError);
-    return error as KeyBackupError;
+    return wellSaid(error);
   }
 }
 

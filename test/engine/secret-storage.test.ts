@@ -5,7 +5,8 @@ import { verifyAuthData, createAuthData, signAuthData } from '../../src/engine/a
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { readMasterKey } from '../../src/engine/master-key.js';
 import { encodeRecoveryKey } from '../../src/engine/recovery-key.js';
-import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { BACKUP_SECRET, MASTER_KEY_SECRET, SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { refusal, rejection, wellSaid } from './samples.js';
 
 const unpadded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64').replace(/=+$/, '');
 
@@ -38,7 +39,7 @@ function code(run: () => unknown): string {
     run();
     return 'accepted';
   } catch (error) {
-    return (error as { code?: string }).code ?? String(error);
+    return wellSaid(error).code;
   }
 }
 
@@ -65,6 +66,24 @@ describe('opening refuses', () => {
     ],
   ])('%s', (_, accountData, expected) => {
     expect(code(() => SecretStorageKey.fromRecoveryKey(text, accountData as never))).toBe(expected);
+  });
+
+  test('another key, which it calls a key', () => {
+    const error = refusal(() =>
+      SecretStorageKey.fromRecoveryKey(text, accountWith(descriptionOf(randomBytes(32)))),
+    );
+    expect(error.message).toBe('secret storage: expected the key that fits its MAC, got another');
+  });
+
+  test('a description that is not there, and one that was deleted, in the same words', () => {
+    for (const accountData of [accountWith({}), { 'm.secret_storage.default_key': { key: 'k' } }]) {
+      const error = refusal(() => SecretStorageKey.fromRecoveryKey(text, accountData));
+      expect(error.message).toBe('m.secret_storage.key.k: expected the description of a key, got nothing');
+    }
+  });
+
+  test.each([undefined, new Uint8Array(31), new Uint8Array(33)])('%s as bytes of a key', (wrong) => {
+    expect(code(() => SecretStorageKey.fromBytes(wrong as never, 'k'))).toBe('bad-length');
   });
 
   test('a mistyped key, before anything else', () => {
@@ -116,16 +135,20 @@ describe('a security phrase', () => {
     ['no salt', { salt: undefined }, 'missing-field'],
     ['another algorithm', { algorithm: 'm.scrypt' }, 'unsupported-algorithm'],
   ])('refuses %s', async (_, change, expected) => {
-    await expect(open('right', change)).rejects.toMatchObject({ code: expected });
+    expect((await rejection(open('right', change))).code).toBe(expected);
   });
 
   test('refuses another phrase, and a key without a phrase', async () => {
-    await expect(open('wrong')).rejects.toMatchObject({ code: 'wrong-passphrase' });
-    await expect(
-      SecretStorageKey.fromPassphrase('right', accountWith(descriptionOf(derived))),
-    ).rejects.toMatchObject({
-      code: 'missing-field',
+    expect(await rejection(open('wrong'))).toMatchObject({
+      code: 'wrong-passphrase',
+      message: 'secret storage: expected the passphrase that fits its MAC, got another',
     });
+    const without = SecretStorageKey.fromPassphrase('right', accountWith(descriptionOf(derived)));
+    expect((await rejection(without)).code).toBe('missing-field');
+  });
+
+  test.each([undefined, null, 5])('refuses %s as a phrase', async (phrase) => {
+    expect((await rejection(open(phrase as never))).code).toBe('bad-parameters');
   });
 
   test('refuses what is no text', async () => {
@@ -157,6 +180,8 @@ describe('a secret', () => {
     ['has a short mac', content({ mac: stored.mac.slice(0, 11) }), 'bad-mac-length'],
     ['has a short iv', content({ iv: stored.iv.slice(0, 16) }), 'bad-length'],
     ['is no base64', content({ ciphertext: '-' }), 'bad-base64'],
+    ['has no base64 as mac', content({ mac: '-' }), 'bad-base64'],
+    ['has no base64 as iv', content({ iv: '-' }), 'bad-base64'],
     ['has a number as ciphertext', content({ ciphertext: 5 }), 'bad-json'],
     ['is huge', content({ ciphertext: 'A'.repeat(100_000) }), 'too-large'],
     ['was changed', content({ ciphertext: otherwise(stored.ciphertext) }), 'mac-mismatch'],
@@ -188,6 +213,19 @@ describe('a secret', () => {
     );
     expect(key.decryptSecret(name, { encrypted: { k: overflowing } })).toBe('longer than a block of sixteen');
     expect(key.decryptSecret(name, { encrypted: { k: seal(bytes, name, Buffer.alloc(0)) } })).toBe('');
+  });
+
+  test('is read up to 64 KiB of base64, and not a character more', () => {
+    const longest = Buffer.alloc(49_152, 0x61);
+    const secret = seal(bytes, name, longest);
+    expect(secret.ciphertext).toHaveLength(65_536);
+    expect(key.decryptSecret(name, { encrypted: { k: secret } })).toHaveLength(49_152);
+    const longer = content({ ciphertext: `${secret.ciphertext}A` });
+    expect(code(() => key.decryptSecret(name, longer))).toBe('too-large');
+  });
+
+  test('has the name that others look for', () => {
+    expect([BACKUP_SECRET, MASTER_KEY_SECRET]).toEqual(['m.megolm_backup.v1', 'm.cross_signing.master']);
   });
 
   test('comes back as it was written, and others read it', () => {

@@ -19,6 +19,20 @@ const ours = (decode: typeof utf8Decode, bytes: Uint8Array): string | undefined 
   return undefined;
 };
 
+// First of all: once the platform's coders were used, they are kept.
+describe('where the platform has no coders', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  it('both ways still work', () => {
+    vi.stubGlobal('TextEncoder', undefined);
+    vi.stubGlobal('TextDecoder', undefined);
+    expect(utf8Decode(utf8Encode('é語😀'), 'x')).toBe('é語😀');
+    expect(refusal(() => utf8Decode(Uint8Array.of(0xff), 'x')).code).toBe('bad-utf8');
+  });
+});
+
 describe.each([
   ['by the platform', utf8Encode, utf8Decode],
   ['portably', encodePortably, decodePortably],
@@ -29,6 +43,15 @@ describe.each([
         expect(encode(text).join()).toBe(new TextEncoder().encode(text).join());
       }),
     );
+  });
+
+  it('encodes the first and the last point of every length, and both ends of the surrogates', () => {
+    for (const point of [
+      0, 0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xd800, 0xdfff, 0xe000, 0xffff, 0x10000, 0x10ffff,
+    ]) {
+      const text = String.fromCodePoint(point);
+      expect(encode(text).join()).toBe(new TextEncoder().encode(text).join());
+    }
   });
 
   it('decodes what it encoded', () => {
@@ -96,7 +119,7 @@ describe.each([
 
   it('keeps a byte order mark, and reads long texts', () => {
     expect(decode(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61), 'x')).toBe('\ufeffa');
-    const long = 'aé語😀'.repeat(20_000);
+    const long = 'aé語😀'.repeat(60_000);
     expect(decode(encode(long), 'x')).toBe(long);
   });
 
@@ -111,18 +134,5 @@ describe.each([
     const bytes = encode('abc');
     expect(Object.getPrototypeOf(bytes)).toBe(Uint8Array.prototype);
     expect(bytes.buffer.byteLength).toBe(3);
-  });
-});
-
-describe('where the platform has no coders', () => {
-  afterEach(() => {
-    vi.unstubAllGlobals();
-  });
-
-  it('both ways still work', () => {
-    vi.stubGlobal('TextEncoder', undefined);
-    vi.stubGlobal('TextDecoder', undefined);
-    expect(utf8Decode(utf8Encode('é語😀'), 'x')).toBe('é語😀');
-    expect(refusal(() => utf8Decode(Uint8Array.of(0xff), 'x')).code).toBe('bad-utf8');
   });
 });

@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A case of a vector file, as far as the fuzzing takes inputs from it. */
+export type VectorCase = Readonly<Record<string, unknown>>;
+
+/** The cases of a file of test vectors: inputs that are right, or wrong in an interesting place. */
+export function vectorCases(name: string): readonly VectorCase[] {
+  const text = readFileSync(join('vectors', `${name}.json`), 'utf8');
+  return (JSON.parse(text) as { cases: VectorCase[] }).cases;
+}
+
+/** One field of the cases, where it is a text of no more than so many characters. */
+export function textsOf(name: string, field: string, most = 3000): string[] {
+  return vectorCases(name)
+    .map((one) => one[field])
+    .filter((text) => typeof text === 'string')
+    .filter((text) => text.length <= most);
+}
+
+/** One field of the cases as JSON, where it is there and no longer than so many characters. */
+export function jsonsOf(name: string, field: string, most = 3000): string[] {
+  return vectorCases(name)
+    .filter((one) => one[field] !== undefined)
+    .map((one) => JSON.stringify(one[field]))
+    .filter((text) => text.length <= most);
+}
