@@ -8,7 +8,7 @@ export default {
   mutate: ['src/engine/**/*.ts', 'src/api/**/*.ts'],
   concurrency: Number(process.env.MUTATION_CONCURRENCY ?? 2),
   // An endless loop is found by how often its code runs, not by the clock: a busy machine must not kill mutants.
-  timeoutMS: 60_000,
+  timeoutMS: 30_000,
   timeoutFactor: 2,
   dryRunTimeoutMinutes: 10,
   incremental: true,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { fc } from '@fast-check/vitest';
 import { IdSet } from '../../src/api/id-set.js';
@@ -25,10 +26,54 @@ it('is the set of pairs, also after a round trip through bytes', () => {
 
 it('grows', () => {
   const set = new IdSet();
-  for (let i = 0; i < 20_000; i++) expect(set.add('!room', `s${i}`)).toBe(true);
-  for (let i = 0; i < 20_000; i++) expect(set.has('!room', `s${i}`)).toBe(true);
+  const ids = Array.from({ length: 20_000 }, (_, i) => `s${i}`);
+  expect(ids.filter((id) => set.add('!room', id))).toHaveLength(20_000);
+  expect(ids.filter((id) => set.add('!room', id))).toHaveLength(0);
+  expect(ids.filter((id) => set.has('!room', id))).toHaveLength(20_000);
   expect(set.has('!room', 's20000')).toBe(false);
-  expect(IdSet.fromBytes(set.toBytes()).size).toBe(20_000);
+  expect(set.size).toBe(20_000);
+  const copy = IdSet.fromBytes(set.toBytes());
+  expect(copy.size).toBe(20_000);
+  expect(ids.filter((id) => copy.has('!room', id))).toHaveLength(20_000);
+});
+
+it('keeps the digests that it is said to keep', () => {
+  const key = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
+  const long = 'x'.repeat(3000);
+  for (const [room, session] of [
+    ['', ''],
+    ['!room:e', 'session\x7f'],
+    ['!r', long],
+    [long, '語'],
+    ['語'.repeat(500), '!'],
+  ] as const) {
+    const set = new IdSet(key);
+    set.add(room, session);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(room.length);
+    const digest = createHash('sha256').update(key).update(Buffer.alloc(48)).update(length);
+    const expected = digest.update(room).update(session).digest().subarray(0, 16);
+    // The words are the machine's, little-endian; the bytes stay where they are.
+    expect(Buffer.from(set.toBytes()).equals(Buffer.concat([key, expected]))).toBe(true);
+  }
+});
+
+it('gives copies, and leaves out what it is told', () => {
+  const key = new Uint8Array(16).fill(1);
+  const set = new IdSet(key);
+  key.fill(2);
+  for (const session of ['a', 'b', 'c']) set.add('!r', session);
+  expect(set.toBytes()).toHaveLength(64);
+  expect(set.toBytes()[0]).toBe(1);
+  const left = IdSet.fromBytes(
+    set.toBytes([
+      ['!r', 'b'],
+      ['!r', 'unknown'],
+    ]),
+  );
+  expect(['a', 'b', 'c'].map((session) => left.has('!r', session))).toEqual([true, false, true]);
+  expect(set.toBytes([['!r', 'b']])).toHaveLength(48);
+  expect(set.size).toBe(3);
 });
 
 it('shows nothing without its key', () => {
@@ -42,6 +87,9 @@ it('shows nothing without its key', () => {
 
 it('refuses bytes that are no set', () => {
   for (const length of [0, 15, 17]) {
-    expect(() => IdSet.fromBytes(new Uint8Array(length))).toThrow(/ids: expected/);
+    expect(() => IdSet.fromBytes(new Uint8Array(length))).toThrow(
+      expect.objectContaining({ code: 'bad-length', message: expect.stringMatching(/^ids: expected/) }),
+    );
+    expect(() => new IdSet(new Uint8Array(length))).toThrow(/^key: expected 16 bytes/);
   }
 });

@@ -128,6 +128,7 @@ describe('an error says where and what', () => {
     ['{"a":{"b":1},"c":{"d":[1,1.5]}}', `c.d[1]: ${fraction}`],
     [String.raw`{"a":["\ud800"]}`, 'a[0]: a lone surrogate in a string'],
     [String.raw`{"a":{"\ud800":1}}`, 'a: a lone surrogate in a string'],
+    [String.raw`{"a":1,"\ud800":2}`, 'the body: a lone surrogate in a string'],
     ['"\ud800"', 'the text holds a lone surrogate'],
     [`{"a":${'['.repeat(101)}`, 'the body: nested deeper than 100'],
     ['nonsense', 'expected JSON, got text that does not parse'],

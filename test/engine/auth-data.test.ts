@@ -287,3 +287,64 @@ describe('the verdict', () => {
     expect(checked.length).toBeLessThanOrEqual(150);
   });
 });
+
+describe('the reasons', () => {
+  const reasons = (authData: unknown, options: Partial<VerifyOptions> = {}) =>
+    verify(authData, options).signatures.map(({ reason }) => reason);
+  const signed = signAuthData(plain, [device]);
+  const withSignature = (keyId: string, signature: unknown) => ({
+    ...plain,
+    signatures: { [USER]: { [keyId]: signature } },
+  });
+  const zeros = base64(new Uint8Array(64));
+
+  it.each<[string, unknown, Partial<VerifyOptions>]>([
+    ['signed by a trusted key', signed, { trustedKeys: [deviceKey] }],
+    ['signed by a key that is not trusted', signed, { knownKeys: [deviceKey] }],
+    ['this trusted key has not signed', plain, { trustedKeys: [deviceKey] }],
+    ['the key id names another algorithm than ed25519', withSignature('rsa:DEVICE', zeros), {}],
+    ['the public key of this id is not known', withSignature('ed25519:DEVICE', zeros), {}],
+    [
+      'the key id is a public key, and not the one given for it',
+      withSignature(masterKey.keyId, zeros),
+      { knownKeys: [{ ...masterKey, publicKey: publicOf(3) }] },
+    ],
+    [
+      'the signature is not base64 of 64 bytes',
+      withSignature('ed25519:DEVICE', 'AAAA'),
+      { knownKeys: [deviceKey] },
+    ],
+    ['the signed part is not canonical JSON', { ...signed, more: 0.5 }, { knownKeys: [deviceKey] }],
+    [
+      'the signature is not by this key over this data',
+      withSignature('ed25519:DEVICE', zeros),
+      { knownKeys: [deviceKey] },
+    ],
+  ])('%s', (reason, authData, options) => {
+    expect(reasons(authData, options)).toEqual([reason]);
+  });
+
+  it('of the verdict', () => {
+    const other = BackupDecryptionKey.fromBytes(seed(8));
+    expect(verify(plain, { decryptionKey: key }).reason).toBe('the decryption key is this backup’s');
+    expect(verify(signed, { trustedKeys: [deviceKey] }).reason).toBe(
+      'signed by the trusted key ed25519:DEVICE',
+    );
+    expect(verify(plain).reason).toBe('no trusted key has signed this backup');
+    expect(verify(plain, { decryptionKey: other }).reason).toBe(
+      'the decryption key is another backup’s, and no trusted key has signed this backup',
+    );
+  });
+
+  it('of keys that nobody gave, 64 of which are checked; ids that name no key do not count', () => {
+    const named = Array.from({ length: 65 }, (_, i) => [`ed25519:${base64(seed(i + 100))}`, zeros]);
+    const unnamed = Array.from({ length: 100 }, (_, i) => [`ed25519:DEVICE${i}`, zeros]);
+    const signatures = { [USER]: Object.fromEntries([...unnamed, ...named]) };
+    const given = reasons({ ...plain, signatures });
+    expect(given.slice(0, 100).every((reason) => reason === 'the public key of this id is not known')).toBe(
+      true,
+    );
+    expect(given.slice(100, 164).every((reason) => reason.startsWith('the signature is not by'))).toBe(true);
+    expect(given[164]).toBe('not checked: too many keys that nobody gave');
+  });
+});

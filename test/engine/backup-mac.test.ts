@@ -11,8 +11,9 @@ import {
   checkBackupMac,
   encryptSessionData,
 } from '../../src/index.js';
+import { hasBackupMac } from '../../src/engine/backup-mac.js';
 import { readUnauthenticated, withProvenance } from '../../src/engine/provenance.js';
-import { wellSaid } from './samples.js';
+import { refusal, wellSaid } from './samples.js';
 
 const UNSTABLE = 'org.matrix.msc4048.backup_mac';
 const key = BackupDecryptionKey.generate();
@@ -284,3 +285,26 @@ describe('what a plaintext declares', () => {
 function macKeyBytes(of: BackupMacKey): Buffer {
   return Buffer.from(of.toBase64(), 'base64');
 }
+
+test('what is longer than 256 characters is not decoded', () => {
+  const message = (length: number) => refusal(() => BackupMacKey.fromBase64('A'.repeat(length))).message;
+  expect(message(256)).toBe('backup MAC key: expected 32 bytes, got 192 bytes');
+  expect(message(257)).toBe('backup MAC key: expected base64 of 32 bytes, got 257 characters');
+  expect(codeOf(() => BackupMacKey.fromBase64(5 as never))).toBe('bad-json');
+});
+
+test('a record has a MAC under either name, whatever it is, and only in unsigned', () => {
+  for (const unsigned of [{ [UNSTABLE]: null }, { backup_mac: 5 }, { backup_mac: '', [UNSTABLE]: '' }]) {
+    expect(hasBackupMac({ ...sealed, unsigned })).toBe(true);
+  }
+  for (const unsigned of [undefined, null, 'text', [], {}, { mac: 'x' }]) {
+    expect(hasBackupMac({ ...sealed, unsigned })).toBe(false);
+  }
+  expect(hasBackupMac({ ...sealed, backup_mac: 'x' })).toBe(false);
+});
+
+test('the key of bytes is the key of the key', () => {
+  const bytes = BackupMacKey.fromPrivateKey(key.toBytes());
+  expect(bytes.toBase64()).toBe(macKey.toBase64());
+  expect(bytes.mac(sealed)).toEqual(macKey.mac(sealed));
+});

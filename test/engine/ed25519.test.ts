@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, sign as nodeSign } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, sign as nodeSign } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
@@ -117,4 +117,22 @@ describe('verifying', () => {
       }).code,
     ).toBe('bad-signature');
   });
+});
+
+it('refuses another spelling of a point in a signature, which the library takes by default', () => {
+  const seed = new Uint8Array(32).fill(3);
+  const message = Uint8Array.of(1, 2, 3);
+  const publicKey = publicSigningKeyOf(seed);
+  const { ORDER } = ed25519.Point.Fn;
+  // R is the neutral point, y = 1, spelt p + 1; S = k a then fits.
+  const r = new Uint8Array(32).fill(0xff);
+  r[0] = 0xee;
+  r[31] = 0x7f;
+  const hash = createHash('sha512').update(r).update(publicKey).update(message).digest();
+  const k = BigInt(`0x${hash.reverse().toString('hex')}`);
+  const { scalar } = ed25519.utils.getExtendedPublicKey(seed);
+  const s = Buffer.from(((k * scalar) % ORDER).toString(16).padStart(64, '0'), 'hex').reverse();
+  const signature = Uint8Array.of(...r, ...s);
+  expect(ed25519.verify(signature, message, publicKey)).toBe(true);
+  expect(isSignedBy(publicKey, message, signature)).toBe(false);
 });

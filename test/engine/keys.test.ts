@@ -362,3 +362,35 @@ describe('BackupDecryptionKey', () => {
     expect(shown).not.toMatch(/171|abab|q6ur/i);
   });
 });
+
+describe('the bounds', () => {
+  const zeros = (count: number) => Array<number>(count).fill(0);
+
+  it('of a secret of byte values: 32 of them in 256 characters', () => {
+    const spaced = (characters: number) => `${zeros(32).join()}${' '.repeat(characters - 63)}`;
+    expect(BackupDecryptionKey.fromSecret(spaced(256)).flags).toHaveLength(1);
+    for (const text of [spaced(257), zeros(31).join(), zeros(33).join()]) {
+      expect(refusal(() => BackupDecryptionKey.fromSecret(text)).message).toBe(
+        'secret: expected 32 comma-separated byte values, got something else',
+      );
+    }
+  });
+
+  it('of a key in base64: what is longer than 256 characters is not decoded', () => {
+    const message = (length: number) =>
+      refusal(() => BackupDecryptionKey.fromBase64('A'.repeat(length))).message;
+    expect(message(256)).toBe('decryption key: expected 32 bytes, got 192 bytes');
+    expect(message(257)).toBe('decryption key: expected base64 of 32 bytes, got 257 characters');
+  });
+
+  it('of advice: a passphrase that has no other form gets none', async () => {
+    const { publicKey } = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(1));
+    const authData = {
+      public_key: publicKey.toBase64(),
+      private_key_salt: 'salt',
+      private_key_iterations: 1,
+    };
+    const error = await rejection(BackupDecryptionKey.fromPassphrase('plain', authData));
+    expect(error.message).toBe('passphrase: expected the one that derives auth_data.public_key, got another');
+  });
+});

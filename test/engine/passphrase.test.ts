@@ -224,3 +224,15 @@ describe('a backend', () => {
     expect((await rejection(waiting)).code).toBe('aborted');
   });
 });
+
+it('takes its turns also where nobody wants to know how far it is', async () => {
+  stubClock(30);
+  const key = await pbkdf2(new Uint8Array(1), new Uint8Array(1), 600, 32);
+  expect(Buffer.from(key).equals(pbkdf2Sync('\0', '\0', 600, 32, 'sha512'))).toBe(true);
+});
+
+it('names the backend and what it was asked for', async () => {
+  const backend = { name: 'odd', pbkdf2: () => Promise.resolve(new Uint8Array(31)) };
+  const error = await rejection(derivePassphraseKey('p', parameters(), { backend }));
+  expect(error.message).toBe('backend odd: pbkdf2: expected 32 bytes, got 31 bytes');
+});

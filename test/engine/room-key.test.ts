@@ -13,6 +13,15 @@ const bytesOf = (value: unknown) => new TextEncoder().encode(JSON.stringify(valu
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
 describe('readSessionKey', () => {
+  it('says what came instead, and why', () => {
+    const message = (value: unknown) => refusal(() => readSessionKey(value)).message;
+    expect(message(5)).toBe('session_key: expected base64 of 165 bytes, got a number');
+    expect(message('A'.repeat(331))).toBe('session_key: expected base64 of 165 bytes, got 331 characters');
+    expect(message('A'.repeat(330))).toBe('session_key: expected 165 bytes, got 247');
+    const { cause } = refusal(() => readSessionKey('*'.repeat(220)));
+    expect(cause).toMatchObject({ code: 'bad-base64', message: expect.stringMatching(/^session_key: /) });
+  });
+
   it('reads the index and the id out of the key', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), (index) => {
@@ -390,5 +399,20 @@ describe('totality and silence', () => {
         }
       }),
     );
+  });
+});
+
+it('an unknown field is a field like any other', () => {
+  const session = roomKey({ more: 1 });
+  const { session: read } = readRoomKey(
+    new TextEncoder().encode(JSON.stringify(session)),
+    '!r',
+    session.session_id,
+  );
+  expect(Object.getOwnPropertyDescriptor(read, 'more')).toEqual({
+    value: 1,
+    configurable: true,
+    enumerable: true,
+    writable: true,
   });
 });

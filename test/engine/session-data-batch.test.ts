@@ -8,7 +8,10 @@ import {
   encryptManySync,
   encryptSessionData,
 } from '../../src/engine/index.js';
-import { LOW_ORDER_POINTS, anyJson, base64, forge, refusal } from './samples.js';
+import { KeyBackupError } from '../../src/engine/errors.js';
+import { attempt, decryptManyBy, encryptManyBy } from '../../src/engine/session-data-batch.js';
+import { parseSessionData } from '../../src/engine/session-data.js';
+import { LOW_ORDER_POINTS, anyJson, base64, forge, refusal, rejection } from './samples.js';
 
 const key = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(0x42));
 
@@ -87,4 +90,38 @@ describe('many at byte level', () => {
     gone.dispose();
     expect(refusal(() => decryptManySync([], gone)).code).toBe('bad-parameters');
   });
+});
+
+describe('a backend for many', () => {
+  const odd = (given: unknown) => ({
+    name: 'odd',
+    encryptMany: () => Promise.resolve(given as never),
+    decryptMany: () => Promise.resolve(given as never),
+  });
+  const opened = { plaintext: new Uint8Array(1), flags: [] };
+  const parsed = parseSessionData(encryptSessionData(new Uint8Array(1), key.publicKey));
+
+  it.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['too few', []],
+    ['too many', [opened, opened]],
+    ['no plaintext', [{ flags: [] }]],
+    ['no flags', [{ plaintext: new Uint8Array(1) }]],
+    ['null', [null]],
+  ])('that gives %s has failed, and is named', async (_, given) => {
+    const recipient = key.publicKey.toBytes();
+    const encrypting = rejection(encryptManyBy(odd(given), recipient, [new Uint8Array(1)], {}));
+    expect((await encrypting).message).toMatch(/^backend odd: encryptMany: expected 1 results, got /);
+    const decrypting = rejection(decryptManyBy(odd(given), key.toBytes(), [parsed], {}));
+    expect((await decrypting).message).toMatch(/^backend odd: decryptMany: expected 1 results, got /);
+  });
+});
+
+it('only errors of ours are results', () => {
+  const own = new KeyBackupError('bad-json', 'x: expected y');
+  const failing = (error: unknown) => () => {
+    throw error;
+  };
+  expect(attempt(failing(own))).toBe(own);
+  expect(() => attempt(failing(new TypeError('a fault')))).toThrow(TypeError);
 });
