@@ -11,8 +11,6 @@ export default {
   timeoutMS: 30_000,
   timeoutFactor: 2,
   dryRunTimeoutMinutes: 10,
-  incremental: true,
-  incrementalFile: `mutation/incremental/${name}.json`,
   reporters: ['json', 'html', 'clear-text'],
   clearTextReporter: { allowColor: false, logTests: false, reportTests: false, reportScoreTable: false },
   jsonReporter: { fileName: `mutation/${name}.json` },

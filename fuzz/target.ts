@@ -78,7 +78,7 @@ export function claimEqual(actual: unknown, expected: unknown, what: string): vo
 }
 
 function show(value: unknown): string {
-  const text = value instanceof Uint8Array ? `bytes ${value.join()}` : `${JSON.stringify(value)}`;
+  const text = value instanceof Uint8Array ? `bytes ${value.join()}` : JSON.stringify([value]);
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 

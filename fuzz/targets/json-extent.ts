@@ -19,9 +19,9 @@ export const jsonExtentTarget: Target = {
     '\x04{]',
   ],
   run(input, seen) {
-    const [seed = 0, first] = input;
+    if (input.length < 2) return;
+    const [seed, first] = input;
     const bytes = input.subarray(1);
-    if (first === undefined) return;
     const whole = extentOf(bytes, 0, seen);
     claimEqual(extentOf(bytes, seed, seen), whole, 'the same however it is cut');
     if (typeof whole === 'string') return;

@@ -75,10 +75,10 @@ function canonical(value: unknown): boolean {
 
 /** How many arrays and objects stand in one another. */
 function depthOf(value: unknown): number {
-  const isContainer = (one: unknown) => typeof one === 'object' && one !== null;
+  const isContainer = (one: unknown): one is object => typeof one === 'object' && one !== null;
   let depth = 0;
   for (let level = [value].filter(isContainer); level.length > 0; depth++) {
-    level = level.flatMap((one): unknown[] => Object.values(one as object)).filter(isContainer);
+    level = level.flatMap((one): unknown[] => Object.values(one)).filter(isContainer);
   }
   return depth;
 }

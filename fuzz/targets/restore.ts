@@ -150,7 +150,12 @@ function expected(body: Uint8Array): Restored {
       if (error && places.has(place)) continue;
       if (error) places.add(place);
       rows.push(
-        row(room_id, session_id, path, error ? error.code : decrypted(room_id ?? '', session_id ?? '', item.value)),
+        row(
+          room_id,
+          session_id,
+          path,
+          error ? error.code : decrypted(room_id ?? '', session_id ?? '', item.value),
+        ),
       );
     }
     reader.end();
@@ -166,7 +171,7 @@ function decrypted(room_id: string, session_id: string, key_backup_data: unknown
   try {
     return JSON.stringify(decryptSession({ room_id, session_id, key_backup_data }, KEY).session);
   } catch (error) {
-    if (error instanceof KeyBackupError) return error.code;
+    if (error instanceof KeyBackupError) return (error as KeyBackupError).code;
     throw error;
   }
 }

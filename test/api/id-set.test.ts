@@ -26,15 +26,15 @@ it('is the set of pairs, also after a round trip through bytes', () => {
 
 it('grows', () => {
   const set = new IdSet();
-  const ids = Array.from({ length: 20_000 }, (_, i) => `s${i}`);
-  expect(ids.filter((id) => set.add('!room', id))).toHaveLength(20_000);
+  const ids = Array.from({ length: 3000 }, (_, i) => `s${i}`);
+  expect(ids.filter((id) => set.add('!room', id))).toHaveLength(3000);
   expect(ids.filter((id) => set.add('!room', id))).toHaveLength(0);
-  expect(ids.filter((id) => set.has('!room', id))).toHaveLength(20_000);
-  expect(set.has('!room', 's20000')).toBe(false);
-  expect(set.size).toBe(20_000);
+  expect(ids.filter((id) => set.has('!room', id))).toHaveLength(3000);
+  expect(set.has('!room', 's3000')).toBe(false);
+  expect(set.size).toBe(3000);
   const copy = IdSet.fromBytes(set.toBytes());
-  expect(copy.size).toBe(20_000);
-  expect(ids.filter((id) => copy.has('!room', id))).toHaveLength(20_000);
+  expect(copy.size).toBe(3000);
+  expect(ids.filter((id) => copy.has('!room', id))).toHaveLength(3000);
 });
 
 it('keeps the digests that it is said to keep', () => {
@@ -56,6 +56,14 @@ it('keeps the digests that it is said to keep', () => {
     // The words are the machine's, little-endian; the bytes stay where they are.
     expect(Buffer.from(set.toBytes()).equals(Buffer.concat([key, expected]))).toBe(true);
   }
+});
+
+it('writes what is no ASCII in three bytes', () => {
+  const set = new IdSet();
+  set.add('', '\x80\x7f');
+  const block = Buffer.from([...new Uint8Array(64), 0, 0, 0, 0, 0xe0, 0x82, 0x80, 0x7f]);
+  const expected = createHash('sha256').update(block).digest().subarray(0, 16);
+  expect(Buffer.from(set.toBytes().subarray(16)).equals(expected)).toBe(true);
 });
 
 it('gives copies, and leaves out what it is told', () => {

@@ -173,7 +173,7 @@ describe('the MAC key', () => {
     expect(codeOf(() => BackupMacKey.fromBase64('A'.repeat(46)))).toBe('bad-length');
     expect(codeOf(() => BackupMacKey.fromBase64('A'.repeat(1_000_000)))).toBe('bad-length');
     expect(codeOf(() => BackupMacKey.fromBase64('-'.repeat(43)))).toBe('bad-base64');
-    expect(codeOf(() => BackupMacKey.fromBase64(5 as unknown as string))).toBe('bad-json');
+    expect(codeOf(() => BackupMacKey.fromBase64(null as unknown as string))).toBe('bad-json');
     const disposed = BackupDecryptionKey.generate();
     disposed.dispose();
     expect(codeOf(() => BackupMacKey.fromDecryptionKey(disposed))).toBe('bad-parameters');
@@ -290,7 +290,7 @@ test('what is longer than 256 characters is not decoded', () => {
   const message = (length: number) => refusal(() => BackupMacKey.fromBase64('A'.repeat(length))).message;
   expect(message(256)).toBe('backup MAC key: expected 32 bytes, got 192 bytes');
   expect(message(257)).toBe('backup MAC key: expected base64 of 32 bytes, got 257 characters');
-  expect(codeOf(() => BackupMacKey.fromBase64(5 as never))).toBe('bad-json');
+  for (const text of [5, null]) expect(codeOf(() => BackupMacKey.fromBase64(text as never))).toBe('bad-json');
 });
 
 test('a record has a MAC under either name, whatever it is, and only in unsigned', () => {
