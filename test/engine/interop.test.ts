@@ -122,8 +122,8 @@ it('a damaged ciphertext is judged as vodozemac judges it, and salvaged as libol
     }),
     { numRuns: runs(500) },
   );
-  expect(damaged).toBe(500);
-  expect(salvaged).toBeGreaterThan(300);
+  expect(damaged).toBe(runs(500));
+  expect(salvaged).toBeGreaterThan(runs(500) * 0.4);
 });
 
 it('real sessions of libolm go in and come back, at any index', () => {
