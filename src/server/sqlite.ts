@@ -34,7 +34,7 @@ import { migrate } from './sqlite-schema.js';
 export interface SqliteOptions {
   /** Pages of 4 KiB in the write-ahead log before they are copied into the file. Default 16,000. */
   readonly checkpointPages?: number;
-  /** Kibibytes of page cache of the writing connection. Default 8,192. */
+  /** Kibibytes of page cache of the writing connection. Default 4,096. */
   readonly cacheKibibytes?: number;
   /** Pages of 4 KiB the file may have; a write beyond fails as on a full disk. Default as SQLite has it. */
   readonly maxPages?: number;
@@ -65,14 +65,14 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
     writer.exec(`PRAGMA wal_autocheckpoint = ${options.checkpointPages ?? 16_000}`);
-    writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 8_192}`);
+    writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 4_096}`);
     migrate(writer);
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     const reader = open(file);
     reader.exec('PRAGMA busy_timeout = 5000');
     reader.exec('PRAGMA query_only = ON');
     // Most of it is read once and from end to end; what is read again the operating system has.
-    reader.exec('PRAGMA cache_size = -4096');
+    reader.exec('PRAGMA cache_size = -2048');
     const store = new SqliteStore(writer, reader);
     await store.purge();
     return store;
