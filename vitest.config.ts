@@ -23,6 +23,8 @@ export default defineConfig({
     include: slow ? ['test/**/*.slow.test.ts', ...withMoreRuns()] : ['test/**/*.test.ts'],
     exclude: ['**/node_modules/**', ...(slow ? [] : ['test/**/*.slow.test.ts'])],
     globalSetup: ['test/cli/build.ts'],
+    // By itself it would leave a processor idle, which on two is half of them.
+    maxWorkers: '100%',
     testTimeout: slow ? 600_000 : 60_000,
     reporters: process.env.CI ? ['default', 'json'] : ['default'],
     outputFile: { json: `test-results/${slow ? 'slow' : 'quick'}.json` },
