@@ -114,8 +114,8 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
     findings.push(...examination.findings());
   }
   findings.sort((a, b) => WEIGHTS.indexOf(a.severity) - WEIGHTS.indexOf(b.severity));
-  const worst = findings.at(0)?.severity;
-  const state = worst === 'error' ? 'broken' : worst === 'warning' ? 'damaged' : 'healthy';
+  const has = (severity: Finding['severity']) => findings.some((finding) => finding.severity === severity);
+  const state = has('error') ? 'broken' : has('warning') ? 'damaged' : 'healthy';
   return { state, info, wish, authData, keys, findings };
 }
 
