@@ -14,9 +14,9 @@ import {
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
-import { BackupObjects } from './backup-objects.js';
-import { InputError, UsageError, parseCommand } from './command.js';
-import { connect, withServer } from './homeserver.js';
+import { BackupObjects, commitBackup } from './backup-objects.js';
+import { UsageError, parseCommand } from './command.js';
+import { connect, existingBackup, withServer } from './homeserver.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
@@ -160,15 +160,7 @@ async function inFiles(
       if (record.changed || values.all === true) backup.add(record);
     });
     await files.commitReport(report);
-    if (fits(report)) {
-      for (const piece of backup.json()) await files.result.write(piece);
-      await files.result.commit();
-    } else {
-      await files.discard();
-      terminal.stderr(
-        'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
-      );
-    }
+    await commitBackup(backup, files, report, terminal);
   } catch (error) {
     await files.discard();
     throw error;
@@ -194,10 +186,7 @@ async function onHomeserver(
 ): Promise<number> {
   const { signal } = terminal;
   const roomKeys = await connect(values, terminal);
-  const info = await withServer(() =>
-    from === undefined ? roomKeys.currentVersion({ signal }) : roomKeys.version(from, { signal }),
-  );
-  if (!info) throw new InputError('there is no backup');
+  const info = await existingBackup(roomKeys, signal, from);
   key.expectMatch(info.auth_data);
   const trusted = await readTrustedCopies(trustedPath);
   const reportFile = reportPath === undefined ? undefined : await openOutput(reportPath, terminal);
@@ -247,11 +236,6 @@ function take(place: Place, result: AuthenticateResult, report: Report): void {
   if (!result.ok) report.refused(place, result.error);
   else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.was);
   else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
-}
-
-/** Whether the key fits the backup, as far as its records tell. */
-function fits({ ok, codes }: Report): boolean {
-  return ok > 0 || !codes.has('mac-mismatch');
 }
 
 type Counts = Readonly<Record<Authentication, number>>;

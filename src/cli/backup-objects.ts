@@ -1,5 +1,8 @@
 import type { BackupRecord } from '../engine/batch.js';
 import { isJsonObject } from '../engine/json.js';
+import type { Report } from './report.js';
+import type { ResultFiles } from './result-files.js';
+import type { Terminal } from './terminal.js';
 
 interface Stored {
   readonly index: number;
@@ -38,6 +41,22 @@ export class BackupObjects {
     }
     yield '}}\n';
   }
+}
+
+/** Writes the backup objects, unless the key, as far as the records tell, is another backup's: then says so. */
+export async function commitBackup(
+  backup: BackupObjects,
+  files: ResultFiles,
+  { ok, codes }: Report,
+  terminal: Terminal,
+): Promise<void> {
+  if (ok > 0 || !codes.has('mac-mismatch')) {
+    for (const piece of backup.json()) await files.result.write(piece);
+    await files.result.commit();
+    return;
+  }
+  await files.discard();
+  terminal.stderr('the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n');
 }
 
 function indexOf(record: unknown): number {

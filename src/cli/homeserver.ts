@@ -2,6 +2,7 @@ import { discoverHomeserver } from '../client/discovery.js';
 import { RequestError } from '../client/errors.js';
 import type { RetryNotice } from '../client/retry.js';
 import { RoomKeys } from '../client/room-keys.js';
+import type { VersionInfo } from '../api/types.js';
 import { InputError, UsageError } from './command.js';
 import { readSecretLine } from './key-file.js';
 import type { Terminal } from './terminal.js';
@@ -44,6 +45,24 @@ export async function connect(
       : await readSecretLine(tokenFile, 'access token', terminal);
   const baseUrl = await withServer(() => discoverHomeserver(homeserver, { signal, onRetry }));
   return new RoomKeys({ baseUrl, accessToken: accessToken.trim(), onRetry });
+}
+
+/**
+ * The backup that a command is about.
+ *
+ * @param version - One version by its name; the current one where none is given.
+ * @throws {@link InputError} when there is none, or no way to the server.
+ */
+export async function existingBackup(
+  roomKeys: RoomKeys,
+  signal: AbortSignal,
+  version?: string,
+): Promise<VersionInfo> {
+  const info = await withServer(() =>
+    version === undefined ? roomKeys.currentVersion({ signal }) : roomKeys.version(version, { signal }),
+  );
+  if (!info) throw new InputError('there is no backup');
+  return info;
 }
 
 /** Tells of waits that a person would wonder about. */

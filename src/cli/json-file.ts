@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { parseObject, type JsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
@@ -19,12 +20,25 @@ export async function readJsonObject(path: string, what: string, maxBytes: numbe
   }
 }
 
-async function readText(path: string, what: string, maxBytes: number): Promise<string> {
+/**
+ * Reads a small text file.
+ *
+ * @param look - Told what kind of file it is before it is read.
+ * @throws {@link InputError} when it is unreadable or too large.
+ */
+export async function readText(
+  path: string,
+  what: string,
+  maxBytes: number,
+  look: (stats: Stats) => void = () => undefined,
+): Promise<string> {
   try {
     const file = await open(path, 'r');
     try {
-      const { size } = await file.stat();
-      if (size > maxBytes) throw new InputError(`${path}: expected ${what}, got a file of ${size} bytes`);
+      const stats = await file.stat();
+      if (stats.size > maxBytes)
+        throw new InputError(`${path}: expected ${what}, got a file of ${stats.size} bytes`);
+      look(stats);
       return await file.readFile('utf8');
     } finally {
       await file.close();

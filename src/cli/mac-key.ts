@@ -8,7 +8,7 @@ import { defaultKeyId, keyDescription, type AccountData } from '../engine/key-de
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { SecretStorageKey } from '../engine/secret-storage.js';
 import { InputError, UsageError, parseCommand } from './command.js';
-import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
+import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from './homeserver.js';
 import { holdsKey, readKeyFile, readSecretLine } from './key-file.js';
 import { writeOutput } from './output.js';
 import type { Terminal } from './terminal.js';
@@ -115,8 +115,7 @@ async function storeKey(
   const { signal } = terminal;
   const macKey = derived(key);
   await withServer(async () => {
-    const info = await roomKeys.currentVersion({ signal });
-    if (!info) throw new InputError('there is no backup');
+    const info = await existingBackup(roomKeys, signal);
     key?.expectMatch(info.auth_data);
     const userId = await ownUserId(roomKeys, { signal });
     const storageKey = await openStorage(account, userId, terminal);

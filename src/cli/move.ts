@@ -4,10 +4,10 @@ import { moveBackup, type MoveOutcome, type MoveResult } from '../client/move-ba
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { moveToAuthenticated } from '../engine/msc4048.js';
 import { readAuthDataFile } from './auth-data-file.js';
-import { BackupObjects } from './backup-objects.js';
-import { InputError, UsageError, parseCommand } from './command.js';
+import { BackupObjects, commitBackup } from './backup-objects.js';
+import { UsageError, parseCommand } from './command.js';
 import { EXPERIMENTAL_USAGE } from './experimental.js';
-import { connect, withServer } from './homeserver.js';
+import { connect, existingBackup, withServer } from './homeserver.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { openOutput } from './output.js';
@@ -134,15 +134,7 @@ async function inFiles(
       progress.update(report.ok + report.failed, file.share);
     }
     await files.commitReport(report);
-    if (report.ok > 0 || !report.codes.has('mac-mismatch')) {
-      for (const piece of backup.json()) await files.result.write(piece);
-      await files.result.commit();
-    } else {
-      await files.discard();
-      terminal.stderr(
-        'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
-      );
-    }
+    await commitBackup(backup, files, report, terminal);
   } catch (error) {
     await files.discard();
     throw error;
@@ -162,10 +154,7 @@ async function onHomeserver(
 ): Promise<number> {
   const { signal } = terminal;
   const roomKeys = await connect(values, terminal);
-  const info = await withServer(() =>
-    from === undefined ? roomKeys.currentVersion({ signal }) : roomKeys.version(from, { signal }),
-  );
-  if (!info) throw new InputError('there is no backup');
+  const info = await existingBackup(roomKeys, signal, from);
   key.expectMatch(info.auth_data);
   const reportFile = reportPath === undefined ? undefined : await openOutput(reportPath, terminal);
   const progress = new ProgressLine(terminal);

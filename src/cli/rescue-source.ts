@@ -11,8 +11,7 @@ import type { KeyBackupError } from '../engine/errors.js';
 import type { JsonObject } from '../engine/json.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
-import { InputError } from './command.js';
-import { withServer } from './homeserver.js';
+import { existingBackup, withServer } from './homeserver.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { openKeysFile } from './input.js';
 import { readJsonObject } from './json-file.js';
@@ -81,8 +80,7 @@ export async function filesSource({ version, backup, accountData }: SavedFiles):
  */
 export async function serverSource(roomKeys: RoomKeys, signal: AbortSignal): Promise<RescueSource> {
   return withServer(async () => {
-    const info = await roomKeys.currentVersion({ signal });
-    if (!info) throw new InputError('there is no backup');
+    const info = await existingBackup(roomKeys, signal);
     const userId = await ownUserId(roomKeys, { signal });
     return {
       authData: info.auth_data,

@@ -4,9 +4,9 @@ import { Restore, type RestoreOptions, type RestoredKey } from '../client/restor
 import type { RoomKeys } from '../client/room-keys.js';
 import type { VersionInfo } from '../api/types.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
-import { InputError, UsageError, parseCommand } from './command.js';
+import { UsageError, parseCommand } from './command.js';
 import { EXPERIMENTAL_USAGE, chooseAlgorithm, expectNoSalvage } from './experimental.js';
-import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
+import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from './homeserver.js';
 import { readKeyFile } from './key-file.js';
 import { isSameFile, openOutput, type Output } from './output.js';
 import { PartialFile } from './partial-file.js';
@@ -65,8 +65,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   try {
     const roomKeys = await connect(values, terminal);
     const { signal } = terminal;
-    const info = await withServer(() => roomKeys.currentVersion({ signal }));
-    if (!info) throw new InputError('there is no backup');
+    const info = await existingBackup(roomKeys, signal);
     const settings = {
       rooms: values.room,
       salvage: values.salvage === true,

@@ -1,7 +1,7 @@
-import { open } from 'node:fs/promises';
 import { isJsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
-import { errorCode, warnIfReadable } from './key-file.js';
+import { warnIfReadable } from './key-file.js';
+import { readText } from './json-file.js';
 import type { Terminal } from './terminal.js';
 
 /** A user of `migrate`, with the right to both servers. */
@@ -23,7 +23,11 @@ const FIELDS = new Set(['user_id', 'from_token', 'to_token']);
 export async function readUsersFile(path: string, terminal: Terminal): Promise<MigratingUser[]> {
   let value: unknown;
   try {
-    value = JSON.parse(await readText(path, terminal));
+    value = JSON.parse(
+      await readText(path, 'users', MAX_BYTES, (stats) => {
+        warnIfReadable(path, stats, terminal);
+      }),
+    );
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
     // The platform's error quotes the text.
@@ -61,22 +65,4 @@ function readUser(entry: unknown, where: string): MigratingUser {
 function token(value: unknown, where: string): string {
   if (typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)) return value;
   throw new InputError(`${where}: expected an access token`);
-}
-
-async function readText(path: string, terminal: Terminal): Promise<string> {
-  try {
-    const file = await open(path, 'r');
-    try {
-      const stats = await file.stat();
-      if (stats.size > MAX_BYTES)
-        throw new InputError(`${path}: expected users, got a file of ${stats.size} bytes`);
-      warnIfReadable(path, stats, terminal);
-      return await file.readFile('utf8');
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
-    throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
-  }
 }
