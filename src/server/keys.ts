@@ -1,21 +1,17 @@
 import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../api/check.js';
-import { jsonPath, parseJsonBytes } from '../api/json.js';
-import type { KeyBackupData, RoomKeyBackup } from '../api/types.js';
+import { jsonPath, parseJsonBytes, readJsonBytes } from '../api/json.js';
 import type { Call } from './call.js';
 import { MatrixError, jsonResponse } from './http.js';
 import { readPosition, streamKeys, type Paging } from './keys-stream.js';
+import { keyToWrite, keysOfRoom, keysOfRooms } from './keys-to-write.js';
 import type { KeyScope, KeyToWrite } from './store.js';
 import { overQuota, unknownVersion } from './versions.js';
 
 /** `PUT /room_keys/keys` */
 export async function putKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
-  const { rooms } = checkKeyBackups(parseJsonBytes(await call.body()));
-  return write(
-    call,
-    version,
-    Object.keys(rooms).flatMap((roomId) => keysOfRoom(roomId, rooms[roomId])),
-  );
+  const { text, value } = readJsonBytes(await call.body());
+  return write(call, version, keysOfRooms(text, checkKeyBackups(value)));
 }
 
 /** `PUT /room_keys/keys/{roomId}` */
@@ -23,8 +19,8 @@ export async function putRoomKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
   const roomId = call.pathParameter('roomId');
   const path = jsonPath('rooms', roomId);
-  const room = checkRoomKeyBackup(parseJsonBytes(await call.body(), path), path);
-  return write(call, version, keysOfRoom(roomId, room));
+  const { text, value } = readJsonBytes(await call.body(), path);
+  return write(call, version, keysOfRoom(text, roomId, checkRoomKeyBackup(value, path)));
 }
 
 /** `PUT /room_keys/keys/{roomId}/{sessionId}` */
@@ -33,7 +29,7 @@ export async function putSessionKey(call: Call): Promise<Response> {
   const [roomId, sessionId] = [call.pathParameter('roomId'), call.pathParameter('sessionId')];
   const path = jsonPath(jsonPath(jsonPath('rooms', roomId), 'sessions'), sessionId);
   const key = checkKeyBackupData(parseJsonBytes(await call.body(), path), path);
-  return write(call, version, [keyToWrite(roomId, sessionId, key)]);
+  return write(call, version, [keyToWrite(roomId, sessionId, key, JSON.stringify(key))]);
 }
 
 /** `GET /room_keys/keys`: of the current version when none is given. */
@@ -101,24 +97,6 @@ async function remove(call: Call, scope: KeyScope): Promise<Response> {
   const removed = await call.store.deleteKeys(call.userId, requiredVersion(call), scope);
   if (removed.outcome === 'unknown-version') throw unknownVersion();
   return jsonResponse(JSON.stringify({ etag: removed.etag, count: removed.count }));
-}
-
-function keysOfRoom(roomId: string, room: RoomKeyBackup): KeyToWrite[] {
-  return Object.keys(room.sessions).map((sessionId) =>
-    keyToWrite(roomId, sessionId, room.sessions[sessionId]),
-  );
-}
-
-function keyToWrite(room_id: string, session_id: string, key: KeyBackupData): KeyToWrite {
-  const { is_verified, first_message_index, forwarded_count } = key;
-  return {
-    room_id,
-    session_id,
-    is_verified,
-    first_message_index,
-    forwarded_count,
-    data: JSON.stringify(key),
-  };
 }
 
 function requiredVersion(call: Call): string {
