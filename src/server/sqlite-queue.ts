@@ -4,8 +4,8 @@ import type { SqliteConnection } from './sqlite-driver.js';
 /**
  * Writes wait here for their turn on the one writing connection.
  *
- * Those that wait together run in one transaction, each in a savepoint of its own, and share one sync to disk:
- * with many clients that is where the time goes. A write is a generator; wherever it yields, the event loop
+ * Those that wait together run in one transaction, each in a savepoint of its own where there are several, and share
+ * one sync to disk: with many clients that is where the time goes. A write is a generator; wherever it yields, the event loop
  * runs before it goes on, so a large one does not hold up reads and other requests for long.
  */
 export interface WriteQueue {
@@ -57,8 +57,12 @@ export function createWriteQueue(connection: SqliteConnection, undone: () => voi
       const results: unknown[] = [];
       try {
         connection.exec('BEGIN IMMEDIATE');
-        for (const { write } of group) results.push(await runOne(connection, write, undone));
-        connection.exec('COMMIT');
+        if (group.length === 1) {
+          results.push(await runAlone(connection, group[0].write, undone));
+        } else {
+          for (const { write } of group) results.push(await runOne(connection, write, undone));
+          connection.exec('COMMIT');
+        }
       } catch (cause) {
         rollback(connection);
         undone();
@@ -90,6 +94,25 @@ export function createWriteQueue(connection: SqliteConnection, undone: () => voi
   };
 }
 
+/** A write that is a transaction by itself. */
+async function runAlone(
+  connection: SqliteConnection,
+  write: () => Generator<void, unknown>,
+  undone: () => void,
+): Promise<unknown> {
+  try {
+    const result = await toEnd(write);
+    connection.exec('COMMIT');
+    return result;
+  } catch (error) {
+    if (!(error instanceof Undo)) throw error;
+    connection.exec('ROLLBACK');
+    undone();
+    return error.result;
+  }
+}
+
+/** A write among others in one transaction. */
 async function runOne(
   connection: SqliteConnection,
   write: () => Generator<void, unknown>,
@@ -97,20 +120,23 @@ async function runOne(
 ): Promise<unknown> {
   connection.exec('SAVEPOINT one');
   try {
-    const steps = write();
-    for (let step = steps.next(); ; step = steps.next()) {
-      if (step.done) {
-        connection.exec('RELEASE one');
-        return step.value;
-      }
-      await nextTurn();
-    }
+    const result = await toEnd(write);
+    connection.exec('RELEASE one');
+    return result;
   } catch (error) {
     if (!(error instanceof Undo)) throw error;
     connection.exec('ROLLBACK TO one');
     connection.exec('RELEASE one');
     undone();
     return error.result;
+  }
+}
+
+async function toEnd(write: () => Generator<void, unknown>): Promise<unknown> {
+  const steps = write();
+  for (let step = steps.next(); ; step = steps.next()) {
+    if (step.done) return step.value;
+    await nextTurn();
   }
 }
 

@@ -5,8 +5,9 @@ import type { SqliteConnection } from './sqlite-driver.js';
 /**
  * The tables in SQLite, as a list of migrations: `PRAGMA user_version` counts those that ran.
  *
- * `keys` is a rowid table with its rooms interned and a unique index: appending rows of 1.2 KB and indexing 60
- * bytes writes several times faster than a table ordered by its primary key, whose pages split all the time.
+ * `keys` is a rowid table with its rooms interned, to which rows of 1.2 KB are appended: that writes several times
+ * faster than a table ordered by its primary key, whose pages split all the time. What finds them is `places`,
+ * see `sqlite-places.ts`.
  * Ids are TEXT and read as BLOB, because bindings cut text at U+0000; `name` is the session id as a JSON string
  * writes it, where the two differ. The audit trail is kept by a trigger, so that it costs nothing where nothing is
  * replaced; with the sizes in it, it also tells the writer what a batch did.
@@ -81,6 +82,27 @@ const MIGRATIONS: readonly string[] = [
       octet_length(OLD.data), octet_length(NEW.data)
     FROM rooms WHERE rooms.id = OLD.room;
   END;
+  `,
+  // An index on `keys` became a table that new rows are merged into late. Of `late_index`, which has one row,
+  // `merged_through` says up to which id that was done, `last_key` up to which ids were given to rows that may be
+  // deleted by now, and `deletions` tells other connections that rows were deleted.
+  `
+  CREATE TABLE places (
+    room INTEGER NOT NULL,
+    session_id TEXT NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (room, session_id)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO places SELECT room, session_id, id FROM keys ORDER BY room, session_id;
+  DROP INDEX keys_of_room;
+
+  CREATE TABLE late_index (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    merged_through INTEGER NOT NULL,
+    last_key INTEGER NOT NULL,
+    deletions INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO late_index SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0), 0 FROM keys;
   `,
 ];
 

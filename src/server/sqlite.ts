@@ -14,21 +14,19 @@ import type {
   OverQuota,
   Quota,
   Replacement,
-  RoomPage,
   StoredVersion,
   UnknownVersion,
   VersionContent,
 } from './store.js';
-import { escapedName, newVersionId, pageLimit } from './store.js';
-import {
-  loadSqlite,
-  type SqliteConnection,
-  type SqliteStatement,
-  type SqliteValue,
-} from './sqlite-driver.js';
+import { newVersionId } from './store.js';
+import { loadSqlite, type SqliteConnection, type SqliteValue } from './sqlite-driver.js';
 import { storeFailed } from './errors.js';
+import { KeyReader } from './sqlite-key-reader.js';
+import { KeyWriter, type Change } from './sqlite-key-writer.js';
+import { reserveLog } from './sqlite-log.js';
 import { Undo, createWriteQueue } from './sqlite-queue.js';
 import { migrate } from './sqlite-schema.js';
+import { SqliteSession, textOf } from './sqlite-session.js';
 
 /** How the file is used. */
 export interface SqliteOptions {
@@ -36,6 +34,8 @@ export interface SqliteOptions {
   readonly checkpointPages?: number;
   /** Kibibytes of page cache of the writing connection. Default 4,096. */
   readonly cacheKibibytes?: number;
+  /** How many of the newest keys at least are found through memory before they go into the index. Default 4,096. */
+  readonly tailKeys?: number;
   /** Pages of 4 KiB the file may have; a write beyond fails as on a full disk. Default as SQLite has it. */
   readonly maxPages?: number;
 }
@@ -58,22 +58,24 @@ export interface SqliteOptions {
  */
 export async function openSqliteStore(file: string, options: SqliteOptions = {}): Promise<BackupStore> {
   const open = await loadSqlite();
+  const pages = options.checkpointPages ?? 16_000;
   let writer: SqliteConnection | undefined;
   try {
     writer = open(file);
     writer.exec('PRAGMA busy_timeout = 5000');
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
-    writer.exec(`PRAGMA wal_autocheckpoint = ${options.checkpointPages ?? 16_000}`);
+    writer.exec(`PRAGMA wal_autocheckpoint = ${pages}`);
     writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 4_096}`);
     migrate(writer);
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     const reader = open(file);
     reader.exec('PRAGMA busy_timeout = 5000');
-    reader.exec('PRAGMA query_only = ON');
     // Most of it is read once and from end to end; what is read again the operating system has.
     reader.exec('PRAGMA cache_size = -2048');
-    const store = new SqliteStore(writer, reader);
+    const store = new SqliteStore(writer, reader, options.tailKeys ?? 4_096, () => {
+      reserveLog(file, pages);
+    });
     await store.purge();
     return store;
   } catch (error) {
@@ -82,43 +84,36 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
   }
 }
 
-/** Keys in one statement. */
-const STATEMENT_KEYS = 500;
+const UNKNOWN_VERSION: UnknownVersion = { outcome: 'unknown-version' };
 /** Rows deleted before the event loop runs again. */
 const DELETE_ROWS = 5_000;
-const UNKNOWN_VERSION: UnknownVersion = { outcome: 'unknown-version' };
 
 interface VersionRow {
   readonly id: number;
-  readonly version: string;
   readonly etag: number;
   readonly count: number;
-  readonly bytes: number;
   readonly largest: number;
-}
-
-interface Change {
-  readonly changed: number;
-  readonly added: number;
-  readonly bytes: number;
-  readonly largest: number;
+  /** The user's current version. */
+  readonly current: string;
 }
 
 class SqliteStore implements BackupStore {
-  readonly #writer: SqliteConnection;
-  readonly #reader: SqliteConnection;
+  readonly #writer: SqliteSession;
+  readonly #reader: SqliteSession;
+  readonly #keys: KeyWriter;
+  readonly #stored: KeyReader;
   readonly #queue: ReturnType<typeof createWriteQueue>;
-  readonly #written = new Map<string, SqliteStatement>();
-  readonly #read = new Map<string, SqliteStatement>();
-  /** Rows of `rooms` by version and room id: a batch is of many rooms, and each look-up costs. */
-  readonly #rooms = new Map<string, number>();
-  #dataVersion = -1;
+  /** What is to be done before the first keys are written. */
+  #begin: (() => void) | undefined;
 
-  constructor(writer: SqliteConnection, reader: SqliteConnection) {
-    this.#writer = writer;
-    this.#reader = reader;
+  constructor(writer: SqliteConnection, reader: SqliteConnection, tail: number, begin: () => void) {
+    this.#writer = new SqliteSession(writer);
+    this.#reader = new SqliteSession(reader);
+    this.#keys = new KeyWriter(this.#writer, tail);
+    this.#stored = new KeyReader(this.#reader);
+    this.#begin = begin;
     this.#queue = createWriteQueue(writer, () => {
-      this.#rooms.clear();
+      this.#keys.forget();
     });
   }
 
@@ -129,7 +124,7 @@ class SqliteStore implements BackupStore {
   ): ReturnType<BackupStore['createVersion']> {
     const version = newVersionId();
     return this.#write(function* (store) {
-      store.#run(
+      store.#writer.run(
         `INSERT INTO versions (user_id, version, algorithm_json, auth_data, bytes)
          VALUES (?1, ?2, ?3, ?4, octet_length(?4))`,
         [userId, version, JSON.stringify(content.algorithm), content.auth_data],
@@ -142,12 +137,14 @@ class SqliteStore implements BackupStore {
 
   readVersion(userId: string, version?: string): Promise<StoredVersion | undefined> {
     return this.#reading(() => {
-      const row = this.#all(
-        `SELECT version, algorithm_json, auth_data, etag, count FROM versions
+      const row = this.#reader
+        .all(
+          `SELECT version, algorithm_json, auth_data, etag, count FROM versions
          WHERE user_id = ? AND deleted = 0 ${version === undefined ? '' : 'AND version = ?'}
          ORDER BY id DESC LIMIT 1`,
-        version === undefined ? [userId] : [userId, version],
-      ).at(0);
+          version === undefined ? [userId] : [userId, version],
+        )
+        .at(0);
       if (!row) return undefined;
       return {
         version: row[0] as string,
@@ -166,15 +163,15 @@ class SqliteStore implements BackupStore {
     quota: Quota,
   ): ReturnType<BackupStore['updateVersion']> {
     return this.#write(function* (store) {
-      const row = store
-        .#rows(`SELECT id, algorithm_json FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`, [
+      const row = store.#writer
+        .all(`SELECT id, algorithm_json FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`, [
           userId,
           version,
         ])
         .at(0);
       if (!row) return UNKNOWN_VERSION;
       if (row[1] !== JSON.stringify(content.algorithm)) return { outcome: 'other-algorithm' } as const;
-      store.#run(
+      store.#writer.run(
         `UPDATE versions SET bytes = bytes - octet_length(auth_data) + octet_length(?2), auth_data = ?2
          WHERE id = ?1`,
         [row[0], content.auth_data],
@@ -187,12 +184,12 @@ class SqliteStore implements BackupStore {
 
   async deleteVersion(userId: string, version: string): ReturnType<BackupStore['deleteVersion']> {
     const result = await this.#write(function* (store) {
-      const row = store
-        .#rows(`SELECT id FROM versions WHERE user_id = ? AND version = ?`, [userId, version])
+      const row = store.#writer
+        .all(`SELECT id FROM versions WHERE user_id = ? AND version = ?`, [userId, version])
         .at(0);
       if (!row) return UNKNOWN_VERSION;
       // Gone for everybody at once; its rows follow below, or when the file is next opened.
-      store.#run(
+      store.#writer.run(
         `UPDATE versions SET deleted = 1, auth_data = '', count = 0, bytes = 0 WHERE id = ? AND deleted = 0`,
         [row[0]],
       );
@@ -207,15 +204,15 @@ class SqliteStore implements BackupStore {
   purge(): Promise<void> {
     return this.#write(function* (store) {
       for (;;) {
-        const row = store
-          .#rows(
+        const row = store.#writer
+          .all(
             `SELECT rooms.id FROM versions JOIN rooms ON rooms.version = versions.id
              WHERE versions.deleted = 1 LIMIT 1`,
             [],
           )
           .at(0);
         if (!row) return;
-        yield* store.#deleteRoom(row[0] as number);
+        yield* store.#keys.deleteRoom(row[0] as number);
       }
     });
   }
@@ -230,34 +227,10 @@ class SqliteStore implements BackupStore {
     return this.#write(function* (store) {
       const row = store.#version(userId, version);
       if (!row) return UNKNOWN_VERSION;
-      const current = store.#rows(
-        `SELECT id, version FROM versions WHERE user_id = ? AND deleted = 0 ORDER BY id DESC LIMIT 1`,
-        [userId],
-      )[0];
-      if (current[0] !== row.id) {
-        return { outcome: 'wrong-version', current_version: current[1] as string } as const;
-      }
-      store.#forgetForeignRooms();
-      const before = store.#ends();
-      for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
-        if (start > 0) yield;
-        const batch = keys.slice(start, start + STATEMENT_KEYS);
-        const parameters: SqliteValue[] = [];
-        for (const key of batch) {
-          parameters.push(
-            store.#internRoom(row.id, key.room_id),
-            key.session_id,
-            escapedName(key.session_id),
-            key.is_verified ? 1 : 0,
-            key.first_message_index,
-            key.forwarded_count,
-            writer ?? null,
-            key.data,
-          );
-        }
-        store.#run(writeKeysSql(batch.length), parameters);
-      }
-      return store.#changed(userId, row, store.#changesSince(before, row.largest), quota);
+      if (row.current !== version) return { outcome: 'wrong-version', current_version: row.current } as const;
+      store.#begin?.();
+      store.#begin = undefined;
+      return store.#changed(userId, row, yield* store.#keys.write(row.id, keys, writer), quota);
     });
   }
 
@@ -266,12 +239,12 @@ class SqliteStore implements BackupStore {
       const row = store.#version(userId, version);
       if (!row) return UNKNOWN_VERSION;
       let [count, bytes] = [0, 0];
-      for (const room of store.#roomsInScope(row.id, scope.room_id)) {
-        const [deleted, size] = yield* store.#deleteRoom(room, scope.session_id);
+      for (const room of store.#keys.roomsInScope(row.id, scope.room_id)) {
+        const [deleted, size] = yield* store.#keys.deleteRoom(room, scope.session_id);
         count += deleted;
         bytes += size;
       }
-      const change = { changed: count, added: -count, bytes: -bytes, largest: row.largest };
+      const change = { changed: count, added: -count, bytes: -bytes, largest: 0 };
       return store.#changed(userId, row, change, {});
     });
   }
@@ -282,19 +255,7 @@ class SqliteStore implements BackupStore {
     roomId: string,
     sessionId: string,
   ): ReturnType<BackupStore['readKey']> {
-    return this.#reading(() => {
-      const row = this.#all(
-        `SELECT versions.id, keys.data FROM versions
-         LEFT JOIN rooms ON rooms.version = versions.id AND rooms.room_id = ?
-         LEFT JOIN keys ON keys.room = rooms.id AND keys.session_id = ?
-         WHERE versions.user_id = ? AND versions.version = ? AND versions.deleted = 0`,
-        [roomId, sessionId, userId, version],
-      ).at(0);
-      if (!row) return UNKNOWN_VERSION;
-      return row[1] === null
-        ? ({ outcome: 'unknown-key' } as const)
-        : ({ outcome: 'key', data: row[1] as string } as const);
-    });
+    return this.#reading(() => this.#stored.readKey(userId, version, roomId, sessionId) ?? UNKNOWN_VERSION);
   }
 
   readKeys(
@@ -304,65 +265,40 @@ class SqliteStore implements BackupStore {
     after: KeyPosition | undefined,
     limit: number,
   ): Promise<KeyPage | UnknownVersion> {
-    return this.#reading(() => {
-      const row = this.#all(
-        `SELECT id, largest FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`,
-        [userId, version],
-      ).at(0);
-      if (!row) return UNKNOWN_VERSION;
-      const pages: RoomPage[] = [];
-      let left = pageLimit(limit, row[1] as number);
-      let first = after?.room_id ?? '';
-      while (left > 0) {
-        // A few rooms at a time: an account has thousands, most of them with few keys.
-        const rooms = this.#all(
-          `SELECT id, CAST(room_id AS BLOB) FROM rooms
-           WHERE version = ? AND room_id >= ? ${scope.room_id === undefined ? '' : 'AND room_id = ?'}
-           ORDER BY room_id LIMIT 20`,
-          [row[0], first, ...(scope.room_id === undefined ? [] : [scope.room_id])],
-        );
-        for (const [room, name] of rooms) {
-          const roomId = text(name);
-          const behind = after?.room_id === roomId ? after.session_id : undefined;
-          const page = left > 0 ? this.#readRoom(room as number, roomId, behind, left) : undefined;
-          if (page) pages.push(page);
-          left -= page?.count ?? 0;
-        }
-        if (rooms.length < 20) break;
-        // The least string behind the last of these.
-        first = `${text(rooms[19][1])}\0`;
-      }
-      return { outcome: 'page', rooms: pages };
-    });
+    return this.#reading(
+      () => this.#stored.readKeys(userId, version, scope, after, limit) ?? UNKNOWN_VERSION,
+    );
   }
 
   readReplacements(userId: string, after: number, limit: number): Promise<readonly Replacement[]> {
     return this.#reading(() =>
-      this.#all(
-        `SELECT replacements.id, time, versions.version, CAST(room_id AS BLOB), CAST(session_id AS BLOB),
+      this.#reader
+        .all(
+          `SELECT replacements.id, time, versions.version, CAST(room_id AS BLOB), CAST(session_id AS BLOB),
            old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
            new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
          FROM replacements JOIN versions ON versions.id = replacements.version
          WHERE replacements.version IN (SELECT id FROM versions WHERE user_id = ?) AND replacements.id > ?
          ORDER BY replacements.id LIMIT ?`,
-        [userId, after, limit],
-      ).map((row) => ({
-        id: row[0] as number,
-        time: row[1] as number,
-        user_id: userId,
-        version: row[2] as string,
-        room_id: text(row[3]),
-        session_id: text(row[4]),
-        before: origin(row.slice(5, 9)),
-        after: origin(row.slice(9, 13)),
-      })),
+          [userId, after, limit],
+        )
+        .map((row) => ({
+          id: row[0] as number,
+          time: row[1] as number,
+          user_id: userId,
+          version: row[2] as string,
+          room_id: textOf(row[3]),
+          session_id: textOf(row[4]),
+          before: origin(row.slice(5, 9)),
+          after: origin(row.slice(9, 13)),
+        })),
     );
   }
 
   pruneReplacements(before: number): Promise<void> {
     return this.#write(function* (store) {
       while (
-        store.#rows(
+        store.#writer.all(
           `DELETE FROM replacements WHERE id IN (SELECT id FROM replacements WHERE time < ? LIMIT ?)
            RETURNING id`,
           [before, DELETE_ROWS],
@@ -375,18 +311,20 @@ class SqliteStore implements BackupStore {
 
   eraseUser(userId: string): Promise<boolean> {
     return this.#write(function* (store) {
-      const versions = store.#rows(`SELECT id FROM versions WHERE user_id = ?`, [userId]);
+      const versions = store.#writer.all(`SELECT id FROM versions WHERE user_id = ?`, [userId]);
       for (const [version] of versions) {
-        for (const room of store.#roomsInScope(version as number)) yield* store.#deleteRoom(room);
-        store.#run(`DELETE FROM replacements WHERE version = ?`, [version]);
-        store.#run(`DELETE FROM versions WHERE id = ?`, [version]);
+        for (const room of store.#keys.roomsInScope(version as number)) yield* store.#keys.deleteRoom(room);
+        store.#writer.run(`DELETE FROM replacements WHERE version = ?`, [version]);
+        store.#writer.run(`DELETE FROM versions WHERE id = ?`, [version]);
       }
       return versions.length > 0;
     });
   }
 
   ping(): Promise<void> {
-    return this.#reading(() => void this.#all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)', []));
+    return this.#reading(
+      () => void this.#reader.all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)', []),
+    );
   }
 
   async close(): Promise<void> {
@@ -395,54 +333,12 @@ class SqliteStore implements BackupStore {
     this.#writer.close();
   }
 
-  #readRoom(room: number, roomId: string, behind: string | undefined, limit: number): RoomPage | undefined {
-    const [count, last, members] = this.#all(
-      `SELECT count(*), CAST(max(session_id) AS BLOB),
-         CAST(group_concat('"' || coalesce(name, session_id) || '":' || data, ',') AS BLOB)
-       FROM (
-         SELECT session_id, name, data FROM keys
-         WHERE room = ? ${behind === undefined ? '' : 'AND session_id > ?'}
-         ORDER BY session_id LIMIT ?
-       )`,
-      behind === undefined ? [room, limit] : [room, behind, limit],
-    )[0];
-    if (count === 0) return undefined;
-    return {
-      room_id: roomId,
-      members: members as Uint8Array,
-      count: count as number,
-      last_session_id: text(last),
-    };
-  }
-
-  /** Deletes a room's keys, or one of them. Returns how many and their size. */
-  *#deleteRoom(room: number, sessionId?: string): Generator<void, readonly [number, number]> {
-    let [count, bytes] = [0, 0];
-    for (;;) {
-      const rows = this.#rows(
-        `DELETE FROM keys WHERE id IN (
-           SELECT id FROM keys WHERE room = ? ${sessionId === undefined ? '' : 'AND session_id = ?'} LIMIT ?
-         ) RETURNING octet_length(data)`,
-        sessionId === undefined ? [room, DELETE_ROWS] : [room, sessionId, DELETE_ROWS],
-      );
-      count += rows.length;
-      for (const [size] of rows) bytes += size as number;
-      if (rows.length < DELETE_ROWS) break;
-      yield;
-    }
-    if (sessionId === undefined) {
-      this.#run(`DELETE FROM rooms WHERE id = ?`, [room]);
-      this.#rooms.clear();
-    }
-    return [count, bytes];
-  }
-
   #changed(userId: string, row: VersionRow, change: Change, quota: Quota): Changed {
     if (change.changed === 0) return { outcome: 'changed', etag: String(row.etag), count: row.count };
     const count = row.count + change.added;
-    this.#run(
+    this.#writer.run(
       `UPDATE versions SET etag = etag + 1, count = ?2, bytes = bytes + ?3, largest = ?4 WHERE id = ?1`,
-      [row.id, count, change.bytes, change.largest],
+      [row.id, count, change.bytes, Math.max(row.largest, change.largest)],
     );
     this.#checkQuota(userId, { keys: quota.keys, bytes: quota.bytes });
     return { outcome: 'changed', etag: String(row.etag + 1), count };
@@ -451,7 +347,7 @@ class SqliteStore implements BackupStore {
   /** Undoes the write under way when the user now holds too much. */
   #checkQuota(userId: string, quota: Quota): void {
     if (Object.values(quota).every((limit) => limit === undefined)) return;
-    const [versions, keys, bytes] = this.#rows(
+    const [versions, keys, bytes] = this.#writer.all(
       `SELECT count(*), total(count), total(bytes) FROM versions WHERE user_id = ? AND deleted = 0`,
       [userId],
     )[0] as [number, number, number];
@@ -464,73 +360,15 @@ class SqliteStore implements BackupStore {
   }
 
   #version(userId: string, version: string): VersionRow | undefined {
-    const row = this.#rows(
-      `SELECT id, version, etag, count, bytes, largest FROM versions
-       WHERE user_id = ? AND version = ? AND deleted = 0`,
-      [userId, version],
-    ).at(0) as [number, string, number, number, number, number] | undefined;
-    if (!row) return undefined;
-    return { id: row[0], version: row[1], etag: row[2], count: row[3], bytes: row[4], largest: row[5] };
-  }
-
-  /** The ids of the last row in `keys` and in `replacements`. */
-  #ends(): readonly [key: number, replacement: number] {
-    const [[key, replacement]] = this.#rows(
-      `SELECT (SELECT coalesce(max(id), 0) FROM keys), (SELECT coalesce(max(id), 0) FROM replacements)`,
-      [],
-    );
-    return [key as number, replacement as number];
-  }
-
-  /**
-   * What the write under way did: rows it added stand behind the last one there was, and rows it replaced in the
-   * audit trail. Far cheaper than having every row returned.
-   */
-  #changesSince(ends: readonly [number, number], largest: number): Change {
-    const [added, addedBytes, addedLargest] = this.#rows(
-      `SELECT count(*), total(octet_length(data)), max(octet_length(data)) FROM keys WHERE id > ?`,
-      [ends[0]],
-    )[0];
-    const [replaced, grown, replacedLargest] = this.#rows(
-      `SELECT count(*), total(new_size - old_size), max(new_size) FROM replacements WHERE id > ?`,
-      [ends[1]],
-    )[0];
-    return {
-      changed: (added as number) + (replaced as number),
-      added: added as number,
-      bytes: (addedBytes as number) + (grown as number),
-      largest: Math.max(largest, addedLargest as number, replacedLargest as number),
-    };
-  }
-
-  #internRoom(version: number, roomId: string): number {
-    const name = `${version} ${roomId}`;
-    const cached = this.#rooms.get(name);
-    if (cached !== undefined) return cached;
-    const known = this.#roomsInScope(version, roomId).at(0);
-    const room =
-      known ??
-      (this.#rows(`INSERT INTO rooms (version, room_id) VALUES (?, ?) RETURNING id`, [
-        version,
-        roomId,
-      ])[0][0] as number);
-    if (this.#rooms.size >= CACHED_ROOMS) this.#rooms.clear();
-    this.#rooms.set(name, room);
-    return room;
-  }
-
-  /** Another process may have deleted rooms we remember. */
-  #forgetForeignRooms(): void {
-    const version = this.#rows('PRAGMA data_version', [])[0][0] as number;
-    if (version !== this.#dataVersion) this.#rooms.clear();
-    this.#dataVersion = version;
-  }
-
-  #roomsInScope(version: number, roomId?: string): number[] {
-    return this.#rows(
-      `SELECT id FROM rooms WHERE version = ? ${roomId === undefined ? '' : 'AND room_id = ?'}`,
-      roomId === undefined ? [version] : [version, roomId],
-    ).map((row) => row[0] as number);
+    const row = this.#writer
+      .all(
+        `SELECT id, etag, count, largest, (
+           SELECT version FROM versions WHERE user_id = ?1 AND deleted = 0 ORDER BY id DESC LIMIT 1
+         ) FROM versions WHERE user_id = ?1 AND version = ?2 AND deleted = 0`,
+        [userId, version],
+      )
+      .at(0) as [number, number, number, number, string] | undefined;
+    return row && { id: row[0], etag: row[1], count: row[2], largest: row[3], current: row[4] };
   }
 
   #write<T>(write: (store: SqliteStore) => Generator<void, T>): Promise<T> {
@@ -544,57 +382,6 @@ class SqliteStore implements BackupStore {
       return Promise.reject(storeFailed(error));
     }
   }
-
-  #all(sql: string, parameters: readonly SqliteValue[]): SqliteValue[][] {
-    return this.#prepared(this.#reader, sql).all(parameters);
-  }
-
-  #rows(sql: string, parameters: readonly SqliteValue[]): SqliteValue[][] {
-    return this.#prepared(this.#writer, sql).all(parameters);
-  }
-
-  #run(sql: string, parameters: readonly SqliteValue[]): void {
-    this.#prepared(this.#writer, sql).run(parameters);
-  }
-
-  /** Statements by their text, the latest used last; there is one for each size of batch, so few are kept. */
-  #prepared(connection: SqliteConnection, sql: string): SqliteStatement {
-    const cache = connection === this.#writer ? this.#written : this.#read;
-    const statement = cache.get(sql) ?? connection.prepare(sql);
-    cache.delete(sql);
-    cache.set(sql, statement);
-    if (cache.size > STATEMENTS) cache.delete(cache.keys().next().value ?? '');
-    return statement;
-  }
-}
-
-const STATEMENTS = 48;
-const CACHED_ROOMS = 10_000;
-
-const writeKeysTexts = new Map<number, string>();
-
-/** The replacement rule in SQL, for a number of keys: what wins is written, what does not stays untouched. */
-function writeKeysSql(count: number): string {
-  let sql = writeKeysTexts.get(count);
-  if (sql === undefined) {
-    sql = `INSERT INTO keys (
-        room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
-      ) VALUES ${Array(count).fill('(?,?,?,?,?,?,?,?)').join()}
-      ON CONFLICT (room, session_id) DO UPDATE SET
-        is_verified = excluded.is_verified,
-        first_message_index = excluded.first_message_index,
-        forwarded_count = excluded.forwarded_count,
-        device_id = excluded.device_id,
-        data = excluded.data
-      WHERE (NOT excluded.is_verified, excluded.first_message_index, excluded.forwarded_count)
-          < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)`;
-    writeKeysTexts.set(count, sql);
-  }
-  return sql;
-}
-
-function text(value: SqliteValue | undefined): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(value as Uint8Array);
 }
 
 function origin(row: readonly SqliteValue[]): Replacement['before'] {

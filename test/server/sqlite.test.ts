@@ -1,25 +1,154 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { openSqliteStore } from '../../src/server/sqlite.js';
+import Database from 'libsql';
+import { describe, expect, test } from 'vitest';
+import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite.js';
 import { keyOf, newVersion, readAll, storeContract } from '../contracts/store.js';
 import { temporarySqlite } from '../support/serving.js';
 
-storeContract('SQLite', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'store-'));
-  const file = join(directory, 'backup.db');
-  const store = await openSqliteStore(file);
-  const second = await openSqliteStore(file);
-  return {
-    store,
-    second,
-    stop: async () => {
-      await store.close();
-      await second.close();
-      rmSync(directory, { recursive: true });
-    },
+function contract(name: string, options: SqliteOptions): void {
+  storeContract(name, async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'store-'));
+    const file = join(directory, 'backup.db');
+    const store = await openSqliteStore(file, options);
+    const second = await openSqliteStore(file, options);
+    return {
+      store,
+      second,
+      stop: async () => {
+        await store.close();
+        await second.close();
+        expect(faults(file)).toEqual({ integrity: 'ok', unplaced: 0, dangling: 0, twice: 0 });
+        rmSync(directory, { recursive: true });
+      },
+    };
+  });
+}
+
+/** What may never be, whatever was written and deleted. */
+function faults(file: string): Record<string, unknown> {
+  const database = new Database(file);
+  const one = (sql: string): unknown => (database.prepare(sql).raw().get() as unknown[])[0];
+  const found = {
+    integrity: one('PRAGMA integrity_check'),
+    unplaced: one(
+      `SELECT count(*) FROM keys, late_index WHERE keys.id <= merged_through AND NOT EXISTS (
+         SELECT 1 FROM places WHERE room = keys.room AND session_id = keys.session_id AND key = keys.id
+       )`,
+    ),
+    dangling: one(
+      `SELECT count(*) FROM places LEFT JOIN keys
+         ON keys.id = places.key AND keys.room = places.room AND keys.session_id = places.session_id
+       WHERE keys.id IS NULL`,
+    ),
+    twice: one(`SELECT count(*) - count(DISTINCT room || ' ' || hex(session_id)) FROM keys`),
   };
+  database.close();
+  return found;
+}
+
+contract('SQLite', {});
+// So that keys are in the index, on their way there and in memory at the same time.
+contract('SQLite, whose index is merged after five keys', { tailKeys: 5 });
+
+describe('the late index', () => {
+  /** Sessions of one room, in an order that is not theirs. */
+  const sessions = Array.from({ length: 60 }, (_, i) => `s${String((i * 37) % 60).padStart(2, '0')}`);
+
+  test('is found again by whoever opens the file, wherever the merge was', async () => {
+    const { store, file, remove } = await temporarySqlite({ tailKeys: 8 });
+    const version = await newVersion(store, '@a:x');
+    const expected: string[] = [];
+    for (const session of sessions) {
+      await store.writeKeys('@a:x', version, [keyOf('!r:x', session)], {}, undefined);
+      expected.push(session);
+      const other = await openSqliteStore(file, { tailKeys: 8 });
+      const read = await readAll(other, '@a:x', version, {}, 7);
+      expect(read.map(([, name]) => name)).toEqual([...expected].sort());
+      // None of them is new to it.
+      const again = expected.map((name) => keyOf('!r:x', name));
+      expect(await other.writeKeys('@a:x', version, again, {}, undefined)).toMatchObject({
+        count: expected.length,
+        etag: String(expected.length),
+      });
+      await other.close();
+    }
+    expect(faults(file)).toMatchObject({ unplaced: 0, dangling: 0, twice: 0 });
+    await remove();
+  });
+
+  test('keeps no place of a key that another process deleted and a third wrote again', async () => {
+    const { store, file, remove } = await temporarySqlite({ tailKeys: 8 });
+    const other = await openSqliteStore(file, { tailKeys: 8 });
+    const version = await newVersion(store, '@a:x');
+    const keys = sessions.map((session) => keyOf('!r:x', session));
+    await store.writeKeys('@a:x', version, keys, {}, undefined);
+    expect(await readAll(store, '@a:x', version)).toHaveLength(60);
+    await other.deleteKeys('@a:x', version, {});
+    expect(await readAll(store, '@a:x', version, {}, 7)).toEqual([]);
+    expect(await store.readKey('@a:x', version, '!r:x', 's00')).toEqual({ outcome: 'unknown-key' });
+    await other.writeKeys('@a:x', version, [keyOf('!q:x', 's01'), keyOf('!r:x', 's00', 5)], {}, undefined);
+    expect(await store.readKey('@a:x', version, '!r:x', 's00')).toMatchObject({
+      outcome: 'key',
+      data: expect.stringContaining('"first_message_index":5') as unknown,
+    });
+    expect(await store.writeKeys('@a:x', version, keys, {}, undefined)).toMatchObject({ count: 61 });
+    expect(await readAll(other, '@a:x', version, {}, 7)).toHaveLength(61);
+    await other.close();
+    expect(faults(file)).toMatchObject({ unplaced: 0, dangling: 0, twice: 0 });
+    await remove();
+  });
+
+  test('a write that was undone leaves nothing in it', async () => {
+    const { store, file, remove } = await temporarySqlite({ tailKeys: 4 });
+    const version = await newVersion(store, '@a:x');
+    for (const [i, session] of sessions.entries()) {
+      const over = await store.writeKeys(
+        '@a:x',
+        version,
+        sessions.slice(i).map((name) => keyOf('!r:x', name)),
+        { keys: i },
+        undefined,
+      );
+      expect(over).toEqual({ outcome: 'over-quota', of: 'keys' });
+      await store.writeKeys('@a:x', version, [keyOf('!r:x', session)], {}, undefined);
+    }
+    expect(await readAll(store, '@a:x', version, {}, 7)).toHaveLength(60);
+    expect(faults(file)).toMatchObject({ unplaced: 0, dangling: 0, twice: 0 });
+    await remove();
+  });
+});
+
+test('a file of the first schema is brought up to date', async () => {
+  const { store, file, remove } = await temporarySqlite();
+  const version = await newVersion(store, '@a:x');
+  await store.writeKeys('@a:x', version, [keyOf('!r:x', 'b'), keyOf('!r:x', 'a')], {}, undefined);
+  await store.close();
+  const raw = new Database(file);
+  raw.exec('DROP TABLE places; DROP TABLE late_index');
+  raw.exec('CREATE UNIQUE INDEX keys_of_room ON keys (room, session_id); PRAGMA user_version = 1');
+  raw.close();
+  const opened = await openSqliteStore(file);
+  expect(await opened.readKey('@a:x', version, '!r:x', 'a')).toMatchObject({ outcome: 'key' });
+  const both = [keyOf('!r:x', 'b'), keyOf('!r:x', 'c')];
+  expect(await opened.writeKeys('@a:x', version, both, {}, undefined)).toMatchObject({ count: 3 });
+  expect((await readAll(opened, '@a:x', version)).map(([, session]) => session)).toEqual(['a', 'b', 'c']);
+  await opened.close();
+  expect(faults(file)).toEqual({ integrity: 'ok', unplaced: 0, dangling: 0, twice: 0 });
+  await remove();
+});
+
+test('the log has its full length from the first write on, and keeps what is in it', async () => {
+  const { store, file, remove } = await temporarySqlite({ checkpointPages: 500 });
+  const version = await newVersion(store, '@a:x');
+  expect(statSync(`${file}-wal`).size).toBeLessThan(500 * 4120);
+  await store.writeKeys('@a:x', version, [keyOf('!r:x', 'a')], {}, undefined);
+  expect(statSync(`${file}-wal`).size).toBe(32 + 500 * 4120);
+  const other = await openSqliteStore(file);
+  expect(await readAll(other, '@a:x', version)).toHaveLength(1);
+  await other.close();
+  await remove();
 });
 
 test('notices when another process deleted a room it knows', async () => {

@@ -1,0 +1,113 @@
+import { Places } from './sqlite-places.js';
+import { textOf, type SqliteSession } from './sqlite-session.js';
+import {
+  pageLimit,
+  type FoundKey,
+  type KeyPage,
+  type KeyPosition,
+  type KeyScope,
+  type RoomPage,
+  type UnknownKey,
+} from './store.js';
+
+/** Rooms looked at together: an account has thousands, most of them with few keys. */
+const ROOMS = 20;
+
+/** Reads keys on a connection of its own, which sees what is committed. */
+export class KeyReader {
+  readonly #session: SqliteSession;
+  readonly #places: Places;
+
+  constructor(session: SqliteSession) {
+    this.#session = session;
+    this.#places = new Places(session);
+  }
+
+  /** One key; undefined when the user has no such version. */
+  readKey(
+    userId: string,
+    version: string,
+    roomId: string,
+    sessionId: string,
+  ): FoundKey | UnknownKey | undefined {
+    this.#places.look();
+    const row = this.#session
+      .all(
+        `SELECT versions.id, keys.data FROM versions
+         LEFT JOIN rooms ON rooms.version = versions.id AND rooms.room_id = ?1
+         LEFT JOIN temp.tail ON tail.room = rooms.id AND tail.session_id = ?2
+         LEFT JOIN places ON places.room = rooms.id AND places.session_id = ?2
+         LEFT JOIN keys ON keys.id = coalesce(tail.key, places.key)
+         WHERE versions.user_id = ?3 AND versions.version = ?4 AND versions.deleted = 0`,
+        [roomId, sessionId, userId, version],
+      )
+      .at(0);
+    if (!row) return undefined;
+    return row[1] === null ? { outcome: 'unknown-key' } : { outcome: 'key', data: row[1] as string };
+  }
+
+  /** The next keys of a version, in the order of their bytes; undefined when the user has no such version. */
+  readKeys(
+    userId: string,
+    version: string,
+    scope: KeyScope,
+    after: KeyPosition | undefined,
+    limit: number,
+  ): KeyPage | undefined {
+    this.#places.look();
+    const row = this.#session
+      .all(`SELECT id, largest FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`, [
+        userId,
+        version,
+      ])
+      .at(0);
+    if (!row) return undefined;
+    const pages: RoomPage[] = [];
+    let left = pageLimit(limit, row[1] as number);
+    let first = after?.room_id ?? '';
+    while (left > 0) {
+      const rooms = this.#session.all(
+        `SELECT id, CAST(room_id AS BLOB) FROM rooms
+         WHERE version = ? AND room_id >= ? ${scope.room_id === undefined ? '' : 'AND room_id = ?'}
+         ORDER BY room_id LIMIT ${ROOMS}`,
+        [row[0], first, ...(scope.room_id === undefined ? [] : [scope.room_id])],
+      );
+      for (const [room, name] of rooms) {
+        const roomId = textOf(name);
+        const behind = after?.room_id === roomId ? after.session_id : undefined;
+        const page = left > 0 ? this.#readRoom(room as number, roomId, behind, left) : undefined;
+        if (page) pages.push(page);
+        left -= page?.count ?? 0;
+      }
+      if (rooms.length < ROOMS) break;
+      // The least string behind the last of these.
+      first = `${textOf(rooms[ROOMS - 1][1])}\0`;
+    }
+    return { outcome: 'page', rooms: pages };
+  }
+
+  #readRoom(room: number, roomId: string, behind: string | undefined, limit: number): RoomPage | undefined {
+    for (let start = behind; ;) {
+      const after = start === undefined ? '' : 'AND session_id > ?2';
+      const [count, placed, last, members] = this.#session.all(
+        // Both tables in their order, an entry in both once. The rows are visited in that order, because each is
+        // looked up from there.
+        `SELECT count(data), count(*), CAST(max(session_id) AS BLOB),
+           CAST(group_concat('"' || coalesce(name, session_id) || '":' || data, ',') AS BLOB)
+         FROM (
+           SELECT placed.session_id, keys.name, keys.data FROM (
+             SELECT session_id, key FROM places WHERE room = ?1 ${after}
+             UNION
+             SELECT session_id, key FROM temp.tail WHERE room = ?1 ${after}
+             ORDER BY session_id, key LIMIT ${start === undefined ? '?2' : '?3'}
+           ) AS placed LEFT JOIN keys ON keys.id = placed.key
+         )`,
+        start === undefined ? [room, limit] : [room, start, limit],
+      )[0] as [number, number, Uint8Array, Uint8Array | null];
+      if (placed === 0) return undefined;
+      if (members) return { room_id: roomId, members, count, last_session_id: textOf(last) };
+      // All of them were deleted since they were seen.
+      start = textOf(last);
+    }
+  }
+}

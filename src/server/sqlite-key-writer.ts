@@ -1,0 +1,190 @@
+import { Places } from './sqlite-places.js';
+import { forRows, type SqliteSession } from './sqlite-session.js';
+import type { SqliteValue } from './sqlite-driver.js';
+import { escapedName, type KeyToWrite } from './store.js';
+
+/** What a write did to the keys of a version. */
+export interface Change {
+  readonly changed: number;
+  readonly added: number;
+  /** By how many bytes the data grew. */
+  readonly bytes: number;
+  /** Bytes of the largest data written. */
+  readonly largest: number;
+}
+
+/** Keys in one statement. */
+const STATEMENT_KEYS = 500;
+/** Rows deleted before the event loop runs again. */
+const DELETE_ROWS = 5_000;
+const CACHED_ROOMS = 10_000;
+
+/** Writes and deletes keys on the one connection that writes, inside its transactions. */
+export class KeyWriter {
+  readonly #session: SqliteSession;
+  readonly #places: Places;
+  readonly #tail: number;
+  /** Rows of `rooms` by version and room id: a batch is of many rooms, and each look-up costs. */
+  readonly #rooms = new Map<string, number>();
+  #deletions = -1;
+
+  /** @param tail - How many of the newest keys at least are not in the index yet. */
+  constructor(session: SqliteSession, tail: number) {
+    this.#session = session;
+    this.#places = new Places(session);
+    this.#tail = tail;
+  }
+
+  /** Something that was written was undone. */
+  forget(): void {
+    this.#rooms.clear();
+    this.#places.forget();
+  }
+
+  /**
+   * Stores those keys that take their place, a statement's worth at a time.
+   *
+   * @param version - A row of `versions`.
+   */
+  *write(version: number, keys: readonly KeyToWrite[], writer: string | undefined): Generator<void, Change> {
+    this.#look();
+    const total = { changed: 0, added: 0, bytes: 0, largest: 0 };
+    for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
+      if (start > 0) yield;
+      const batch = keys.slice(start, start + STATEMENT_KEYS);
+      const rooms = batch.map((key) => this.#internRoom(version, key.room_id));
+      const found = this.#places.find(batch.map((key, i) => [rooms[i], key.session_id]));
+      for (const change of [this.#insert(batch, rooms, found, writer), this.#replace(batch, found, writer)]) {
+        total.changed += change.changed;
+        total.added += change.added;
+        total.bytes += change.bytes;
+        total.largest = Math.max(total.largest, change.largest);
+      }
+    }
+    this.#places.merge(total.added, this.#tail);
+    return total;
+  }
+
+  /** Deletes a room's keys, or one of them. Returns how many and their size. */
+  *deleteRoom(room: number, sessionId?: string): Generator<void, readonly [count: number, bytes: number]> {
+    this.#look();
+    let [count, bytes] = [0, 0];
+    for (;;) {
+      const sizes = this.#places.remove(room, sessionId, DELETE_ROWS);
+      if (!sizes) break;
+      count += sizes.length;
+      for (const size of sizes) bytes += size;
+      yield;
+    }
+    if (sessionId === undefined) {
+      this.#session.run(`DELETE FROM rooms WHERE id = ?`, [room]);
+      this.#rooms.clear();
+    }
+    return [count, bytes];
+  }
+
+  /** The rows of a version's rooms, or of one of them. */
+  roomsInScope(version: number, roomId?: string): number[] {
+    return this.#session
+      .all(
+        `SELECT id FROM rooms WHERE version = ? ${roomId === undefined ? '' : 'AND room_id = ?'}`,
+        roomId === undefined ? [version] : [version, roomId],
+      )
+      .map(([id]) => id as number);
+  }
+
+  #insert(
+    batch: readonly KeyToWrite[],
+    rooms: readonly number[],
+    found: ReadonlyMap<number, number>,
+    writer: string | undefined,
+  ): Change {
+    let { last } = this.#look();
+    let [added, bytes, largest] = [0, 0, 0];
+    const parameters: SqliteValue[] = [];
+    for (const [i, key] of batch.entries()) {
+      if (found.has(i)) continue;
+      added++;
+      const size = Buffer.byteLength(key.data);
+      bytes += size;
+      largest = Math.max(largest, size);
+      parameters.push(++last, rooms[i], key.session_id, escapedName(key.session_id), ...stored(key, writer));
+    }
+    if (added > 0) {
+      this.#session.run(insertSql(added), parameters);
+      this.#look();
+    }
+    return { changed: added, added, bytes, largest };
+  }
+
+  /** The replacement rule: what wins is written, what does not stays untouched. */
+  #replace(
+    batch: readonly KeyToWrite[],
+    found: ReadonlyMap<number, number>,
+    writer: string | undefined,
+  ): Change {
+    if (found.size === 0) return { changed: 0, added: 0, bytes: 0, largest: 0 };
+    const [[before]] = this.#session.all(`SELECT coalesce(max(id), 0) FROM replacements`);
+    const parameters = [...found].flatMap(([i, id]) => [id, ...stored(batch[i], writer)]);
+    this.#session.run(replaceSql(found.size), parameters);
+    // Every row that was replaced left an entry in the audit trail.
+    const [[changed, bytes, largest]] = this.#session.all(
+      `SELECT count(*), total(new_size - old_size), coalesce(max(new_size), 0) FROM replacements WHERE id > ?`,
+      [before],
+    ) as [number, number, number][];
+    return { changed, added: 0, bytes, largest };
+  }
+
+  /** Another process may have written since, or deleted rooms that are remembered here. */
+  #look(): { readonly last: number } {
+    const { last, deletions } = this.#places.look();
+    if (deletions !== this.#deletions) this.#rooms.clear();
+    this.#deletions = deletions;
+    return { last };
+  }
+
+  #internRoom(version: number, roomId: string): number {
+    const name = `${version} ${roomId}`;
+    const cached = this.#rooms.get(name);
+    if (cached !== undefined) return cached;
+    const known = this.roomsInScope(version, roomId).at(0);
+    const room =
+      known ??
+      (this.#session.all(`INSERT INTO rooms (version, room_id) VALUES (?, ?) RETURNING id`, [
+        version,
+        roomId,
+      ])[0][0] as number);
+    if (this.#rooms.size >= CACHED_ROOMS) this.#rooms.clear();
+    this.#rooms.set(name, room);
+    return room;
+  }
+}
+
+/** The columns of a key that a replacement writes too. */
+function stored(key: KeyToWrite, writer: string | undefined): SqliteValue[] {
+  return [key.is_verified ? 1 : 0, key.first_message_index, key.forwarded_count, writer ?? null, key.data];
+}
+
+const insertSql = forRows(
+  9,
+  (rows) =>
+    `INSERT INTO keys (
+       id, room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
+     ) VALUES ${rows}`,
+);
+
+const replaceSql = forRows(
+  6,
+  (rows) =>
+    `WITH copy (id, is_verified, first_message_index, forwarded_count, device_id, data) AS (VALUES ${rows})
+     UPDATE keys SET
+       is_verified = copy.is_verified,
+       first_message_index = copy.first_message_index,
+       forwarded_count = copy.forwarded_count,
+       device_id = copy.device_id,
+       data = copy.data
+     FROM copy
+     WHERE keys.id = copy.id
+       AND (NOT copy.is_verified, copy.first_message_index, copy.forwarded_count)
+         < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)`,
+);

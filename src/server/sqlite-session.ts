@@ -1,0 +1,64 @@
+import type { SqliteConnection, SqliteStatement, SqliteValue } from './sqlite-driver.js';
+
+/** Statements kept prepared: there is one for each size of batch, so there could be many. */
+const STATEMENTS = 48;
+
+/** A connection with its statements prepared once, and its own temporary tables, which are in memory. */
+export class SqliteSession {
+  readonly #connection: SqliteConnection;
+  readonly #statements = new Map<string, SqliteStatement>();
+
+  constructor(connection: SqliteConnection) {
+    this.#connection = connection;
+    connection.exec('PRAGMA temp_store = MEMORY');
+  }
+
+  /** The rows a statement gives, each as an array. */
+  all(sql: string, parameters: readonly SqliteValue[] = []): SqliteValue[][] {
+    return this.#prepared(sql).all(parameters);
+  }
+
+  run(sql: string, parameters: readonly SqliteValue[] = []): void {
+    this.#prepared(sql).run(parameters);
+  }
+
+  exec(sql: string): void {
+    this.#connection.exec(sql);
+  }
+
+  close(): void {
+    this.#statements.clear();
+    this.#connection.close();
+  }
+
+  #prepared(sql: string): SqliteStatement {
+    const statement = this.#statements.get(sql) ?? this.#connection.prepare(sql);
+    // The latest used stands last.
+    this.#statements.delete(sql);
+    this.#statements.set(sql, statement);
+    if (this.#statements.size > STATEMENTS) {
+      this.#statements.delete(this.#statements.keys().next().value ?? '');
+    }
+    return statement;
+  }
+}
+
+/** Text read as a blob: as text, bindings cut it at U+0000. */
+export function textOf(value: SqliteValue | undefined): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(value as Uint8Array);
+}
+
+/**
+ * The text of a statement that depends on how many rows it takes, made once for each number.
+ *
+ * @param text - Takes a list of so many rows of parameters: `(?,?),(?,?)`.
+ */
+export function forRows(columns: number, text: (rows: string) => string): (count: number) => string {
+  const texts = new Map<number, string>();
+  const row = `(${Array(columns).fill('?').join()})`;
+  return (count) => {
+    let sql = texts.get(count);
+    if (sql === undefined) texts.set(count, (sql = text(Array(count).fill(row).join())));
+    return sql;
+  };
+}
