@@ -87,27 +87,24 @@ export class KeyReader {
   }
 
   #readRoom(room: number, roomId: string, behind: string | undefined, limit: number): RoomPage | undefined {
-    for (let start = behind; ;) {
-      const after = start === undefined ? '' : 'AND session_id > ?2';
-      const [count, placed, last, members] = this.#session.all(
-        // Both tables in their order, an entry in both once. The rows are visited in that order, because each is
-        // looked up from there.
-        `SELECT count(data), count(*), CAST(max(session_id) AS BLOB),
-           CAST(group_concat('"' || coalesce(name, session_id) || '":' || data, ',') AS BLOB)
-         FROM (
-           SELECT placed.session_id, keys.name, keys.data FROM (
-             SELECT session_id, key FROM places WHERE room = ?1 ${after}
-             UNION
-             SELECT session_id, key FROM temp.tail WHERE room = ?1 ${after}
-             ORDER BY session_id, key LIMIT ${start === undefined ? '?2' : '?3'}
-           ) AS placed LEFT JOIN keys ON keys.id = placed.key
-         )`,
-        start === undefined ? [room, limit] : [room, start, limit],
-      )[0] as [number, number, Uint8Array, Uint8Array | null];
-      if (placed === 0) return undefined;
-      if (members) return { room_id: roomId, members, count, last_session_id: textOf(last) };
-      // All of them were deleted since they were seen.
-      start = textOf(last);
-    }
+    const after = behind === undefined ? '' : 'AND session_id > ?3';
+    const [count, last, members] = this.#session.all(
+      // Both tables in their order, an entry in both once; `LIMIT -1` keeps that order. The join leaves out what was
+      // deleted since it was seen, and looks a row up for each place, so the rows come in the same order.
+      `SELECT count(*), CAST(max(session_id) AS BLOB),
+         CAST(group_concat('"' || coalesce(name, session_id) || '":' || data, ',') AS BLOB)
+       FROM (
+         SELECT placed.session_id, keys.name, keys.data FROM (
+           SELECT session_id, key FROM places WHERE room = ?1 ${after}
+           UNION
+           SELECT session_id, key FROM temp.tail WHERE room = ?1 ${after}
+           ORDER BY session_id, key LIMIT -1
+         ) AS placed CROSS JOIN keys ON keys.id = placed.key
+         LIMIT ?2
+       )`,
+      behind === undefined ? [room, limit] : [room, limit, behind],
+    )[0] as [number, Uint8Array, Uint8Array];
+    if (count === 0) return undefined;
+    return { room_id: roomId, members, count, last_session_id: textOf(last) };
   }
 }

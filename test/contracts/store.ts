@@ -377,6 +377,8 @@ const operation = fc.oneof(
   },
   fc.record({ kind: fc.constant('remove' as const), who, which, scope }),
   fc.record({ kind: fc.constant('erase' as const), who }),
+  // In between, because what a store remembers of one read must not spoil the next.
+  fc.record({ kind: fc.constant('read' as const), who, which, limit: fc.integer({ min: 1, max: 4 }) }),
 );
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
@@ -417,6 +419,10 @@ async function compareWithModel(store: BackupStore, operations: readonly Operati
       same(...(await both((s, id) => s.writeKeys(user, id(pick(op)), op.keys, op.quota, op.device))));
     } else if (op.kind === 'remove') {
       same(...(await both((s, id) => s.deleteKeys(user, id(pick(op)), op.scope))));
+    } else if (op.kind === 'read') {
+      if (!(await model.readVersion(user, pick(op).ideal))) continue;
+      const [real, ideal] = await both((s, id) => readAll(s, user, id(pick(op)), {}, op.limit));
+      expect(real).toEqual(ideal);
     } else {
       same(...(await both((s) => s.eraseUser(user))));
     }

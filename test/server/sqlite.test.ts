@@ -100,6 +100,22 @@ describe('the late index', () => {
     await remove();
   });
 
+  test('a room whose keys were deleted and written again is read to its end, at every page size', async () => {
+    const { store, remove } = await temporarySqlite();
+    const version = await newVersion(store, '@a:x');
+    const keys = sessions.map((session) => keyOf('!r:x', session));
+    await store.writeKeys('@a:x', version, [...keys, keyOf('!s:x', 'last')], {}, undefined);
+    expect(await readAll(store, '@a:x', version)).toHaveLength(61);
+    for (const session of sessions.slice(0, 40))
+      await store.deleteKeys('@a:x', version, { room_id: '!r:x', session_id: session });
+    const left = [...sessions.slice(40).sort(), 'last'];
+    for (const limit of [1, 7, 21]) {
+      const read = await readAll(store, '@a:x', version, {}, limit);
+      expect(read.map(([, session]) => session)).toEqual(left);
+    }
+    await remove();
+  });
+
   test('a write that was undone leaves nothing in it', async () => {
     const { store, file, remove } = await temporarySqlite({ tailKeys: 4 });
     const version = await newVersion(store, '@a:x');
