@@ -1,4 +1,3 @@
-import { concat } from '../engine/bytes.js';
 import { KeyBackupError } from '../engine/errors.js';
 
 const QUOTE = 0x22;
@@ -35,7 +34,9 @@ export class JsonExtent {
   /** The opening brackets around the current byte, as far as they are tracked. */
   readonly #opened: Uint8Array;
   #path = '';
-  #pieces: Uint8Array[] = [];
+  /** What earlier chunks held of the value. One array that grows: a piece may be a single byte. */
+  #kept = new Uint8Array(0);
+  #value: Uint8Array = this.#kept;
   #length = 0;
   #depth = 0;
   #tooDeep = false;
@@ -51,7 +52,6 @@ export class JsonExtent {
   /** Starts a value. `first` is its first byte, which {@link JsonExtent.feed} gets as well; `path` is for messages. */
   begin(first: number, path: string): void {
     this.#path = path;
-    this.#pieces = [];
     this.#length = 0;
     this.#depth = 0;
     this.#tooDeep = false;
@@ -70,26 +70,35 @@ export class JsonExtent {
   feed(chunk: Uint8Array, start: number): number {
     const end = this.#scalar ? findDelimiter(chunk, start) : this.#skim(chunk, start);
     const stop = end < 0 ? chunk.length : end;
+    const before = this.#length;
     this.#length += stop - start;
-    if (this.#length > this.#limits.bytes) {
-      this.#pieces = [];
-    } else if (stop > start) {
-      // The rest of the value comes with another chunk, and the producer may reuse this one.
+    if (this.#length <= this.#limits.bytes) {
       const piece = chunk.subarray(start, stop);
-      this.#pieces.push(end < 0 ? Uint8Array.from(piece) : piece);
+      // Copied where the rest comes with another chunk, since the producer may reuse this one.
+      this.#value = end < 0 || before > 0 ? this.#keep(piece, before) : piece;
     }
     return end;
   }
 
-  /** The value that just ended. The bytes may be a view of the last chunk: use them before the next one. */
+  /** Appends a piece to the `at` bytes that are kept already, and gives all of them. */
+  #keep(piece: Uint8Array, at: number): Uint8Array {
+    const length = at + piece.length;
+    if (length > this.#kept.length) {
+      const larger = new Uint8Array(Math.min(2 * length, this.#limits.bytes));
+      larger.set(this.#kept.subarray(0, at));
+      this.#kept = larger;
+    }
+    this.#kept.set(piece, at);
+    return this.#kept.subarray(0, length);
+  }
+
+  /** The value that just ended. The bytes are a view of memory that is used again: read them before anything else. */
   take(): Extent {
     if (this.#length > this.#limits.bytes) {
       return { tooLarge: `expected at most ${this.#limits.bytes} bytes, got ${this.#length}` };
     }
     if (this.#tooDeep) return { tooLarge: `expected at most ${this.#limits.depth} levels, got more` };
-    const bytes = this.#pieces.length === 1 ? this.#pieces[0] : concat(...this.#pieces);
-    this.#pieces = [];
-    return { bytes };
+    return { bytes: this.#value };
   }
 
   #skim(chunk: Uint8Array, start: number): number {

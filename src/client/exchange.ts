@@ -1,5 +1,5 @@
 import type { AbortSignalLike } from '../engine/backend.js';
-import { concat } from '../engine/bytes.js';
+import { concatAll } from '../engine/bytes.js';
 import { RequestError } from './errors.js';
 
 /** The part of an answer of `fetch` that is used; the platform's own fits. */
@@ -160,7 +160,7 @@ export async function readAll(
     if (length > limit) return undefined;
     chunks.push(chunk);
   }
-  return concat(...chunks);
+  return concatAll(chunks);
 }
 
 /** `fetch` hides the reason one level down. */

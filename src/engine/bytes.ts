@@ -2,6 +2,11 @@ import { KeyBackupError, describe } from './errors.js';
 
 /** Joins byte arrays into a new one. */
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  return concatAll(parts);
+}
+
+/** {@link concat} of a list: there may be more pieces in it than a call may have arguments. */
+export function concatAll(parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
   const joined = new Uint8Array(length);

@@ -4,7 +4,7 @@ import { randomBytes } from '@noble/hashes/utils.js';
 import { AesCtr } from './aes-ctr.js';
 import { ArmourReader, ArmourWriter } from './armour.js';
 import type { AbortSignalLike } from './backend.js';
-import { concat, equal, wipe } from './bytes.js';
+import { concat, concatAll, equal, wipe } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 import { ownValue, isJsonObject } from './json.js';
@@ -196,7 +196,7 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
     }
   }
   reader.end();
-  return concat(...pieces);
+  return concatAll(pieces);
 }
 
 async function* chunksOf(

@@ -283,6 +283,20 @@ describe('a body that is no backup', () => {
   });
 });
 
+it('reads a long record that comes in single bytes', () => {
+  const value = 'x'.repeat(200_000);
+  const body = encoder.encode(JSON.stringify({ rooms: { '!r': { sessions: { long: value, next: 1 } } } }));
+  const reader = new BackupReader();
+  // One array for all, as a producer may do it.
+  const piece = new Uint8Array(1);
+  const items = Array.from(body).flatMap((byte) => {
+    piece[0] = byte;
+    return reader.push(piece);
+  });
+  reader.end();
+  expect(items.map((item) => item.error ?? item.value)).toEqual([value, 1]);
+});
+
 it('keeps no more than one record and the ids, however large a value is', () => {
   const reader = new BackupReader({ maxRecordBytes: 1000 });
   reader.push(encoder.encode('{"rooms":{"!r":{"sessions":{"big":"'));

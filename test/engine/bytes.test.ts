@@ -1,6 +1,6 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { concat, copyBytes, equal, expectBytes, isZero, wipe } from '../../src/engine/bytes.js';
+import { concat, concatAll, copyBytes, equal, expectBytes, isZero, wipe } from '../../src/engine/bytes.js';
 import { refusal, withBitFlipped } from './samples.js';
 
 const bytes = fc.uint8Array({ maxLength: 80 });
@@ -19,6 +19,16 @@ describe('concat', () => {
 
   it('gives no Buffer for Buffers', () => {
     expect(Buffer.isBuffer(concat(Buffer.from('a'), Buffer.from('b')))).toBe(false);
+  });
+
+  it('of a list joins more pieces than a call may have arguments', () => {
+    const pieces = Array.from({ length: 300_000 }, (_, i) => Uint8Array.of(i & 255));
+    expect(
+      Buffer.compare(
+        concatAll(pieces),
+        Uint8Array.from({ length: 300_000 }, (_, i) => i & 255),
+      ),
+    ).toBe(0);
   });
 });
 

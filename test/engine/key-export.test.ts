@@ -233,6 +233,12 @@ describe('reading accepts', () => {
     }
   });
 
+  test('a long file in single bytes', async () => {
+    const plaintext = JSON.stringify('x'.repeat(150_000));
+    const pieces = Array.from(Buffer.from(make({ plaintext })), (byte) => Uint8Array.of(byte));
+    expect(text(await decryptKeyExport(pieces, 'right'))).toBe(plaintext);
+  });
+
   test('an empty passphrase, which some client may have written', async () => {
     expect(await readKeyExport(make({ passphrase: '' }), '')).toHaveLength(3);
   });
