@@ -30,8 +30,13 @@ export class AesCtr {
   /** The rest, less than a block. Wipes the key: nothing can follow. */
   final(): Uint8Array {
     const last = this.#apply(this.#rest.take());
-    wipe(this.#key);
+    this.dispose();
     return last;
+  }
+
+  /** Wipes the key of data that is not taken to its end. */
+  dispose(): void {
+    wipe(this.#key);
   }
 
   #apply(bytes: Uint8Array): Uint8Array {

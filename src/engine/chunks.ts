@@ -1,9 +1,9 @@
 import { pureBackend, type Backend, type Pipeline, type WaitOptions } from './backend.js';
 import { KeyBackupError } from './errors.js';
-import { isJsonObject, ownValue } from './json.js';
+import { ownString } from './json.js';
 import { Pace } from './pace.js';
 import { SYNC_CHUNK, attempt, readyOnes, type Finish } from './session-data-batch.js';
-import { now, orAborted, throwIfAborted } from './turn.js';
+import { now, orAborted, throwIfAborted, untilAborted } from './turn.js';
 
 /**
  * How a batch runs, whichever way it goes: inputs are taken a chunk at a time, what costs little is done key by
@@ -200,11 +200,8 @@ function* conclusions<Input, Ready, Done, Output>(
 }
 
 function failure(input: unknown, index: number, wellFormed: boolean, error: KeyBackupError): FailedSession {
-  const idOf = (name: string) => {
-    const id = isJsonObject(input) ? ownValue(input, name) : undefined;
-    return typeof id === 'string' ? id : undefined;
-  };
-  return { ok: false, index, room_id: idOf('room_id'), session_id: idOf('session_id'), wellFormed, error };
+  const [room_id, session_id] = [ownString(input, 'room_id'), ownString(input, 'session_id')];
+  return { ok: false, index, room_id, session_id, wellFormed, error };
 }
 
 async function finishedBy<Done>(
@@ -233,27 +230,12 @@ async function* chunksOf<Input>(
     return chunk.length >= pace.chunk;
   };
   if (Symbol.asyncIterator in inputs) {
-    const iterator = inputs[Symbol.asyncIterator]();
-    let waiting = false;
-    let over = false;
-    try {
-      for (;;) {
-        waiting = true;
-        const next = await orAborted(iterator.next(), signal);
-        waiting = false;
-        over = next.done === true;
-        if (next.done === true) break;
-        if (take(next.value)) {
-          yield chunk;
-          chunk = [];
-        }
-        if (pace.due) await pace.rest();
+    for await (const input of untilAborted(inputs, signal)) {
+      if (take(input)) {
+        yield chunk;
+        chunk = [];
       }
-    } finally {
-      // What has ended or failed by itself is not told to end. What still waits would keep us waiting for its
-      // end, so it is told and left alone.
-      if (!waiting && !over) await iterator.return?.();
-      else if (signal?.aborted) abandon(iterator);
+      if (pace.due) await pace.rest();
     }
   } else {
     for (const input of inputs) {
@@ -266,11 +248,4 @@ async function* chunksOf<Input>(
   }
   if (chunk.length > 0) yield chunk;
   yield [];
-}
-
-/** Tells an iterator to end, and takes no notice of how it does. */
-function abandon(iterator: AsyncIterator<unknown>): void {
-  // As an asynchronous function, so that what it throws at once is ignored like what it rejects with.
-  const close = async () => iterator.return?.();
-  close().catch(() => undefined);
 }

@@ -37,6 +37,12 @@ export function ownValue(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
+/** A field of a value's own that is a string; `undefined` when it is another, or the value no object. */
+export function ownString(value: unknown, name: string): string | undefined {
+  const field = isJsonObject(value) ? ownValue(value, name) : undefined;
+  return typeof field === 'string' ? field : undefined;
+}
+
 /**
  * Parses a text that has to be a JSON object.
  *

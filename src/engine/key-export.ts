@@ -1,53 +1,35 @@
-import { hmac } from '@noble/hashes/hmac.js';
-import { sha256 } from '@noble/hashes/sha2.js';
-import { randomBytes } from '@noble/hashes/utils.js';
-import { AesCtr } from './aes-ctr.js';
-import { ArmourReader, ArmourWriter } from './armour.js';
-import type { AbortSignalLike } from './backend.js';
-import { concat, concatAll, equal, wipe } from './bytes.js';
+import { wipe } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
+import {
+  EXPORT_ITERATIONS,
+  ExportSealer,
+  PIECE,
+  decryptKeyExport,
+  type ExportFile,
+  type ReadExportOptions,
+} from './export-file.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
-import { ownValue, isJsonObject } from './json.js';
+import { ownString } from './json.js';
 import { Pace } from './pace.js';
-import { MAX_ITERATIONS, pbkdf2, type DeriveOptions } from './passphrase.js';
-import { orAborted, throwIfAborted } from './turn.js';
+import type { DeriveOptions } from './passphrase.js';
+import { throwIfAborted, untilAborted } from './turn.js';
 import { utf8Decode, utf8Encode } from './utf8.js';
 
+export {
+  EXPORT_ITERATIONS,
+  MAX_EXPORT_BYTES,
+  MIN_EXPORT_ITERATIONS,
+  decryptKeyExport,
+  type ExportFile,
+  type ReadExportOptions,
+} from './export-file.js';
+
 /**
- * The encrypted key export file that clients write and import ("element-keys.txt").
- *
- * PBKDF2-HMAC-SHA-512 of the passphrase gives an AES key and an HMAC key. The file is base64 of: 0x01, salt (16
- * bytes), IV (16), rounds (u32 big-endian), AES-256-CTR of a JSON array of `ExportedSessionData`, and
- * HMAC-SHA-256 (32) of everything before it.
+ * Key exports: the room keys in the encrypted file that clients write and import. What is encrypted is a JSON array
+ * of `ExportedSessionData`.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  */
-
-/** The rounds that this package writes unless told otherwise, as Element does. */
-export const EXPORT_ITERATIONS = 500_000;
-
-/** A file with fewer rounds is read, but never written. */
-export const MIN_EXPORT_ITERATIONS = 100_000;
-
-/** Above this a file is refused, unless the caller says otherwise: 512 MiB hold 500,000 keys. */
-export const MAX_EXPORT_BYTES = 512 * 1024 * 1024;
-
-const VERSION = 1;
-const SALT = 16;
-const IV = 16;
-const HEADER = 1 + SALT + IV + 4;
-const MAC = 32;
-/** Worked on at a time, between two looks at the clock. */
-const PIECE = 1 << 16;
-
-/** What {@link decryptKeyExport} and {@link readKeyExport} accept. */
-export interface ReadExportOptions extends DeriveOptions {
-  /** Most bytes of the decoded file; default {@link MAX_EXPORT_BYTES}. */
-  readonly maxBytes?: number | undefined;
-}
-
-/** A file in memory, or as it is read. */
-export type ExportFile = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /** The result for one entry of a file. */
 export type ExportResult =
@@ -91,9 +73,7 @@ export async function readKeyExport(
   passphrase: string,
   options: ReadExportOptions = {},
 ): Promise<ExportResult[]> {
-  const plaintext = await decryptKeyExport(file, passphrase, options);
-  const entries = parseArray(utf8Decode(plaintext, 'key export'));
-  wipe(plaintext);
+  const entries = parseArray(await decryptKeyExport(file, passphrase, options));
   const pace = new Pace(options.signal);
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
@@ -103,13 +83,17 @@ export async function readKeyExport(
   return results;
 }
 
-function parseArray(text: string): readonly unknown[] {
+/** The entries in a decrypted file, which is wiped. */
+function parseArray(plaintext: Uint8Array): readonly unknown[] {
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
+    value = JSON.parse(utf8Decode(plaintext, 'key export'));
+  } catch (error) {
+    if (error instanceof KeyBackupError) throw error;
     // The parser's own error is not kept as a cause, because it quotes the text.
     throw new KeyBackupError('bad-json', 'key export: expected JSON inside, got something else');
+  } finally {
+    wipe(plaintext);
   }
   if (!Array.isArray(value)) {
     throw new KeyBackupError('bad-json', `key export: expected an array inside, got ${describe(value)}`);
@@ -122,159 +106,9 @@ function resultOf(entry: unknown, index: number, check: (entry: unknown) => Expo
     return { ok: true, index, ...check(entry) };
   } catch (error) {
     if (!(error instanceof KeyBackupError)) throw error;
-    return { ok: false, index, ...idsOf(entry), error: error as KeyBackupError };
+    const [room_id, session_id] = [ownString(entry, 'room_id'), ownString(entry, 'session_id')];
+    return { ok: false, index, room_id, session_id, error: error as KeyBackupError };
   }
-}
-
-function idsOf(entry: unknown): { room_id: string | undefined; session_id: string | undefined } {
-  const idOf = (name: string) => {
-    const id = isJsonObject(entry) ? ownValue(entry, name) : undefined;
-    return typeof id === 'string' ? id : undefined;
-  };
-  return { room_id: idOf('room_id'), session_id: idOf('session_id') };
-}
-
-/**
- * Decrypts a key export file to its JSON. Nothing is given out before the MAC over the whole file was found right.
- *
- * The MAC is the only check there is: a wrong passphrase and a changed byte look the same. What can be told apart
- * is a file that is cut off, no base64, too short, or of another version.
- *
- * @param file - Its text; pieces of bytes are decoded while they come.
- * @returns UTF-8 JSON, by contract an array of `ExportedSessionData`; the caller owns and wipes it.
- * @throws {@link KeyBackupError} `bad-export-file`; `wrong-passphrase`, also when the file is damaged between its
- * lines; `too-large`; `aborted`; whatever the input itself throws.
- */
-export async function decryptKeyExport(
-  file: ExportFile,
-  passphrase: string,
-  options: ReadExportOptions = {},
-): Promise<Uint8Array> {
-  const { signal } = options;
-  const password = passwordBytes(passphrase);
-  const body = await readBody(file, options);
-  const { salt, iv, iterations } = readHeader(body);
-  const keys = await pbkdf2(password, salt, iterations, 64, options);
-  wipe(password);
-  try {
-    const covered = body.subarray(0, body.length - MAC);
-    const mac = await authenticate(keys.subarray(32), covered, signal);
-    if (!equal(mac, body.subarray(body.length - MAC))) {
-      throw new KeyBackupError(
-        'wrong-passphrase',
-        'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
-      );
-    }
-    return await decipher(keys.subarray(0, 32), iv, covered.subarray(HEADER), signal);
-  } finally {
-    wipe(keys);
-  }
-}
-
-function passwordBytes(passphrase: string): Uint8Array {
-  if (typeof passphrase !== 'string') {
-    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
-  }
-  return utf8Encode(passphrase);
-}
-
-async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {
-  const { maxBytes = MAX_EXPORT_BYTES, signal } = options;
-  const reader = new ArmourReader();
-  const pace = new Pace(signal);
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of chunksOf(file, signal)) {
-    for (let start = 0; start < chunk.length; start += PIECE) {
-      const piece = reader.push(chunk.subarray(start, start + PIECE));
-      length += piece.length;
-      if (length > maxBytes) {
-        throw new KeyBackupError('too-large', `key export: expected at most ${maxBytes} bytes, got more`);
-      }
-      pieces.push(piece);
-      if (pace.due) await pace.rest();
-    }
-  }
-  reader.end();
-  return concatAll(pieces);
-}
-
-async function* chunksOf(
-  file: ExportFile,
-  signal: AbortSignalLike | undefined,
-): AsyncGenerator<Uint8Array, void, void> {
-  throwIfAborted(signal);
-  if (typeof file === 'string') {
-    for (let start = 0; start < file.length; start += PIECE)
-      yield utf8Encode(file.slice(start, start + PIECE));
-  } else if (file instanceof Uint8Array) {
-    yield file;
-  } else if (Symbol.asyncIterator in file) {
-    const iterator = file[Symbol.asyncIterator]();
-    try {
-      for (;;) {
-        const next = await orAborted(iterator.next(), signal);
-        if (next.done === true) return;
-        yield next.value;
-      }
-    } finally {
-      // Not waited for: a reader that hangs is why one aborts.
-      iterator.return?.().catch(() => undefined);
-    }
-  } else {
-    yield* file;
-  }
-}
-
-interface ExportHeader {
-  readonly salt: Uint8Array;
-  readonly iv: Uint8Array;
-  readonly iterations: number;
-}
-
-function readHeader(body: Uint8Array): ExportHeader {
-  const refused = (message: string) => new KeyBackupError('bad-export-file', `key export: ${message}`);
-  if (body.length > 0 && body[0] !== VERSION) throw refused(`expected version 1, got ${body[0]}`);
-  if (body.length < HEADER + MAC) {
-    throw refused(`expected at least ${HEADER + MAC} bytes, got ${body.length}: it is cut off`);
-  }
-  const iterations = new DataView(body.buffer, body.byteOffset).getUint32(1 + SALT + IV);
-  if (iterations < 1 || iterations > MAX_ITERATIONS) {
-    throw refused(`expected 1 to 10,000,000 rounds, got ${iterations}`);
-  }
-  return { salt: body.slice(1, 1 + SALT), iv: body.slice(1 + SALT, 1 + SALT + IV), iterations };
-}
-
-async function authenticate(
-  key: Uint8Array,
-  covered: Uint8Array,
-  signal: AbortSignalLike | undefined,
-): Promise<Uint8Array> {
-  const pace = new Pace(signal);
-  const mac = hmac.create(sha256, key);
-  for (let start = 0; start < covered.length; start += PIECE) {
-    mac.update(covered.subarray(start, start + PIECE));
-    if (pace.due) await pace.rest();
-  }
-  return mac.digest();
-}
-
-/** In place: a large file should not be in memory twice. */
-async function decipher(
-  key: Uint8Array,
-  iv: Uint8Array,
-  ciphertext: Uint8Array,
-  signal: AbortSignalLike | undefined,
-): Promise<Uint8Array> {
-  const pace = new Pace(signal);
-  const cipher = new AesCtr(key, iv);
-  for (let start = 0; start < ciphertext.length; start += PIECE) {
-    ciphertext.set(cipher.update(ciphertext.subarray(start, start + PIECE)), start);
-    if (pace.due) await pace.rest();
-  }
-  const last = cipher.final();
-  ciphertext.set(last, ciphertext.length - last.length);
-  return ciphertext;
 }
 
 /** What {@link writeKeyExport} accepts. */
@@ -303,78 +137,29 @@ export async function* writeKeyExport(
   options: WriteExportOptions = {},
 ): AsyncGenerator<string, void, void> {
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
-  if (!Number.isInteger(iterations) || iterations < MIN_EXPORT_ITERATIONS || iterations > MAX_ITERATIONS) {
-    throw new KeyBackupError(
-      'bad-parameters',
-      'iterations: expected 100,000 to 10,000,000, got another number',
-    );
-  }
-  const password = passwordBytes(passphrase);
-  if (password.length === 0) {
-    throw new KeyBackupError(
-      'bad-parameters',
-      'passphrase: expected some text, got an empty one: it protects nothing',
-    );
-  }
-  const salt = randomBytes(SALT);
-  const iv = randomBytes(IV);
-  // Counters of 64 bits in some readers must not overflow.
-  iv[8] &= 0x7f;
-  const keys = await pbkdf2(password, salt, iterations, 64, options);
-  wipe(password);
-  const sealer = new Sealer(keys, concat(Uint8Array.of(VERSION), salt, iv, u32(iterations)), iv);
-  wipe(keys);
+  const sealer = await ExportSealer.create(passphrase, iterations, options);
   const pace = new Pace(signal);
   let separator = '[';
   let pending = '';
   let index = 0;
-  for await (const session of sessions) {
-    const result = resultOf(session, index++, prepareExportedSession);
-    onResult?.(result);
-    if (result.ok) {
-      pending += `${separator}${JSON.stringify(result.session)}`;
-      separator = ',';
+  try {
+    for await (const session of untilAborted(sessions, signal)) {
+      const result = resultOf(session, index++, prepareExportedSession);
+      onResult?.(result);
+      if (result.ok) {
+        pending += `${separator}${JSON.stringify(result.session)}`;
+        separator = ',';
+      }
+      if (pending.length >= PIECE) {
+        yield sealer.push(utf8Encode(pending));
+        pending = '';
+      }
+      if (pace.due) await pace.rest();
     }
-    if (pending.length >= PIECE) {
-      yield sealer.push(utf8Encode(pending));
-      pending = '';
-    }
-    if (pace.due) await pace.rest();
+    throwIfAborted(signal);
+    yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
+    yield sealer.end();
+  } finally {
+    sealer.dispose();
   }
-  throwIfAborted(signal);
-  yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
-  yield sealer.end();
-}
-
-/** Encrypts, authenticates and armours a stream of plaintext. */
-class Sealer {
-  readonly #cipher: AesCtr;
-  readonly #mac;
-  readonly #armour = new ArmourWriter();
-  #header: Uint8Array;
-
-  constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array) {
-    this.#cipher = new AesCtr(keys.subarray(0, 32), iv);
-    this.#mac = hmac.create(sha256, keys.subarray(32));
-    this.#header = header;
-  }
-
-  push(plaintext: Uint8Array): string {
-    const bytes = concat(this.#header, this.#cipher.update(plaintext));
-    this.#header = new Uint8Array(0);
-    this.#mac.update(bytes);
-    return this.#armour.push(bytes);
-  }
-
-  end(): string {
-    const last = this.#cipher.final();
-    this.#mac.update(last);
-    return this.#armour.push(concat(last, this.#mac.digest())) + this.#armour.end();
-  }
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value);
-  return bytes;
 }

@@ -5,6 +5,7 @@ import type { BackupDecryptionKey } from './keys.js';
 import type { UnauthenticatedSource } from './provenance.js';
 import type { ExportedSessionData } from './room-key.js';
 import { attempt } from './session-data-batch.js';
+import { untilAborted } from './turn.js';
 
 /** A backup read and written in one go: every record is decrypted, and stays as it is or is encrypted anew. */
 
@@ -43,7 +44,7 @@ export async function* rewrite<Output extends object, Encrypted extends object>(
   const total = options.total ?? (Array.isArray(records) ? records.length : undefined);
   const waiting: BackupRecord[] = [];
   async function* inputs() {
-    for await (const record of records) {
+    for await (const record of untilAborted(records, options.signal)) {
       waiting.push(record);
       yield record;
     }

@@ -55,6 +55,36 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike 
   }
 }
 
+/**
+ * An input whose next item is waited for no longer than until the signal aborts. To be gone through by `for await`,
+ * which tells it to end when the loop is left early.
+ */
+export function untilAborted<Item>(
+  input: Iterable<Item> | AsyncIterable<Item>,
+  signal: AbortSignalLike | undefined,
+): Iterable<Item> | AsyncIterable<Item> {
+  if (!signal || !(Symbol.asyncIterator in input)) return input;
+  const iterator = input[Symbol.asyncIterator]();
+  const next = async () => {
+    try {
+      return await orAborted(iterator.next(), signal);
+    } catch (error) {
+      // What still waits would keep us waiting for its end, so it is told and left alone.
+      if (signal.aborted) abandon(iterator);
+      throw error;
+    }
+  };
+  const end = async () => (await iterator.return?.()) ?? { done: true as const, value: undefined };
+  return { [Symbol.asyncIterator]: () => ({ next, return: end }) };
+}
+
+/** Tells an iterator to end, and takes no notice of how it does. */
+function abandon(iterator: AsyncIterator<unknown>): void {
+  // As an asynchronous function, so that what it throws at once is ignored like what it rejects with.
+  const close = async () => iterator.return?.();
+  close().catch(() => undefined);
+}
+
 function abortedBy(signal: AbortSignalLike): KeyBackupError {
   return new KeyBackupError('aborted', 'the operation was aborted by its signal', { cause: signal.reason });
 }

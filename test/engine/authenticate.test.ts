@@ -185,3 +185,25 @@ describe('a record is', () => {
     expect((await of({ isVerified: true })).key_backup_data).toMatchObject({ is_verified: true });
   });
 });
+
+test('an abort while the next record does not come tells the records to end', async () => {
+  const abort = new AbortController();
+  let ended = 0;
+  const hanging: AsyncIterable<BackupRecord> = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => {
+        setTimeout(() => {
+          abort.abort();
+        });
+        return new Promise(() => undefined);
+      },
+      return: () => {
+        ended++;
+        return new Promise(() => undefined);
+      },
+    }),
+  };
+  const results = authenticateSessions(hanging, key, () => undefined, { signal: abort.signal });
+  await expect(results.next()).rejects.toMatchObject({ code: 'aborted' });
+  expect(ended).toBe(1);
+});

@@ -233,6 +233,29 @@ describe('reading accepts', () => {
     }
   });
 
+  test('an input that ended by itself, without telling it to end', async () => {
+    const { signal } = new AbortController();
+    const pieces = [Buffer.from(whole)];
+    const told: string[] = [];
+    const file: AsyncIterable<Uint8Array> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          const value = pieces.shift();
+          return Promise.resolve(value ? { done: false, value } : { done: true, value: undefined });
+        },
+        return: () => {
+          told.push('to end');
+          return Promise.resolve({ done: true, value: undefined });
+        },
+      }),
+    };
+    expect(text(await decryptKeyExport(file, 'right', { signal }))).toBe(plain);
+    expect(told).toEqual([]);
+    pieces.push(Buffer.from(whole), Buffer.from(whole));
+    expect(await refusal(file, 'right', { signal, maxBytes: 10 })).toBe('too-large');
+    expect(told).toEqual(['to end']);
+  });
+
   test('a long file in single bytes', async () => {
     const plaintext = JSON.stringify('x'.repeat(150_000));
     const pieces = Array.from(Buffer.from(make({ plaintext })), (byte) => Uint8Array.of(byte));
@@ -337,6 +360,28 @@ describe('writing', () => {
     })();
     await expect(writing).rejects.toMatchObject({ code: 'aborted' });
     expect(file).not.toContain('END MEGOLM');
+  });
+
+  test('can be aborted while the next session does not come, and tells the input to end', async () => {
+    const abort = new AbortController();
+    let ended = 0;
+    const hanging: AsyncIterable<unknown> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          setTimeout(() => {
+            abort.abort();
+          });
+          return new Promise(() => undefined);
+        },
+        return: () => {
+          ended++;
+          return Promise.reject(new Error('nobody listens'));
+        },
+      }),
+    };
+    const pieces = writeKeyExport(hanging, 'right', { backend, iterations: 100_000, signal: abort.signal });
+    expect((await rejection(pieces.next())).code).toBe('aborted');
+    expect(ended).toBe(1);
   });
 
   test('takes an async iterable of nothing', async () => {
