@@ -51,6 +51,7 @@ export interface SigningKey {
 /**
  * A signer with an Ed25519 key in memory.
  *
+ * @param userId - Whose key it is: `@alice:example.org`.
  * @param seed - 32 bytes; copied. The caller wipes its own.
  * @param deviceId - The device whose key this is; without one, the key is taken as a cross-signing master key,
  * whose id is its public key.
@@ -66,6 +67,7 @@ export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: strin
  * The `auth_data` of a new backup, not signed yet.
  *
  * @param extra - Further fields; they will be signed.
+ * @returns A new object; its `public_key` is 43 characters of unpadded base64.
  */
 export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {}): AuthData {
   return { ...extra, public_key: publicKey.toBase64() };
@@ -156,9 +158,24 @@ export interface VerifyOptions {
  * public key; of those that nobody gave, 64 are checked. Ed25519 is verified strictly, as RFC 8032 has it; a key of
  * small order is invalid. A key id that is a public key, as a master key's is, has to be the key that signs.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
  * @param authData - As it came from the server.
  * @returns The verdict. It never throws for what the `auth_data` holds.
  * @throws {@link KeyBackupError} `bad-parameters` for keys given in a wrong form.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, createAuthData, ed25519Signer, signAuthData, verifyAuthData } from 'megolm-backup';
+ *
+ * const userId = '@alice:example.org';
+ * const master = ed25519Signer(userId, new Uint8Array(32).fill(7));
+ * const authData = signAuthData(createAuthData(BackupDecryptionKey.generate().publicKey), [master]);
+ *
+ * const { keyId } = master;
+ * const trustedKeys = [{ keyId, publicKey: keyId.slice('ed25519:'.length) }];
+ * console.log(verifyAuthData(authData, { userId, trustedKeys }).trusted); // true
+ * console.log(verifyAuthData({ ...authData, extra: 1 }, { userId, trustedKeys }).signatures[0].state); // invalid
+ * ```
  */
 export function verifyAuthData(authData: unknown, options: VerifyOptions): AuthDataVerdict {
   const keys = signingKeys(options);

@@ -62,6 +62,21 @@ export interface AuthenticateOptions extends BatchOptions {
  * @param trusted - The trusted copy of a session, from the user's own store; `undefined` where there is none.
  * @returns One result per record, in order. What cannot be read fails with its reason, as in `decryptSessions`.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from 'node:fs/promises';
+ * import { BackupDecryptionKey, authenticateSessions, encryptSessionsSync } from 'megolm-backup';
+ *
+ * const sessions = JSON.parse(await readFile('export.json', 'utf8')).slice(0, 1); // the user's own store
+ * const key = BackupDecryptionKey.generate();
+ * const records = encryptSessionsSync(sessions, key.publicKey).filter(({ ok }) => ok); // a backup without backup_mac
+ *
+ * const trusted = (_roomId, sessionId) => sessions.find(({ session_id }) => session_id === sessionId);
+ * for await (const result of authenticateSessions(records, key, trusted)) {
+ *   if (result.ok) console.log(result.authentication, result.was); // authenticated no-mac
+ * }
+ * ```
  */
 export async function* authenticateSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,

@@ -108,6 +108,8 @@ export class BackupMacKey {
   }
 
   /**
+   * Reads the secret.
+   *
    * @param text - Base64 of 32 bytes, padded or not, as the secret holds it.
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
@@ -198,8 +200,20 @@ function derive(privateKey: Uint8Array): Uint8Array {
 /**
  * Adds the `backup_mac` to a `session_data`, keeping everything else in `unsigned`.
  *
- * @returns A new object.
+ * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
+ * @returns A new object; the one given is not changed.
  * @throws {@link KeyBackupError} as {@link BackupMacKey.mac}.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, BackupMacKey, addBackupMac, checkBackupMac, encryptSessionData } from 'megolm-backup';
+ *
+ * const key = BackupDecryptionKey.generate();
+ * const macKey = BackupMacKey.fromDecryptionKey(key);
+ * const sessionData = addBackupMac(encryptSessionData(Uint8Array.of(1), key.publicKey), macKey);
+ * console.log(checkBackupMac(sessionData, macKey)); // right
+ * console.log(checkBackupMac({ ...sessionData, ciphertext: 'AAAA' }, macKey)); // wrong-mac
+ * ```
  */
 export function addBackupMac<T extends object>(
   sessionData: T,

@@ -25,7 +25,18 @@ function valueTable(): Uint8Array {
   return values;
 }
 
-/** Unpadded base64 of bytes. Table look-ups: not constant time, see SECURITY.md. */
+/**
+ * Unpadded base64 of bytes. Table look-ups: not constant time, see SECURITY.md.
+ *
+ * @see https://spec.matrix.org/v1.19/appendices/#unpadded-base64
+ *
+ * @example
+ * ```ts
+ * import { base64Decode, base64Encode } from 'megolm-backup';
+ *
+ * console.log(base64Encode(Uint8Array.of(1, 2)), base64Decode('AQI=', 'my field').length); // AQI 2
+ * ```
+ */
 export function base64Encode(bytes: Uint8Array): string {
   const table = symbolTable();
   const rest = bytes.length % 3;

@@ -34,8 +34,23 @@ export type DecryptResult = Outcome<DecryptedSession>;
 /**
  * Encrypts one session to a backup's public key: the whole `KeyBackupData` and where it belongs.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param session - An `ExportedSessionData`; nothing about it is assumed, and it is not changed.
+ * @param publicKey - The backup's, once it is known to be the user's own (`verifyAuthData`).
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`, `bad-session-key`,
  * `session-id-mismatch`, `too-large`; `wrong-key` for another backup's `macKey`, `bad-parameters`.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from 'node:fs/promises';
+ * import { BackupDecryptionKey, decryptSession, encryptSession } from 'megolm-backup';
+ *
+ * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
+ * const key = BackupDecryptionKey.generate();
+ * const record = encryptSession(session, key.publicKey);
+ * const restored = decryptSession(record, key);
+ * console.log(restored.session.session_key === session.session_key, restored.authenticity); // true no-mac
+ * ```
  */
 export function encryptSession(
   session: ExportedSessionData,
@@ -48,6 +63,9 @@ export function encryptSession(
 /**
  * Decrypts one record of a backup, and checks that it is the key of its session.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param record - The `KeyBackupData` as it came from the server, and the ids under which it stood there.
+ * @param key - The backup's decryption key.
  * @throws {@link KeyBackupError} the codes of {@link decryptSessionData} and {@link readRoomKey};
  * `room-id-mismatch`; with `requireAuthenticated` also `not-authenticated`.
  */
@@ -98,6 +116,7 @@ export function encryptSessions(
  * {@link encryptSessions} in one synchronous call, in pure JavaScript. It holds the thread until it is done.
  *
  * @returns One result per session, in order.
+ * @throws {@link KeyBackupError} `wrong-key` for another backup's `macKey`; `bad-parameters`.
  */
 export function encryptSessionsSync(
   sessions: Iterable<ExportedSessionData>,
@@ -115,7 +134,21 @@ export function encryptSessionsSync(
  * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
  * key will show as `mac-mismatch` on every record.
  * @returns One result per record, in order.
- * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
+ * the input itself throws.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, decryptSessions, type BackupRecord } from 'megolm-backup';
+ *
+ * async function restore(records: BackupRecord[], key: BackupDecryptionKey, auth_data: unknown) {
+ *   key.expectMatch(auth_data); // a wrong key is one error, not one for every record
+ *   for await (const result of decryptSessions(records, key)) {
+ *     if (result.ok) console.log(result.session.session_id, result.authenticated);
+ *     else console.error(result.session_id, result.error.code);
+ *   }
+ * }
+ * ```
  */
 export function decryptSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
@@ -129,6 +162,7 @@ export function decryptSessions(
  * {@link decryptSessions} in one synchronous call, in pure JavaScript. It holds the thread until it is done.
  *
  * @returns One result per record, in order.
+ * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed.
  */
 export function decryptSessionsSync(
   records: Iterable<BackupRecord>,

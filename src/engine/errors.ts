@@ -94,3 +94,8 @@ export function describe(value: unknown): string {
   if (typeof value === 'object') return 'an object';
   return `a ${typeof value}`;
 }
+
+/** {@link describe} of a parameter, which is no secret: a number is named itself. */
+export function numberOr(value: unknown): string {
+  return typeof value === 'number' ? String(value) : describe(value);
+}

@@ -5,7 +5,7 @@ import { AesCtr } from './aes-ctr.js';
 import { ArmourReader, ArmourWriter } from './armour.js';
 import type { AbortSignalLike } from './backend.js';
 import { concat, concatAll, equal, wipe } from './bytes.js';
-import { KeyBackupError, describe } from './errors.js';
+import { KeyBackupError, describe, numberOr } from './errors.js';
 import { Pace } from './pace.js';
 import { MAX_ITERATIONS, pbkdf2, type DeriveOptions } from './passphrase.js';
 import { throwIfAborted, untilAborted } from './turn.js';
@@ -54,10 +54,13 @@ export type ExportFile = string | Uint8Array | Iterable<Uint8Array> | AsyncItera
  * The MAC is the only check there is: a wrong passphrase and a changed byte look the same. What can be told apart
  * is a file that is cut off, no base64, too short, or of another version.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  * @param file - Its text; pieces of bytes are decoded while they come.
+ * @param passphrase - As the user typed it; it is not normalised.
  * @returns UTF-8 JSON, by contract an array of `ExportedSessionData`; the caller owns and wipes it.
  * @throws {@link KeyBackupError} `bad-export-file`; `wrong-passphrase`, also when the file is damaged between its
- * lines; `too-large`; `aborted`; whatever the input itself throws.
+ * lines; `too-large`; `bad-parameters` for a passphrase that is no string; `aborted`; `backend-failed`; whatever the
+ * input itself throws.
  */
 export async function decryptKeyExport(
   file: ExportFile,
@@ -208,8 +211,10 @@ export class ExportSealer {
    */
   static async create(passphrase: string, iterations: number, options: DeriveOptions): Promise<ExportSealer> {
     if (!Number.isInteger(iterations) || iterations < MIN_EXPORT_ITERATIONS || iterations > MAX_ITERATIONS) {
-      const got = typeof iterations === 'number' ? String(iterations) : describe(iterations);
-      throw new KeyBackupError('bad-parameters', `iterations: expected 100,000 to 10,000,000, got ${got}`);
+      throw new KeyBackupError(
+        'bad-parameters',
+        `iterations: expected 100,000 to 10,000,000, got ${numberOr(iterations)}`,
+      );
     }
     const password = passwordBytes(passphrase);
     if (password.length === 0) {

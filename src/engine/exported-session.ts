@@ -1,8 +1,9 @@
 import { base64Decode, base64Encode } from './base64.js';
+import { wipe } from './bytes.js';
 import { isCurvePoint } from './curve-point.js';
 import { KeyBackupError } from './errors.js';
 import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from './json.js';
-import { checkRoomKey, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';
+import { KNOWN_FIELDS, checkRoomKey, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';
 
 /**
  * One entry of a key export, checked as the strictest importer checks it. Importers are brittle: one entry that
@@ -66,13 +67,16 @@ export function prepareExportedSession(session: unknown): ExportEntry {
   };
   const { fields, flags } = checkRoomKey(mended, sessionId, 'session', false);
   const sessionKey = base64Decode(fields.session_key, 'session.session_key');
-  if (!isCurvePoint(sessionKey.subarray(sessionKey.length - 32))) {
+  const hasPoint = isCurvePoint(sessionKey.subarray(sessionKey.length - 32));
+  const session_key = base64Encode(sessionKey);
+  wipe(sessionKey);
+  if (!hasPoint) {
     throw new KeyBackupError(
       'bad-session-key',
       'session_key: expected an Ed25519 key inside, got no point of the curve',
     );
   }
-  const entry = { ...fields, session_key: base64Encode(sessionKey), room_id: roomId, session_id: sessionId };
+  const entry = { ...fields, session_key, room_id: roomId, session_id: sessionId };
   const text = withUnicodeOnly(entry);
   return {
     session: text.session,
@@ -144,22 +148,10 @@ function canonicalKey(text: unknown, field: string): string {
   return base64Encode(bytes);
 }
 
-const NAMED_FIELDS = [
-  'algorithm',
-  'forwarding_curve25519_key_chain',
-  'room_id',
-  'sender_claimed_keys',
-  'sender_key',
-  'session_id',
-  'session_key',
-  'shared_history',
-  'm.shared_history',
-];
-
 /** A lone surrogate is no text; a parser that meets its escape gives up on the whole file. */
 function withUnicodeOnly(session: ExportedSessionData): ExportEntry {
   if (!mayHoldLoneSurrogate(session)) return { session, flags: [] };
-  const named = Object.fromEntries(Object.entries(session).filter(([name]) => NAMED_FIELDS.includes(name)));
+  const named = Object.fromEntries(Object.entries(session).filter(([name]) => KNOWN_FIELDS.has(name)));
   if (mayHoldLoneSurrogate(named)) {
     throw new KeyBackupError('bad-json', 'session: expected Unicode text, got a lone surrogate');
   }

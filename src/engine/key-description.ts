@@ -1,5 +1,5 @@
 import { wipe } from './bytes.js';
-import { KeyBackupError, describe } from './errors.js';
+import { KeyBackupError, describe, numberOr } from './errors.js';
 import { expectObject, expectString, isJsonObject, ownValue } from './json.js';
 import { checkIterations, pbkdf2, type DeriveOptions } from './passphrase.js';
 import { utf8Encode } from './utf8.js';
@@ -27,6 +27,8 @@ export interface KeyDescription {
 /**
  * The id of the key that the user's secrets are stored under.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-storage
+ * @param accountData - With the content of `m.secret_storage.default_key`.
  * @throws {@link KeyBackupError} `missing-field` when the account has no secret storage; `bad-json`.
  */
 export function defaultKeyId(accountData: AccountData): string {
@@ -42,8 +44,9 @@ export function defaultKeyId(accountData: AccountData): string {
 }
 
 /**
- * The description of a key.
+ * The description of a key: the content of `m.secret_storage.key.<id>`.
  *
+ * @returns The very object in the account data.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
  */
 export function keyDescription(accountData: AccountData, id: string): KeyDescription {
@@ -67,7 +70,9 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
 /**
  * The bytes that a security phrase gives with the parameters of a key description.
  *
- * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`, `aborted`.
+ * @returns 32 bytes; the caller owns and wipes them.
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`, `aborted`,
+ * `backend-failed`.
  */
 export async function deriveStorageKey(
   passphrase: string,
@@ -109,7 +114,10 @@ export function passphraseParameters(description: KeyDescription): { salt: strin
   checkIterations(iterations, `${field}.iterations`);
   const bits = ownValue(parameters, 'bits');
   if (bits !== undefined && bits !== 256) {
-    throw new KeyBackupError('bad-parameters', `${field}.bits: expected 256 or nothing, got another value`);
+    throw new KeyBackupError(
+      'bad-parameters',
+      `${field}.bits: expected 256 or nothing, got ${numberOr(bits)}`,
+    );
   }
   return { salt, iterations };
 }

@@ -128,8 +128,8 @@ export interface WriteExportOptions extends DeriveOptions {
  *
  * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable; they are not kept.
  * @returns The text in pieces of some kilobytes. The file is whole only when the last one was taken.
- * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`; whatever the
- * input itself throws.
+ * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`; `backend-failed`;
+ * whatever the input itself throws.
  */
 export async function* writeKeyExport(
   sessions: Iterable<unknown> | AsyncIterable<unknown>,

@@ -17,6 +17,17 @@ const MAX_KEY_CHARACTERS = 256;
  * Whoever knows it can add keys to the backup, so it is not a secret but no proof of origin either.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ *
+ * @example
+ * ```ts
+ * import { BackupPublicKey, KeyBackupError } from 'megolm-backup';
+ *
+ * try {
+ *   BackupPublicKey.fromAuthData({ public_key: 'A'.repeat(60) }); // as some accounts have it
+ * } catch (error) {
+ *   if (error instanceof KeyBackupError) console.log(error.code); // bad-auth-data
+ * }
+ * ```
  */
 export class BackupPublicKey {
   readonly #bytes: Uint8Array;
@@ -26,6 +37,8 @@ export class BackupPublicKey {
   }
 
   /**
+   * From the bytes.
+   *
    * @param bytes - 32 bytes, little-endian u; they are copied. Bit 255 and non-canonical values are accepted.
    * @throws {@link KeyBackupError} `bad-length`, `low-order-key`.
    */
@@ -152,6 +165,7 @@ export class BackupDecryptionKey {
   /**
    * Reads the text form ("recovery key"): 48 base58 characters, white space ignored.
    *
+   * @see https://spec.matrix.org/v1.19/appendices/#cryptographic-key-representation
    * @throws {@link KeyBackupError} `bad-recovery-key` with `check`: `alphabet`, `length`, `prefix` or `parity`.
    */
   static fromRecoveryKey(text: string): BackupDecryptionKey {
@@ -162,6 +176,7 @@ export class BackupDecryptionKey {
    * Reads the secret `m.megolm_backup.v1` in every form the wild has: base64, padded or not, and the
    * comma-separated byte values that an old client stored.
    *
+   * @param text - Of the one form or the other. White space around base64 is for the caller to take off.
    * @returns The key, and the flag `comma-separated-bytes` when it was that old form.
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
@@ -181,7 +196,8 @@ export class BackupDecryptionKey {
   }
 
   /**
-   * Derives the key of a legacy backup from its passphrase and the parameters in its `auth_data`.
+   * Derives the key of a legacy backup from its passphrase and the parameters in its `auth_data`:
+   * PBKDF2-HMAC-SHA-512, the salt as UTF-8, 32 bytes.
    *
    * @param passphrase - As the user typed it; it is not normalised.
    * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and, to tell a wrong
@@ -211,28 +227,40 @@ export class BackupDecryptionKey {
     return this.#bytes.slice();
   }
 
-  /** 43 characters of unpadded base64, as the secret `m.megolm_backup.v1` holds it. */
+  /**
+   * 43 characters of unpadded base64, as the secret `m.megolm_backup.v1` holds it. Throws `bad-parameters` after
+   * {@link BackupDecryptionKey.dispose}.
+   */
   toBase64(): string {
     this.#throwIfDisposed();
     return base64Encode(this.#bytes);
   }
 
-  /** The text form: 48 characters in groups of four. */
+  /**
+   * The text form: 48 characters in groups of four. Throws `bad-parameters` after
+   * {@link BackupDecryptionKey.dispose}.
+   */
   toRecoveryKey(): string {
     this.#throwIfDisposed();
     return encodeRecoveryKey(this.#bytes);
   }
 
   /**
-   * Whether this key reads the backup with this `auth_data`.
+   * Whether this key reads the backup with this `auth_data`: whether it derives the `public_key` there, bit 255 of
+   * which does not count.
    *
+   * @param authData - The `auth_data` object as it came from the server.
    * @throws {@link KeyBackupError} `bad-auth-data`, `low-order-key` when the `auth_data` has no usable key.
    */
   matches(authData: unknown): boolean {
     return this.publicKey.equals(withoutHighBit(BackupPublicKey.fromAuthData(authData)));
   }
 
-  /** @throws {@link KeyBackupError} `wrong-key` unless {@link BackupDecryptionKey.matches}. */
+  /**
+   * Says a wrong key before any record does.
+   *
+   * @throws {@link KeyBackupError} `wrong-key` unless {@link BackupDecryptionKey.matches}, and what that throws.
+   */
   expectMatch(authData: unknown): void {
     if (!this.matches(authData)) {
       throw new KeyBackupError(

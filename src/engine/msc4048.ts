@@ -95,8 +95,8 @@ export function expectAuthenticatedVersion(version: { readonly algorithm: string
 /**
  * Encrypts sessions to a backup of this algorithm, as `encryptSessions` does for v1.
  *
- * @throws {@link KeyBackupError} `wrong-key` when the MAC key is another backup's; `aborted`; `backend-failed`; and
- * whatever the input itself throws.
+ * @throws {@link KeyBackupError} `bad-parameters` without a MAC key; `wrong-key` when it is another backup's;
+ * `aborted`; `backend-failed`; and whatever the input itself throws.
  *
  * @example
  * ```ts
@@ -138,6 +138,7 @@ export function expectMacKey(macKey: unknown): asserts macKey is BackupMacKey {
  * will show as `not-authenticated` on every record.
  * @returns One result per record, in order. A key that its writer does not vouch for comes out
  * `declared-unauthenticated`, unless `requireAuthenticated` says that it should not.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
  */
 export function decryptAuthenticated(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
@@ -178,6 +179,7 @@ export interface MoveOptions extends BatchOptions {
  * encrypted anew with what its writer said of it. Everything else becomes `m.legacy-v1`, whatever it said of
  * itself: moving makes nothing authentic.
  *
+ * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  * @returns One result per record, in order, with the `authenticity` that it has in the new backup.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
  */

@@ -3,7 +3,7 @@ import { sha512 } from '@noble/hashes/sha2.js';
 import type { Backend, WaitOptions } from './backend.js';
 import { awaitBackend, expectFrom } from './backend-call.js';
 import { concat, copyBytes, wipe } from './bytes.js';
-import { KeyBackupError, describe } from './errors.js';
+import { KeyBackupError, describe, numberOr } from './errors.js';
 import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
 import { utf8Encode } from './utf8.js';
 
@@ -36,9 +36,22 @@ export interface DeriveOptions extends WaitOptions {
 /**
  * Derives the 32 bytes of a legacy backup key. The passphrase is taken as it is, without Unicode normalisation.
  *
+ * Nothing is compared: a wrong passphrase gives another key. `BackupDecryptionKey.fromPassphrase` compares.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param passphrase - As the user typed it.
+ * @param parameters - The `auth_data` as it came from the server, or its {@link PassphraseParameters}.
  * @returns 32 bytes; the caller owns and wipes them.
  * @throws {@link KeyBackupError} `missing-field`, `bad-parameters` (types, 1 to 10,000,000 iterations, 256 bits
  * only), `aborted`, `backend-failed`.
+ *
+ * @example
+ * ```ts
+ * import { derivePassphraseKey } from 'megolm-backup';
+ *
+ * const auth_data = { private_key_salt: 'a salt', private_key_iterations: 1000 };
+ * console.log((await derivePassphraseKey('a passphrase', auth_data)).length); // 32
+ * ```
  */
 export async function derivePassphraseKey(
   passphrase: string,
@@ -81,7 +94,7 @@ function checkParameters(parameters: unknown): { salt: string; iterations: numbe
   if (private_key_bits !== undefined && private_key_bits !== 256) {
     throw new KeyBackupError(
       'bad-parameters',
-      'auth_data.private_key_bits: expected 256 or nothing, got another value',
+      `auth_data.private_key_bits: expected 256 or nothing, got ${numberOr(private_key_bits)}`,
     );
   }
   return { salt: private_key_salt, iterations: private_key_iterations };
@@ -90,8 +103,7 @@ function checkParameters(parameters: unknown): { salt: string; iterations: numbe
 /** @throws {@link KeyBackupError} `bad-parameters` unless the number of rounds is 1 to 10,000,000. */
 export function checkIterations(value: unknown, field: string): asserts value is number {
   if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > MAX_ITERATIONS) {
-    const got = typeof value === 'number' ? String(value) : describe(value);
-    throw new KeyBackupError('bad-parameters', `${field}: expected 1 to 10,000,000, got ${got}`);
+    throw new KeyBackupError('bad-parameters', `${field}: expected 1 to 10,000,000, got ${numberOr(value)}`);
   }
 }
 
@@ -100,6 +112,8 @@ export function checkIterations(value: unknown, field: string): asserts value is
  * own asynchronous form can neither be cancelled nor tell how far it is.
  *
  * @param length - Bytes wanted: 1 to 64, one block of the hash.
+ * @returns New bytes; the caller owns and wipes them.
+ * @throws {@link KeyBackupError} `aborted`, `backend-failed`.
  */
 export async function pbkdf2(
   password: Uint8Array,

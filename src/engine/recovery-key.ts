@@ -23,6 +23,14 @@ const MAX_CHARACTERS = 128;
  * @param key - 32 bytes.
  * @returns 48 characters in groups of four, a space between: 59 in all. It starts with "Es".
  * @throws {@link KeyBackupError} `bad-length`.
+ *
+ * @example
+ * ```ts
+ * import { decodeRecoveryKey, encodeRecoveryKey } from 'megolm-backup';
+ *
+ * const text = encodeRecoveryKey(new Uint8Array(32).fill(7));
+ * console.log(text.length, decodeRecoveryKey(text.replaceAll(' ', '')).length); // 59 32
+ * ```
  */
 export function encodeRecoveryKey(key: Uint8Array): string {
   expectBytes(key, 32, 'key');
@@ -39,6 +47,7 @@ export function encodeRecoveryKey(key: Uint8Array): string {
  * The parity is one byte: about 0.4 % of mistyped characters pass it, and then give ANOTHER key. Only comparing
  * with the backup's public key (or the secret storage MAC) tells that a key is the right one.
  *
+ * @param text - What was typed or pasted; anything but a text is refused.
  * @returns 32 bytes; the caller owns and wipes them.
  * @throws {@link KeyBackupError} `bad-recovery-key` with `check` saying which check failed, in this order:
  * `alphabet`, `length` (also for trailing bytes), `prefix`, `parity`.

@@ -81,6 +81,15 @@ export interface SessionKeyFacts {
  * @see https://gitlab.matrix.org/matrix-org/olm/blob/master/docs/megolm.md#session-export-format
  * @param sessionKey - Base64 of 165 bytes: 0x01, u32 big-endian index, 128 bytes ratchet, 32 bytes Ed25519 key.
  * @throws {@link KeyBackupError} `bad-session-key`.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from 'node:fs/promises';
+ * import { readSessionKey } from 'megolm-backup';
+ *
+ * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
+ * console.log(readSessionKey(session.session_key).session_id === session.session_id); // true
+ * ```
  */
 export function readSessionKey(sessionKey: unknown): SessionKeyFacts {
   if (typeof sessionKey !== 'string' || sessionKey.length > 2 * SESSION_KEY_LENGTH) {
@@ -133,8 +142,21 @@ export interface PreparedRoomKey {
  * specified name and as `m.shared_history`, which one deployed reader looks for; never under the third name,
  * because that reader refuses a key that has both.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param session - An `ExportedSessionData`; nothing about it is assumed, and it is not changed.
+ * @returns What to encrypt, and what stands beside it; the caller owns the plaintext.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`, `bad-session-key`,
  * `session-id-mismatch`.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from 'node:fs/promises';
+ * import { prepareRoomKey, readRoomKey } from 'megolm-backup';
+ *
+ * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
+ * const { plaintext, room_id, session_id } = prepareRoomKey(session);
+ * console.log(readRoomKey(plaintext, room_id, session_id).session.session_key === session.session_key); // true
+ * ```
  */
 export function prepareRoomKey(session: unknown): PreparedRoomKey {
   const object = expectObject(session, 'session');
@@ -172,9 +194,11 @@ export interface RestoredRoomKey {
 /**
  * Reads the plaintext of a backup record and checks that it is the key of this session.
  *
- * @param plaintext - UTF-8 JSON of a `BackedUpSessionData`.
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param plaintext - UTF-8 JSON of a `BackedUpSessionData`; the caller's to wipe.
  * @param roomId - Where the server keeps the record; nothing proves it.
  * @param sessionId - Where the server keeps the record; it has to be the one inside the session key.
+ * @returns A new session with the two ids in it, and what had to be overlooked.
  * @throws {@link KeyBackupError} `bad-utf8`, `bad-json`, `missing-field`, `unsupported-algorithm`,
  * `bad-session-key`, `session-id-mismatch`.
  */
@@ -258,7 +282,8 @@ function claimedKeys(object: JsonObject, field: string): Readonly<Record<string,
   if (value === undefined)
     throw new KeyBackupError('missing-field', `${name}: expected an object, got nothing`);
   if (!isJsonObject(value) || !Object.values(value).every((key) => typeof key === 'string')) {
-    throw new KeyBackupError('bad-json', `${name}: expected an object of strings, got ${describe(value)}`);
+    const got = isJsonObject(value) ? 'other values in it' : describe(value);
+    throw new KeyBackupError('bad-json', `${name}: expected an object of strings, got ${got}`);
   }
   return value as Readonly<Record<string, string>>;
 }
@@ -268,7 +293,8 @@ function forwardingChain(object: JsonObject, field: string): readonly string[] {
   const value = ownValue(object, 'forwarding_curve25519_key_chain') ?? [];
   if (!Array.isArray(value) || !value.every((key) => typeof key === 'string')) {
     const name = `${field}.forwarding_curve25519_key_chain`;
-    throw new KeyBackupError('bad-json', `${name}: expected an array of strings, got ${describe(value)}`);
+    const got = Array.isArray(value) ? 'other values in it' : describe(value);
+    throw new KeyBackupError('bad-json', `${name}: expected an array of strings, got ${got}`);
   }
   return value;
 }
@@ -283,7 +309,8 @@ function readSharedHistory(object: JsonObject): boolean | 'bad' | undefined {
   return typeof value === 'boolean' ? value : 'bad';
 }
 
-const KNOWN_FIELDS: ReadonlySet<string> = new Set([
+/** The fields of a room key that have a meaning here; all others travel along. */
+export const KNOWN_FIELDS: ReadonlySet<string> = new Set([
   'algorithm',
   'forwarding_curve25519_key_chain',
   'room_id',

@@ -118,7 +118,7 @@ export class SecretStorageKey {
    *
    * @throws {@link KeyBackupError} `wrong-passphrase` when the description's MAC does not fit; `missing-field` when
    * the key has no passphrase; `bad-parameters` for parameters out of bounds; `unsupported-algorithm`, `bad-json`,
-   * `aborted`.
+   * `aborted`, `backend-failed`.
    */
   static async fromPassphrase(
     passphrase: string,
@@ -131,7 +131,7 @@ export class SecretStorageKey {
     return checked(new SecretStorageKey(id, bytes), description, 'wrong-passphrase');
   }
 
-  /** Compares this key with a description. */
+  /** Compares this key with a description. Throws `bad-parameters` after {@link SecretStorageKey.dispose}. */
   check(description: KeyDescription): KeyCheck {
     const { iv, mac } = description;
     if (iv === undefined || mac === undefined) return 'unchecked';
@@ -147,7 +147,10 @@ export class SecretStorageKey {
     return equal(derived, expected) ? 'right' : 'wrong';
   }
 
-  /** The description that lets others check the key: the content of `m.secret_storage.key.<id>`. */
+  /**
+   * The description that lets others check the key: the content of `m.secret_storage.key.<id>`. Throws
+   * `bad-parameters` after {@link SecretStorageKey.dispose}.
+   */
   describe(): KeyDescription {
     const iv = newIv();
     const { mac } = this.#seal('', new Uint8Array(ZEROS), iv);
@@ -161,7 +164,7 @@ export class SecretStorageKey {
    * @param content - The content of that account data: `{encrypted: {<key id>: {iv, ciphertext, mac}}}`.
    * @throws {@link KeyBackupError} `missing-field` when it is not stored under this key; `mac-mismatch` when this key
    * is not the one, or the secret was changed; `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length`, `bad-utf8`,
-   * `too-large`.
+   * `too-large`; `bad-parameters` when the key is disposed.
    */
   decryptSecret(name: string, content: unknown): string {
     const { iv, ciphertext, mac } = encryptedSecret(name, content, this.id);
@@ -185,8 +188,10 @@ export class SecretStorageKey {
   /**
    * Encrypts a secret.
    *
+   * @param name - Its name, which is its account data type.
    * @returns The content of the account data of that name. What stood there under other keys is another secret now,
    * so it is not kept.
+   * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed.
    */
   encryptSecret(
     name: string,
@@ -200,7 +205,10 @@ export class SecretStorageKey {
     return { encrypted: Object.fromEntries([[this.id, stored]]) };
   }
 
-  /** The text form that the user keeps: 48 characters in groups of four. */
+  /**
+   * The text form that the user keeps: 48 characters in groups of four. Throws `bad-parameters` after
+   * {@link SecretStorageKey.dispose}.
+   */
   toRecoveryKey(): string {
     this.#throwIfDisposed();
     return encodeRecoveryKey(this.#bytes);
@@ -266,7 +274,7 @@ function encryptedSecret(name: string, content: unknown, id: string): SecretByte
   if (text.length > MAX_CIPHERTEXT) {
     throw new KeyBackupError(
       'too-large',
-      `${field}.ciphertext: expected a key, got ${text.length} characters`,
+      `${field}.ciphertext: expected at most ${MAX_CIPHERTEXT} characters, got ${text.length}`,
     );
   }
   const mac = base64Decode(expectString(secret, 'mac', field), `${field}.mac`);

@@ -66,8 +66,11 @@ export interface OpenedSessionData {
 /**
  * Encrypts one plaintext to a backup's public key under a new ephemeral key.
  *
- * @param plaintext - 0 to 1,048,576 bytes: the JSON of a room key.
- * @throws {@link KeyBackupError} `too-large`, `bad-parameters`.
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param plaintext - 0 to 1,048,576 bytes: the JSON of a room key. It is not changed.
+ * @param recipient - The backup's public key, once it is known to be the user's own (`verifyAuthData`).
+ * @returns A new object of three strings, all unpadded base64.
+ * @throws {@link KeyBackupError} `too-large`; `bad-parameters` for a plaintext that is no bytes.
  *
  * @example
  * ```ts
@@ -153,11 +156,13 @@ function sealedLength({ length }: Uint8Array): number {
 /**
  * Decrypts one `session_data`.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
  * @param sessionData - As it came from the server: nothing about it is assumed. Base64 may be padded.
  * @param key - The backup's decryption key.
+ * @returns The plaintext, which the caller owns, and what had to be overlooked.
  * @throws {@link KeyBackupError} `bad-json`, `missing-field`, `bad-base64`, `bad-length` (ephemeral not 32
  * bytes), `bad-mac-length`, `bad-ciphertext-length` (empty or not whole blocks), `too-large`, `low-order-key`,
- * `mac-mismatch` (another key), `bad-padding`. The code tells apart what a damaged ciphertext does to the
+ * `mac-mismatch` (another key), `bad-padding`; `bad-parameters` when the key is disposed. The code tells apart what a damaged ciphertext does to the
  * padding: do not relay it to whoever supplied the ciphertext.
  */
 export function decryptSessionData(
