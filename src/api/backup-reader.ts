@@ -102,7 +102,6 @@ export class BackupReader {
   readonly fields = new Map<string, unknown>();
   readonly #form: BackupForm;
   readonly #extent: JsonExtent;
-  readonly #decode = utf8Decoder();
   readonly #levels: { readonly level: Level; readonly path: string }[] = [];
   #expected: Expected = 'value';
   /** What the extent is in the middle of. */
@@ -369,18 +368,12 @@ export class BackupReader {
     const { bytes, tooLarge } = this.#extent.take();
     if (!bytes) return { error: new KeyBackupError<ReaderCode>('too-large', `${this.#place}: ${tooLarge}`) };
     try {
-      return { value: JSON.parse(this.#decode(bytes)) as unknown };
+      return { value: JSON.parse(utf8Decode(bytes, this.#place)) as unknown };
     } catch (error) {
+      if (error instanceof KeyBackupError) return { error: error as KeyBackupError<'bad-utf8'> };
       // The platform's own message is not kept: it quotes the text.
-      return {
-        error:
-          error instanceof SyntaxError
-            ? new KeyBackupError<ReaderCode>('bad-json', `${this.#place}: expected JSON, got something else`)
-            : new KeyBackupError<ReaderCode>(
-                'bad-utf8',
-                `${this.#place}: expected UTF-8, got an invalid sequence`,
-              ),
-      };
+      const message = `${this.#place}: expected JSON, got something else`;
+      return { error: new KeyBackupError<ReaderCode>('bad-json', message) };
     }
   }
 
@@ -433,17 +426,4 @@ const EXPECTED = {
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
-/** One decoder for all records: making one costs more than decoding with it. */
-function utf8Decoder(): (bytes: Uint8Array) => string {
-  const { TextDecoder } = globalThis as {
-    TextDecoder?: new (
-      label: string,
-      options: { fatal: boolean; ignoreBOM: boolean },
-    ) => { decode: (bytes: Uint8Array) => string };
-  };
-  if (!TextDecoder) return (bytes) => utf8Decode(bytes, 'record');
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  return (bytes) => decoder.decode(bytes);
 }

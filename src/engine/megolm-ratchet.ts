@@ -27,14 +27,13 @@ const RATCHET = PARTS * PART;
  * @throws {@link KeyBackupError} `bad-session-key`.
  */
 export function areConnected(a: string, b: string): boolean {
-  const facts = [readSessionKey(a), readSessionKey(b)];
-  if (facts[0].session_id !== facts[1].session_id) return false;
-  const [earlier, later] = facts[0].first_message_index <= facts[1].first_message_index ? [a, b] : [b, a];
-  const from = readSessionKey(earlier).first_message_index;
-  const to = readSessionKey(later).first_message_index;
+  const [first, second] = [readSessionKey(a), readSessionKey(b)];
+  if (first.session_id !== second.session_id) return false;
+  const indexes = [first.first_message_index, second.first_message_index];
+  const [earlier, later] = indexes[0] <= indexes[1] ? [a, b] : [b, a];
   const turned = ratchetOf(earlier);
   const expected = ratchetOf(later);
-  turn(turned, from, to);
+  turn(turned, Math.min(...indexes), Math.max(...indexes));
   const connected = equal(turned, expected);
   wipe(turned, expected);
   return connected;

@@ -101,9 +101,11 @@ export function decryptManySync(
 /** The agreements of a chunk of encryptions, in pure JavaScript. */
 export function sealingSync(recipient: Uint8Array, plaintexts: readonly Uint8Array[]): Finish<SessionData> {
   const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
-  const agreed = encapsulateMany(recipient, ephemeralPrivateKeys);
-  wipe(ephemeralPrivateKeys);
-  return sealing(plaintexts, agreed, undefined);
+  try {
+    return sealing(plaintexts, encapsulateMany(recipient, ephemeralPrivateKeys), undefined);
+  } finally {
+    wipe(ephemeralPrivateKeys);
+  }
 }
 
 /** {@link sealingSync} by a backend, as far as it has what is needed. */
