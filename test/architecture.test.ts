@@ -26,6 +26,16 @@ test.each(files)('%s imports only what stands below it', (name) => {
   }
 });
 
+test('the page imports only what runs in a browser', () => {
+  const folder = fileURLToPath(new URL('../page/src', import.meta.url));
+  for (const name of readdirSync(folder)) {
+    for (const from of importsOf(join('../page/src', name)).filter((path) => path.includes('/src/'))) {
+      const target = storeyOf(from.slice(from.indexOf('/src/') + 5));
+      expect(MAY_IMPORT['.'], `page/src/${name} imports ${from}`).toContain(target);
+    }
+  }
+});
+
 test.each(files)('%s takes from the platform only what its storey may', (name) => {
   const isNodes = /^(?:server|cli)\//.test(name) || /^backends\/[a-z-]*node[a-z-]*\.ts$/.test(name);
   const foreign = importsOf(name).filter((path) => !path.startsWith('.') && !path.startsWith('#'));

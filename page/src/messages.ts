@@ -45,6 +45,8 @@ export type Answer =
       readonly flagged: number;
       readonly authenticity: AuthenticityCounts;
       readonly codes: readonly (readonly [string, number])[];
+      /** Of those, what a salvage may read; empty when it was one. */
+      readonly salvageable: readonly (readonly [string, number])[];
       readonly rooms: readonly RoomCount[];
       readonly seconds: number;
       /** Absent when not one key came out. */

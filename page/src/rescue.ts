@@ -1,17 +1,11 @@
+import { KeyFit } from '../../src/api/key-fit.js';
+import { Report, type Place } from '../../src/api/report.js';
+import { UNLOCKED_BY, exportRescued } from '../../src/api/rescue.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import { Report, type Place } from '../../src/cli/report.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
-import { writeKeyExport, type ExportResult } from '../../src/engine/key-export.js';
 import { unlock, type Unlocked } from '../../src/engine/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
-import { openSource, type Source, type SourceResult } from './source.js';
-
-const NAMES = {
-  'backup-decryption-key': 'the decryption key of the backup',
-  'secret-storage-key': 'the key of the secret storage',
-  'security-phrase': 'the security phrase',
-  'backup-passphrase': 'the passphrase of the backup',
-} as const;
+import { openSource, type Source } from './source.js';
 
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
@@ -28,12 +22,12 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
     tell({ kind: 'status', text: 'Trying what you hold' });
     const unlocked = await open(task, source, tell);
     if (!unlocked) return;
-    tell({ kind: 'status', text: `Opened with ${NAMES[unlocked.by]}; reading the keys` });
+    tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[unlocked.by]}; reading the keys` });
     const outcome = await restore(task, source, unlocked, tell);
     unlocked.key.dispose();
     unlocked.storageKey?.dispose();
     const seconds = (performance.now() - started) / 1000;
-    tell({ kind: 'done', opened: NAMES[unlocked.by], seconds, ...outcome });
+    tell({ kind: 'done', opened: UNLOCKED_BY[unlocked.by], seconds, ...outcome });
   } catch (error) {
     const code = error instanceof KeyBackupError ? String(error.code) : 'failed';
     const message = error instanceof Error ? error.message : 'something went wrong';
@@ -51,7 +45,7 @@ async function open(
   if (!result.ok && result.suggestion && correct) result = await unlock(result.suggestion.text, options);
   if (result.ok) return result;
   const { error, suggestion } = result;
-  const correctable = suggestion && NAMES[suggestion.by];
+  const correctable = suggestion && UNLOCKED_BY[suggestion.by];
   tell({ kind: 'refused', code: error.code, message: error.message, correctable });
   return undefined;
 }
@@ -69,48 +63,25 @@ async function restore(task: Task, source: Source, { key }: Unlocked, tell: (ans
     told = performance.now();
     tell({ kind: 'progress', keys: report.ok + report.failed, share });
   };
-  const refuse = (place: Place, error: KeyBackupError<string>) => {
-    report.refused(place, error);
-    rooms.of(place).failed++;
-    tellProgress();
-  };
-  let wellFormed = 0;
-  let mismatched = 0;
-  let current: Extract<SourceResult, { ok: true }> | undefined;
-  async function* sessions() {
-    const { salvage, requireAuthenticated } = task;
-    const settings = { salvage, requireAuthenticated, onShare: (value?: number) => (share = value) };
-    for await (const result of source.restore(key, settings)) {
-      if (result.ok || result.wellFormed) wellFormed++;
-      if (result.ok) {
-        current = result;
-        yield result.session;
-      } else {
-        if (result.error.code === 'mac-mismatch') mismatched++;
-        refuse(result, result.error);
-      }
-    }
-  }
-  // Called for the session that was yielded last.
-  const onResult = (result: ExportResult) => {
-    if (!current) return;
-    if (result.ok) {
-      report.succeeded(current, [...current.flags, ...result.flags], current.authenticity);
-      rooms.of(current).ok++;
-      tellProgress();
-    } else {
-      refuse(current, result.error);
-    }
-  };
+  const { salvage, requireAuthenticated } = task;
+  const settings = { salvage, requireAuthenticated, onShare: (value?: number) => (share = value) };
   const exported = new GrowingBlob();
-  const options = { backend: webCryptoBackend(), onResult };
-  for await (const piece of writeKeyExport(sessions(), task.passphrase, options)) exported.add(piece);
-  const { summary, authenticity, codes } = report;
+  const fit = new KeyFit();
+  const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
+    backend: webCryptoBackend(),
+    onKey(place, ok) {
+      rooms.of(place)[ok ? 'ok' : 'failed']++;
+      tellProgress();
+    },
+  });
+  for await (const piece of pieces) exported.add(piece);
+  const { summary, authenticity, codes, salvageable } = report;
   return {
     ...summary,
-    fits: mismatched === 0 || mismatched < wellFormed,
+    fits: fit.fits,
     authenticity,
     codes: [...codes],
+    salvageable: salvage ? [] : salvageable,
     rooms: rooms.counts,
     exported: summary.ok > 0 || summary.failed === 0 ? exported.whole('text/plain') : undefined,
     report: new Blob([report.head, lines.whole(), Report.TAIL], { type: 'application/json' }),

@@ -25,6 +25,7 @@ export function showResults(done: Done): void {
     (done.fits ? '' : 'That key does not fit this backup: not one of its keys was encrypted to it. ') +
     `${seconds.toFixed(1)} seconds, ${rate} keys a second.`;
   warn(authenticity['wrong-mac']);
+  offerSalvage(done.salvageable);
   offer('export', done.exported);
   offer('report', done.report);
   const reasons: (readonly [string, number])[] = [['read', ok], ...done.codes];
@@ -60,6 +61,16 @@ function warn(wrong: number): void {
       : `Warning: ${wrong} of the keys in the export carry a wrong MAC: they were changed, or written by somebody ` +
         'without the key. The report names them; rescue again with “Only keys that prove where they come from” ' +
         'to leave them out.';
+}
+
+function offerSalvage(left: Done['salvageable']): void {
+  const count = left.reduce((sum, [, keys]) => sum + keys, 0);
+  byId('salvageable').hidden = count === 0;
+  byId('salvageable').textContent =
+    count === 0
+      ? ''
+      : `${count} of the keys that were not read may come out if you rescue again with “Also keep damaged keys”: ` +
+        `${left.map(([code, keys]) => `${keys} ${code}`).join(', ')}.`;
 }
 
 function offer(id: string, blob: Blob | undefined): void {

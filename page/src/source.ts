@@ -1,7 +1,6 @@
 import { readBackup } from '../../src/api/backup-reader.js';
-import { decryptSessions, type BackupRecord } from '../../src/engine/batch.js';
+import { rescueItems, type RescuedKey } from '../../src/api/rescue.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import type { Place } from '../../src/cli/report.js';
 import { ownUserId } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
@@ -11,27 +10,8 @@ import { KeyBackupError } from '../../src/engine/errors.js';
 import { isJsonObject, parseObject, type JsonObject } from '../../src/engine/json.js';
 import type { AccountData } from '../../src/engine/key-description.js';
 import type { BackupDecryptionKey } from '../../src/engine/keys.js';
-import type { ExportedSessionData } from '../../src/engine/room-key.js';
-import type { Authenticity } from '../../src/engine/backup-mac.js';
 import type { Task } from './messages.js';
 import { onlyTo } from './only-to.js';
-
-/** What became of one key. */
-export type SourceResult = Place &
-  (
-    | {
-        readonly ok: true;
-        readonly session: ExportedSessionData;
-        readonly flags: readonly string[];
-        readonly authenticity: Authenticity;
-      }
-    | {
-        readonly ok: false;
-        readonly error: KeyBackupError<string>;
-        /** Whether the record could be taken apart, so that its failure says something about the key. */
-        readonly wellFormed: boolean;
-      }
-  );
 
 /** How to read the keys. */
 export interface ReadSettings {
@@ -45,7 +25,7 @@ export interface ReadSettings {
 export interface Source {
   readonly authData: JsonObject;
   readonly accountData: AccountData;
-  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<SourceResult>;
+  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -91,11 +71,11 @@ function only<T>(found: readonly T[], what: string): T {
   return found[0];
 }
 
-async function* restoreFile(
+function restoreFile(
   file: File,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
-): AsyncGenerator<SourceResult, void, undefined> {
+): AsyncGenerator<RescuedKey, void, undefined> {
   let read = 0;
   async function* chunks() {
     const reader = file.stream().getReader();
@@ -107,28 +87,10 @@ async function* restoreFile(
       yield value;
     }
   }
-  const places: Place[] = [];
-  const refused: SourceResult[] = [];
-  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const item of readBackup(chunks(), { form: 'rooms' })) {
-      const { room_id, session_id, path } = item;
-      if (item.error) {
-        refused.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
-      } else {
-        places.push({ room_id, session_id, path });
-        yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: item.value };
-      }
-    }
-  }
-  const options = { ...settings, backend: webCryptoBackend() };
-  for await (const result of decryptSessions(records(), key, options)) {
-    const place = places.shift();
-    if (!place) throw new Error('a batch gave more results than it was given keys');
-    if (result.ok) yield { ...result, ...place };
-    else yield { ...place, ok: false, error: result.error, wellFormed: result.wellFormed };
-    yield* refused.splice(0);
-  }
-  yield* refused;
+  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, {
+    ...settings,
+    backend: webCryptoBackend(),
+  });
 }
 
 async function openServer(homeserver: string, accessToken: string): Promise<Source> {

@@ -21,7 +21,7 @@ import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
 import { openOutput } from './output.js';
-import { Report, type Place } from './report.js';
+import { Report, type Place } from '../api/report.js';
 import { openResultFiles } from './result-files.js';
 import { printable, type Terminal } from './terminal.js';
 import { readTrustedCopies, type TrustedCopies } from './trusted-copies.js';

@@ -1,6 +1,7 @@
+import { KeyFit } from '../api/key-fit.js';
 import type { BackupRecord } from '../engine/batch.js';
 import { isJsonObject } from '../engine/json.js';
-import type { Report } from './report.js';
+import type { Report } from '../api/report.js';
 import type { ResultFiles } from './result-files.js';
 import type { Terminal } from './terminal.js';
 
@@ -56,7 +57,7 @@ export async function commitBackup(
     return;
   }
   await files.discard();
-  terminal.stderr('the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n');
+  terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
 }
 
 function indexOf(record: unknown): number {

@@ -1,8 +1,10 @@
 import type { BackupEntry } from '../api/backup-reader.js';
+import { KeyFit } from '../api/key-fit.js';
+import { Report } from '../api/report.js';
 import { decryptSessionsBy } from '../backends/auto.js';
 import { nodeBackend } from '../backends/node.js';
 import type { BackupAlgorithm } from '../client/algorithm.js';
-import type { BackupRecord, DecryptResult, DecryptSettings } from '../engine/batch.js';
+import type { BackupRecord, DecryptSettings } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { parseCommand } from './command.js';
@@ -10,9 +12,9 @@ import { EXPERIMENTAL_USAGE, chooseAlgorithm, expectNoSalvage } from './experime
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
-import { Report, summaryJson } from './report.js';
 import { openResultFiles } from './result-files.js';
 import { SessionArray } from './session-array.js';
+import { tellSummary } from './summary.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup decrypt BACKUP.json --key-file FILE [options]
@@ -89,10 +91,10 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     terminal.stderr(
       algorithm.scheme?.needsMac === true
         ? 'not one key is authenticated: the key does not fit this backup (wrong-key), or nothing in it is to be believed\n'
-        : 'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
+        : `${KeyFit.WRONG_KEY}\n`,
     );
   }
-  summarize(report, values.json === true && values.output !== undefined, terminal);
+  tellSummary(report, values.json === true && values.output !== undefined, terminal);
   return report.exitCode;
 }
 
@@ -110,8 +112,7 @@ async function decryptFile(
   const onProgress = () => {
     progress.update(report.ok + report.failed, file.share);
   };
-  let wellFormed = 0;
-  let mismatched = 0;
+  const fit = new KeyFit();
   try {
     const keys = keysInFlight(file, report, asRecord);
     const { signal } = terminal;
@@ -119,8 +120,7 @@ async function decryptFile(
     const options = { ...settings, backend, signal, onProgress };
     for await (const result of decryptSessionsBy(algorithm.scheme, keys.inputs, key, options)) {
       const place = keys.nextPlace();
-      if (isWellFormed(result)) wellFormed++;
-      if (isMismatch(result)) mismatched++;
+      fit.take(result);
       if (result.ok) {
         report.succeeded(place, result.flags, result.authenticity);
         await sessions.write(result.session);
@@ -133,23 +133,9 @@ async function decryptFile(
   }
   // There the MAC comes first: a wrong key shows as a MAC that is wrong on every record.
   if (algorithm.scheme?.needsMac === true) return report.ok > 0 || !report.codes.has('not-authenticated');
-  return mismatched === 0 || mismatched < wellFormed;
+  return fit.fits;
 }
 
 function asRecord({ room_id, session_id, value }: BackupEntry): BackupRecord {
   return { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: value };
-}
-
-/** Whether what became of the record tells anything about the key. */
-function isWellFormed(result: DecryptResult): boolean {
-  return result.ok || (result.wellFormed && result.error.code !== 'low-order-key');
-}
-
-function isMismatch(result: DecryptResult): boolean {
-  return !result.ok && result.error.code === 'mac-mismatch';
-}
-
-function summarize(report: Report, json: boolean, terminal: Terminal): void {
-  if (json) terminal.stdout(summaryJson(report));
-  else terminal.stderr(report.text + report.authenticityText);
 }

@@ -13,7 +13,7 @@ import { MAC_KEY_USAGE } from './mac-key-file.js';
 import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
 import { chooseRecipient } from './recipient.js';
-import { Report, rooted } from './report.js';
+import { Report, rooted } from '../api/report.js';
 import { printable, type Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]

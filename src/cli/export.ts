@@ -10,7 +10,7 @@ import { keysInFlight, openKeysFile } from './input.js';
 import { errorCode, readNewPassphrase, readSecretLine } from './key-file.js';
 import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
-import { Report } from './report.js';
+import { Report } from '../api/report.js';
 import { openResultFiles } from './result-files.js';
 import { SessionArray } from './session-array.js';
 import type { Terminal } from './terminal.js';

@@ -3,7 +3,7 @@ import { readBackup, type BackupEntry, type BackupForm, type BackupItem } from '
 import { KeyBackupError } from '../engine/errors.js';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
-import type { Place, Report } from './report.js';
+import type { Place, Report } from '../api/report.js';
 
 /** A JSON file of keys that is read while it is worked on; it never has to fit into memory. */
 export interface KeysFile {

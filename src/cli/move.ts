@@ -12,7 +12,7 @@ import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
-import { Report, type Place } from './report.js';
+import { Report, type Place } from '../api/report.js';
 import { openResultFiles } from './result-files.js';
 import { printable, type Terminal } from './terminal.js';
 

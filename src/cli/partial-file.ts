@@ -4,7 +4,7 @@ import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
 import { errorCode } from './key-file.js';
-import type { Place } from './report.js';
+import type { Place } from '../api/report.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 

@@ -1,21 +1,18 @@
+import { rescueItems, type RescuedKey } from '../api/rescue.js';
 import type { VersionInfo } from '../api/types.js';
 import { ownUserId } from '../client/account.js';
 import { Restore } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import { fetchSecretStorage } from '../client/secret-storage.js';
-import type { Authenticity } from '../engine/backup-mac.js';
-import { decryptSessions, type BackupRecord, type DecryptSettings } from '../engine/batch.js';
+import type { DecryptSettings } from '../engine/batch.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../engine/key-description.js';
-import type { KeyBackupError } from '../engine/errors.js';
 import type { JsonObject } from '../engine/json.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
-import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
 import { existingBackup, withServer } from './homeserver.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { openKeysFile } from './input.js';
 import { readJsonObject } from './json-file.js';
-import type { Place } from './report.js';
 
 /** Where a rescue takes the backup from: saved files, or a homeserver. */
 export interface RescueSource {
@@ -31,23 +28,6 @@ export interface RestoreSettings extends DecryptSettings {
   /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
   readonly onProgress: (share: number | undefined) => void;
 }
-
-/** What became of one key. */
-export type RescuedKey =
-  | {
-      readonly ok: true;
-      readonly place: Place;
-      readonly session: ExportedSessionData;
-      readonly flags: readonly RoomKeyFlag[];
-      readonly authenticity: Authenticity;
-    }
-  | {
-      readonly ok: false;
-      readonly place: Place;
-      readonly error: KeyBackupError<string>;
-      /** Whether the record could be taken apart, so that its failure says something about the key. */
-      readonly wellFormed: boolean;
-    };
 
 /** A person's account data is small; a megabyte of widgets happens. */
 const MAX_ACCOUNT_DATA = 16 * 1024 * 1024;
@@ -107,47 +87,21 @@ async function* download(
   for (;;) {
     const next = await withServer(() => results.next());
     if (next.done === true) return;
-    const result = next.value;
-    const { room_id, session_id, path } = result;
-    const place = { room_id, session_id, path };
-    if (result.ok) yield { ...result, place };
-    else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
+    yield next.value;
   }
 }
 
-async function* restoreFile(
+function restoreFile(
   path: string,
   key: BackupDecryptionKey,
   { onProgress, ...settings }: RestoreSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
   const file = openKeysFile(path, 'rooms');
-  const places: Place[] = [];
-  const refused: RescuedKey[] = [];
-  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const item of file.items) {
-      const { room_id, session_id } = item;
-      const place = { room_id, session_id, path: item.path };
-      if (item.error) {
-        refused.push({ ok: false, place, error: item.error, wellFormed: false });
-      } else {
-        places.push(place);
-        yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: item.value };
-      }
-    }
-  }
-  const options = {
+  return rescueItems(file.items, key, {
     ...settings,
     backend: nodeBackend(),
     onProgress: () => {
       onProgress(file.share);
     },
-  };
-  for await (const result of decryptSessions(records(), key, options)) {
-    const place = places.shift();
-    if (!place) throw new Error('a batch gave more results than it was given keys');
-    if (result.ok) yield { ...result, place };
-    else yield { ok: false, place, error: result.error, wellFormed: result.wellFormed };
-    yield* refused.splice(0);
-  }
-  yield* refused;
+  });
 }

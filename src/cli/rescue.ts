@@ -1,20 +1,19 @@
+import { KeyFit } from '../api/key-fit.js';
+import { Report } from '../api/report.js';
+import { UNLOCKED_BY, exportRescued } from '../api/rescue.js';
 import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
-import type { DecryptSettings } from '../engine/batch.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
 import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
 import type { AccountData } from '../engine/key-description.js';
-import { writeKeyExport } from '../engine/key-export.js';
 import type { MasterKey } from '../engine/master-key.js';
 import { unlock, type NotUnlocked, type Unlocked } from '../engine/unlock.js';
 import { UsageError, parseCommand } from './command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect } from './homeserver.js';
 import { readKeyOrPhrase, readNewPassphrase } from './key-file.js';
-import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
-import { Report, type Place } from './report.js';
 import { openResultFiles } from './result-files.js';
-import { filesSource, serverSource, type RescueSource, type RescuedKey } from './rescue-source.js';
+import { filesSource, serverSource, type RescueSource } from './rescue-source.js';
+import { summaryJson } from './summary.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup rescue --key-file FILE --export-passphrase-file FILE SOURCE -o FILE [options]
@@ -91,11 +90,23 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const salvage = values.salvage === true;
   const settings = { salvage, requireAuthenticated: values['require-authenticated'] === true };
   const report = new Report();
+  const fit = new KeyFit();
   try {
     const files = await openResultFiles(values.output, values.report, terminal);
-    let fits: boolean;
     try {
-      fits = await rescue(source, unlocked, passphrase, settings, files.result, report, terminal);
+      const progress = new ProgressLine(terminal);
+      const onProgress = (share: number | undefined) => {
+        progress.update(report.ok + report.failed, share);
+      };
+      const { signal } = terminal;
+      const keys = source.restore(unlocked.key, { ...settings, signal, onProgress });
+      const options = { backend: nodeBackend(), signal };
+      try {
+        for await (const piece of exportRescued(keys, passphrase, report, fit, options))
+          await files.result.write(piece);
+      } finally {
+        progress.clear();
+      }
       await files.commitReport(report);
       if (report.ok > 0 || report.failed === 0) await files.result.commit();
       else await files.discard();
@@ -103,15 +114,12 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       await files.discard();
       throw error;
     }
-    if (!fits)
-      terminal.stderr(
-        'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key)\n',
-      );
   } finally {
     unlocked.key.dispose();
     unlocked.storageKey?.dispose();
   }
-  const left = salvage ? [] : salvageable(report);
+  if (!fit.fits) terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
+  const left = salvage ? [] : report.salvageable;
   if (left.length > 0) {
     const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
     terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
@@ -123,10 +131,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       key_matches: keyMatches,
       master_signed: isSigned(source.authData, masterKey),
     };
-    const codes = Object.fromEntries(report.codes);
-    const { summary, authenticity } = report;
-    const numbers = { ...summary, authenticity, codes, salvageable: Object.fromEntries(left) };
-    terminal.stdout(`${JSON.stringify({ ...opened, ...numbers })}\n`);
+    terminal.stdout(summaryJson(report, { ...opened, salvageable: Object.fromEntries(left) }));
   } else {
     terminal.stderr(report.text + report.authenticityText);
   }
@@ -154,13 +159,6 @@ async function openSource(values: SourceOptions, terminal: Terminal): Promise<Re
   return filesSource({ version, backup, accountData });
 }
 
-const NAMES = {
-  'backup-decryption-key': 'the decryption key of the backup',
-  'secret-storage-key': 'the key of the secret storage',
-  'security-phrase': 'the security phrase',
-  'backup-passphrase': 'the passphrase of the backup',
-} as const;
-
 /** Finds the way in, and tells which it was; `undefined` when there is none, which was explained. */
 async function open(
   given: string,
@@ -179,7 +177,7 @@ async function open(
     explain(result, accountData, terminal);
     return undefined;
   }
-  terminal.stderr(`opened with ${NAMES[result.by]}\n`);
+  terminal.stderr(`opened with ${UNLOCKED_BY[result.by]}\n`);
   if (!result.keyMatches) {
     terminal.stderr(
       'the auth_data has no usable public key, so nothing tells in advance whether the key fits\n',
@@ -201,14 +199,15 @@ function explain(
 ): void {
   terminal.stderr(`megolm-backup rescue: ${error.code}: ${error.message}\n`);
   for (const attempt of tried) {
-    if (attempt.error !== error) terminal.stderr(`  not ${NAMES[attempt.as]}: ${attempt.error.message}\n`);
+    if (attempt.error !== error)
+      terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
   if (error.code === 'wrong-key' && Object.keys(accountData).length === 0) {
     terminal.stderr('it may be the key of the secret storage: give the account data, where that lies\n');
   }
   if (suggestion) {
     // What was meant is a secret, and stderr may be a log: only that there is something is said.
-    const what = `${NAMES[suggestion.by]}, ${changeOf(suggestion.change)}`;
+    const what = `${UNLOCKED_BY[suggestion.by]}, ${changeOf(suggestion.change)}`;
     terminal.stderr(`something close to it does fit: ${what}. Run again with --correct to use that\n`);
   }
 }
@@ -234,61 +233,4 @@ function isSigned(authData: JsonObject, masterKey: MasterKey | undefined): boole
   return users.some(
     (userId) => verifyAuthData(authData, { userId, trustedKeys: [masterKey.signingKey] }).by === 'signature',
   );
-}
-
-const NOWHERE: Place = { room_id: undefined, session_id: undefined, path: '' };
-
-/** Restores and writes. Returns whether the key fits the backup, as far as its records tell. */
-async function rescue(
-  source: RescueSource,
-  { key }: Unlocked,
-  passphrase: string,
-  settings: DecryptSettings,
-  output: Output,
-  report: Report,
-  terminal: Terminal,
-): Promise<boolean> {
-  const { signal } = terminal;
-  const progress = new ProgressLine(terminal);
-  const onProgress = (share: number | undefined) => {
-    progress.update(report.ok + report.failed, share);
-  };
-  let wellFormed = 0;
-  let mismatched = 0;
-  let current: Extract<RescuedKey, { ok: true }> | undefined;
-  async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
-    for await (const result of source.restore(key, { ...settings, signal, onProgress })) {
-      if (result.ok || result.wellFormed) wellFormed++;
-      if (!result.ok) {
-        if (result.error.code === 'mac-mismatch') mismatched++;
-        report.refused(result.place, result.error);
-      } else {
-        current = result;
-        yield result.session;
-      }
-    }
-  }
-  const pieces = writeKeyExport(sessions(), passphrase, {
-    backend: nodeBackend(),
-    signal,
-    // Called for the session that was yielded last.
-    onResult(result) {
-      const { place = NOWHERE, flags = [], authenticity } = current ?? {};
-      if (result.ok) report.succeeded(place, [...flags, ...result.flags], authenticity);
-      else report.refused(place, result.error);
-    },
-  });
-  try {
-    for await (const piece of pieces) await output.write(piece);
-  } finally {
-    progress.clear();
-  }
-  return mismatched === 0 || mismatched < wellFormed;
-}
-
-/** What the salvage reading overlooks, so that asking for it may be worth while. */
-const SALVAGEABLE = ['bad-mac-length', 'bad-padding', 'missing-field'];
-
-function salvageable(report: Report): [string, number][] {
-  return [...report.codes].filter(([code]) => SALVAGEABLE.includes(code));
 }

@@ -1,4 +1,5 @@
 import { flagsOf } from '../api/authenticity.js';
+import { Report, type Place } from '../api/report.js';
 import type { BackupAlgorithm } from '../client/algorithm.js';
 import { Restore, type RestoreOptions, type RestoredKey } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
@@ -8,10 +9,11 @@ import { UsageError, parseCommand } from './command.js';
 import { EXPERIMENTAL_USAGE, chooseAlgorithm, expectNoSalvage } from './experimental.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from './homeserver.js';
 import { readKeyFile } from './key-file.js';
-import { isSameFile, openOutput, type Output } from './output.js';
+import { isSameFile } from './output.js';
 import { PartialFile } from './partial-file.js';
 import { ProgressLine } from './progress.js';
-import { Report, summaryJson, type Place } from './report.js';
+import { withReportFile } from './result-files.js';
+import { tellSummary } from './summary.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup restore --homeserver WHERE --key-file FILE [options]
@@ -61,7 +63,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   expectNoSalvage(algorithm, values.salvage);
   const key = await readKeyFile(values['key-file'], terminal);
   const report = new Report();
-  let reportFile: Output | undefined;
   try {
     const roomKeys = await connect(values, terminal);
     const { signal } = terminal;
@@ -73,21 +74,13 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       signal,
     };
     const restoring = new Restoring(roomKeys, info, key, settings, algorithm, report, terminal);
-    if (values.report !== undefined) reportFile = await openOutput(values.report, terminal);
-    await (values.output === undefined ? restoring.toStdout() : restoring.toFile(values.output));
-    await reportFile?.write(report.json);
-    await reportFile?.commit();
-  } catch (error) {
-    await reportFile?.discard();
-    throw error;
+    await withReportFile(values.report, report, terminal, () =>
+      values.output === undefined ? restoring.toStdout() : restoring.toFile(values.output),
+    );
   } finally {
     key.dispose();
   }
-  if (values.json === true && values.output !== undefined) {
-    terminal.stdout(summaryJson(report));
-  } else {
-    terminal.stderr(report.text + report.authenticityText);
-  }
+  tellSummary(report, values.json === true && values.output !== undefined, terminal);
   return report.exitCode;
 }
 

@@ -1,6 +1,6 @@
 import { UsageError } from './command.js';
 import { isSameFile, openOutput, type Output } from './output.js';
-import type { Report } from './report.js';
+import type { Report } from '../api/report.js';
 import type { Terminal } from './terminal.js';
 
 /** The two files of a command: its result, and the report on it. */
@@ -45,4 +45,27 @@ export async function openResultFiles(
       await result.discard();
     },
   };
+}
+
+/**
+ * Does work that a report is written on: its file is opened before, and gone when the work fails.
+ *
+ * @param path - As given with `--report`; `undefined` is none.
+ */
+export async function withReportFile<T>(
+  path: string | undefined,
+  report: Report,
+  terminal: Terminal,
+  work: () => Promise<T>,
+): Promise<T> {
+  const file = path === undefined ? undefined : await openOutput(path, terminal);
+  try {
+    const outcome = await work();
+    await file?.write(report.json);
+    await file?.commit();
+    return outcome;
+  } catch (error) {
+    await file?.discard();
+    throw error;
+  }
 }

@@ -85,6 +85,33 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     );
   });
 
+  it('says what a salvage may read, and salvages it when asked', async () => {
+    const made = backup(sample.slice(0, 4));
+    const [short, damaged] = sample;
+    const dataOf = ({ room_id, session_id }: (typeof sample)[0]) =>
+      (made.rooms[room_id].sessions[session_id] as { session_data: Record<string, string> }).session_data;
+    // A MAC that was cut off, and one that no reading overlooks.
+    dataOf(short).mac = dataOf(short).mac.slice(0, 6);
+    dataOf(damaged).ciphertext = '?';
+    await opened.giveFiles(made);
+    await opened.enter(key.toRecoveryKey());
+    await opened.status('Done.');
+    expect(await opened.text('#summary')).toContain('2 of 4 keys; 2 not read');
+    expect(await opened.text('#salvageable')).toMatch(
+      /^1 of the keys that were not read may come out .*: 1 bad-mac-length\.$/,
+    );
+    await page.check('#salvage');
+    await opened.enter(key.toRecoveryKey());
+    await opened.status('Done.');
+    expect(await opened.text('#summary')).toContain('3 of 4 keys, 1 of them flagged; 1 not read');
+    expect(await page.isVisible('#salvageable')).toBe(false);
+    expect((await opened.exported()).filter((result) => result.ok)).toHaveLength(3);
+    const report = JSON.parse(await opened.download('report')) as ReportFile;
+    const flagged = report.keys.find(({ session_id }) => session_id === short.session_id);
+    expect(flagged).toMatchObject({ flags: ['bad-mac-length'] });
+    expect(flagged?.code).toBeUndefined();
+  });
+
   it('refuses a wrong key, and offers a mistyped one without showing it', async () => {
     await opened.giveFiles(backup(sample.slice(0, 2)));
     await opened.enter(BackupDecryptionKey.generate().toRecoveryKey());

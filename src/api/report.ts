@@ -1,4 +1,4 @@
-import { authenticityText, flagsOf, noAuthenticity, reasonOf } from '../api/authenticity.js';
+import { authenticityText, flagsOf, noAuthenticity, reasonOf } from './authenticity.js';
 import type { Authenticity } from '../engine/backup-mac.js';
 import type { KeyBackupError } from '../engine/errors.js';
 
@@ -22,6 +22,9 @@ export interface Place {
   readonly session_id: string | undefined;
   readonly path: string;
 }
+
+/** What reading with `salvage` overlooks, so that asking for it may be worth while. */
+const SALVAGEABLE = ['bad-mac-length', 'bad-padding', 'missing-field'];
 
 /** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
 export class Report {
@@ -84,6 +87,11 @@ export class Report {
     this.#onRefused?.(place, error);
   }
 
+  /** Of those that failed, by code: how many a salvage may read. */
+  get salvageable(): [code: string, count: number][] {
+    return [...this.codes].filter(([code]) => SALVAGEABLE.includes(code));
+  }
+
   /** The numbers. */
   get summary() {
     const { ok, failed, flagged } = this;
@@ -123,12 +131,6 @@ export class Report {
   #add(key: ReportedKey): void {
     this.#list(JSON.stringify(key));
   }
-}
-
-/** What the command line says at the end with `--json`. */
-export function summaryJson(report: Report): string {
-  const { summary, authenticity, codes } = report;
-  return `${JSON.stringify({ ...summary, authenticity, codes: Object.fromEntries(codes) })}\n`;
 }
 
 function named({ room_id, session_id }: Place) {
