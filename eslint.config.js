@@ -2,7 +2,7 @@ import tseslint from 'typescript-eslint';
 import tsdoc from 'eslint-plugin-tsdoc';
 
 export default tseslint.config(
-  { ignores: ['dist/**', 'coverage/**', 'mutation/**', '.stryker-tmp/**', '**/node_modules/**', 'docs/**'] },
+  { ignores: ['dist/**', 'coverage/**', '**/node_modules/**', 'docs/**'] },
   {
     files: ['**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],

@@ -1,0 +1,73 @@
+// Which tests decide about the mutants of a source file: its own, test/engine/NAME.test.ts, and those named here.
+import { existsSync } from 'node:fs';
+
+const SCHEME = ['engine/session-data', 'engine/keys', 'engine/errors'];
+const BATCHES = ['engine/batch', 'engine/msc4048'];
+
+const FURTHER = {
+  'engine/aes-ctr': ['engine/secret-storage', 'engine/key-export'],
+  'engine/affine-product': ['engine/field', 'engine/table-product'],
+  'engine/affine-sum': ['engine/table-product'],
+  'engine/auth-data': ['engine/errors', 'engine/interop'],
+  'engine/authenticate': BATCHES,
+  'engine/backend-call': [
+    'engine/passphrase',
+    'engine/session-data',
+    'engine/session-data-batch',
+    'engine/batch',
+  ],
+  'engine/backup-mac': ['engine/authenticity', 'engine/msc4048', 'engine/mac-key-secret'],
+  'engine/base64': ['engine/keys', 'engine/session-data', 'engine/key-export'],
+  'engine/batch': ['engine/msc4048', 'engine/chunks', 'engine/authenticate'],
+  'engine/bytes': ['engine/keys', 'engine/session-data'],
+  'engine/canonical-json': ['engine/auth-data'],
+  'engine/chunks': BATCHES,
+  'engine/derived-keys': ['engine/session-data'],
+  'engine/directions': ['engine/chunks', ...BATCHES, 'engine/authenticate', 'engine/authenticity'],
+  'engine/ed25519': ['engine/auth-data'],
+  'engine/edwards25519': ['engine/ed25519', 'engine/curve-point', 'engine/table-product'],
+  'engine/errors': ['engine/keys', 'engine/turn'],
+  'engine/exported-session': ['engine/room-key', 'engine/key-export', 'engine/batch'],
+  'engine/field': ['engine/curve-point', 'engine/ladder', 'engine/table-product'],
+  'engine/field-inverse': ['engine/field', 'engine/table-product'],
+  'engine/field-product': ['engine/field', 'engine/ladder'],
+  'engine/fixed-recipient': ['engine/table-product', 'engine/x25519'],
+  'engine/json': ['engine/auth-data', 'engine/room-key', 'engine/secret-storage'],
+  'engine/key-description': ['engine/secret-storage', 'engine/unlock'],
+  'engine/keys': ['engine/secret-storage'],
+  'engine/ladder': ['engine/table-product', 'engine/x25519'],
+  'engine/locks': ['engine/unlock', 'engine/mistyped-key'],
+  'engine/mac-key-secret': ['engine/secret-storage'],
+  'engine/master-key': ['engine/secret-storage', 'engine/unlock'],
+  'engine/megolm-ratchet': ['engine/room-key'],
+  'engine/mistyped-key': ['engine/unlock'],
+  'engine/msc4048': ['engine/authenticate', 'engine/authenticity', 'engine/backup-mac'],
+  'engine/pace': ['engine/passphrase', 'engine/chunks'],
+  'engine/passphrase': ['engine/auth-data', 'engine/key-export'],
+  'engine/provenance': ['engine/msc4048', 'engine/authenticity', 'engine/backup-mac'],
+  'engine/recipient-table': ['engine/table-product', 'engine/x25519'],
+  'engine/recovery-key': ['engine/mistyped-key'],
+  'engine/remainder': ['engine/key-export', 'engine/armour'],
+  'engine/rewrite': ['engine/key-export'],
+  'engine/room-key': ['engine/exported-session', 'engine/batch'],
+  'engine/secret-storage': ['engine/unlock', 'engine/mac-key-secret'],
+  'engine/selection': ['engine/table-product', 'engine/x25519'],
+  'engine/session-data': ['engine/session-data-batch', ...SCHEME],
+  'engine/session-data-batch': ['engine/batch', 'engine/chunks'],
+  'engine/signed-digits': ['engine/table-product'],
+  'engine/table-product': ['engine/x25519'],
+  'engine/turn': ['engine/pace', 'engine/chunks'],
+  'engine/utf8': ['engine/errors', 'engine/session-data'],
+  'engine/x25519': ['engine/keys', 'engine/ladder'],
+  'api/authenticity': ['client/authenticity', 'client/skip-authenticated', 'client/authenticated-backup'],
+  'api/json': ['api/backup-reader', 'api/check'],
+  'api/json-extent': ['api/backup-reader'],
+};
+
+/** The test files that exist of these. */
+export function testsOf(file) {
+  const name = file.replace(/^src\/|\.ts$/g, '');
+  return [...new Set([name, ...(FURTHER[name] ?? [])])]
+    .map((test) => `test/${test}.test.ts`)
+    .filter((path) => existsSync(path));
+}
