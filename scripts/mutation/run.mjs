@@ -15,15 +15,65 @@ const asked = process.argv.slice(2);
 for (const file of asked) {
   if (!SOURCES.includes(file)) throw new Error(`${file}: expected a file of src/engine or src/api`);
 }
-for (const file of asked.length > 0 ? asked : SOURCES) {
+const files = asked.length > 0 ? asked : SOURCES;
+for (const file of files) {
   if (testsOf(file).length === 0)
     throw new Error(`${file}: no tests, name some in scripts/mutation/tests.mjs`);
-  const hash = hashOf(file);
-  const { mutants, outcomes, seconds } = await mutate(file);
+}
+
+let from = 0;
+let outcomes = [];
+while (files.length > 0) from = await run();
+
+/**
+ * Runs a process for the files that are left. One that does not survive a mutant is replaced by the next, which goes on
+ * with the mutant that is returned.
+ */
+async function run() {
+  const child = fork(new URL('runner.mjs', import.meta.url), [String(from), ...files]);
+  let mutants;
+  let begun;
+  let hash;
+  let since = 0;
+  child.on('message', (message) => {
+    begun = message.begun === undefined ? undefined : message;
+    since = secondsOf(child.pid);
+    if (message.mutants !== undefined) {
+      mutants = message.mutants;
+      hash = hashOf(message.file);
+      console.log(`${message.file}: ${mutants} mutants, after ${since.toFixed(0)} s of processor time`);
+    } else if (message.ended !== undefined) {
+      outcomes.push(message);
+      if (process.env.VERBOSE)
+        console.log(message.said.line, message.said.replacement, message.status, message.by);
+    }
+    if (outcomes.length === mutants) {
+      keep(files.shift(), hash, outcomes);
+      outcomes = [];
+      mutants = undefined;
+    }
+  });
+  const watch = setInterval(() => {
+    if (begun && secondsOf(child.pid) - since > MOST_SECONDS) child.kill('SIGKILL');
+  }, 1000);
+  const code = await new Promise((resolve) => child.once('exit', (exit) => resolve(exit)));
+  clearInterval(watch);
+  if (begun) outcomes.push({ ...begun, status: 'endless' });
+  else if (code !== 0) throw new Error(`${files[0]}: the runner ended with ${code}`);
+  if (outcomes.length > 0 && outcomes.length === mutants) {
+    keep(files.shift(), hash, outcomes);
+    outcomes = [];
+  }
+  return outcomes.length;
+}
+
+/** Writes the row of a file. */
+function keep(file, hash, outcomes) {
   const count = (status) => outcomes.filter((outcome) => outcome.status === status).length;
   const survivors = outcomes
     .filter(({ status }) => status === 'survived' || status === 'uncovered')
     .map(({ said, status }) => ({ ...said, ...(status === 'uncovered' ? { uncovered: true } : {}) }));
+  const mutants = outcomes.length;
   const row = { hash, mutants, killed: count('killed'), endless: count('endless'), survivors };
   const results = { ...readResults(), [file]: row };
   const sorted = Object.fromEntries(
@@ -33,40 +83,10 @@ for (const file of asked.length > 0 ? asked : SOURCES) {
   for (const { line, text, replacement } of survivors)
     console.log(`${file}:${line}: ${text} → ${replacement}`);
   const score = ((100 * (mutants - survivors.length)) / mutants).toFixed(1);
-  console.log(`${file}: ${score} % of ${mutants} mutants killed, ${seconds.toFixed(0)} s of processor time`);
+  console.log(`${file}: ${score} % of ${mutants} mutants killed`);
 }
 
-/** All mutants of a file. A process that does not survive its mutant is replaced by the next. */
-async function mutate(file) {
-  const outcomes = [];
-  let mutants = Infinity;
-  let seconds = 0;
-  while (outcomes.length < mutants) {
-    const child = fork(new URL('runner.mjs', import.meta.url), [file, String(outcomes.length)]);
-    let begun;
-    let since = 0;
-    child.on('message', (message) => {
-      if (message.mutants !== undefined) mutants = message.mutants;
-      begun = message.begun === undefined ? undefined : message;
-      since = secondsOf(child.pid);
-      if (message.ended === undefined) return;
-      outcomes.push(message);
-      if (process.env.VERBOSE)
-        console.log(message.said.line, message.said.replacement, message.status, message.by);
-    });
-    const watch = setInterval(() => {
-      seconds = Math.max(seconds, secondsOf(child.pid));
-      if (begun && secondsOf(child.pid) - since > MOST_SECONDS) child.kill('SIGKILL');
-    }, 1000);
-    const code = await new Promise((resolve) => child.once('exit', (exit) => resolve(exit)));
-    clearInterval(watch);
-    if (mutants === Infinity) throw new Error(`${file}: the tests cannot be run without any mutant`);
-    if (begun) outcomes.push({ ...begun, status: 'endless' });
-    else if (code !== 0) throw new Error(`${file}: the runner ended with ${code}`);
-  }
-  return { mutants, outcomes, seconds };
-}
-
+/** The processor time of a process. */
 function secondsOf(pid) {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -1,22 +1,23 @@
-// Runs the mutants of one source file in this process, from the mutant with the given number on, and tells its parent
-// how each ended: `node scripts/mutation/runner.mjs FILE NUMBER`, started by run.mjs.
+// Runs the mutants of source files in this process and tells its parent how each ended. Started by run.mjs as
+// `node scripts/mutation/runner.mjs NUMBER FILE...`, where the number is the mutant of the first file to begin with.
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Instrumenter } from '@stryker-mutator/instrumenter';
 import { compile, evaluation, prepare, turns } from './modules.mjs';
-import { testsOf } from './tests.mjs';
+import { LEFT_OUT, testsOf } from './tests.mjs';
 import { collect, restore } from './vitest.mjs';
 
-const [file, from] = process.argv.slice(2);
-const path = resolve(file);
-const text = readFileSync(path, 'utf8');
-const testFiles = testsOf(file).map((name) => resolve(name));
+/** How many times more turns a loop may take than without a mutant, and how many on top. */
+const MORE_TURNS = 8;
+const SOME_TURNS = 5000;
 
 // An error that nobody caught belongs to the test that runs.
 let uncaught;
 const seen = (error) => {
   uncaught ??= { error };
 };
+process.on('uncaughtException', seen);
+process.on('unhandledRejection', seen);
 
 /** What is pending when nothing is left that could settle it. */
 let stuck = () => undefined;
@@ -38,17 +39,13 @@ async function settled(body) {
   ]);
 }
 
-/** The test files, with another text for the module under test. */
-function collectTests(changed) {
-  const required = evaluation(path, changed);
-  return testFiles.flatMap((name) => collect(name, () => required(name)));
-}
-
 const suitesOf = ({ suite }) => {
   const suites = [];
   for (let at = suite; at; at = at.parent) suites.unshift(at);
   return suites;
 };
+
+const nameOf = (test) => [...suitesOf(test).map(({ name }) => name), test.name].join(' > ');
 
 /** Runs one test with the hooks around it; throws what fails. */
 async function runTest(test) {
@@ -82,134 +79,134 @@ async function end(tests) {
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Runs all tests, in the given order, on a text that must pass; gives processor time and turns of each. */
-async function measure(changed, order, before = () => undefined) {
-  const tests = collectTests(changed);
-  const measured = [];
-  for (const i of order ?? tests.keys()) {
-    before(i);
-    turns.left = Number.MAX_SAFE_INTEGER;
-    const start = process.cpuUsage();
-    try {
-      await runTest(tests[i]);
-    } catch (error) {
-      throw new Error(`${nameOf(tests[i])} fails without any mutant`, { cause: error });
+/** A source file with the tests that decide about it. */
+class Subject {
+  constructor(file) {
+    this.path = resolve(file);
+    this.text = readFileSync(this.path, 'utf8');
+    this.testFiles = testsOf(file);
+  }
+
+  /** Finds the mutants, and for each test what it costs and by which mutants it comes. */
+  async prepare() {
+    for (const name of this.testFiles) await prepare(resolve(name));
+    await prepare(this.path);
+    const log = () => undefined;
+    const logger = { isDebugEnabled: () => false, debug: log, info: log, warn: log, error: log };
+    const { files, mutants } = await new Instrumenter(logger).instrument(
+      [{ name: this.path, mutate: true, content: this.text }],
+      { excludedMutations: [], ignorers: [], noHeader: true, plugins: null },
+    );
+    this.mutants = mutants;
+    // What runs while modules are loaded, all tests may see.
+    this.everywhere = new Set();
+    let covered = this.everywhere;
+    const probes = {
+      stryMutAct_9fa48: () => false,
+      stryCov_9fa48: (...ids) => {
+        for (const id of ids) covered.add(id);
+      },
+    };
+    const tests = this.collect(compile(this.path, files[0].content, probes));
+    this.facts = [];
+    // Backwards: no test may need those before it.
+    for (const [i, test] of [...tests.entries()].reverse()) {
+      covered = new Set();
+      turns.left = Number.MAX_SAFE_INTEGER;
+      const start = process.cpuUsage();
+      try {
+        await runTest(test);
+      } catch (error) {
+        throw new Error(`${nameOf(test)} fails without any mutant`, { cause: error });
+      }
+      const { user, system } = process.cpuUsage(start);
+      const cost = user + system;
+      // `chance`: how likely it finds a mutant, judged by the mutants just before.
+      this.facts[i] = { cost, covered, turns: Number.MAX_SAFE_INTEGER - turns.left, chance: 0.2 };
     }
-    const { user, system } = process.cpuUsage(start);
-    measured[i] = { micros: user + system, turns: Number.MAX_SAFE_INTEGER - turns.left };
-  }
-  await end(tests);
-  return measured;
-}
-
-const nameOf = (test) => [...suitesOf(test).map(({ name }) => name), test.name].join(' > ');
-
-/** The text with the mutant in its place. An expression keeps its operators to itself. */
-function mutated({ location, replacement, mutatorName }) {
-  const starts = [0];
-  for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) starts.push(i + 1);
-  const at = ({ line, column }) => starts[line] + column;
-  const isStatement = mutatorName === 'BlockStatement' || /^(?:case\b|default:)/.test(replacement);
-  const inPlace = isStatement ? replacement : `(${replacement})`;
-  return text.slice(0, at(location.start)) + inPlace + text.slice(at(location.end));
-}
-
-for (const name of testFiles) await prepare(name);
-await prepare(path);
-
-const log = () => undefined;
-const logger = { isDebugEnabled: () => false, debug: log, info: log, warn: log, error: log };
-const { files, mutants } = await new Instrumenter(logger).instrument(
-  [{ name: path, mutate: true, content: text }],
-  {
-    excludedMutations: [],
-    ignorers: [],
-    noHeader: true,
-    plugins: null,
-  },
-);
-
-process.on('uncaughtException', seen);
-process.on('unhandledRejection', seen);
-
-// Which tests come by which mutant; what runs while modules are loaded or suites begin, all of them may see.
-const everywhere = new Set();
-let covered = everywhere;
-const coverage = [];
-const probes = {
-  stryMutAct_9fa48: () => false,
-  stryCov_9fa48: (...ids) => {
-    for (const id of ids) covered.add(id);
-  },
-};
-const instrumented = compile(path, files[0].content, probes);
-const before = await measure(instrumented, undefined, (i) => {
-  covered = coverage[i] = new Set();
-});
-// Once more as it is, in another order: no test may need one before it.
-const order = [...before.keys()].sort((a, b) => before[a].micros - before[b].micros);
-const original = compile(path, text);
-const costs = await measure(original, order);
-const mostTurns = Math.max(...before.map(({ turns: count }) => count));
-const limits = before.map(({ turns: count }, i) => 8 * Math.max(count, costs[i].turns) + 5000);
-
-/** How likely each test finds a mutant, judged by the mutants just before. */
-const chances = costs.map(() => 0.2);
-
-async function fate(mutant) {
-  let changed;
-  let tests;
-  turns.left = 8 * mostTurns + 5000;
-  turns.endless = false;
-  uncaught = undefined;
-  changed = compile(path, mutated(mutant));
-  try {
-    tests = collectTests(changed);
-  } catch (error) {
-    return { status: turns.endless ? 'endless' : 'killed', by: `loading: ${error}` };
-  }
-  const all = everywhere.has(mutant.id) || tests.length !== costs.length;
-  const chosen = [...tests.keys()].filter((i) => all || coverage[i].has(mutant.id));
-  const rank = (i) => (costs[i]?.micros ?? 0) / (chances[i] ?? 1);
-  chosen.sort((a, b) => rank(a) - rank(b));
-  let outcome = { status: chosen.length > 0 ? 'survived' : 'uncovered' };
-  for (const i of chosen) {
-    let found = false;
-    turns.left = limits[i] ?? 8 * mostTurns + 5000;
-    // The first test of a suite also does what the suite begins with.
-    if (suitesOf(tests[i]).some(({ begun, beforeAll }) => !begun && beforeAll.length > 0))
-      turns.left += 8 * mostTurns;
-    try {
-      await runTest(tests[i]);
-    } catch (error) {
-      found = true;
-      outcome = { status: turns.endless ? 'endless' : 'killed', by: nameOf(tests[i]), error: String(error) };
-    }
-    chances[i] = 0.7 * chances[i] + (found ? 0.3 : 0.003);
-    if (found) break;
-  }
-  try {
     await end(tests);
-  } catch {
-    // A suite that a mutant broke need not be taken down well.
+    const most = Math.max(...this.facts.map((fact) => fact.turns));
+    this.mostTurns = MORE_TURNS * most + SOME_TURNS;
   }
-  if (outcome.status === 'survived' && uncaught)
-    return { status: 'killed', by: 'an error that nobody caught' };
-  return outcome;
+
+  /** The tests, with another text for the module under test. */
+  collect(changed) {
+    const required = evaluation(this.path, changed);
+    return this.testFiles
+      .flatMap((name) => collect(name, () => required(resolve(name))))
+      .filter((test) => !LEFT_OUT.some((pattern) => pattern.test(nameOf(test))));
+  }
+
+  /** The text with the mutant in its place. An expression keeps its operators to itself. */
+  mutated({ location, replacement, mutatorName }) {
+    const starts = [0];
+    for (let i = this.text.indexOf('\n'); i >= 0; i = this.text.indexOf('\n', i + 1)) starts.push(i + 1);
+    const at = ({ line, column }) => starts[line] + column;
+    const isStatement = mutatorName === 'BlockStatement' || /^(?:case\b|default:)/.test(replacement);
+    const inPlace = isStatement ? replacement : `(${replacement})`;
+    return this.text.slice(0, at(location.start)) + inPlace + this.text.slice(at(location.end));
+  }
+
+  /** Whether a test finds the mutant: the first that does ends it. */
+  async fate(mutant) {
+    const changed = compile(this.path, this.mutated(mutant));
+    let tests;
+    turns.left = this.mostTurns;
+    turns.endless = false;
+    uncaught = undefined;
+    try {
+      tests = this.collect(changed);
+    } catch (error) {
+      return { status: turns.endless ? 'endless' : 'killed', by: String(error) };
+    }
+    const isSame = tests.length === this.facts.length;
+    const isChosen = ({ covered }) => covered.has(mutant.id) || this.everywhere.has(mutant.id);
+    const chosen = isSame
+      ? this.facts.map((fact, i) => ({ fact, test: tests[i] })).filter(({ fact }) => isChosen(fact))
+      : tests.map((test) => ({ test, fact: { cost: 1, chance: 1, turns: this.mostTurns } }));
+    chosen.sort((a, b) => a.fact.cost / a.fact.chance - b.fact.cost / b.fact.chance);
+    let outcome = { status: chosen.length > 0 ? 'survived' : 'uncovered' };
+    for (const { test, fact } of chosen) {
+      turns.left = MORE_TURNS * fact.turns + SOME_TURNS;
+      // The first test of a suite also does what the suite begins with.
+      if (suitesOf(test).some(({ begun, beforeAll }) => !begun && beforeAll.length > 0)) {
+        turns.left += this.mostTurns;
+      }
+      fact.chance *= 0.7;
+      try {
+        await runTest(test);
+        fact.chance += 0.003;
+      } catch {
+        fact.chance += 0.3;
+        outcome = { status: turns.endless ? 'endless' : 'killed', by: nameOf(test) };
+        break;
+      }
+    }
+    try {
+      await end(tests);
+    } catch {
+      // A suite that a mutant broke need not be taken down well.
+    }
+    if (outcome.status === 'survived' && uncaught)
+      return { status: 'killed', by: 'an error that nobody caught' };
+    return outcome;
+  }
 }
 
-const lines = text.split('\n');
-process.send({ mutants: mutants.length, tests: costs.length });
-for (const [i, mutant] of mutants.entries()) {
-  if (i < Number(from)) continue;
-  const { location, replacement, mutatorName } = mutant;
-  const said = {
-    line: location.start.line + 1,
-    text: lines[location.start.line].trim(),
-    replacement: replacement.replace(/\s+/g, ' '),
-    mutator: mutatorName,
-  };
-  process.send({ begun: i, said });
-  process.send({ ended: i, said, ...(await fate(mutant)) });
+const [from, ...files] = process.argv.slice(2);
+for (const [k, file] of files.entries()) {
+  const subject = new Subject(file);
+  await subject.prepare();
+  const { mutants, text } = subject;
+  const lines = text.split('\n');
+  process.send({ file, mutants: mutants.length });
+  for (const [i, mutant] of mutants.entries()) {
+    if (k === 0 && i < Number(from)) continue;
+    const { line } = mutant.location.start;
+    const replacement = mutant.replacement.replace(/\s+/g, ' ');
+    const said = { line: line + 1, text: lines[line].trim(), replacement };
+    process.send({ begun: i, said });
+    process.send({ ended: i, said, ...(await subject.fate(mutant)) });
+  }
 }
 process.exit();

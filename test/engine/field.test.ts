@@ -12,6 +12,7 @@ import {
   LIMBS,
   add,
   carry,
+  copy,
   fromBytes,
   isZeroElement,
   setSmall,
@@ -219,6 +220,56 @@ describe('sums and differences', () => {
       }),
     );
   });
+});
+
+test('what stands beside an element stays', () => {
+  const x = elementOf(5n ** 90n);
+  const y = elementOf(7n ** 80n);
+  const writers: Record<string, (out: Float64Array, o: number) => void> = {
+    add: (out, o) => {
+      add(out, o, x, 0, y, 0);
+    },
+    subtract: (out, o) => {
+      subtract(out, o, x, 0, y, 0);
+    },
+    copy: (out, o) => {
+      copy(out, o, x, 0);
+    },
+    setSmall: (out, o) => {
+      setSmall(out, o, 9);
+    },
+    carry: (out, o) => {
+      out.set(x, o);
+      carry(out, o);
+    },
+    fromBytes: (out, o) => {
+      fromBytes(out, o, bytesOf(mod(5n ** 90n)), 0);
+    },
+    multiply: (out, o) => {
+      multiply(out, o, x, 0, y, 0);
+    },
+    square: (out, o) => {
+      square(out, o, x, 0);
+    },
+    invert: (out, o) => {
+      invert(out, o, x, 0);
+    },
+  };
+  for (const [name, write] of Object.entries(writers)) {
+    const row = Float64Array.from({ length: 3 * LIMBS }, () => 0.5);
+    write(row, LIMBS);
+    const beside = [...row.slice(0, LIMBS), ...row.slice(2 * LIMBS)];
+    expect(beside, name).toEqual(beside.map(() => 0.5));
+    expect(row.slice(LIMBS, 2 * LIMBS), name).not.toContain(0.5);
+  }
+});
+
+test('a small number is that number, whatever stood there', () => {
+  for (const value of [0, 1, 9, 2 ** 20]) {
+    const element = Float64Array.from({ length: LIMBS }, () => 2 ** 30);
+    setSmall(element, 0, value);
+    expect([...element]).toEqual([value, ...Array.from({ length: LIMBS - 1 }, () => 0)]);
+  }
 });
 
 describe('bytes', () => {

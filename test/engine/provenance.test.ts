@@ -28,6 +28,10 @@ describe('a session with another provenance', () => {
     ]);
   });
 
+  it('has the copy where every other version looks for it', () => {
+    expect(ROOM_ID_COPY).toBe('org.megolm-backup.room_id');
+  });
+
   it('carries its room id where it is told to', () => {
     const session = { room_id: '!r', [ROOM_ID_COPY]: '!other' };
     expect(Object.entries(withProvenance(session, { bindRoomId: true }))).toEqual([
