@@ -47,14 +47,16 @@ export class KeyWriter {
    * @param version - A row of `versions`.
    */
   *write(version: number, keys: readonly KeyToWrite[], writer: string | undefined): Generator<void, Change> {
-    this.#look();
+    let last = this.#look();
     const total = { changed: 0, added: 0, bytes: 0, largest: 0 };
     for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
       if (start > 0) yield;
       const batch = keys.slice(start, start + STATEMENT_KEYS);
       const rooms = batch.map((key) => this.#internRoom(version, key.room_id));
       const found = this.#places.find(batch.map((key, i) => [rooms[i], key.session_id]));
-      for (const change of [this.#insert(batch, rooms, found, writer), this.#replace(batch, found, writer)]) {
+      const inserted = this.#insert(last, batch, rooms, found, writer);
+      last += inserted.added;
+      for (const change of [inserted, this.#replace(batch, found, writer)]) {
         total.changed += change.changed;
         total.added += change.added;
         total.bytes += change.bytes;
@@ -93,26 +95,27 @@ export class KeyWriter {
       .map(([id]) => id as number);
   }
 
+  /** Appends the keys that were not found. */
   #insert(
+    last: number,
     batch: readonly KeyToWrite[],
     rooms: readonly number[],
     found: ReadonlyMap<number, number>,
     writer: string | undefined,
   ): Change {
-    let { last } = this.#look();
     let [added, bytes, largest] = [0, 0, 0];
     const parameters: SqliteValue[] = [];
     for (const [i, key] of batch.entries()) {
       if (found.has(i)) continue;
-      added++;
+      const id = last + ++added;
       const size = Buffer.byteLength(key.data);
       bytes += size;
       largest = Math.max(largest, size);
-      parameters.push(++last, rooms[i], key.session_id, escapedName(key.session_id), ...stored(key, writer));
+      parameters.push(id, rooms[i], key.session_id, escapedName(key.session_id), ...stored(key, writer));
     }
     if (added > 0) {
       this.#session.run(insertSql(added), parameters);
-      this.#look();
+      this.#places.add(last + added);
     }
     return { changed: added, added, bytes, largest };
   }
@@ -135,12 +138,16 @@ export class KeyWriter {
     return { changed, added: 0, bytes, largest };
   }
 
-  /** Another process may have written since, or deleted rooms that are remembered here. */
-  #look(): { readonly last: number } {
+  /**
+   * Another process may have written since, or deleted rooms that are remembered here.
+   *
+   * @returns The last id that a row of `keys` has or had.
+   */
+  #look(): number {
     const { last, deletions } = this.#places.look();
     if (deletions !== this.#deletions) this.#rooms.clear();
     this.#deletions = deletions;
-    return { last };
+    return last;
   }
 
   #internRoom(version: number, roomId: string): number {

@@ -35,13 +35,15 @@ export class Places {
     const seen = this.#seen ?? this.#oldest();
     if (through !== seen.through) this.#session.run(`DELETE FROM temp.tail WHERE key <= ?`, [through]);
     const from = Math.max(seen.last, through);
-    if (last > from) {
-      this.#session.run(
-        `INSERT OR REPLACE INTO temp.tail SELECT room, session_id, id FROM keys WHERE id > ?`,
-        [from],
-      );
-    }
+    if (last > from) this.#take(from);
     return (this.#seen = { through, last, deletions });
+  }
+
+  /** Takes in the rows that were just added, up to an id: a look that does not ask what others did. */
+  add(last: number): void {
+    const seen = this.#seen ?? this.look();
+    this.#take(seen.last);
+    this.#seen = { ...seen, last };
   }
 
   /** Something that this connection did was undone. */
@@ -119,6 +121,12 @@ export class Places {
         JSON.stringify(rows.map(([key]) => key)),
       ])
       .map(([size]) => size as number);
+  }
+
+  #take(behind: number): void {
+    this.#session.run(`INSERT OR REPLACE INTO temp.tail SELECT room, session_id, id FROM keys WHERE id > ?`, [
+      behind,
+    ]);
   }
 
   /** What the tail itself says was seen. */
