@@ -175,7 +175,7 @@ class PostgresStore implements BackupStore {
       let changed: Changed = { outcome: 'changed', etag: String(row.etag), count: row.count };
       for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
         const batch = keys.slice(start, start + STATEMENT_KEYS);
-        const { rows } = await client.query(WRITE_KEYS, [
+        const values = [
           userId,
           row.number,
           batch.map((key) => bytes(key.room_id)),
@@ -184,12 +184,18 @@ class PostgresStore implements BackupStore {
           batch.map((key) => key.is_verified),
           batch.map((key) => key.first_message_index),
           batch.map((key) => key.forwarded_count),
-          batch.map((key) => key.data),
+          // One text: in an array each would be quoted, letter by letter, and read again.
+          batch.map((key) => key.data).join(DATA_SEPARATOR),
           writer ?? null,
           // Once for the whole write, however many statements it takes.
           String(row.etag + 1),
-        ]);
-        if (rows.length > 0) changed = changedFrom(rows[0]);
+        ];
+        const inserted = (await client.query(INSERT_KEYS, values)).rows.at(0);
+        if (inserted) changed = changedFrom(inserted);
+        if (Number(inserted?.added ?? 0) === batch.length) continue;
+        // What was just inserted ties with itself.
+        const replaced = (await client.query(REPLACE_KEYS, values)).rows.at(0);
+        if (replaced) changed = changedFrom(replaced);
       }
       if (changed.etag !== String(row.etag)) {
         await checkQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });
@@ -335,15 +341,46 @@ class PostgresStore implements BackupStore {
   }
 }
 
+/** U+001F stands in no JSON text: in a string it has to be escaped, and between tokens it may not be. */
+const DATA_SEPARATOR = '\x1f';
+
+/** The keys of a statement as rows. */
+const INCOMING = `
+  WITH incoming AS (
+    SELECT * FROM unnest(
+      $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[],
+      string_to_array($9::text, '${DATA_SEPARATOR}')
+    ) AS keys (room_id, session_id, name, is_verified, first_message_index, forwarded_count, data)`;
+
+const INSERT_INCOMING = `
+    INSERT INTO keys (
+      user_id, number, room_id, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
+    )
+    SELECT $1, $2, room_id, session_id, name, is_verified, first_message_index, forwarded_count, $10, data
+    FROM incoming
+    ON CONFLICT (user_id, number, room_id, session_id)`;
+
+/** Stores the keys that are not there yet, mostly all, and counts them. Gives no row when there are none. */
+const INSERT_KEYS = `${INCOMING}
+  ), written AS (${INSERT_INCOMING} DO NOTHING
+    RETURNING octet_length(data) AS size
+  ), total AS (
+    SELECT count(*) AS added, sum(size) AS bytes, max(size) AS largest FROM written
+  )
+  UPDATE versions SET
+    etag = $11,
+    count = versions.count + total.added,
+    bytes = versions.bytes + total.bytes,
+    largest = greatest(versions.largest, total.largest)
+  FROM total
+  WHERE user_id = $1 AND number = $2 AND total.added > 0
+  RETURNING versions.etag, versions.count, total.added`;
+
 /**
  * Replaces by the rule, keeps the audit trail and counts, all in one statement. `old` is what was there when the
  * statement began; nobody changes it meanwhile, because the version is locked. Gives no row when nothing changed.
  */
-const WRITE_KEYS = `
-  WITH incoming AS (
-    SELECT * FROM unnest(
-      $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[], $9::text[]
-    ) AS keys (room_id, session_id, name, is_verified, first_message_index, forwarded_count, data)
+const REPLACE_KEYS = `${INCOMING}
   ), old AS (
     SELECT incoming.room_id, incoming.session_id, stored.*
     FROM incoming CROSS JOIN LATERAL (
@@ -355,13 +392,7 @@ const WRITE_KEYS = `
       -- Keeps the look-ups one by one: a join would read the whole backup while the planner knows nothing of it.
       OFFSET 0
     ) AS stored
-  ), written AS (
-    INSERT INTO keys (
-      user_id, number, room_id, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
-    )
-    SELECT $1, $2, room_id, session_id, name, is_verified, first_message_index, forwarded_count, $10, data
-    FROM incoming
-    ON CONFLICT (user_id, number, room_id, session_id) DO UPDATE SET
+  ), written AS (${INSERT_INCOMING} DO UPDATE SET
       is_verified = excluded.is_verified,
       first_message_index = excluded.first_message_index,
       forwarded_count = excluded.forwarded_count,
