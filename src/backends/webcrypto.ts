@@ -128,7 +128,7 @@ const derive: NonNullable<Backend['pbkdf2']> = async (passphrase, salt, iteratio
     options.onProgress?.({ done: iterations, total: iterations, failed: 0 });
     return bits;
   } catch {
-    return pbkdf2(passphrase, salt, iterations, length, { ...options, backend: undefined });
+    return pbkdf2(passphrase, salt, iterations, length, options);
   }
 };
 

@@ -1,5 +1,6 @@
 import type { AbortSignalLike } from '../engine/backend.js';
 import { KeyBackupError } from '../engine/errors.js';
+import { orAborted } from '../engine/turn.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './exchange.js';
 import { parseAnswer, refusal } from './refusal.js';
@@ -136,13 +137,38 @@ export class Homeserver {
     const redirect = followRedirects ? ('follow' as const) : ('manual' as const);
     const headers: Record<string, string> = { accept: 'application/json' };
     if (!followRedirects && accessToken !== undefined) {
-      const token = typeof accessToken === 'function' ? await accessToken() : accessToken;
-      headers.authorization = `Bearer ${token}`;
+      const token = typeof accessToken === 'function' ? await given(accessToken, request) : accessToken;
+      headers.authorization = `Bearer ${expectHeaderText(token)}`;
     }
     if (body === undefined) return { method, headers, redirect };
     headers['content-type'] = 'application/json';
     return { method, headers, redirect, body: typeof body === 'string' ? body : JSON.stringify(body) };
   }
+}
+
+/** A token that is made for this request, waited for no longer than until its signal aborts. */
+async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
+  const { signal } = request;
+  try {
+    return await orAborted(Promise.resolve(accessToken()), signal);
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+    throw new RequestError('aborted', `${name(request)}: aborted by its signal`, { cause: signal.reason });
+  }
+}
+
+/** Of anything else `fetch` complains itself, and quotes the token. White space at the ends it takes off. */
+function expectHeaderText(token: string): string {
+  if (
+    typeof token === 'string' &&
+    /^[\t\x20-\x7e\x80-\xff]*$/.test(token.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, ''))
+  ) {
+    return token;
+  }
+  throw new RequestError(
+    'bad-parameters',
+    'accessToken: expected text that a header can hold, got a line break or another character that it cannot',
+  );
 }
 
 /** Path segments, each percent-encoded once: ids may hold `/`, `%` and anything else. */

@@ -15,14 +15,7 @@ import type { DeriveOptions } from './passphrase.js';
 import { throwIfAborted, untilAborted } from './turn.js';
 import { utf8Decode, utf8Encode } from './utf8.js';
 
-export {
-  EXPORT_ITERATIONS,
-  MAX_EXPORT_BYTES,
-  MIN_EXPORT_ITERATIONS,
-  decryptKeyExport,
-  type ExportFile,
-  type ReadExportOptions,
-} from './export-file.js';
+export { decryptKeyExport, type ExportFile, type ReadExportOptions } from './export-file.js';
 
 /**
  * Key exports: the room keys in the encrypted file that clients write and import. What is encrypted is a JSON array

@@ -124,7 +124,8 @@ export async function pbkdf2(
 ): Promise<Uint8Array> {
   const { signal, onProgress, backend } = options;
   throwIfAborted(signal);
-  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, options);
+  // Without the backend: one that cannot do it, and asks this function to, would be asked again.
+  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal, onProgress });
   if (backend && deriving) {
     const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
     return copyBytes(expectFrom(backend, 'pbkdf2', given, length));

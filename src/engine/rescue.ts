@@ -17,13 +17,10 @@ export {
   MAX_EXPORT_BYTES,
   MIN_EXPORT_ITERATIONS,
   decryptKeyExport,
-  readKeyExport,
-  writeKeyExport,
   type ExportFile,
-  type ExportResult,
   type ReadExportOptions,
-  type WriteExportOptions,
-} from './key-export.js';
+} from './export-file.js';
+export { readKeyExport, writeKeyExport, type ExportResult, type WriteExportOptions } from './key-export.js';
 export {
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,

@@ -2,6 +2,7 @@ import { pbkdf2Sync, randomBytes, webcrypto } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import type { Backend } from '../../src/engine/backend.js';
+import { pbkdf2 } from '../../src/engine/passphrase.js';
 import { agreeMany, encapsulateMany } from '../../src/engine/x25519.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
@@ -96,6 +97,21 @@ describe('what the platform can do', () => {
 describe('PBKDF2', () => {
   afterEach(() => {
     vi.unstubAllGlobals();
+  });
+
+  test('of the engine, by a WebCrypto that is not there, asks for it once', async () => {
+    let asked = 0;
+    vi.stubGlobal('crypto', {
+      get subtle() {
+        asked++;
+        return undefined;
+      },
+    });
+    const [password, salt] = [Uint8Array.of(1), Uint8Array.of(2)];
+    expect(await pbkdf2(password, salt, 10, 32, { backend: webCryptoBackend() })).toEqual(
+      new Uint8Array(pbkdf2Sync(password, salt, 10, 32, 'sha512')),
+    );
+    expect(asked).toBe(1);
   });
 
   test.each([['by WebCrypto'], ['without it']])('%s is PBKDF2-HMAC-SHA-512', async (how) => {

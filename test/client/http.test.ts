@@ -131,6 +131,43 @@ describe('the access token', () => {
     expect(server.seen[0].url).not.toContain('TOKEN');
   });
 
+  it.each(['sec\nret', 'sec…ret', 'sec\0ret', 7 as never])(
+    '%j cannot go into one, and is not quoted',
+    async (token) => {
+      const server = await startServer();
+      const onRetry = (notice: RetryNotice) => expect.unreachable(notice.error.code);
+      const homeserver = new Homeserver({ baseUrl: server.url, accessToken: token, onRetry });
+      const error = await failure(homeserver.request({ method: 'GET', path: '/' }, (value) => value));
+      expect(error.code).toBe('bad-parameters');
+      expect(error.cause).toBeUndefined();
+      expect(error.message).toMatch(/^accessToken: expected .*, got /);
+      expect(error.message).not.toMatch(/sec|ret|7/);
+      expect(server.seen).toEqual([]);
+    },
+  );
+
+  it('may end in a line break, as a file does', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    await clientOf(server, { accessToken: () => 'TOKEN\r\n' }).currentVersion();
+    expect(server.seen[0]).toMatchObject({ authorization: 'Bearer TOKEN' });
+  });
+
+  it('is waited for no longer than until the signal', async () => {
+    const server = await startServer();
+    const controller = new AbortController();
+    const accessToken = () => {
+      setTimeout(() => {
+        controller.abort('enough');
+      });
+      return new Promise<string>(() => undefined);
+    };
+    const pending = clientOf(server, { accessToken }).currentVersion({ signal: controller.signal });
+    expect(await failure(pending)).toMatchObject({ code: 'aborted', cause: 'enough' });
+    const broken = clientOf(server, { accessToken: () => Promise.reject(new Error('no token')) });
+    await expect(broken.currentVersion()).rejects.toThrow(/^no token$/);
+  });
+
   it.each([301, 302, 303, 307, 308])('does not follow a redirect of %i', async (status) => {
     const [server, other] = [await startServer(), await startServer()];
     makeBackup(other);
