@@ -74,15 +74,29 @@ export function encryptSessionsBy(
 /**
  * Decrypts records of a backup, by the fastest means at hand: with node:crypto on Node, with WebCrypto in browsers
  * that have X25519, with workers where 10,000 records or more are known to come, otherwise in pure JavaScript.
- * Every key that cannot be read comes out with the one reason why, and every key that
- * can says whether it is `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
+ * Every key that cannot be read comes out with the one reason why, and every key that can says whether it is
+ * `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
  *
  * @param records - In an array, an iterable or an async iterable; no more than some thousands are held at a time.
  * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
  * key will show as `mac-mismatch` on every record.
  * @param options - `backend` names the means instead of having them chosen.
  * @returns One result per record, in order.
- * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
+ * the input itself throws.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, decryptSessions, type BackupRecord } from 'megolm-backup';
+ *
+ * async function restore(records: BackupRecord[], key: BackupDecryptionKey, auth_data: unknown) {
+ *   key.expectMatch(auth_data); // a wrong key is one error, not one for every record
+ *   for await (const result of decryptSessions(records, key)) {
+ *     if (result.ok) console.log(result.session.session_id, result.authenticated);
+ *     else console.error(result.session_id, result.error.code);
+ *   }
+ * }
+ * ```
  */
 export function decryptSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,

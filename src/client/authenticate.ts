@@ -70,7 +70,8 @@ export interface AuthenticateOutcome {
  * @param info - The version, as the server gave it.
  * @param trusted - The trusted copy of a session; `undefined` where there is none.
  * @throws {@link KeyBackupError} `wrong-key` before anything is downloaded; `unsupported-algorithm`;
- * {@link RequestError}: `wrong-version` when there is a newer version.
+ * {@link RequestError}: `wrong-version` when there is a newer version; `http` or `too-large` when the server refuses
+ * records, after all others were sent.
  */
 export async function authenticateBackup(
   roomKeys: RoomKeys,
@@ -101,7 +102,7 @@ export async function authenticateBackup(
     counts[result.authentication]++;
     if (result.changed || into !== 'same') await sent.add(result);
   }
-  await sent.flush();
+  await sent.end();
   const { uploaded, ids } = sent;
   const kept = into === 'same' && uploaded > 0 ? await countKept(roomKeys, target, key, ids, options) : 0;
   return { version: target, counts, failed, uploaded, skipped, kept };

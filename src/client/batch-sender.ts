@@ -16,8 +16,8 @@ export interface BatchSenderOptions extends CallOptions {
   readonly limits: BatchLimits;
   /** So many keys in a row that the server refuses one by one are not the keys' fault, and end it. */
   readonly hopeless: number;
-  /** Hears of every acknowledged request and of how many keys were in it. */
-  readonly onSent: (answer: KeysChanged, keys: number) => void;
+  /** Hears of every acknowledged request and of the keys that were in it. */
+  readonly onSent: (answer: KeysChanged, keys: readonly SealedKey[]) => void;
   /** Hears of every key that the server refused by itself. */
   readonly onFailed: (failure: FailedUpload) => void;
 }
@@ -53,7 +53,7 @@ export class BatchSender {
     try {
       const { signal } = this.#options;
       const answer = await this.#roomKeys.putKeys(this.#version, batchBody(keys), { signal });
-      this.#options.onSent(answer, keys.length);
+      this.#options.onSent(answer, keys);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       const tooLarge = error.code === 'too-large';

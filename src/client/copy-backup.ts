@@ -142,7 +142,7 @@ async function copyKeys(
     hopeless: Infinity,
     signal,
     onSent: (_, keys) => {
-      copied += keys;
+      copied += keys.length;
     },
     onFailed,
   });

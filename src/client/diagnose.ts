@@ -10,7 +10,7 @@ import {
   type SigningKey,
 } from '../engine/auth-data.js';
 import type { Backend, Progress } from '../engine/backend.js';
-import { type BackupRecord } from '../engine/batch.js';
+import type { BackupRecord } from '../engine/batch.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';

@@ -66,7 +66,8 @@ export interface MoveOutcome {
  * @param info - The v1 version, as the server gave it.
  * @param key - Its decryption key.
  * @throws {@link KeyBackupError} `wrong-key` before anything is downloaded; `unsupported-algorithm`; `aborted`;
- * {@link RequestError}. Stopped in the middle it goes on with `into`.
+ * {@link RequestError}, for records that the server refuses after all others were sent. Stopped in the middle it goes
+ * on with `into`.
  */
 export async function moveBackup(
   roomKeys: RoomKeys,
@@ -98,7 +99,7 @@ export async function moveBackup(
     if (result.unchanged) unchanged++;
     await sent.add(result);
   }
-  await sent.flush();
+  await sent.end();
   return { version, before, after, unchanged, failed, uploaded: sent.uploaded, skipped };
 }
 

@@ -4,10 +4,11 @@ import type { Progress } from '../engine/backend.js';
 import type { BackupRecord, EncryptedSession } from '../engine/batch.js';
 import type { Outcome } from '../engine/chunks.js';
 import type { KeyBackupError } from '../engine/errors.js';
+import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadKeys } from './download.js';
 import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
-import { UploadBatch, batchBody, sealKey, type SealedKey } from './upload-batch.js';
+import { UploadBatch, sealKey } from './upload-batch.js';
 
 /** The records of a backup on their way through something that makes others of them, and back to the server. */
 
@@ -83,49 +84,60 @@ export async function keyIds(roomKeys: RoomKeys, version: string, { signal }: Ca
 }
 
 const BATCH = { keys: 200, bytes: 800_000 };
+/** So many records in a row that a server refuses one by one are not the records' fault. */
+const HOPELESS = 32;
 
-/** Sends rewritten records to a version, a request's worth at a time. */
+/** Sends rewritten records to a version, a request's worth at a time. One that is refused never stops the others. */
 export class RewrittenKeys {
   /** Records that the server acknowledged. */
   uploaded = 0;
   /** Which they are. */
   readonly ids = new IdSet();
-  readonly #roomKeys: RoomKeys;
-  readonly #version: string;
-  readonly #signal: CallOptions['signal'];
+  readonly #sender: BatchSender;
+  readonly #refused: FailedUpload[] = [];
   #batch = new UploadBatch();
 
   constructor(roomKeys: RoomKeys, version: string, { signal }: CallOptions) {
-    this.#roomKeys = roomKeys;
-    this.#version = version;
-    this.#signal = signal;
+    this.#sender = new BatchSender(roomKeys, version, {
+      limits: BATCH,
+      hopeless: HOPELESS,
+      signal,
+      onSent: (_, keys) => {
+        this.uploaded += keys.length;
+        for (const { room_id, session_id } of keys) this.ids.add(room_id, session_id);
+      },
+      onFailed: (failure) => {
+        this.#refused.push(failure);
+      },
+    });
   }
 
   /** @param record - A record, as far as anybody has looked: what stays as it is has been read. */
   async add(record: BackupRecord): Promise<void> {
     const key = sealKey(record as EncryptedSession);
-    if (!this.#batch.fits(key, BATCH)) await this.flush();
+    if (!this.#batch.fits(key, this.#sender.limits)) await this.#flush();
     this.#batch.add(key);
   }
 
-  /** Sends what still waits. */
-  async flush(): Promise<void> {
-    if (this.#batch.size === 0) return;
-    await this.#put(this.#batch.keys);
-    for (const { room_id, session_id } of this.#batch.keys) this.ids.add(room_id, session_id);
-    this.uploaded += this.#batch.size;
-    this.#batch = new UploadBatch();
+  /**
+   * Sends what still waits.
+   *
+   * @throws {@link RequestError} when the server refused records: all others are there.
+   */
+  async end(): Promise<void> {
+    await this.#flush();
+    if (this.#refused.length === 0) return;
+    const [{ room_id, session_id, error }] = this.#refused;
+    // Nothing but a request refuses a record here.
+    const { code, status, errcode } = error as RequestError;
+    const which = `room ${String(room_id)}, session ${String(session_id)}`;
+    const message = `${this.#refused.length} records were refused, the first of them ${which}: ${error.message}`;
+    throw new RequestError(code, message, { status, errcode, cause: error });
   }
 
-  /** What is too large for the server in one piece goes in halves. */
-  async #put(keys: readonly SealedKey[]): Promise<void> {
-    try {
-      await this.#roomKeys.putKeys(this.#version, batchBody(keys), { signal: this.#signal });
-    } catch (error) {
-      if (!(error instanceof RequestError) || error.code !== 'too-large' || keys.length === 1) throw error;
-      const middle = Math.ceil(keys.length / 2);
-      await this.#put(keys.slice(0, middle));
-      await this.#put(keys.slice(middle));
-    }
+  async #flush(): Promise<void> {
+    const { keys } = this.#batch;
+    this.#batch = new UploadBatch();
+    await this.#sender.send(keys);
   }
 }

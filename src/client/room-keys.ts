@@ -123,7 +123,7 @@ export class RoomKeys {
       path: KEYS + path`/${roomId}`,
       query: { version },
       body,
-      ...options,
+      signal: options.signal,
     });
   }
 

@@ -22,16 +22,21 @@ export interface SecretStorageOptions extends CallOptions {
  * Fetches what `unlock` needs of a user's account data: the descriptions of the secret storage keys, the backup
  * decryption key and the cross-signing master key, the secrets still encrypted.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#storage
+ * @returns Account data by event type, nothing about it checked; what there is not is left out.
  * @throws {@link RequestError}.
  *
  * @example
  * ```ts
- * const userId = await ownUserId(roomKeys);
- * const info = await roomKeys.currentVersion();
- * const result = await unlock(typed, {
- *   authData: info.auth_data,
- *   accountData: await fetchSecretStorage(roomKeys, userId),
- * });
+ * import { unlock } from 'megolm-backup';
+ * import { fetchSecretStorage, ownUserId, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function open(roomKeys: RoomKeys, typed: string) {
+ *   const info = await roomKeys.currentVersion();
+ *   const accountData = await fetchSecretStorage(roomKeys, await ownUserId(roomKeys));
+ *   const result = await unlock(typed, { authData: info?.auth_data, accountData });
+ *   console.log(result.ok ? result.by : result.error.code);
+ * }
  * ```
  */
 export async function fetchSecretStorage(

@@ -1,8 +1,10 @@
 import { sha256 } from '@noble/hashes/sha2.js';
+import type { AbortSignalLike } from '../engine/backend.js';
 import { base64Encode } from '../engine/base64.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { isJsonObject } from '../engine/json.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
+import { untilAborted } from '../engine/turn.js';
 import { utf8Encode } from '../engine/utf8.js';
 
 /** A place in the input: how many sessions stand before it, and a hash of them. */
@@ -34,13 +36,15 @@ export class UploadInput {
   /**
    * The sessions to encrypt.
    *
+   * @param signal - Tells the input to end when nobody waits for it any more.
    * @throws {@link KeyBackupError} `bad-parameters` when the input is not the one that the earlier run read.
    */
   async *sessions(
     input: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+    signal?: AbortSignalLike,
   ): AsyncGenerator<ExportedSessionData, void, undefined> {
     const from = this.#start?.position ?? 0;
-    for await (const session of input) {
+    for await (const session of untilAborted(input, signal)) {
       this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
       this.#position++;
       if (this.#position === from) this.#expectStart();

@@ -2,7 +2,7 @@ import { IdSet } from '../api/id-set.js';
 import { encryptSessionsBy } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
-import { type EncryptSettings } from '../engine/batch.js';
+import type { EncryptSettings } from '../engine/batch.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupPublicKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
@@ -93,9 +93,11 @@ const HOPELESS = 32;
  * @param info - The version to write to, as the server gave it.
  * @param sessions - In an array, an iterable or an async iterable.
  * @param algorithm - The one that the version has to be of; v1 unless `megolm-backup/experimental` asks.
+ * @returns How it ended. A version that is not the current one any more, or gone, is an outcome and no error.
  * @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says, before anything is
- * sent; `bad-parameters` when the state is of another version or input, or a `macKey` is missing; `aborted`; {@link RequestError}. After
- * an error the state that `onState` got last is where to go on.
+ * sent; `wrong-key` for another backup's `macKey`; `bad-parameters` when the state is of another version or input, or a
+ * `macKey` is missing; `aborted`; {@link RequestError}. After an error the state that `onState` got last is where to
+ * go on.
  *
  * @example
  * ```ts
@@ -185,8 +187,8 @@ class Upload {
       hopeless: HOPELESS,
       signal: options.signal,
       onSent: (answer, keys) => {
-        this.#uploaded += keys;
-        this.#follow(answer, keys);
+        this.#uploaded += keys.length;
+        this.#follow(answer, keys.length);
       },
       onFailed: (failure) => {
         this.#fail(failure);
@@ -232,7 +234,7 @@ class Upload {
     const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessionsBy(
       this.#algorithm.scheme,
-      this.#input.sessions(sessions),
+      this.#input.sessions(sessions, signal),
       this.#publicKey,
       {
         signal,

@@ -338,6 +338,32 @@ describe('an upload that was interrupted', () => {
     expect(await stored(server)).toEqual(expected(sessions));
   });
 
+  it('tells an input that does not come to end', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const roomKeys = clientOf(server);
+    const info = (await roomKeys.currentVersion())!;
+    const controller = new AbortController();
+    let ended = 0;
+    const hanging: AsyncIterable<ExportedSessionData> = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => {
+          setTimeout(() => {
+            controller.abort();
+          });
+          return new Promise(() => undefined);
+        },
+        return: () => {
+          ended++;
+          return Promise.resolve({ done: true, value: undefined });
+        },
+      }),
+    };
+    const pending = uploadSessions(roomKeys, info, hanging, { trust, signal: controller.signal });
+    await expect(pending).rejects.toMatchObject({ code: 'aborted' });
+    expect(ended).toBe(1);
+  });
+
   it('does not wait for an input that has stalled when it is cancelled', async () => {
     const server = await startServer();
     makeBackup(server);
