@@ -32,6 +32,13 @@ describe('what was meant', () => {
     expect((await findMeantKey(typed, isMeant))?.text).toBe(text);
   });
 
+  test('is not looked for behind two mistakes', async () => {
+    const typed = `0${symbols.slice(2)}`;
+    expect(looksLikeKey(typed)).toBe(true);
+    const fits = () => expect.unreachable('a candidate');
+    expect(await findMeantKey(typed, fits)).toBeUndefined();
+  });
+
   test('leaves nothing of the candidates', async () => {
     const seen: Uint8Array[] = [];
     await findMeantKey(symbols, (key) => {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { now, orAborted, throwIfAborted, turn } from '../../src/engine/turn.js';
+import { now, orAborted, throwIfAborted, turn, untilAborted } from '../../src/engine/turn.js';
 import { refusal, rejection } from './samples.js';
 
 afterEach(() => {
@@ -119,5 +119,54 @@ describe('orAborted', () => {
       process.off('unhandledRejection', note);
     }
     expect(unhandled).toEqual([]);
+  });
+});
+
+describe('untilAborted', () => {
+  /** An input that counts how often it is told to end. */
+  function counting(next: () => Promise<IteratorResult<number, undefined>>) {
+    const told = { ends: 0 };
+    const end = () => {
+      told.ends++;
+      return Promise.resolve({ done: true as const, value: undefined });
+    };
+    return { told, input: { [Symbol.asyncIterator]: () => ({ next, return: end }) } };
+  }
+  const one = () => Promise.resolve({ done: false as const, value: 1 });
+
+  it('is the input itself where nothing can abort it, or nothing has to be waited for', () => {
+    const { input } = counting(one);
+    const { signal } = new AbortController();
+    const inputs = [1, 2];
+    expect(untilAborted(input, undefined)).toBe(input);
+    expect(untilAborted(inputs, signal)).toBe(inputs);
+  });
+
+  it('tells the input to end once when the loop is left early, and not when it failed by itself', async () => {
+    const { signal } = new AbortController();
+    const left = counting(one);
+    for await (const item of untilAborted(left.input, signal)) if (item === 1) break;
+    expect(left.told.ends).toBe(1);
+    const failing = counting(() => Promise.reject(new Error('mine')));
+    const loop = async () => {
+      for await (const item of untilAborted(failing.input, signal)) expect.unreachable(String(item));
+    };
+    await expect(loop()).rejects.toThrow(/^mine$/);
+    expect(failing.told.ends).toBe(0);
+  });
+
+  it('needs no input that can be told', async () => {
+    const { signal } = new AbortController();
+    const input = { [Symbol.asyncIterator]: () => ({ next: one }) };
+    for await (const item of untilAborted(input, signal)) if (item === 1) break;
+    const counted = countedSignal();
+    const stuck = { [Symbol.asyncIterator]: () => ({ next: () => never }) };
+    const loop = async () => {
+      for await (const item of untilAborted(stuck, counted.signal)) expect.unreachable(String(item));
+    };
+    const waiting = loop();
+    counted.abort('why');
+    expect(await rejection(waiting)).toMatchObject({ code: 'aborted', cause: 'why' });
+    expect(counted.listeners()).toBe(0);
   });
 });
