@@ -5,14 +5,35 @@ import { defineConfig } from 'vitest/config';
 /** `TIER=slow` runs what takes minutes; everything else is the quick tier. */
 const slow = process.env.TIER === 'slow';
 
-/** Files of the quick tier whose properties are tried more often in the slow one. */
+/**
+ * Files that replace modules, measure memory, or look at what a module does before it has kept anything. Each has a
+ * process of its own in the quick tier. All others share the modules that one of them has loaded there, because loading
+ * takes longer than most tests; in the slow tier every file has a process.
+ */
+const ALONE = [
+  'test/api/backup-reader.test.ts',
+  'test/backends/auto.test.ts',
+  'test/backends/webcrypto.test.ts',
+  'test/engine/base64.test.ts',
+  'test/engine/utf8.test.ts',
+];
+
+/**
+ * Files of the quick tier that do more in the slow one: properties are tried more often, what every implementation has
+ * to pass is passed in full, and every command line is run in a process.
+ */
 function withMoreRuns(): string[] {
   const names = readdirSync(new URL('test', import.meta.url), { recursive: true, encoding: 'utf8' });
   return names
     .filter((name) => name.endsWith('.test.ts'))
     .map((name) => `test/${name}`)
-    .filter((path) => /\bruns\(|contracts\/store/.test(readFileSync(new URL(path, import.meta.url), 'utf8')));
+    .filter((path) =>
+      /\bruns\(|\/contracts\/|\/workspace\.js'/.test(readFileSync(new URL(path, import.meta.url), 'utf8')),
+    );
 }
+
+const tier = slow ? ['test/**/*.slow.test.ts', ...withMoreRuns()] : ['test/**/*.test.ts'];
+const never = ['**/node_modules/**', ...(slow ? [] : ['test/**/*.slow.test.ts'])];
 
 export default defineConfig({
   // The sources are tested as they are; package.json names the built files.
@@ -20,8 +41,19 @@ export default defineConfig({
     alias: { '#platform': fileURLToPath(new URL('src/backends/platform-node.ts', import.meta.url)) },
   },
   test: {
-    include: slow ? ['test/**/*.slow.test.ts', ...withMoreRuns()] : ['test/**/*.test.ts'],
-    exclude: ['**/node_modules/**', ...(slow ? [] : ['test/**/*.slow.test.ts'])],
+    projects: [
+      {
+        extends: true,
+        test: { name: 'shared', isolate: slow, include: tier, exclude: [...never, ...ALONE] },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'alone',
+          include: ALONE.filter((path) => !slow || tier.includes(path)),
+        },
+      },
+    ],
     globalSetup: ['test/cli/build.ts'],
     // By itself it would leave a processor idle, which on two is half of them.
     maxWorkers: '100%',

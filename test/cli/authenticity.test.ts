@@ -236,7 +236,7 @@ describe('authenticate on a server', () => {
     const again = await authenticated(work, server, '--from', from, '--into', into, '--json');
     expect(JSON.parse(again.stdout)).toMatchObject({ uploaded: 0, skipped: 4 });
     const restored = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];
-    const restore = await work.run(['restore', ...restored, '-o', 'out.json', '--json']);
+    const restore = await work.run(['restore', ...restored, '-o', 'out.json', '--json'], { outside: true });
     expect(JSON.parse(restore.stdout)).toMatchObject({ authenticity: { verified: 3, 'no-mac': 1 } });
     const strict = await work.run(['restore', ...restored, '-o', 'strict.json', '--require-authenticated']);
     expect(strict.code).toBe(1);
@@ -256,7 +256,9 @@ describe('authenticate on a server', () => {
     work.writeJson('export.json', sessions);
     const at = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];
     const options = ['--backup-mac', '--bind-room-id'];
-    expect(await work.run(['upload', 'export.json', ...at, ...options])).toMatchObject({ code: 0 });
+    expect(await work.run(['upload', 'export.json', ...at, ...options], { outside: true })).toMatchObject({
+      code: 0,
+    });
     const restore = await work.run(['restore', ...at, '-o', 'out.json']);
     expect(restore.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated');
   });

@@ -62,7 +62,7 @@ describe.concurrent('help', () => {
       const own = args.map((arg) =>
         arg.startsWith('ed25519:') ? signer : arg === '@alice:example.org' ? USER : arg,
       );
-      const given = await work.run(args);
+      const given = await work.run(args, { outside: true });
       expect(given.stderr).not.toContain('--help');
       const ran = own.join() === args.join() ? given : await work.run(own);
       expect(ran.code).toBe(0);
@@ -110,7 +110,8 @@ describe.concurrent('wrong usage', () => {
 
   it.each(wrong)('%j is said', async (args, message) => {
     const work = new Workspace();
-    const end = await work.run(args);
+    const asks = message.source.includes('no terminal');
+    const end = await work.run(args, { outside: asks });
     expect(end).toMatchObject({ code: 2, stdout: '' });
     expect(end.stderr).toMatch(message);
     expect(end.stderr).toContain('--help');

@@ -1,10 +1,9 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, expect } from 'vitest';
+import { expect, inject } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { createAuthData, ed25519Signer, signAuthData } from '../../src/engine/auth-data.js';
 import { base64Encode } from '../../src/engine/base64.js';
@@ -13,6 +12,7 @@ import { publicSigningKeyOf } from '../../src/engine/ed25519.js';
 import { writeKeyExport } from '../../src/engine/key-export.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import type { ExportedSessionData, KeyBackupData } from '../../src/engine/room-key.js';
+import { runHere } from './captured-terminal.js';
 
 export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
@@ -29,8 +29,10 @@ export interface Ended {
 export interface RunOptions {
   /** What standard input holds; nothing by default. */
   readonly stdin?: string;
-  /** Options of node itself. */
+  /** Options of node itself; they ask for a process. */
   readonly node?: readonly string[];
+  /** In the quick tier too, runs what is built, in a process of its own. */
+  readonly outside?: boolean;
 }
 
 /** Waits for a process and gathers what it prints. */
@@ -47,21 +49,14 @@ export async function ended(child: ChildProcess): Promise<Ended> {
   });
 }
 
-const folders: string[] = [];
-
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
-
 /** A temporary folder in which the command line runs, gone when the tests are over. */
 export class Workspace {
-  readonly folder = mkdtempSync(join(tmpdir(), 'megolm-backup-'));
+  readonly folder = mkdtempSync(join(inject('workspaces'), 'megolm-backup-'));
   readonly key = BackupDecryptionKey.generate();
   /** What must not stand in any message. */
   readonly secrets: string[] = [];
 
   constructor() {
-    folders.push(this.folder);
     const text = this.key.toRecoveryKey();
     this.secrets.push(text, text.replaceAll(' ', ''), this.key.toBase64());
     this.write('key.txt', `${text}\n`);
@@ -100,16 +95,26 @@ export class Workspace {
     return spawn(process.execPath, [...node, MAIN, ...args], { cwd: this.folder });
   }
 
-  /** Runs the command line and checks on the way that no secret is in a message. */
+  /**
+   * Runs the command line and checks on the way that no secret is in a message. In the slow tier that is always what is
+   * built, in a process of its own.
+   */
   async run(args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-    const child = this.start(args, options);
-    child.stdin?.on('error', () => undefined).end(options.stdin ?? '');
-    const end = await ended(child);
+    const outside = process.env.TIER === 'slow' || options.outside === true || options.node !== undefined;
+    const end = await (outside
+      ? this.#runOutside(args, options)
+      : runHere(this.folder, args, options.stdin ?? ''));
     const messages = end.code === 2 || args.includes('-o') ? end.stdout + end.stderr : end.stderr;
     this.expectNoSecret(messages);
     // The platform's own report of an error nobody caught.
     expect(end.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
     return end;
+  }
+
+  #runOutside(args: readonly string[], options: RunOptions): Promise<Ended> {
+    const child = this.start(args, options);
+    child.stdin?.on('error', () => undefined).end(options.stdin ?? '');
+    return ended(child);
   }
 
   expectNoSecret(text: string): void {

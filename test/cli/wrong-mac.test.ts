@@ -108,7 +108,7 @@ describe.concurrent('a wrong backup_mac', () => {
 
   it('diagnose: a finding with advice, and exit code 1', async () => {
     const { work, at } = await begin();
-    const text = await work.run(['diagnose', ...at]);
+    const text = await work.run(['diagnose', ...at], { outside: true });
     expect(text.code).toBe(1);
     expect(text.stdout).toContain(LINE);
     expect(text.stdout).toContain('warning: 1 keys carry a wrong backup_mac');

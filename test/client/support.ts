@@ -1,19 +1,13 @@
-import { afterEach } from 'vitest';
+import { onTestFinished } from 'vitest';
 import type { HomeserverOptions } from '../../src/client/http.js';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { BACKUP_ALGORITHM, BackupDecryptionKey, createAuthData } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 
-const servers: KeyBackupServer[] = [];
-
-afterEach(async () => {
-  for (const server of servers.splice(0)) await server.stop();
-});
-
 /** A server that is stopped after the test. */
 export async function startServer(): Promise<KeyBackupServer> {
   const server = await new KeyBackupServer().start();
-  servers.push(server);
+  onTestFinished(() => server.stop());
   return server;
 }
 

@@ -1,8 +1,9 @@
 import { ed25519, x25519 } from '@noble/curves/ed25519.js';
-import { hexToBytes, randomBytes } from '@noble/hashes/utils.js';
+import { bytesToHex, hexToBytes, randomBytes } from '@noble/hashes/utils.js';
 import { describe, expect, test } from 'vitest';
 import type { Encapsulated } from '../../src/engine/backend.js';
 import { concat } from '../../src/engine/bytes.js';
+import { runs } from '../support/runs.js';
 
 /** What every way to do X25519 in this package offers. */
 export interface X25519Implementation {
@@ -65,8 +66,23 @@ const EXTREME_SCALARS: readonly Uint8Array[] = [
 export function reference(privateKey: Uint8Array, publicKey: Uint8Array): Uint8Array {
   return LOW_ORDER.includes(uOf(publicKey) % P)
     ? new Uint8Array(32)
-    : x25519.getSharedSecret(privateKey, publicKey);
+    : once(`${bytesToHex(privateKey)} ${bytesToHex(publicKey)}`, () =>
+        x25519.getSharedSecret(privateKey, publicKey),
+      );
 }
+
+function referencePublicKey(privateKey: Uint8Array): Uint8Array {
+  return once(bytesToHex(privateKey), () => x25519.getPublicKey(privateKey));
+}
+
+/** What the reference said is kept: noble takes longer than what is tested, and the same is asked for every kernel. */
+function once(question: string, answer: () => Uint8Array): Uint8Array {
+  const known = answers.get(question) ?? answer();
+  answers.set(question, known);
+  return known;
+}
+
+const answers = new Map<string, Uint8Array>();
 
 /** `count` keys of 32 random bytes. */
 export function randomKeys(count: number): Uint8Array[] {
@@ -97,7 +113,7 @@ export async function expectEncapsulated(
   privateKeys: readonly Uint8Array[],
 ): Promise<void> {
   const { ephemeralPublicKeys, sharedSecrets } = await encapsulateMany(recipient, concat(...privateKeys));
-  expect(ephemeralPublicKeys).toEqual(concat(...privateKeys.map((key) => x25519.getPublicKey(key))));
+  expect(ephemeralPublicKeys).toEqual(concat(...privateKeys.map(referencePublicKey)));
   expect(sharedSecrets).toEqual(concat(...privateKeys.map((key) => reference(key, recipient))));
 }
 
@@ -216,11 +232,14 @@ export function x25519Contract(name: string, implementation: X25519Implementatio
       for (const point of points.slice(0, 4)) await holds(point, randomKeys(30));
     });
 
-    test('500 random pairs, in batches of all sizes', async () => {
+    test('random pairs, in batches of all sizes: 500 of them, or a part', async () => {
       const sizes = [1, 2, 3, 7, 23, 24, 25, 31, 32, 33, 64, 255];
       expect(sizes.reduce((sum, size) => sum + size)).toBe(500);
-      for (const size of sizes) await holds(x25519.getPublicKey(randomBytes(32)), randomKeys(size));
-      await agreesWithAll(randomBytes(32), randomKeys(500));
+      const few = runs(500);
+      for (const size of sizes.filter((size) => size < few || few === 500)) {
+        await holds(x25519.getPublicKey(randomBytes(32)), randomKeys(size));
+      }
+      await agreesWithAll(randomBytes(32), randomKeys(few));
     });
 
     test('the inputs are not changed and the outputs are new', async () => {

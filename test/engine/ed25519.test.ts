@@ -3,6 +3,7 @@ import { fc } from '@fast-check/vitest';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
 import { expectSignedBy, isSignedBy, publicSigningKeyOf, sign } from '../../src/engine/ed25519.js';
+import { runs } from '../support/runs.js';
 import { bytes32, refusal, withBitFlipped } from './samples.js';
 
 const nodeKey = (seed: Uint8Array) =>
@@ -34,13 +35,15 @@ describe('verifying', () => {
   const signature = sign(seed, message);
 
   it('fails for any flipped bit of signature, key and message', () => {
-    for (let bit = 0; bit < 512; bit++) {
+    // Every bit, or one in nine, which comes to each place of a byte.
+    const step = runs(9) === 9 ? 1 : 9;
+    for (let bit = 0; bit < 512; bit += step) {
       expect(isSignedBy(publicKey, message, withBitFlipped(signature, bit))).toBe(false);
     }
-    for (let bit = 0; bit < 256; bit++) {
+    for (let bit = 0; bit < 256; bit += step) {
       expect(isSignedBy(withBitFlipped(publicKey, bit), message, signature)).toBe(false);
     }
-    for (let bit = 0; bit < 8 * message.length; bit++) {
+    for (let bit = 0; bit < 8 * message.length; bit += step) {
       expect(isSignedBy(publicKey, withBitFlipped(message, bit), signature)).toBe(false);
     }
   });

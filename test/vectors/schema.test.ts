@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
 
@@ -29,7 +26,6 @@ interface VectorFile {
 }
 
 const DIRECTORY = fileURLToPath(new URL('../../vectors/', import.meta.url));
-const GENERATOR = join(DIRECTORY, 'generate', 'main.mjs');
 const NOT_VECTORS = new Set(['schema.json', 'sample-export.json']);
 
 async function json(name: string): Promise<unknown> {
@@ -290,25 +286,5 @@ describe('the sample export', async () => {
     expect(rooms.every((id) => id.startsWith('!'))).toBe(true);
     expect(rooms.some((id) => !id.includes(':'))).toBe(true);
     expect(rooms.some((id) => /[^\u0000-\u007f]/.test(id))).toBe(true);
-  });
-});
-
-describe('the generator', () => {
-  it('makes exactly the files that are here', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'vectors-'));
-    try {
-      await promisify(execFile)(process.execPath, [GENERATOR, '--out', directory]);
-      const made = (await readdir(directory)).sort();
-      expect(made).toEqual([...names, 'sample-export.json'].sort());
-      for (const name of made) {
-        const [now, committed] = await Promise.all(
-          [directory, DIRECTORY].map((folder) => readFile(join(folder, name), 'utf8')),
-        );
-        // Not toEqual: the difference of two large texts takes minutes to show.
-        expect(now === committed, `${name} is what the generator makes`).toBe(true);
-      }
-    } finally {
-      await rm(directory, { recursive: true });
-    }
   });
 });
