@@ -6,12 +6,11 @@ import { defineConfig } from 'vitest/config';
 const slow = process.env.TIER === 'slow';
 
 /**
- * Files that replace modules, measure memory, or look at what a module does before it has kept anything. Each has a
+ * Files that replace modules, or look at what a module does before it has kept anything. Each has a
  * process of its own in the quick tier. All others share the modules that one of them has loaded there, because loading
  * takes longer than most tests; in the slow tier every file has a process.
  */
 const ALONE = [
-  'test/api/backup-reader.test.ts',
   'test/backends/auto.test.ts',
   'test/backends/webcrypto.test.ts',
   'test/engine/base64.test.ts',

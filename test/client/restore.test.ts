@@ -312,7 +312,7 @@ describe('a connection that breaks', () => {
           expect(results.every(({ ok }) => ok)).toBe(true);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: runs(200) },
     );
   });
 

@@ -310,7 +310,7 @@ describe('an upload that was interrupted', () => {
           expect.unreachable('a run without faults failed');
         },
       ),
-      { numRuns: runs(200) },
+      { numRuns: runs(100) },
     );
   });
 

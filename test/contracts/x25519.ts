@@ -156,13 +156,19 @@ export function x25519Contract(name: string, implementation: X25519Implementatio
     test('RFC 7748, section 5.2: 1 and 1,000 iterations', async () => {
       let k = bytesOf(9n);
       let u = bytesOf(9n);
-      for (let i = 1; i <= 1000; i++) {
+      const count = runs(1000);
+      for (let i = 1; i <= count; i++) {
+        const before = [k, u] as const;
         [k, u] = [await agreeMany(k, u), k];
         if (i === 1) {
           expect(k).toEqual(hexToBytes('422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079'));
         }
+        // The document does not say what lies between; the reference does.
+        if (count < 1000) expect(k).toEqual(reference(...before));
       }
-      expect(k).toEqual(hexToBytes('684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51'));
+      if (count === 1000) {
+        expect(k).toEqual(hexToBytes('684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51'));
+      }
     });
 
     test('RFC 7748, section 6.1', async () => {
