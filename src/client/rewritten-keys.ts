@@ -129,7 +129,8 @@ export class RewrittenKeys {
     if (this.#refused.length === 0) return;
     const [{ room_id, session_id, error }] = this.#refused;
     // Nothing but a request refuses a record here.
-    const { code, status, errcode } = error as RequestError;
+    if (!(error instanceof RequestError)) throw error;
+    const { code, status, errcode } = error;
     const which = `room ${String(room_id)}, session ${String(session_id)}`;
     const message = `${this.#refused.length} records were refused, the first of them ${which}: ${error.message}`;
     throw new RequestError(code, message, { status, errcode, cause: error });
