@@ -8,10 +8,11 @@ interface Tried {
 
 /** Whether a key is that of a backup, as far as the records tell: where every MAC is another's, so is the key. */
 export class KeyFit {
+  /** What people mistake for the key of a backup. */
+  static readonly LOOKALIKE =
+    'the key of the secret storage looks alike but is another one: "rescue" takes either';
   /** How it is said to people. */
-  static readonly WRONG_KEY =
-    'the key does not fit this backup: not one of its keys was encrypted to it (wrong-key). The key of the secret ' +
-    'storage looks alike but is another one; a rescue takes either';
+  static readonly WRONG_KEY = `the key does not fit this backup: not one of its keys was encrypted to it (wrong-key); ${this.LOOKALIKE}`;
   #telling = 0;
   #mismatched = 0;
 

@@ -12,6 +12,8 @@ kept there. How long this is known is set with serve --keep-audit.
   --session ID   only this session
   --json         one JSON object a line
 
+Exit code 0 when it could be read, also when nothing was replaced; 2 for wrong usage or no such database.
+
 example:
   megolm-backup audit --db backup.db --user @alice:example.org
 `;
@@ -25,7 +27,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     { ...STORE_OPTIONS, user: { type: 'string' }, session: { type: 'string' }, json: { type: 'boolean' } },
     [],
   );
-  if (values.user === undefined) throw new UsageError('give --user ID');
+  if (values.user === undefined) throw new UsageError('missing option: --user ID');
   const store = await openStore(values, terminal, { mustExist: true });
   try {
     let after = 0;

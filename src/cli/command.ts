@@ -1,3 +1,5 @@
+import { existsSync, statSync, type Stats } from 'node:fs';
+import { resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Terminal } from './terminal.js';
 
@@ -42,10 +44,79 @@ export function parseCommand<const T extends Options>(
     throw new UsageError(
       missing.length > 0
         ? `missing argument: ${missing.join(' ')}`
-        : `expected ${positionals.length} argument(s), got ${parsed.positionals.length}`,
+        : `expected ${positionals.join(' ') || 'options alone'}, got ${parsed.positionals.length} argument(s)`,
     );
   }
+  expectInputsKept(parsed.values, parsed.positionals);
   return parsed;
+}
+
+/** The options that name files to read, apart from those that end in `-file`. */
+const INPUTS: readonly string[] = ['auth-data', 'trusted', 'users', 'tokens'];
+
+/**
+ * What is written must not take the place of a key, or of what the command is about besides. `-o` may be the argument
+ * itself: it is read to its end before.
+ */
+function expectInputsKept(values: Readonly<Record<string, unknown>>, positionals: readonly string[]): void {
+  const options = Object.entries(values)
+    .filter(([name]) => name.endsWith('-file') || INPUTS.includes(name))
+    .map(([, value]) => value);
+  expectNoneOf(options, '-o', values.output);
+  expectNoneOf([...positionals, ...options], '--report', values.report);
+}
+
+function expectNoneOf(inputs: readonly unknown[], option: string, output: unknown): void {
+  if (typeof output !== 'string') return;
+  if (inputs.some((input) => typeof input === 'string' && existsSync(input) && isSameFile(input, output))) {
+    throw new UsageError(`${option}: ${output} is a file that is read here; give another name`);
+  }
+}
+
+/** Whether two options name the same file, through links as well. */
+export function isSameFile(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  const [one, other] = [fileAt(a), fileAt(b)];
+  if (one && other) return one.isFile() && one.dev === other.dev && one.ino === other.ino;
+  return resolve(a) === resolve(b);
+}
+
+function fileAt(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Reads a whole number out of an option.
+ *
+ * @throws {@link UsageError} when it is something else.
+ */
+export function parseCount(option: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  if (!/^[0-9]{1,15}$/.test(value)) {
+    throw new UsageError(`${option}: expected a whole number, got ${JSON.stringify(value)}`);
+  }
+  return Number(value);
+}
+
+/**
+ * Reads a user id out of an option.
+ *
+ * @throws {@link UsageError} when it has another form.
+ */
+export function parseUserId(option: string, value: string): string {
+  if (!isUserId(value)) {
+    throw new UsageError(`${option}: expected a user id, @name:server, got ${JSON.stringify(value)}`);
+  }
+  return value;
+}
+
+/** Whether a text has the form of a user id. */
+export function isUserId(text: string): boolean {
+  return /^@[^:]*:./s.test(text);
 }
 
 function attemptParse<const T extends Options>(args: readonly string[], options: T): Parsed<T> {

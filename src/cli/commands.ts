@@ -1,3 +1,4 @@
+import { KeyFit } from '../api/key-fit.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { InputError, UsageError, type Command } from './command.js';
 import { Interrupted, printable, type Terminal } from './terminal.js';
@@ -91,6 +92,9 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
   }
 }
 
+/** Who is given the key of the secret storage most often. */
+const READERS: readonly string[] = ['decrypt', 'restore', 'diagnose', 'versions'];
+
 function explain(name: string, error: unknown, terminal: Terminal): number {
   const say = (message: string) => {
     terminal.stderr(`megolm-backup ${name}: ${printable(message)}\n`);
@@ -106,7 +110,8 @@ function explain(name: string, error: unknown, terminal: Terminal): number {
     return 2;
   }
   if (error instanceof KeyBackupError) {
-    say(`${error.code}: ${error.message}`);
+    const hint = error.code === 'wrong-key' && READERS.includes(name) ? `; ${KeyFit.LOOKALIKE}` : '';
+    say(`${error.code}: ${error.message}${hint}`);
     return 1;
   }
   const { code, message } = error as NodeJS.ErrnoException;

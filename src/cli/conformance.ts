@@ -1,6 +1,7 @@
 import { hasBackup, runConformance } from '../conformance/run.js';
-import { InputError, UsageError, parseCommand } from './command.js';
-import { readSecretLine } from './key-file.js';
+import { NotConforming } from '../conformance/server-under-test.js';
+import { InputError, UsageError, parseCommand, parseCount } from './command.js';
+import { readToken } from './homeserver.js';
 import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup conformance --homeserver URL --token-file FILE --token-file-b FILE [options]
@@ -13,6 +14,9 @@ Checks a server's key backup API against the specification, as two of its users,
   --destroy-existing-backups   goes on although a user has a backup: THE BACKUPS OF BOTH USERS ARE DELETED
   --max-body BYTES             the server's limit for bodies, to check it too
   --json                       prints the results as one line of JSON
+
+Exit code 0 when every check passed, 1 when some did not, 2 for wrong usage, an account that has a backup, or no way to
+the server.
 
 example:
   megolm-backup conformance --homeserver http://127.0.0.1:8009 --token-file a.txt --token-file-b b.txt
@@ -38,16 +42,15 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   if (fileA === undefined || fileB === undefined)
     throw new UsageError('give --token-file and --token-file-b');
-  if (maxBody !== undefined && !/^[0-9]{1,15}$/.test(maxBody))
-    throw new UsageError('--max-body: expected a number');
   const address = {
     url: homeserver,
-    tokenA: await readSecretLine(fileA, 'access token', terminal),
-    tokenB: await readSecretLine(fileB, 'second access token', terminal),
-    maxBody: maxBody === undefined ? undefined : Number(maxBody),
+    tokenA: await readToken(fileA, 'access token', terminal),
+    tokenB: await readToken(fileB, 'second access token', terminal),
+    maxBody: parseCount('--max-body', maxBody),
     signal: terminal.signal,
   };
-  if (address.tokenA === address.tokenB) throw new UsageError('the two tokens are of one user');
+  if (address.tokenA === address.tokenB)
+    throw new UsageError('--token-file-b: expected the token of another user, got the same one');
 
   if (values['destroy-existing-backups'] !== true && (await reached(hasBackup(address), homeserver))) {
     throw new InputError(
@@ -74,8 +77,12 @@ async function reached<T>(result: Promise<T>, homeserver: string): Promise<T> {
   try {
     return await result;
   } catch (cause) {
-    throw new InputError(`no answer from ${homeserver}: ${cause instanceof Error ? cause.message : ''}`, {
-      cause,
-    });
+    if (!(cause instanceof Error)) throw cause;
+    // What the connection died of is the cause of what the platform throws.
+    const why = cause.cause instanceof Error ? cause.cause.message : cause.message;
+    throw new InputError(
+      cause instanceof NotConforming ? `${homeserver}: ${why}` : `no way to ${homeserver}: ${why}`,
+      { cause },
+    );
   }
 }

@@ -4,8 +4,13 @@ import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup erase-user (--db FILE | --postgres URL) --user ID --yes
 
-Removes everything the server holds about a user: versions, keys and the audit trail. There is no way back.
-Exit code 1 when there was nothing. A file in SQLite keeps its size; VACUUM it to give the space back.
+Removes everything the server holds about a user: versions, keys and the audit trail. There is no way back. A file in
+SQLite keeps its size; VACUUM it to give the space back.
+
+  --user ID   whom
+  --yes       that you mean it
+
+Exit code 0 when it is gone, 1 when there was nothing, 2 for wrong usage or no such database.
 
 example:
   megolm-backup erase-user --db backup.db --user @alice:example.org --yes
@@ -18,7 +23,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     { ...STORE_OPTIONS, user: { type: 'string' }, yes: { type: 'boolean' } },
     [],
   );
-  if (values.user === undefined) throw new UsageError('give --user ID');
+  if (values.user === undefined) throw new UsageError('missing option: --user ID');
   if (values.yes !== true) throw new UsageError(`this cannot be undone; add --yes to erase ${values.user}`);
   const store = await openStore(values, terminal, { mustExist: true });
   try {

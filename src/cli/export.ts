@@ -7,7 +7,8 @@ import { throwIfAborted } from '../engine/turn.js';
 import { decryptKeyExport, writeKeyExport } from '../engine/key-export.js';
 import { InputError, UsageError, parseCommand } from './command.js';
 import { keysInFlight, openKeysFile } from './input.js';
-import { errorCode, readNewPassphrase, readSecretLine } from './key-file.js';
+import { readNewPassphrase, readSecretLine } from './key-file.js';
+import { systemError } from './system-error.js';
 import type { Output } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report } from '../api/report.js';
@@ -111,7 +112,7 @@ async function* chunksOf(path: string): AsyncGenerator<Uint8Array, void, undefin
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 })) yield chunk as Uint8Array;
   } catch (cause) {
-    throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
+    throw new InputError(`cannot read ${path} (${systemError(cause)})`, { cause });
   }
 }
 

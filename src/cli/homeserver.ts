@@ -33,18 +33,63 @@ export async function connect(
 ): Promise<RoomKeys> {
   const { homeserver, 'token-file': tokenFile } = values;
   if (homeserver === undefined)
-    throw new UsageError('missing option: --homeserver URL, server name or user id');
+    throw new UsageError('missing option: --homeserver, a URL, a server name or a user id');
+  expectUrl('--homeserver', homeserver);
+  const onRetry = tellRetry((text) => {
+    terminal.stderr(text);
+  });
+  const accessToken = await readToken(tokenFile, 'access token', terminal);
+  const baseUrl = await findHomeserver('--homeserver', homeserver, terminal);
+  return new RoomKeys({ baseUrl, accessToken, onRetry });
+}
+
+/**
+ * Reads an access token: out of a file, the environment, or on the terminal.
+ *
+ * @throws {@link InputError} also for what could not go into a header: the platform would quote it.
+ */
+export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
+  const variable = terminal.env.MATRIX_ACCESS_TOKEN;
+  const text = path === undefined && variable ? variable : await readSecretLine(path, what, terminal);
+  const token = text.trim();
+  if (isToken(token)) return token;
+  throw new InputError(`${what}: expected printable characters without spaces, got others`);
+}
+
+/** Whether a text can be an access token. */
+export function isToken(text: string): boolean {
+  return /^[\x21-\x7e]+$/.test(text);
+}
+
+/**
+ * The base URL of a homeserver that answers as one.
+ *
+ * @throws {@link InputError} when there is no way to it, or it answers otherwise.
+ */
+export async function findHomeserver(option: string, where: string, terminal: Terminal): Promise<string> {
   const { signal } = terminal;
   const onRetry = tellRetry((text) => {
     terminal.stderr(text);
   });
-  const variable = terminal.env.MATRIX_ACCESS_TOKEN;
-  const accessToken =
-    tokenFile === undefined && variable
-      ? variable
-      : await readSecretLine(tokenFile, 'access token', terminal);
-  const baseUrl = await withServer(() => discoverHomeserver(homeserver, { signal, onRetry }));
-  return new RoomKeys({ baseUrl, accessToken: accessToken.trim(), onRetry });
+  try {
+    return await discoverHomeserver(where, { signal, onRetry });
+  } catch (cause) {
+    if (!(cause instanceof RequestError) || cause.code === 'aborted') throw cause;
+    const why = `${cause.code}: ${cause.message}`;
+    throw new InputError(
+      cause.status === undefined
+        ? `${option}: ${why}`
+        : `${option}: ${where} is no Matrix homeserver: ${why}`,
+      { cause },
+    );
+  }
+}
+
+/** @throws {@link UsageError} for what begins as a URL and is none; names are looked up. */
+export function expectUrl(option: string, where: string): void {
+  if (/^https?:/i.test(where) && !URL.canParse(where)) {
+    throw new UsageError(`${option}: expected a URL, a server name or a user id`);
+  }
 }
 
 /**
@@ -61,7 +106,13 @@ export async function existingBackup(
   const info = await withServer(() =>
     version === undefined ? roomKeys.currentVersion({ signal }) : roomKeys.version(version, { signal }),
   );
-  if (!info) throw new InputError('there is no backup');
+  if (!info) {
+    throw new InputError(
+      version === undefined
+        ? 'there is no backup on this account; "upload --create" makes one'
+        : `there is no backup version ${JSON.stringify(version)} on this account; "versions" shows the current one`,
+    );
+  }
   return info;
 }
 

@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { readBackup, type BackupEntry, type BackupForm, type BackupItem } from '../api/backup-reader.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { InputError } from './command.js';
-import { errorCode } from './key-file.js';
+import { systemError } from './system-error.js';
 import type { Place, Report } from '../api/report.js';
 
 /** A JSON file of keys that is read while it is worked on; it never has to fit into memory. */
@@ -11,6 +11,15 @@ export interface KeysFile {
   /** Share of the file that was read, 0 to 1. */
   readonly share: number;
 }
+
+/** What a file should be, for people who gave another. */
+const FORMS = {
+  rooms: 'a backup, {"rooms": ...}, as GET /room_keys/keys gives it',
+  array: 'an array of ExportedSessionData',
+} as const;
+
+/** How an encrypted export file begins. */
+const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
 
 /**
  * Opens a file of keys: a backup (`rooms`) or an export (`array`).
@@ -21,11 +30,14 @@ export interface KeysFile {
 export function openKeysFile(path: string, form: Extract<BackupForm, 'rooms' | 'array'>): KeysFile {
   let size = 0;
   let read = 0;
+  let found = 0;
+  let start = '';
   async function* chunks() {
     const file = await open(path, 'r');
     try {
       ({ size } = await file.stat());
       for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1 << 18 })) {
+        if (read === 0) start = (chunk as Buffer).toString('latin1', 0, EXPORT_FILE.length);
         read += (chunk as Uint8Array).length;
         yield chunk as Uint8Array;
       }
@@ -35,11 +47,22 @@ export function openKeysFile(path: string, form: Extract<BackupForm, 'rooms' | '
   }
   async function* items() {
     try {
-      yield* readBackup(chunks(), { form });
+      for await (const item of readBackup(chunks(), { form })) {
+        found++;
+        yield item;
+      }
     } catch (cause) {
-      if (cause instanceof KeyBackupError)
-        throw new InputError(`${path}: ${cause.code}: ${cause.message}`, { cause });
-      throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
+      if (start === EXPORT_FILE) {
+        throw new InputError(
+          `${path}: expected ${FORMS[form]}, got an encrypted export file; "megolm-backup export decrypt" opens it`,
+          { cause },
+        );
+      }
+      if (cause instanceof KeyBackupError) {
+        const why = `${cause.code}: ${cause.message}`;
+        throw new InputError(`${path}: ${found > 0 ? why : `expected ${FORMS[form]}: ${why}`}`, { cause });
+      }
+      throw new InputError(`cannot read ${path} (${systemError(cause)})`, { cause });
     }
   }
   return {

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { parseObject, type JsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
-import { errorCode } from './key-file.js';
+import { systemError } from './system-error.js';
 
 /**
  * Reads a small file that holds one JSON object.
@@ -45,6 +45,6 @@ export async function readText(
     }
   } catch (cause) {
     if (cause instanceof InputError) throw cause;
-    throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
+    throw new InputError(`cannot read ${path} (${systemError(cause)})`, { cause });
   }
 }

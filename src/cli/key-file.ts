@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { KeyBackupError } from '../engine/errors.js';
 import { BackupDecryptionKey } from '../engine/keys.js';
 import { InputError, UsageError } from './command.js';
+import { systemError } from './system-error.js';
 import type { Terminal } from './terminal.js';
 
 /** A line with a key or a passphrase is short; what is longer is another file given by mistake. */
@@ -47,7 +48,7 @@ async function readText(path: string | undefined, what: string, terminal: Termin
       // Its own name would be the secret.
       throw new UsageError(`${what}: expected the name of a file, got what looks like a key`, { cause });
     }
-    throw new InputError(`${what}: cannot read ${path} (${errorCode(cause)})`, { cause });
+    throw new InputError(`${what}: cannot read ${path} (${systemError(cause)})`, { cause });
   }
 }
 
@@ -71,12 +72,6 @@ export function warnIfReadable(path: string, stats: Stats, terminal: Terminal): 
   }
 }
 
-/** The operating system's name for what went wrong. */
-export function errorCode(error: unknown): string {
-  const { code } = error as NodeJS.ErrnoException;
-  return code ?? 'unreadable';
-}
-
 /**
  * Reads a backup decryption key: its text form ("recovery key"), or base64 of 32 bytes; also the file that
  * `keygen -o` writes.
@@ -94,7 +89,10 @@ export async function readKeyFile(
     return parseKey(generatedKey(text) ?? onlyLine(text, what), terminal);
   } catch (cause) {
     if (!(cause instanceof KeyBackupError)) throw cause;
-    throw new InputError(`${what}: ${cause.code}: ${cause.message}`, { cause });
+    throw new InputError(
+      `${what}: expected its text form (48 characters that start with "Es") or base64 of 32 bytes: ${cause.code}: ${cause.message}`,
+      { cause },
+    );
   }
 }
 
@@ -144,7 +142,8 @@ const BASE64_KEY = /^[A-Za-z0-9+/]{43}=?$/;
 
 function parseKey(line: string, terminal: Terminal): BackupDecryptionKey {
   const symbols = line.replace(/\s+/g, '');
-  if (!BASE64_KEY.test(symbols) && !symbols.includes(',')) return BackupDecryptionKey.fromRecoveryKey(line);
+  if (!BASE64_KEY.test(symbols) && !/^[0-9,]+$/.test(symbols))
+    return BackupDecryptionKey.fromRecoveryKey(line);
   const { key, flags } = BackupDecryptionKey.fromSecret(symbols);
   if (flags.length > 0) {
     terminal.stderr('warning: the key is a list of byte values, as an old client stored it, not base64\n');

@@ -15,6 +15,8 @@ Makes a new backup decryption key and prints it three ways:
                       alone; a file that holds a key already is never overwritten
   --json              print one line of JSON
 
+Exit code 0 when it is made, 2 when the file cannot be.
+
 example:
   megolm-backup keygen -o backup-key.json
 `;
@@ -28,7 +30,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   );
   const { output } = values;
   if (output !== undefined && (await holdsKey(output, terminal))) {
-    throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it`);
+    throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
   }
   const key = BackupDecryptionKey.generate();
   const public_key = key.publicKey.toBase64();

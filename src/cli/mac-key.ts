@@ -66,7 +66,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     throw new UsageError('standard input holds one line: give the other secrets as files');
   }
   if (output !== undefined && (await holdsKey(output, terminal))) {
-    throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it`);
+    throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
   }
   const key = fetch && keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
   try {

@@ -5,7 +5,7 @@ import { RequestError } from '../client/errors.js';
 import { RoomKeys } from '../client/room-keys.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { UsageError, parseCommand } from './command.js';
-import { tellRetry, withServer } from './homeserver.js';
+import { expectUrl, findHomeserver, tellRetry, withServer } from './homeserver.js';
 import { ProgressLine } from './progress.js';
 import { printable, type Terminal } from './terminal.js';
 import { readUsersFile, type MigratingUser } from './users-file.js';
@@ -64,7 +64,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     throw new UsageError('give --from WHERE, --to WHERE and --users FILE');
   }
   const users = await readUsersFile(usersFile, terminal);
-  const [source, destination] = [await reach(from, terminal), await reach(to, terminal)];
+  const [source, destination] = [await reach('--from', from, terminal), await reach('--to', to, terminal)];
   if (source === destination) throw new UsageError('--from and --to are the same server');
   const outcomes: UserOutcome[] = [];
   for (const user of users) {
@@ -84,9 +84,11 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
  *
  * @throws {@link InputError} when there is no way to it.
  */
-async function reach(where: string, { signal }: Terminal): Promise<string> {
+async function reach(option: string, where: string, terminal: Terminal): Promise<string> {
+  if (!/^https?:/i.test(where)) return findHomeserver(option, where, terminal);
+  expectUrl(option, where);
+  const { signal } = terminal;
   return withServer(async () => {
-    if (!/^https?:/i.test(where)) return discoverHomeserver(where, { signal });
     try {
       return await discoverHomeserver(where, { signal, retries: 2 });
     } catch (error) {

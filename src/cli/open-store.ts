@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { KeyBackupError } from '../engine/errors.js';
 import type { BackupStore } from '../server/store.js';
 import { InputError, UsageError } from './command.js';
 import type { Terminal } from './terminal.js';
@@ -13,7 +14,7 @@ export const STORE_OPTIONS = {
  * Opens the database that `--db` or `--postgres` names.
  *
  * @param mustExist - Whether a file that is not there is an error rather than made.
- * @throws {@link UsageError} unless exactly one of them is given.
+ * @throws {@link UsageError} unless exactly one of them is given; {@link InputError} when it cannot be used.
  */
 export async function openStore(
   options: { readonly db?: string | undefined; readonly postgres?: string | undefined },
@@ -22,9 +23,10 @@ export async function openStore(
 ): Promise<BackupStore> {
   const { db, postgres } = options;
   if (db !== undefined && postgres === undefined) {
-    if (mustExist && !existsSync(db)) throw new InputError(`--db: there is no ${db}`);
+    if (mustExist && !existsSync(db))
+      throw new InputError(`--db: there is no ${db}; name the file that "serve --db" made`);
     const { openSqliteStore } = await import('../server/sqlite.js');
-    return openSqliteStore(db);
+    return orUnusable(`--db: ${db}`, openSqliteStore(db));
   }
   if (postgres !== undefined && db === undefined) {
     if (URL.canParse(postgres) && new URL(postgres).password !== '') {
@@ -32,8 +34,20 @@ export async function openStore(
         'warning: others on this machine can read the password in --postgres; use PGPASSWORD\n',
       );
     }
+    if (!URL.canParse(postgres) && !postgres.startsWith('/')) {
+      throw new UsageError('--postgres: expected a URL, postgres://USER@HOST/DATABASE, got something else');
+    }
     const { openPostgresStore } = await import('../server/postgres.js');
-    return openPostgresStore(postgres);
+    return orUnusable('--postgres', openPostgresStore(postgres));
   }
   throw new UsageError('give either --db FILE or --postgres URL');
+}
+
+async function orUnusable(what: string, opening: Promise<BackupStore>): Promise<BackupStore> {
+  try {
+    return await opening;
+  } catch (cause) {
+    if (!(cause instanceof KeyBackupError)) throw cause;
+    throw new InputError(`${what}: ${cause.code}: ${cause.message}`, { cause });
+  }
 }

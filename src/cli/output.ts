@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { InputError } from './command.js';
-import { errorCode } from './key-file.js';
+import { systemError } from './system-error.js';
 import type { Terminal } from './terminal.js';
 
 /** Where a command's result goes: a file that appears whole or not at all, or standard output. */
@@ -71,7 +71,7 @@ async function orUnwritable<T>(path: string, operation: Promise<T>): Promise<T> 
   try {
     return await operation;
   } catch (cause) {
-    throw new InputError(`cannot write to ${path} (${errorCode(cause)})`, { cause });
+    throw new InputError(`cannot write to ${path} (${systemError(cause)})`, { cause });
   }
 }
 
@@ -107,10 +107,4 @@ export async function writeOutput(path: string | undefined, text: string, termin
     await output.discard();
     throw error;
   }
-}
-
-/** Whether two options name the same file. */
-export function isSameFile(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined) return false;
-  return resolve(a) === resolve(b) && resolve(a) !== '/dev/null';
 }

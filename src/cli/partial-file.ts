@@ -3,7 +3,7 @@ import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js'
 import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../engine/json.js';
 import { InputError } from './command.js';
-import { errorCode } from './key-file.js';
+import { systemError } from './system-error.js';
 import type { Place } from '../api/report.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
@@ -77,7 +77,8 @@ export class PartialFile {
     terminal: Terminal,
   ): Promise<PartialFile> {
     const existing = await stat(path).catch(() => undefined);
-    if (existing && !existing.isFile()) throw new InputError(`-o: ${path} is no plain file`);
+    if (existing && !existing.isFile())
+      throw new InputError(`-o: ${path}: expected a plain file, or none yet, got something else`);
     const wanted = rooms ? [...rooms].sort() : null;
     const earlier = await readState(`${path}.state`);
     if (earlier && (earlier.header.version !== version || !isSame(earlier.header.rooms, wanted))) {
@@ -99,7 +100,7 @@ export class PartialFile {
       return new PartialFile(path, file, wanted, earlier);
     } catch (cause) {
       if (cause instanceof InputError) throw cause;
-      throw new InputError(`-o: cannot write ${partial} (${errorCode(cause)})`, { cause });
+      throw new InputError(`-o: cannot write ${partial} (${systemError(cause)})`, { cause });
     }
   }
 
@@ -174,7 +175,7 @@ async function readState(path: string): Promise<{ header: Header; state: Restore
     bytes = await readFile(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new InputError(`cannot read ${path} (${errorCode(cause)})`, { cause });
+    throw new InputError(`cannot read ${path} (${systemError(cause)})`, { cause });
   }
   const end = bytes.indexOf('\n');
   const header = end < 0 ? undefined : parseHeader(bytes.toString('utf8', 0, end));

@@ -4,7 +4,7 @@ import type { BackupMacKey } from '../engine/backup-mac.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../engine/keys.js';
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
-import { UsageError } from './command.js';
+import { UsageError, parseUserId } from './command.js';
 import { readKeyFile } from './key-file.js';
 import { chooseMacKey } from './mac-key-file.js';
 import type { Terminal } from './terminal.js';
@@ -80,6 +80,7 @@ async function readRecipient(given: Recipient, terminal: Terminal): Promise<Read
       '--auth-data needs a reason to trust it: --key-file, --user and --key, or --trust-unverified',
     );
   }
+  if (user !== undefined) parseUserId('--user', user);
   return trustedRecipient(given, await readAuthDataFile(authData, algorithm), terminal);
 }
 

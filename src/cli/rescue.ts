@@ -202,8 +202,8 @@ function explain(
     if (attempt.error !== error)
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
-  if (error.code === 'wrong-key' && Object.keys(accountData).length === 0) {
-    terminal.stderr('it may be the key of the secret storage: give the account data, where that lies\n');
+  if (['wrong-key', 'missing-field'].includes(error.code) && Object.keys(accountData).length === 0) {
+    terminal.stderr('it may be that of the secret storage: give the account data, where that lies\n');
   }
   if (suggestion) {
     // What was meant is a secret, and stderr may be a log: only that there is something is said.

@@ -5,11 +5,10 @@ import { Restore, type RestoreOptions, type RestoredKey } from '../client/restor
 import type { RoomKeys } from '../client/room-keys.js';
 import type { VersionInfo } from '../api/types.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
-import { UsageError, parseCommand } from './command.js';
+import { UsageError, isSameFile, parseCommand } from './command.js';
 import { EXPERIMENTAL_USAGE, chooseAlgorithm, expectNoSalvage } from './experimental.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from './homeserver.js';
 import { readKeyFile } from './key-file.js';
-import { isSameFile } from './output.js';
 import { PartialFile } from './partial-file.js';
 import { ProgressLine } from './progress.js';
 import { withReportFile } from './result-files.js';

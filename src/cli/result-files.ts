@@ -1,5 +1,5 @@
-import { UsageError } from './command.js';
-import { isSameFile, openOutput, type Output } from './output.js';
+import { UsageError, isSameFile } from './command.js';
+import { openOutput, type Output } from './output.js';
 import type { Report } from '../api/report.js';
 import type { Terminal } from './terminal.js';
 

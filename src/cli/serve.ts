@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { discoverHomeserver } from '../client/discovery.js';
+import { KeyBackupError } from '../engine/errors.js';
 import { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from '../server/authenticate.js';
 import type { Authenticate } from '../server/authenticate.js';
 import { createHandler } from '../server/handler.js';
@@ -13,9 +13,10 @@ import { createMetrics } from '../server/metrics.js';
 import { listen } from '../server/node.js';
 import type { RateLimit } from '../server/rate-limit.js';
 import type { BackupStore, Quota } from '../server/store.js';
-import { InputError, UsageError, parseCommand } from './command.js';
-import { withServer } from './homeserver.js';
-import { errorCode } from './key-file.js';
+import { InputError, UsageError, parseCommand, parseCount } from './command.js';
+import { asDevHomeserver } from './dev-homeserver.js';
+import { expectUrl, findHomeserver } from './homeserver.js';
+import { systemError } from './system-error.js';
 import { STORE_OPTIONS, openStore } from './open-store.js';
 import type { Terminal } from './terminal.js';
 
@@ -36,10 +37,12 @@ Serves the Matrix key backup API. A reverse proxy sends /_matrix/client/*/room_k
   --max-versions N, --max-keys N, --max-bytes N
                         what the backups of one user may hold; default 100 versions and no other limit
   --keep-audit DAYS     how long it is known which device replaced which key; default 90
-  --dev                 a temporary database, a free port and two users
+  --dev                 a temporary database, a free port and two users; it answers as their homeserver, so that the
+                        commands of clients can be tried with it
   --json                print how to reach the server as one line of JSON
 
 GET /health answers 200 while the database does. SIGTERM stops it once the requests under way are done.
+Exit code 0 when it was stopped, 2 for wrong usage, or a database or an address that cannot be had.
 
 example:
   megolm-backup serve --db /var/lib/megolm-backup/backup.db --homeserver http://127.0.0.1:8008
@@ -75,13 +78,13 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const authenticate =
     users?.authenticate ?? (await configuredAuthentication(values.homeserver, values.tokens, terminal));
   const quota: Quota = {
-    versions: count('--max-versions', values['max-versions'] ?? (dev ? undefined : '100')),
-    keys: count('--max-keys', values['max-keys']),
-    bytes: count('--max-bytes', values['max-bytes']),
+    versions: parseCount('--max-versions', values['max-versions'] ?? (dev ? undefined : '100')),
+    keys: parseCount('--max-keys', values['max-keys']),
+    bytes: parseCount('--max-bytes', values['max-bytes']),
   };
-  const rate = count('--rate-limit', values['rate-limit'] ?? (dev ? '0' : '100')) ?? 0;
-  const maxBody = count('--max-body', values['max-body']);
-  const auditDays = count('--keep-audit', values['keep-audit'] ?? '90') ?? 90;
+  const rate = parseCount('--rate-limit', values['rate-limit'] ?? (dev ? '0' : '100')) ?? 0;
+  const maxBody = parseCount('--max-body', values['max-body']);
+  const auditDays = parseCount('--keep-audit', values['keep-audit'] ?? '90') ?? 90;
   const address = hostAndPort('--listen', values.listen ?? (dev ? '127.0.0.1:0' : '127.0.0.1:8009'));
   const metricsAddress = values.metrics === undefined ? undefined : hostAndPort('--metrics', values.metrics);
 
@@ -114,10 +117,15 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
         log.error(error);
       },
     });
-    const server = await listen(withHealth(handler, store), { ...address, overrideGlobalObjects: true });
+    const served = withHealth(dev ? asDevHomeserver(handler, authenticate) : handler, store);
+    const server = await orUnlistened(
+      '--listen',
+      listen(served, { ...address, overrideGlobalObjects: true }),
+    );
     cleanups.push(() => server.stop());
     if (metrics && metricsAddress) {
-      const listening = await metrics.listen(metricsAddress.host, metricsAddress.port);
+      const { host, port } = metricsAddress;
+      const listening = await orUnlistened('--metrics', metrics.listen(host, port));
       cleanups.push(() => listening.stop());
       log.note('metrics', { url: listening.url });
     }
@@ -165,28 +173,40 @@ async function configuredAuthentication(
   tokens: string | undefined,
   terminal: Terminal,
 ): Promise<Authenticate> {
-  if ((homeserver === undefined) === (tokens === undefined)) {
-    throw new UsageError('give either --homeserver WHERE or --tokens FILE');
-  }
-  if (homeserver !== undefined) {
+  if (homeserver !== undefined && tokens === undefined) {
     return authenticateByHomeserver(await homeserverUrl(homeserver, terminal));
   }
+  if (homeserver !== undefined || tokens === undefined) {
+    throw new UsageError('give either --homeserver WHERE or --tokens FILE');
+  }
   try {
-    return authenticateByTokens(parseTokensFile(await readFile(tokens ?? '')));
+    return authenticateByTokens(parseTokensFile(await readFile(tokens)));
   } catch (cause) {
-    const reason =
-      (cause as NodeJS.ErrnoException).code === undefined ? (cause as Error).message : errorCode(cause);
-    throw new InputError(`--tokens: ${reason}`, { cause });
+    const { errno, message } = cause as NodeJS.ErrnoException;
+    throw new InputError(
+      errno === undefined
+        ? `--tokens: ${tokens}: expected [{"sha256": HEX, "user_id": ID, "device_id": ID}]: ${message}`
+        : `--tokens: cannot read ${tokens} (${systemError(cause)})`,
+      { cause },
+    );
   }
 }
 
 /** A URL is taken as it is: a homeserver that is not up yet must not keep this server from starting. */
-async function homeserverUrl(homeserver: string, { signal }: Terminal): Promise<string> {
-  if (!/^https?:/i.test(homeserver)) return withServer(() => discoverHomeserver(homeserver, { signal }));
-  if (!URL.canParse(homeserver)) {
-    throw new UsageError('--homeserver: expected a URL, a server name or a user id');
-  }
+async function homeserverUrl(homeserver: string, terminal: Terminal): Promise<string> {
+  if (!/^https?:/i.test(homeserver)) return findHomeserver('--homeserver', homeserver, terminal);
+  expectUrl('--homeserver', homeserver);
   return homeserver;
+}
+
+/** The operating system may not give the address. */
+async function orUnlistened<T>(option: string, listening: Promise<T>): Promise<T> {
+  try {
+    return await listening;
+  } catch (cause) {
+    if (cause instanceof KeyBackupError) throw cause;
+    throw new InputError(`${option}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 function announce(url: string, dev: DevUsers | undefined, json: boolean, terminal: Terminal): void {
@@ -199,7 +219,7 @@ function announce(url: string, dev: DevUsers | undefined, json: boolean, termina
     for (const { user_id, access_token } of dev.users) lines.push(`${user_id}  access token ${access_token}`);
     lines.push(
       'Try it:',
-      `  curl -H 'Authorization: Bearer ${dev.users[0].access_token}' ${url}/_matrix/client/v3/room_keys/version`,
+      `  MATRIX_ACCESS_TOKEN=${dev.users[0].access_token} megolm-backup versions --homeserver ${url}`,
       'It runs on a temporary database, which goes when it stops.',
     );
   } else {
@@ -229,15 +249,11 @@ function stopAsked(signal: AbortSignal): Promise<void> {
   });
 }
 
-function count(option: string, value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  if (!/^[0-9]{1,15}$/.test(value)) throw new UsageError(`${option}: expected a number`);
-  return Number(value);
-}
-
 function hostAndPort(option: string, value: string): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]+):)?([0-9]{1,5})$/.exec(value);
-  if (!match || Number(match[2]) > 65_535) throw new UsageError(`${option}: expected HOST:PORT`);
+  if (!match || Number(match[2]) > 65_535) {
+    throw new UsageError(`${option}: expected HOST:PORT, got ${JSON.stringify(value)}`);
+  }
   return {
     host: ((match[1] as string | undefined) ?? '127.0.0.1').replace(/[[\]]/g, ''),
     port: Number(match[2]),

@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline';
 import { Writable, addAbortSignal } from 'node:stream';
 import { isatty } from 'node:tty';
 import { InputError, UsageError } from './command.js';
+import { systemError } from './system-error.js';
 
 /** The world of a command: what it prints to, reads from, and is stopped by. */
 export interface Terminal {
@@ -66,9 +67,7 @@ export function processTerminal(): Terminal {
     process.exitCode = 2;
     // A reader that has seen enough (`| head`) needs no message.
     if (error.code !== 'EPIPE') {
-      process.stderr.write(
-        `megolm-backup: cannot write to standard output (${error.code ?? error.message})\n`,
-      );
+      process.stderr.write(`megolm-backup: cannot write to standard output (${systemError(error)})\n`);
     }
   };
   process.stdout.on('error', stdoutFailed);

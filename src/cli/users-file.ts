@@ -1,5 +1,6 @@
 import { isJsonObject } from '../engine/json.js';
-import { InputError } from './command.js';
+import { InputError, isUserId } from './command.js';
+import { isToken } from './homeserver.js';
 import { warnIfReadable } from './key-file.js';
 import { readText } from './json-file.js';
 import type { Terminal } from './terminal.js';
@@ -34,7 +35,9 @@ export async function readUsersFile(path: string, terminal: Terminal): Promise<M
     throw new InputError(`${path}: expected JSON, got something else`);
   }
   if (!Array.isArray(value) || value.length === 0) {
-    throw new InputError(`${path}: expected an array of users`);
+    throw new InputError(
+      `${path}: expected an array of users, [{"user_id": ID, "from_token": TOKEN}], got ${Array.isArray(value) ? 'an empty one' : 'something else'}`,
+    );
   }
   const users = value.map((entry, i) => readUser(entry, `${path}: [${i}]`));
   const seen = new Set<string>();
@@ -51,7 +54,7 @@ function readUser(entry: unknown, where: string): MigratingUser {
     throw new InputError(`${where}: expected user_id, from_token and perhaps to_token, got other fields`);
   }
   const { user_id, from_token, to_token = from_token } = entry;
-  if (typeof user_id !== 'string' || !/^@[^:]*:./s.test(user_id)) {
+  if (typeof user_id !== 'string' || !isUserId(user_id)) {
     throw new InputError(`${where}.user_id: expected a user id, @name:server`);
   }
   return {
@@ -63,6 +66,6 @@ function readUser(entry: unknown, where: string): MigratingUser {
 
 /** What else stands there could not go into a header, and the platform would quote it. */
 function token(value: unknown, where: string): string {
-  if (typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)) return value;
+  if (typeof value === 'string' && isToken(value)) return value;
   throw new InputError(`${where}: expected an access token`);
 }

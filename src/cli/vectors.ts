@@ -2,7 +2,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { isJsonObject } from '../engine/json.js';
 import { InputError, parseCommand } from './command.js';
-import { errorCode } from './key-file.js';
+import { systemError } from './system-error.js';
 import { printable, type Terminal } from './terminal.js';
 import type { CaseFields } from './vector-cases.js';
 import { faultOf } from './vector-fault.js';
@@ -11,6 +11,8 @@ export const usage = `usage: megolm-backup vectors [FILE ...]
 
 Runs test vector files (format megolm-backup-vectors/1) on this package: those given, or all that come with it.
 Prints a line for every case that fails and at last how many passed and failed.
+
+Exit code 0 when all passed, 1 when some failed, 2 for a file that cannot be read.
 
 example:
   megolm-backup vectors
@@ -66,7 +68,7 @@ async function readVectors(path: string): Promise<VectorFile> {
   try {
     file = JSON.parse(await readFile(path, 'utf8'));
   } catch (cause) {
-    const why = cause instanceof SyntaxError ? 'no JSON' : errorCode(cause);
+    const why = cause instanceof SyntaxError ? 'no JSON' : systemError(cause);
     throw new InputError(`cannot read ${path} (${why})`, { cause });
   }
   if (!isJsonObject(file) || file.format !== FORMAT || !Array.isArray(file.cases)) {

@@ -1,6 +1,6 @@
 import { verifyAuthData, type AuthDataVerdict, type SignatureState } from '../engine/auth-data.js';
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
-import { UsageError, parseCommand } from './command.js';
+import { UsageError, parseCommand, parseUserId } from './command.js';
 import { readKeyFile } from './key-file.js';
 import { printable, type Terminal } from './terminal.js';
 
@@ -44,13 +44,14 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     ['AUTH_DATA.json'],
   );
   if (values.user === undefined) throw new UsageError('missing option: --user ID');
+  const userId = parseUserId('--user', values.user);
   const trustedKeys = (values.key ?? []).map(parseSigningKey);
   const knownKeys = (values['known-key'] ?? []).map(parseSigningKey);
   const authData = await readAuthDataFile(positionals[0]);
   const keyFile = values['key-file'];
   const decryptionKey = keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
   const verdict = verifyAuthData(authData, {
-    userId: values.user,
+    userId,
     trustedKeys,
     knownKeys,
     ...(decryptionKey && { decryptionKey }),

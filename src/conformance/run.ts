@@ -1,7 +1,7 @@
 import { deleteVersions } from './backup.js';
 import { HTTP_CHECKS } from './http-checks.js';
 import { KEY_CHECKS } from './key-checks.js';
-import { serverUnderTest, type Check, type ServerAddress } from './server-under-test.js';
+import { NotConforming, serverUnderTest, type Check, type ServerAddress } from './server-under-test.js';
 import { VERSION_CHECKS } from './version-checks.js';
 
 export type { Check, ServerAddress } from './server-under-test.js';
@@ -23,8 +23,12 @@ export async function hasBackup(address: ServerAddress): Promise<boolean> {
   for (const user of [alice, bob]) {
     const { status, text } = await user.call('GET', '/version');
     if (status === 200) return true;
-    if (status !== 404)
-      throw new Error(`GET /room_keys/version: expected 200 or 404, got ${status} ${text.slice(0, 200)}`);
+    if (status !== 404) {
+      const advice = status === 401 ? ': the server does not take an access token; see the token files' : '';
+      throw new NotConforming(
+        `GET /room_keys/version: expected 200 or 404, got ${status} ${text.slice(0, 200)}${advice}`,
+      );
+    }
   }
   return false;
 }

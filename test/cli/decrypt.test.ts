@@ -5,7 +5,14 @@ import { base64Encode } from '../../src/engine/base64.js';
 import { BackupDecryptionKey, type BackupPublicKey } from '../../src/engine/keys.js';
 import type { ExportedSessionData } from '../../src/engine/room-key.js';
 import { encryptSessionData } from '../../src/engine/session-data.js';
-import { Workspace, backupOf, signedAuthData, type BackupFile, type ReportFile } from './workspace.js';
+import {
+  Workspace,
+  backupOf,
+  exportFile,
+  signedAuthData,
+  type BackupFile,
+  type ReportFile,
+} from './workspace.js';
 
 const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt'];
 
@@ -320,7 +327,9 @@ describe.concurrent('a file that is no backup', () => {
     folder.write('backup.json', make(folder.read('good.json')));
     const end = await folder.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
     expect(end.code).toBe(2);
-    expect(end.stderr).toMatch(/^megolm-backup decrypt: backup\.json: (bad-json|truncated|missing-field): /);
+    expect(end.stderr).toMatch(
+      /^megolm-backup decrypt: backup\.json: (?:expected a backup.*: )?(bad-json|truncated|missing-field): /,
+    );
     expect(end.stderr.length).toBeLessThan(400);
     expect(folder.filesBut('backup.json', 'good.json')).toEqual([]);
   });
@@ -339,19 +348,33 @@ describe.concurrent('a file that is no backup', () => {
       folder.write('export.json', text);
       const end = await folder.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'out.json']);
       expect(end.code).toBe(2);
-      expect(end.stderr).toMatch(/export\.json: (bad-json|truncated): /);
+      expect(end.stderr).toMatch(
+        /export\.json: (?:expected an array of ExportedSessionData: )?(bad-json|truncated): /,
+      );
       expect(folder.filesBut('export.json')).toEqual([]);
     },
   );
+
+  it('that is an encrypted export says how to open it', async () => {
+    const folder = new Workspace();
+    folder.write('keys.txt', await exportFile([], 'a passphrase'));
+    for (const command of ['encrypt', 'decrypt']) {
+      const end = await folder.run([command, 'keys.txt', '--key-file', 'key.txt']);
+      expect(end).toMatchObject({ code: 2, stdout: '' });
+      expect(end.stderr).toMatch(/got an encrypted export file; "megolm-backup export decrypt" opens it\n$/);
+    }
+  });
 
   it('or that cannot be opened is named', async () => {
     const folder = new Workspace();
     const missing = await folder.run(DECRYPT);
     expect(missing).toMatchObject({ code: 2, stdout: '' });
-    expect(missing.stderr).toBe('megolm-backup decrypt: cannot read backup.json (ENOENT)\n');
+    expect(missing.stderr).toBe(
+      'megolm-backup decrypt: cannot read backup.json (ENOENT: no such file or directory)\n',
+    );
     const directory = await folder.run(['decrypt', '.', '--key-file', 'key.txt', '-o', 'out.json']);
     expect(directory.code).toBe(2);
-    expect(directory.stderr).toContain('(EISDIR)');
+    expect(directory.stderr).toContain('(EISDIR: a directory, not a file)');
     expect(folder.filesBut()).toEqual([]);
   });
 

@@ -159,10 +159,10 @@ describe.concurrent('a key file', () => {
     work.writeJson('backup.json', { rooms: {} });
     const missing = await work.run(['decrypt', 'backup.json', '--key-file', 'missing.txt']);
     expect(missing.code).toBe(2);
-    expect(missing.stderr).toContain('cannot read missing.txt (ENOENT)');
+    expect(missing.stderr).toContain('cannot read missing.txt (ENOENT: no such file or directory)');
     const folder = await work.run(['decrypt', 'backup.json', '--key-file', '.']);
     expect(folder.code).toBe(2);
-    expect(folder.stderr).toContain('(EISDIR)');
+    expect(folder.stderr).toContain('(EISDIR: a directory, not a file)');
     expect(folder.stderr).not.toContain('warning');
   });
 

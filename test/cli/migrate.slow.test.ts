@@ -306,7 +306,7 @@ describe('migrate', () => {
     const nobody = 'http://127.0.0.1:1';
     for (const [wrong, message] of [
       [['migrate'], /give --from WHERE/],
-      [[...args.slice(0, -1), 'none.json'], /cannot read none\.json \(ENOENT\)/],
+      [[...args.slice(0, -1), 'none.json'], /cannot read none\.json \(ENOENT: .*\)/],
       [['migrate', '--from', from.url, '--to', `${from.url}/`, ...args.slice(5)], /the same server/],
       [['migrate', '--from', nobody, ...args.slice(3)], /network/],
       [[...args.slice(0, 3), '--to', nobody, ...args.slice(5)], /network/],

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -54,6 +54,15 @@ test('serve --dev --json prints where it is and who may come, and SIGTERM ends i
     expect(answer.status).toBe(404);
   }
   expect(await (await fetch(`${url}/health`)).json()).toEqual({ status: 'ok' });
+  // Clients may be tried with it.
+  const tried = spawnSync(process.execPath, [MAIN, 'diagnose', '--homeserver', url], {
+    env: { ...process.env, MATRIX_ACCESS_TOKEN: users[0].access_token },
+    encoding: 'utf8',
+  });
+  expect(tried).toMatchObject({ status: 1, stderr: '' });
+  expect(tried.stdout).toContain('There is no backup on the server.');
+  const stranger = await fetch(`${url}/_matrix/client/v3/account/whoami`);
+  expect(stranger.status).toBe(401);
   await writeTokens(users.map(({ access_token }) => access_token));
   const [a, b] = ['a.txt', 'b.txt'].map((name) => join(directory, name)) as [string, string];
   const checked = await run(
@@ -174,7 +183,27 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
     ['a homeserver that is no URL', () => ['--db', 'x', '--homeserver', 'http://['], '--homeserver'],
     ['a tokens file that is not there', () => ['--db', 'x', '--tokens', join(directory, 'none')], 'ENOENT'],
     ['a bad address', () => ['--db', 'x', ...tokens(), '--listen', 'x'], '--listen'],
-    ['a bad number', () => ['--db', 'x', ...tokens(), '--max-body', '50M'], '--max-body'],
+    [
+      'a bad number',
+      () => ['--db', 'x', ...tokens(), '--max-body', '50M'],
+      '--max-body: expected a whole number',
+    ],
+    [
+      'a database that cannot be made',
+      () => ['--db', join(directory, 'none', 'x'), ...tokens()],
+      'store-failed',
+    ],
+    ['a database that is no URL', () => ['--postgres', 'x', ...tokens()], '--postgres: expected a URL'],
+    [
+      'a tokens file of something else',
+      () => ['--db', 'x', '--tokens', import.meta.filename],
+      'expected [{"sha256"',
+    ],
+    [
+      'an address of another machine',
+      () => ['--db', ':memory:', ...tokens(), '--listen', '192.0.2.1:1'],
+      '--listen: ',
+    ],
     ['--dev with a database', () => ['--dev', '--db', 'x'], '--dev'],
     ['an unknown option', () => ['--frobnicate'], '--frobnicate'],
   ])('%s', async (_name, args, message) => {
