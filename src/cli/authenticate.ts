@@ -15,7 +15,7 @@ import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { BackupObjects, commitBackup } from './backup-objects.js';
-import { UsageError, parseCommand } from './command.js';
+import { UsageError, expectNone, parseCommand } from './command.js';
 import { connect, existingBackup, withServer } from './homeserver.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
@@ -93,11 +93,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   if (positionals.length !== (onServer ? 0 : 1)) {
     throw new UsageError('give either one BACKUP.json or --homeserver');
   }
-  const filesOnly = [values['auth-data'], values.all, values.output];
-  const serverOnly = [values['token-file'], values['new-version'], into, from];
-  if ((onServer ? filesOnly : serverOnly).some((value) => value !== undefined)) {
-    throw new UsageError(`an option is for ${onServer ? 'a file' : 'a server'} only`);
-  }
+  if (onServer) expectNone(values, ['auth-data', 'all', 'output'], 'a file');
+  else expectNone(values, ['token-file', 'new-version', 'into', 'from'], 'a server');
   if (into !== undefined && (from === undefined || values['new-version'] === true)) {
     throw new UsageError('--into goes with --from, and not with --new-version');
   }

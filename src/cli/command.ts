@@ -55,6 +55,21 @@ export function parseCommand<const T extends Options>(
 const INPUTS: readonly string[] = ['auth-data', 'trusted', 'users', 'tokens'];
 
 /**
+ * For a command of two forms.
+ *
+ * @param names - The options of the other form, which must not be there.
+ * @throws {@link UsageError} that names the first that is.
+ */
+export function expectNone(
+  values: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+  form: string,
+): void {
+  const given = names.find((name) => values[name] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} is for ${form} only`);
+}
+
+/**
  * What is written must not take the place of a key, or of what the command is about besides. `-o` may be the argument
  * itself: it is read to its end before.
  */

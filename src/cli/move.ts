@@ -5,7 +5,7 @@ import type { BackupDecryptionKey } from '../engine/keys.js';
 import { moveToAuthenticated } from '../engine/msc4048.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { BackupObjects, commitBackup } from './backup-objects.js';
-import { UsageError, parseCommand } from './command.js';
+import { UsageError, expectNone, parseCommand } from './command.js';
 import { EXPERIMENTAL_USAGE } from './experimental.js';
 import { connect, existingBackup, withServer } from './homeserver.js';
 import { keysInFlight, openKeysFile } from './input.js';
@@ -70,11 +70,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   if (positionals.length !== (onServer ? 0 : 1)) {
     throw new UsageError('give either one BACKUP.json or --homeserver');
   }
-  const filesOnly = [values['auth-data'], values.output];
-  const serverOnly = [values['token-file'], into, from];
-  if ((onServer ? filesOnly : serverOnly).some((value) => value !== undefined)) {
-    throw new UsageError(`an option is for ${onServer ? 'a file' : 'a server'} only`);
-  }
+  if (onServer) expectNone(values, ['auth-data', 'output'], 'a file');
+  else expectNone(values, ['token-file', 'into', 'from'], 'a server');
   if (into !== undefined && from === undefined) throw new UsageError('--into goes with --from');
   const key = await readKeyFile(values['key-file'], terminal);
   const report = new Report(({ path }, { code, message }) => {

@@ -111,6 +111,7 @@ describe.concurrent('wrong usage', () => {
       /-o: \.\/key\.txt is a file that is read here/,
     ],
     [['decrypt', 'key.txt', '--report', 'key.txt'], /--report: key\.txt is a file that is read here/],
+    [['authenticate', 'a', '--trusted', 'b', '--new-version'], /--new-version is for a server only/],
     [['vectors', '--json'], /Unknown option '--json'/],
   ];
 
