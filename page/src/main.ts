@@ -43,6 +43,8 @@ function showFiles(): void {
 
 function start(correct: boolean): void {
   stop();
+  // Or what came of the run before would stand there until the worker has begun.
+  byId('status').textContent = 'Starting.';
   byId('error').textContent = '';
   byId('rate').textContent = '';
   byId('results').hidden = true;

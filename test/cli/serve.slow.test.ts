@@ -1,10 +1,10 @@
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { MAIN, TOKEN, ended, request, startServe, tokensFile } from '../contracts/kill.js';
+import { freePort } from '../support/free-port.js';
 import { startPostgres } from '../support/postgres.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'serve-'));
@@ -251,14 +251,3 @@ test('two servers on one PostgreSQL lose nothing of 50 parallel writes', async (
   }
   await postgres.stop();
 }, 120_000);
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => {
-        resolve(port);
-      });
-    });
-  });
-}
