@@ -241,39 +241,53 @@ function cell(reports: readonly string[], byChance: boolean): string {
 }
 
 describe('what a lying server achieves', () => {
-  const rows = new Map<string, readonly string[]>();
+  const rows = new Map<Trick, Promise<readonly string[]>>();
 
-  test.each(TRICKS)('$name', async ({ name, play, byChance = false }) => {
+  /** Found out once, by whichever test asks first. */
+  function rowOf(trick: Trick): Promise<readonly string[]> {
+    const row = rows.get(trick) ?? achieved(trick);
+    rows.set(trick, row);
+    return row;
+  }
+
+  async function achieved({ play, byChance = false }: Trick): Promise<readonly string[]> {
     const cells: string[] = [];
     for (const writing of WRITINGS) cells.push(cell(await reported(play(writing)), byChance));
     for (const reading of [{ requireAuthenticated: true }, { experimental: true }]) {
       cells.push(cell(await reported(play(WRITINGS[2]), reading), byChance));
     }
-    rows.set(name, cells);
+    return cells;
+  }
+
+  test.each(TRICKS)('$name', async (trick) => {
+    expect(await rowOf(trick)).toHaveLength(WRITINGS.length + 2);
   });
 
   test('is what SECURITY.md says', async () => {
     const names = WRITINGS.map((writing) => writing.name);
     const head = ['the server', ...names, 'and required', 'by the second algorithm'];
-    const lines = [head, head.map(() => '---'), ...TRICKS.map(({ name }) => [name, ...rows.get(name)!])];
+    const lines = [head, head.map(() => '---')];
+    for (const trick of TRICKS) lines.push([trick.name, ...(await rowOf(trick))]);
     const table = lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
     const text = await readFile(new URL('../SECURITY.md', import.meta.url), 'utf8');
     const [, said] = /<!-- tricks -->\n\n([\s\S]*?)\n\n<!-- \/tricks -->/.exec(text) ?? [];
     expect(said).toBe(table);
   });
 
-  test('never makes a record that it touched come out as verified, but for what is not covered', () => {
+  test('never makes a record that it touched come out as verified, but for what is not covered', async () => {
     const uncovered = [
       'nothing: it is honest',
       'moves a record to another room',
       'changes the metadata beside session_data',
       'replays an older record of the session',
     ];
-    for (const [name, cells] of rows) {
-      if (!uncovered.includes(name)) expect(cells.join()).not.toContain('verified');
+    for (const trick of TRICKS) {
+      const cells = await rowOf(trick);
+      if (!uncovered.includes(trick.name)) expect(cells.join()).not.toContain('verified');
       expect(cells[0]).not.toContain('verified');
     }
-    expect(rows.get('moves a record to another room')?.slice(1)).toEqual([
+    const moves = TRICKS.find(({ name }) => name === 'moves a record to another room')!;
+    expect((await rowOf(moves)).slice(1)).toEqual([
       '`verified`',
       '`room-id-mismatch`',
       '`room-id-mismatch`',

@@ -238,7 +238,7 @@ export function x25519Contract(name: string, implementation: X25519Implementatio
       for (const point of points.slice(0, 4)) await holds(point, randomKeys(30));
     });
 
-    test('random pairs, in batches of all sizes: 500 of them, or a part', async () => {
+    test('500 random pairs or a part of them, in batches of all sizes', async () => {
       const sizes = [1, 2, 3, 7, 23, 24, 25, 31, 32, 33, 64, 255];
       expect(sizes.reduce((sum, size) => sum + size)).toBe(500);
       const few = runs(500);
