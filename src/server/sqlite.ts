@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 
+import { closeSync, openSync } from 'node:fs';
 import type {
   BackupStore,
   Changed,
@@ -61,6 +62,8 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
   const pages = options.checkpointPages ?? 16_000;
   let writer: SqliteConnection | undefined;
   try {
+    // Whom users talk to is nobody's business; the files beside it get the same mode. One that exists keeps its own.
+    closeSync(openSync(file, 'a', 0o600));
     writer = open(file);
     writer.exec('PRAGMA busy_timeout = 5000');
     writer.exec('PRAGMA journal_mode = WAL');
