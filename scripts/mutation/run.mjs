@@ -58,7 +58,7 @@ async function run() {
   }, 1000);
   const code = await new Promise((resolve) => child.once('exit', (exit) => resolve(exit)));
   clearInterval(watch);
-  if (begun) outcomes.push({ ...begun, status: 'endless' });
+  if (begun && code === null) outcomes.push({ ...begun, status: 'endless' });
   else if (code !== 0) throw new Error(`${files[0]}: the runner ended with ${code}`);
   if (outcomes.length > 0 && outcomes.length === mutants) {
     keep(files.shift(), hash, outcomes);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Instrumenter } from '@stryker-mutator/instrumenter';
 import { compile, evaluation, prepare, turns } from './modules.mjs';
-import { LEFT_OUT, testsOf } from './tests.mjs';
+import { FIRST, LEFT_OUT, testsOf } from './tests.mjs';
 import { collect, restore } from './vitest.mjs';
 
 /** How many times more turns a loop may take than without a mutant, and how many on top. */
@@ -142,7 +142,8 @@ class Subject {
     const starts = [0];
     for (let i = this.text.indexOf('\n'); i >= 0; i = this.text.indexOf('\n', i + 1)) starts.push(i + 1);
     const at = ({ line, column }) => starts[line] + column;
-    const isStatement = mutatorName === 'BlockStatement' || /^(?:case\b|default:)/.test(replacement);
+    const code = replacement.replace(/^(?:\s*\/\/.*\n)+/, '');
+    const isStatement = mutatorName === 'BlockStatement' || /^\s*(?:case|default|do|for|while)\b/.test(code);
     const inPlace = isStatement ? replacement : `(${replacement})`;
     return this.text.slice(0, at(location.start)) + inPlace + this.text.slice(at(location.end));
   }
@@ -164,7 +165,9 @@ class Subject {
     const chosen = isSame
       ? this.facts.map((fact, i) => ({ fact, test: tests[i] })).filter(({ fact }) => isChosen(fact))
       : tests.map((test) => ({ test, fact: { cost: 1, chance: 1, turns: this.mostTurns } }));
-    chosen.sort((a, b) => a.fact.cost / a.fact.chance - b.fact.cost / b.fact.chance);
+    const rank = ({ test, fact }) =>
+      FIRST.some((pattern) => pattern.test(nameOf(test))) ? 0 : fact.cost / fact.chance;
+    chosen.sort((a, b) => rank(a) - rank(b));
     let outcome = { status: chosen.length > 0 ? 'survived' : 'uncovered' };
     for (const { test, fact } of chosen) {
       turns.left = MORE_TURNS * fact.turns + SOME_TURNS;
@@ -193,20 +196,29 @@ class Subject {
   }
 }
 
-const [from, ...files] = process.argv.slice(2);
-for (const [k, file] of files.entries()) {
-  const subject = new Subject(file);
-  await subject.prepare();
-  const { mutants, text } = subject;
-  const lines = text.split('\n');
-  process.send({ file, mutants: mutants.length });
-  for (const [i, mutant] of mutants.entries()) {
-    if (k === 0 && i < Number(from)) continue;
-    const { line } = mutant.location.start;
-    const replacement = mutant.replacement.replace(/\s+/g, ' ');
-    const said = { line: line + 1, text: lines[line].trim(), replacement };
-    process.send({ begun: i, said });
-    process.send({ ended: i, said, ...(await subject.fate(mutant)) });
+async function run(from, files) {
+  for (const [k, file] of files.entries()) {
+    const subject = new Subject(file);
+    await subject.prepare();
+    const { mutants, text } = subject;
+    const lines = text.split('\n');
+    process.send({ file, mutants: mutants.length });
+    for (const [i, mutant] of mutants.entries()) {
+      if (k === 0 && i < from) continue;
+      const { line } = mutant.location.start;
+      const replacement = mutant.replacement.replace(/\s+/g, ' ');
+      const said = { line: line + 1, text: lines[line].trim(), replacement };
+      process.send({ begun: i, said });
+      process.send({ ended: i, said, ...(await subject.fate(mutant)) });
+    }
   }
 }
-process.exit();
+
+const [from, ...files] = process.argv.slice(2);
+try {
+  await run(Number(from), files);
+  process.exit();
+} catch (error) {
+  console.error(error);
+  process.exit(1);
+}

@@ -37,6 +37,29 @@ it('grows', () => {
   expect(ids.filter((id) => copy.has('!room', id))).toHaveLength(3000);
 });
 
+it('takes digests for the same only where all of their words are', () => {
+  const words = [0x01020304, 0x05060708, 0x090a0b0c, 0x0d0e0f10];
+  // The second word says where a digest is looked for first, by its lowest bits.
+  const changes = [
+    [1, 0, 0, 0],
+    [0, 0x1000000, 0, 0],
+    [0, 0, 1, 0],
+    [0, 0, 0, 1],
+    [1, 0x1000000, 1, 0],
+    [1, 0, 1, 1],
+    [0, 0x1000000, 0, 1],
+  ];
+  const digests = [words, ...changes.map((change) => change.map((bits, i) => bits ^ words[i]))];
+  const bytes = new Uint8Array(16 * (1 + digests.length));
+  digests.forEach((digest, i) => {
+    bytes.set(new Uint8Array(Uint32Array.from(digest).buffer), 16 * (i + 1));
+  });
+  const set = IdSet.fromBytes(bytes);
+  expect(set.size).toBe(digests.length);
+  expect(set.toBytes()).toHaveLength(bytes.length);
+  expect(IdSet.fromBytes(Uint8Array.of(...bytes, ...bytes.subarray(16))).size).toBe(digests.length);
+});
+
 it('keeps the digests that it is said to keep', () => {
   const key = Uint8Array.from({ length: 16 }, (_, i) => i + 1);
   const long = 'x'.repeat(3000);

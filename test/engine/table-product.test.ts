@@ -59,6 +59,18 @@ describe('products by tables', () => {
     }
   });
 
+  test('points that meet in a later batch: what comes before stays', () => {
+    const damaged = tableOf(publicKey, 5);
+    const window = damaged.entries.length / windowCount(5);
+    damaged.entries.copyWithin(window, 0, window);
+    const meeting = bytesOf(8n * (2n ** 251n + 1n));
+    const keys = concat(randomBytes(32 * 299), meeting);
+    const [results] = tableProducts([damaged], keys);
+    const [before] = tableProducts([damaged], keys.subarray(0, 32 * 150));
+    expect(results.subarray(0, 32 * 150)).toEqual(before);
+    expect(results.subarray(32 * 150)).toEqual(ladderMany(keys.subarray(32 * 150), publicKey));
+  });
+
   test('a damaged table gives something else where no points meet: the fallback above is no accident', () => {
     const damaged = tableOf(publicKey, 5);
     damaged.entries.copyWithin(0, 12, damaged.entries.length / 2);

@@ -11,13 +11,13 @@ const never = new Promise<never>(() => undefined);
 /** A signal that counts who listens. */
 function countedSignal() {
   const controller = new AbortController();
-  let listeners = 0;
+  const listeners = new Set<() => void>();
   const { signal } = controller;
   return {
     abort: (reason?: unknown) => {
       controller.abort(reason);
     },
-    listeners: () => listeners,
+    listeners: () => listeners.size,
     signal: {
       get aborted() {
         return signal.aborted;
@@ -25,12 +25,12 @@ function countedSignal() {
       get reason(): unknown {
         return signal.reason;
       },
-      addEventListener(type: 'abort', listener: () => void) {
-        listeners++;
+      addEventListener(type: string, listener: () => void) {
+        if (type === 'abort') listeners.add(listener);
         signal.addEventListener(type, listener);
       },
-      removeEventListener(type: 'abort', listener: () => void) {
-        listeners--;
+      removeEventListener(type: string, listener: () => void) {
+        if (type === 'abort') listeners.delete(listener);
         signal.removeEventListener(type, listener);
       },
     },
