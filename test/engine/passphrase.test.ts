@@ -99,7 +99,8 @@ describe('parameters of a hostile server', () => {
     );
   });
 
-  it('may ask for ten million rounds and not one more', () => {
+  it('may ask for one round up to ten million, and not one more', () => {
+    checkIterations(1, 'x');
     checkIterations(10_000_000, 'x');
     expect(
       refusal(() => {
