@@ -242,12 +242,14 @@ export class BackupReader {
   }
 
   #endKey(): void {
+    const parent = this.#top?.path ?? '';
+    // What is wrong with a key is not the matter of the one before it.
+    this.#path = jsonPath(parent, '?');
     const read = this.#parse();
     // Every parsed key is a string: it began with a quotation mark.
     this.#key = read.error ? undefined : String(read.value);
     this.#keyFault = read.error;
-    const parent = this.#top?.path ?? '';
-    this.#path = jsonPath(parent, this.#key ?? '?');
+    if (this.#key !== undefined) this.#path = jsonPath(parent, this.#key);
     this.#expected = 'colon';
   }
 
@@ -393,8 +395,7 @@ export class BackupReader {
   }
 
   #refuse(offset: number): never {
-    const isElement = this.#expected === 'next' && this.#top?.level === 'array';
-    const expected = EXPECTED[isElement ? 'element' : this.#expected];
+    const expected = (this.#top?.level === 'array' ? EXPECTED_IN_ARRAY : EXPECTED)[this.#expected];
     throw new KeyBackupError<ReaderCode>(
       'bad-json',
       `${this.#place}: expected ${expected} at byte ${offset}, got something else`,
@@ -420,9 +421,10 @@ const EXPECTED = {
   colon: '":"',
   value: 'a value',
   next: '"," or "}"',
-  element: '"," or "]"',
   end: 'nothing more',
 };
+
+const EXPECTED_IN_ARRAY = { ...EXPECTED, first: 'a value or "]"', next: '"," or "]"' };
 
 function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;

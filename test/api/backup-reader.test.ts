@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { fc } from '@fast-check/vitest';
 import { jsonPath } from '../../src/api/json.js';
 import {
@@ -280,6 +280,181 @@ describe('a body that is no backup', () => {
       }),
       { numRuns: runs(2000) },
     );
+  });
+});
+
+describe('a message', () => {
+  /** What came out, in short, byte by byte and in one piece. */
+  async function told(body: string, form: BackupReaderOptions['form']): Promise<unknown[]> {
+    const options = { form, maxRecordBytes: 20, maxDepth: 3 };
+    const [bytewise, whole] = [await read(body, options, [1]), await read(body, options)];
+    expect(bytewise).toEqual(whole);
+    return [
+      ...whole.items.map(({ path, error }) => error?.message ?? path),
+      ...(whole.error instanceof Error ? [whole.error.message] : []),
+    ];
+  }
+
+  it.each<[string, string]>([
+    ['', 'the body: the body ended after 0 bytes, before its last bracket'],
+    ['{"rooms":{"!r":{', 'rooms["!r"]: the body ended after 16 bytes, before its last bracket'],
+    ['{}', 'rooms: expected an object, got nothing'],
+    ['null', 'the body: expected an object'],
+    ['{,', 'the body: expected a key or "}" at byte 1, got something else'],
+    [' { 1', 'the body: expected a key or "}" at byte 3, got something else'],
+    ['{"a":1,}', 'a: expected a key at byte 7, got something else'],
+    ['{"a" 1', 'a: expected ":" at byte 5, got something else'],
+    ['{"a":}', 'a: expected a value at byte 5, got something else'],
+    ['{"a":,', 'a: expected a value at byte 5, got something else'],
+    ['{"a"::', 'a: expected a value at byte 5, got something else'],
+    ['{"a":]', 'a: expected a value at byte 5, got something else'],
+    ['{"a":1 2', 'a: expected "," or "}" at byte 7, got something else'],
+    ['{"rooms":{}} x', 'the body: expected nothing more at byte 13, got something else'],
+    ['{"rooms":1}', 'rooms: expected an object'],
+    ['{"a":b,"rooms":{}}', 'a: expected JSON, got something else'],
+    [
+      '{"rooms":{"!r":{"sessions":{"a":[}',
+      'rooms["!r"].sessions.a: a bracket is closed by one of the other kind',
+    ],
+  ])('of %j says where and what', async (body, message) => {
+    expect(await told(body, undefined)).toEqual([message]);
+  });
+
+  it.each<[string, string]>([
+    ['1', 'the body: expected an array'],
+    ['[}', '[0]: expected a value or "]" at byte 1, got something else'],
+    ['[,', '[0]: expected a value or "]" at byte 1, got something else'],
+    ['[] 1', 'the body: expected nothing more at byte 3, got something else'],
+    ['[', '[0]: the body ended after 1 bytes, before its last bracket'],
+  ])('of the array %j does too', async (body, message) => {
+    expect(await told(body, 'array')).toEqual([message]);
+  });
+
+  it('counts the elements of an array', async () => {
+    expect(await told('[1 2', 'array')).toEqual([
+      '[0]',
+      '[0]: expected "," or "]" at byte 3, got something else',
+    ]);
+    expect(await told('[1,]', 'array')).toEqual([
+      '[0]',
+      '[1]: expected a value at byte 3, got something else',
+    ]);
+    expect(await told('[x,"xxxxxxxxxxxxxxxxxxxxxx",[]]', 'array')).toEqual([
+      '[0]: expected JSON, got something else',
+      '[1]: expected at most 20 bytes, got 24',
+      '[2]',
+    ]);
+  });
+
+  it('names the record whose fault it is, and none beside it', async () => {
+    const sessions = ['"a":1', '"\\x":1', '"b":nope', '"xxxxxxxxxxxxxxxxxxxxx":1', '"c":[[[[]]]]', '"a":2'];
+    expect(await told(`{"sessions":{${sessions.join()}},"sessions":{}}`, 'sessions')).toEqual([
+      'sessions.a',
+      'sessions["?"]: expected JSON, got something else',
+      'sessions.b: expected JSON, got something else',
+      'sessions["?"]: expected at most 20 bytes, got 23',
+      'sessions.c: expected at most 3 levels, got more',
+      'sessions.a: expected once, got again; this copy is not used',
+      'sessions: expected once, got again; its keys follow as well',
+    ]);
+    expect(await told('{}', 'sessions')).toEqual(['sessions: expected an object, got nothing']);
+  });
+
+  it('names the room whose fault it is', async () => {
+    const rooms = [
+      '"!a":{"sessions":{}}',
+      '"\\x":{"sessions":{"a":1}}',
+      '"!b":[]',
+      '"!c":{}',
+      '"!d":{"sessions":1}',
+      '"!e":{"sessions":{},"other":{},"sessions":{}}',
+      '"!a":{"sessions":{}}',
+    ];
+    const body = `{"rooms":{${rooms.join()}},"rooms":{"!f":{"sessions":{"s":1}}}}`;
+    expect(await told(body, undefined)).toEqual([
+      'rooms["?"]: expected JSON, got something else',
+      'rooms["!b"]: expected an object',
+      'rooms["!c"]: expected the field "sessions", got nothing',
+      'rooms["!d"].sessions: expected an object',
+      'rooms["!e"].sessions: expected once, got again; its keys follow as well',
+      'rooms["!a"]: expected once, got again; its keys follow as well',
+      'rooms: expected once, got again; its keys follow as well',
+      'rooms["!f"].sessions.s',
+    ]);
+    const { items } = await read(body, { roomId: '!not-asked-for' });
+    const ids = [undefined, '!b', '!c', '!d', '!e', '!a', undefined, '!f'];
+    expect(items.map(({ room_id }) => room_id)).toEqual(ids);
+  });
+});
+
+describe('the reader itself', () => {
+  it('gives what was read before it refuses, and then refuses for good', () => {
+    const reader = new BackupReader();
+    const items = reader.push(encoder.encode('{"rooms":{"!r":{"sessions":{"a":1}x'));
+    expect(summary(items)).toEqual([['!r', 'a', 'rooms["!r"].sessions.a', 1]]);
+    const again = [() => reader.push(encoder.encode('}}}')), () => reader.push(new Uint8Array(0))];
+    for (const call of [
+      ...again,
+      () => {
+        reader.end();
+      },
+    ]) {
+      expect(call).toThrow(/^rooms\["!r"\]\.sessions: expected "," or "}" at byte 34/);
+    }
+  });
+
+  it('refuses at once where nothing was read', () => {
+    const reader = new BackupReader();
+    expect(() => reader.push(encoder.encode('{"rooms":[],'))).toThrow(/^rooms: expected an object/);
+  });
+
+  it('keeps the other fields that can be read, and the first of them only', () => {
+    const reader = new BackupReader({ maxRecordBytes: 20 });
+    const many = Array.from({ length: 30 }, (_, i) => `"f${i}":${i}`);
+    const large = `"large":"${'x'.repeat(20)}"`;
+    reader.push(encoder.encode(`{${large},"\\x":1,"rooms":{},${many.join()}}`));
+    reader.end();
+    expect([...reader.fields]).toEqual(Array.from({ length: 16 }, (_, i) => [`f${i}`, i]));
+  });
+
+  it('takes records of two megabytes and 64 levels where nothing else is said', async () => {
+    const most = 2 ** 21 - 2;
+    const texts = [most, most + 1].map((length) => `"${'x'.repeat(length)}"`);
+    const levels = [64, 65].map((depth) => '['.repeat(depth) + ']'.repeat(depth));
+    const records = [...texts, ...levels].map((text, i) => `"${i}":${text}`);
+    const { items } = await read(`{"rooms":{"!r":{"sessions":{${records.join()}}}}}`);
+    expect(items.map((item) => item.error?.message.replace(/^.*: /, ''))).toEqual([
+      undefined,
+      'expected at most 2097152 bytes, got 2097153',
+      undefined,
+      'expected at most 64 levels, got more',
+    ]);
+  });
+
+  it('takes chunks of any size a piece at a time', async () => {
+    const records = Array.from({ length: 30_000 }, (_, i) => `"s${i}":1`);
+    const body = encoder.encode(`{"rooms":{"!r":{"sessions":{${records.join()}}}}}`);
+    const { items, error } = await read(body, {}, [body.length]);
+    expect(error).toBeUndefined();
+    expect(items).toHaveLength(30_000);
+  });
+});
+
+describe('where the platform has no decoder', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  it('records are read all the same', async () => {
+    vi.stubGlobal('TextDecoder', undefined);
+    const body = encoder.encode('{"rooms":{"!r":{"sessions":{"é":"語","b":"?"}}}}');
+    body[body.indexOf(0x3f)] = 0xff;
+    const { items } = await read(body);
+    expect(summary(items)).toEqual([
+      ['!r', 'é', 'rooms["!r"].sessions["é"]', '語'],
+      ['!r', 'b', 'rooms["!r"].sessions.b', 'bad-utf8'],
+    ]);
+    expect(items[1].error?.message).toBe('rooms["!r"].sessions.b: expected UTF-8, got an invalid sequence');
   });
 });
 
