@@ -59,6 +59,13 @@ describe('a MAC key in secret storage', () => {
     expect([same?.names, same?.macKey.toBase64()]).toEqual(['stable', own]);
   });
 
+  test('that does not fit is named by its secret', () => {
+    const message = `${unstable}: expected the MAC key of this backup, got another`;
+    expect(() => readMacKeySecret(storage, holding({ [unstable]: other }), key)).toThrow(message);
+    const both = `${stable} and ${unstable}: expected one key, got two`;
+    expect(() => readMacKeySecret(storage, holding({ [stable]: other, [unstable]: own }))).toThrow(both);
+  });
+
   test('that cannot be read is not one that is not there', () => {
     const foreign = SecretStorageKey.generate('readers');
     expect(codeOf(() => readMacKeySecret(storage, holding({ [unstable]: own }, foreign)))).toBe(
