@@ -82,6 +82,36 @@ describe('refuses', () => {
       'bad-parameters',
     ],
     [
+      'a wrong phrase where another storage asks for too many rounds',
+      'a phrase',
+      {
+        authData: legacy,
+        accountData: account({
+          'm.secret_storage.key.main': {
+            ...storage.describe(),
+            passphrase: { ...passphrase, iterations: 1e9 },
+          },
+        }),
+      },
+      'wrong-passphrase',
+    ],
+    [
+      'a phrase where one storage has none and another asks for too many rounds',
+      'a phrase',
+      {
+        authData,
+        accountData: account({
+          'm.secret_storage.default_key': { key: 'other' },
+          'm.secret_storage.key.main': {
+            ...storage.describe(),
+            passphrase: { ...passphrase, iterations: 1e9 },
+          },
+        }),
+      },
+      'bad-parameters',
+    ],
+    ['a phrase as long as one may be', 'x'.repeat(4096), { authData }, 'missing-field'],
+    [
       'a storage without the backup key',
       storage.toRecoveryKey(),
       { authData, accountData: account({ 'm.megolm_backup.v1': {} }) },
@@ -235,8 +265,63 @@ describe('refuses', () => {
     const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 9_000_000 } };
     const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
     const legacyToo = { ...legacy, private_key_iterations: 9_000_000 };
-    await unlock('some phrase', { authData: legacyToo, accountData, backend });
+    const result = await unlock('some phrase', { authData: legacyToo, accountData, backend });
     expect(asked.rounds).toBe(18_000_000);
+    const last = result.ok ? undefined : result.tried.at(-1);
+    expect(last).toMatchObject({ as: 'backup-passphrase', error: { code: 'bad-parameters' } });
+    expect(last?.error.message).toMatch(/expected at most 20,000,000 rounds .* not tried$/);
+  });
+
+  test('no rounds up to that: 20,000,000 are tried', async () => {
+    const { asked, backend } = counter();
+    const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 10_000_000 } };
+    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
+    await unlock('some phrase', { authData, accountData, backend });
+    expect(asked.rounds).toBe(20_000_000);
+  });
+
+  test('an empty phrase is not tried for one that is only space', async () => {
+    const { asked, backend } = counter();
+    await unlock('  ', { ...everything, backend });
+    expect(asked.calls).toBe(1);
+  });
+
+  test('a phrase, in one sentence for all that it was tried as', async () => {
+    const wrongOne = await unlock('some phrase', { backend, ...everything });
+    expect(!wrongOne.ok && wrongOne.error.message).toBe(
+      'expected the account’s security phrase or passphrase, got another',
+    );
+    const accountData = { 'm.secret_storage.key.main': storage.describe() };
+    const without = await unlock('some phrase', { authData, accountData });
+    expect(!without.ok && without.error.message).toMatch(/this account has neither a security phrase nor/);
+  });
+
+  test('a phrase where the account data is nonsense, without trying it', async () => {
+    const accountData = { 'm.secret_storage.default_key': 5, 'm.secret_storage.key.a': null };
+    const result = await unlock('some phrase', { authData, accountData });
+    expect(result).toMatchObject({ ok: false, error: { code: 'missing-field' }, tried: [] });
+  });
+
+  test('a storage without the backup key, and says that it opened', async () => {
+    for (const given of [PHRASE, storage.toRecoveryKey()]) {
+      const without = account({ 'm.megolm_backup.v1': {} });
+      const result = await unlock(given, { backend, authData, accountData: without });
+      expect(!result.ok && result.error.message).toMatch(
+        /^the secret storage opened, but holds no backup key: ./,
+      );
+    }
+  });
+
+  test('no fault of the program: that is thrown', async () => {
+    const faulty = account();
+    Object.defineProperty(faulty, 'm.megolm_backup.v1', {
+      get: () => {
+        throw new TypeError('a fault');
+      },
+    });
+    await expect(unlock(storage.toRecoveryKey(), { authData, accountData: faulty })).rejects.toThrow(
+      'a fault',
+    );
   });
 
   test('when aborted, also while it searches', async () => {
@@ -272,6 +357,12 @@ describe('opens and says which it was', () => {
     ['the backup decryption key', backup.toRecoveryKey(), everything, 'backup-decryption-key'],
     ['the same without account data', backup.toRecoveryKey(), { authData }, 'backup-decryption-key'],
     ['the same in base64', backup.toBase64(), everything, 'backup-decryption-key'],
+    [
+      'the same in base64, in groups',
+      backup.toBase64().replace(/.{8}/g, '$& '),
+      everything,
+      'backup-decryption-key',
+    ],
     [
       'the same as an old client stored it',
       [...backup.toBytes()].join(','),
@@ -347,6 +438,46 @@ describe('opens and says which it was', () => {
     });
     const result = await unlock(PHRASE, { backend, authData, accountData });
     expect(result).toMatchObject({ ok: true, masterKey: undefined });
+  });
+
+  test('the backup key itself, with nothing to flag', async () => {
+    expect(await unlock(backup.toRecoveryKey(), everything)).toMatchObject({ ok: true, flags: [] });
+  });
+
+  test('a secret with white space around', async () => {
+    const accountData = account({
+      'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', ` ${backup.toBase64()}\n`),
+    });
+    expect(await outcome(PHRASE, { authData, accountData })).toBe('security-phrase');
+  });
+
+  test('the default storage first, however many there are and whatever else there is', async () => {
+    const salts: string[] = [];
+    const asking = {
+      name: 'asking',
+      pbkdf2: (_p: Uint8Array, salt: Uint8Array, _i: number, length: number) => {
+        salts.push(new TextDecoder().decode(salt));
+        return Promise.resolve(new Uint8Array(length));
+      },
+    };
+    const other = Array.from({ length: 20 }, (_, i) => [`org.example.of.some.length.${i}`, {}]);
+    const storages = Array.from({ length: 20 }, (_, i) => [
+      `m.secret_storage.key.no${i}`,
+      {
+        ...SecretStorageKey.generate(`no${i}`).describe(),
+        passphrase: { ...passphrase, salt: `salt ${i}` },
+      },
+    ]);
+    for (const standard of [15, 19, 3, 0]) {
+      salts.length = 0;
+      const accountData = {
+        ...Object.fromEntries([...other, ...storages]),
+        'm.secret_storage.default_key': { key: `no${standard}` },
+      };
+      await unlock('a phrase', { authData, accountData, backend: asking });
+      const others = Array.from({ length: 20 }, (_, i) => i).filter((i) => i !== standard);
+      expect(salts).toEqual([standard, ...others.slice(0, 7)].map((i) => `salt ${i}`));
+    }
   });
 
   test('a secret stored by an old client, flagged', async () => {
@@ -442,6 +573,12 @@ describe('offers what was meant', () => {
     ['full-width letters', PHRASE.replace('c', 'ｃ'), 'wrong-passphrase; security-phrase by NFKC'],
   ])('%s', async (_, given, expected) => {
     expect(await outcome(given, everything)).toBe(expected);
+  });
+
+  test('the passphrase of a legacy backup, with a space after it', async () => {
+    expect(await outcome('old phrase ', { authData: legacy })).toBe(
+      'wrong-passphrase; backup-passphrase by outer-space',
+    );
   });
 });
 
