@@ -1,13 +1,19 @@
 import { deleteVersions } from './backup.js';
 import { HTTP_CHECKS } from './http-checks.js';
 import { KEY_CHECKS } from './key-checks.js';
+import { REPLACEMENT_CHECKS } from './replacement-checks.js';
 import { NotConforming, serverUnderTest, type Check, type ServerAddress } from './server-under-test.js';
 import { VERSION_CHECKS } from './version-checks.js';
 
 export type { Check, ServerAddress } from './server-under-test.js';
 
 /** Every check, in the order they run. */
-export const CHECKS: readonly Check[] = [...VERSION_CHECKS, ...KEY_CHECKS, ...HTTP_CHECKS];
+export const CHECKS: readonly Check[] = [
+  ...VERSION_CHECKS,
+  ...KEY_CHECKS,
+  ...REPLACEMENT_CHECKS,
+  ...HTTP_CHECKS,
+];
 
 /** How one check went. */
 export interface CheckResult {
