@@ -98,6 +98,19 @@ describe('a backup that is rewritten', () => {
     expect(new Set(totals)).toEqual(new Set([undefined]));
   });
 
+  test('lets no more than 256 records wait, however large it is', async () => {
+    const sizes: number[] = [];
+    const results = await rewritten(records, {
+      plan: ({ session }) => ({ session, source: undefined, done: ({ name }) => ({ what: name }) }),
+      encrypt: (given, unauthenticated) => {
+        sizes.push(given.length);
+        return thirds.encrypt(given, unauthenticated);
+      },
+    });
+    expect(results).toHaveLength(600);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(256);
+  });
+
   test('throws a fault, and does not end early', async () => {
     const fault = new TypeError('a fault');
     await expect(
