@@ -10,7 +10,6 @@ const FURTHER = {
   'engine/affine-sum': ['engine/table-product'],
   'engine/auth-data': ['engine/errors'],
   'engine/authenticate': BATCHES,
-  'engine/backend': ['engine/batch'],
   'engine/backend-call': [
     'engine/passphrase',
     'engine/session-data',
