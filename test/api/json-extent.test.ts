@@ -70,6 +70,17 @@ describe('a JSON value in a stream', () => {
     }
   });
 
+  it('knows them inside of other values and in long rows of backslashes too', () => {
+    for (const inner of ['x'.repeat(40), `${'x'.repeat(30)}\\"`, '\\'.repeat(80), `${'\\'.repeat(81)}"`]) {
+      const text = `["${inner}",{"a":"${inner}"},"]"]`;
+      for (let size = 1; size <= 60; size++) {
+        const expected = { kept: `"${inner}"`, tooLarge: undefined, length: inner.length + 2 };
+        expect(extentOf(`"${inner}",`, size)).toEqual(expected);
+        expect(extentOf(`${text},"`, size)).toEqual({ ...expected, kept: text, length: text.length });
+      }
+    }
+  });
+
   it('goes on until it is complete', () => {
     const text = '{"a":["x\\"}]",{}],"b":"\\\\"}';
     for (let length = 1; length < text.length; length++) {
