@@ -107,10 +107,13 @@ class Subject {
         for (const id of ids) covered.add(id);
       },
     };
-    const tests = this.collect(compile(this.path, files[0].content, probes));
+    const instrumented = compile(this.path, files[0].content, probes);
     this.facts = [];
-    // Backwards: no test may need those before it.
-    for (const [i, test] of [...tests.entries()].reverse()) {
+    for (let i = 0; ; i++) {
+      // Each with modules that were just loaded: what they keep hides the code that made it from later tests.
+      covered = this.everywhere;
+      const test = this.collect(instrumented)[i];
+      if (!test) break;
       covered = new Set();
       turns.left = Number.MAX_SAFE_INTEGER;
       const start = process.cpuUsage();
@@ -123,8 +126,8 @@ class Subject {
       const cost = user + system;
       // `chance`: how likely it finds a mutant, judged by the mutants just before.
       this.facts[i] = { cost, covered, turns: Number.MAX_SAFE_INTEGER - turns.left, chance: 0.2 };
+      await end([test]);
     }
-    await end(tests);
     const most = Math.max(...this.facts.map((fact) => fact.turns));
     this.mostTurns = MORE_TURNS * most + SOME_TURNS;
   }
