@@ -658,6 +658,22 @@ describe('a backend', () => {
       expect(failed.log).toEqual(['open', 'direction']);
     });
 
+    it('may be nothing', async () => {
+      const choose = () => Promise.resolve({ backend: { name: 'chosen' } });
+      expect(await collect(runBatch(numbers(3), () => doubling(), {}, choose))).toHaveLength(3);
+    });
+
+    it('gives the work the signal, so that it can stop too', async () => {
+      const { signal } = new AbortController();
+      const seen: unknown[] = [];
+      const work: Doubling['work'] = (ready, backend, options) => {
+        seen.push(backend.name, options.signal);
+        return Promise.resolve(doubled(ready));
+      };
+      await collect(run(numbers(3), doubling({ work }), { signal, backend: { name: 'named' } }));
+      expect(seen).toEqual(['named', signal]);
+    });
+
     it('is no backend of its own where the caller named one', async () => {
       const { log, start } = watched(new Error('not to be asked'));
       expect(await collect(start({ backend: { name: 'named' } }))).toHaveLength(10);
