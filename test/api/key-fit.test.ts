@@ -20,3 +20,19 @@ it.each([
   for (const result of results) fit.take(result);
   expect(fit.fits).toBe(fits);
 });
+
+it('hears nothing of the key from a record that cannot be taken apart, or failed for no reason', () => {
+  const fit = new KeyFit();
+  fit.take({ ok: false, wellFormed: true, error: { code: 'mac-mismatch' } });
+  fit.take({ ok: false, error: { code: 'bad-json' } });
+  fit.take({ ok: false });
+  expect(fit.fits).toBe(false);
+  fit.take({ ok: false, wellFormed: true });
+  expect(fit.fits).toBe(true);
+});
+
+it('tells people the code, and what they may have mistaken for the key', () => {
+  expect(KeyFit.WRONG_KEY).toContain('wrong-key');
+  expect(KeyFit.WRONG_KEY).toContain(KeyFit.LOOKALIKE);
+  expect(KeyFit.LOOKALIKE).toContain('secret storage');
+});
