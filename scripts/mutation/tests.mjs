@@ -27,6 +27,7 @@ const FURTHER = {
   'engine/ed25519': ['engine/auth-data'],
   'engine/edwards25519': ['engine/ed25519', 'engine/curve-point', 'engine/table-product'],
   'engine/errors': ['engine/keys', 'engine/turn'],
+  'engine/export-file': ['engine/key-export'],
   'engine/exported-session': ['engine/room-key', 'engine/key-export', 'engine/batch'],
   'engine/field': ['engine/curve-point', 'engine/ladder', 'engine/table-product'],
   'engine/field-inverse': ['engine/field', 'engine/table-product'],

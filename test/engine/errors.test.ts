@@ -15,7 +15,7 @@ import {
   readSessionKey,
 } from '../../src/engine/index.js';
 import { expectSignedBy } from '../../src/engine/ed25519.js';
-import { describe } from '../../src/engine/errors.js';
+import { describe, numberOr } from '../../src/engine/errors.js';
 import { utf8Encode } from '../../src/engine/utf8.js';
 import { forge, rejection, roomKey } from './samples.js';
 
@@ -117,4 +117,10 @@ group('every code of the engine', () => {
     expect(codes.length).toBeGreaterThan(20);
     expect(codes.filter((code) => !ELSEWHERE.includes(code)).sort()).toEqual(Object.keys(reached).sort());
   });
+});
+
+it('names a number by itself, and anything else by its kind', () => {
+  expect(numberOr(1.5)).toBe('1.5');
+  for (const value of ['7', null, undefined, {}]) expect(numberOr(value)).toBe(describe(value));
+  expect(numberOr('a secret')).not.toContain('secret');
 });

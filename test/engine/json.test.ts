@@ -1,6 +1,13 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { expectObject, expectString, isJsonObject, ownValue, parseObject } from '../../src/engine/json.js';
+import {
+  expectObject,
+  expectString,
+  isJsonObject,
+  ownString,
+  ownValue,
+  parseObject,
+} from '../../src/engine/json.js';
 import { anyJson, anyText, refusal, total } from './samples.js';
 
 const notObjects = [undefined, null, true, 0, 'text', [], [{}], () => 0];
@@ -88,4 +95,11 @@ describe('parseObject', () => {
     const wide = JSON.stringify({ a: Array.from({ length: 5000 }, (_, i) => ({ i, b: [[]] })) });
     expect(parseObject(wide, 'x')).toHaveProperty('a');
   });
+});
+
+it('reads a field that is a text, and no other', () => {
+  expect(ownString({ a: 'x' }, 'a')).toBe('x');
+  for (const value of [{ a: 5 }, { a: null }, {}, null, 'a', Object.create({ a: 'x' })]) {
+    expect(ownString(value, 'a')).toBeUndefined();
+  }
 });

@@ -170,3 +170,25 @@ describe('untilAborted', () => {
     expect(counted.listeners()).toBe(0);
   });
 });
+
+describe('untilAborted', () => {
+  it('tells an input to end when it aborts while an item is waited for', async () => {
+    const abort = new AbortController();
+    let ended = 0;
+    const input = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => never,
+        return: () => {
+          ended++;
+          return Promise.resolve({ done: true as const, value: undefined });
+        },
+      }),
+    };
+    const waiting = (async () => {
+      for await (const _ of untilAborted(input, abort.signal)) throw new Error('no item was given');
+    })();
+    abort.abort();
+    expect((await rejection(waiting)).code).toBe('aborted');
+    expect(ended).toBe(1);
+  });
+});
