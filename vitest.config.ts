@@ -57,6 +57,7 @@ export default defineConfig({
     // By itself it would leave a processor idle, which on two is half of them.
     maxWorkers: '100%',
     testTimeout: slow ? 600_000 : 60_000,
+    hookTimeout: slow ? 600_000 : 60_000,
     reporters: process.env.CI ? ['default', 'json'] : ['default'],
     outputFile: { json: `test-results/${slow ? 'slow' : 'quick'}.json` },
     coverage: {

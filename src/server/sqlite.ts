@@ -106,6 +106,7 @@ class SqliteStore implements BackupStore {
   readonly #keys: KeyWriter;
   readonly #stored: KeyReader;
   readonly #queue: ReturnType<typeof createWriteQueue>;
+  #closed: Promise<void> | undefined;
   /** What is to be done before the first keys are written. */
   #begin: (() => void) | undefined;
 
@@ -330,10 +331,11 @@ class SqliteStore implements BackupStore {
     );
   }
 
-  async close(): Promise<void> {
-    await this.#queue.close();
-    this.#reader.close();
-    this.#writer.close();
+  close(): Promise<void> {
+    return (this.#closed ??= this.#queue.close().then(() => {
+      this.#reader.close();
+      this.#writer.close();
+    }));
   }
 
   #changed(userId: string, row: VersionRow, change: Change, quota: Quota): Changed {
