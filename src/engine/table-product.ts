@@ -1,5 +1,7 @@
 import { POINT, type SumScratch, addPoints, sumScratch } from './affine-sum.js';
+import { equal } from './bytes.js';
 import { ed25519 } from './edwards25519.js';
+import { KeyBackupError } from './errors.js';
 import { LIMBS, fromBytes, subtract, toBytes } from './field.js';
 import { ladderMany } from './ladder.js';
 import { THIRD_OF_A, type RecipientTable } from './recipient-table.js';
@@ -47,6 +49,22 @@ export function tableProducts(tables: readonly RecipientTable[], scalars: Uint8A
   }
   wipeWorkspace(work);
   return results;
+}
+
+/**
+ * One agreement by the table and by the ladder, with a scalar whose digits are of every size and either sign.
+ *
+ * @returns The table.
+ * @throws {@link KeyBackupError} `backend-failed` when they do not agree.
+ */
+export function checkedTable(table: RecipientTable): RecipientTable {
+  const scalar = Uint8Array.from({ length: 32 }, (_, i) => (i * 33 + 13) & 255);
+  const [byTable] = tableProducts([table], scalar);
+  if (equal(byTable, ladderMany(scalar, table.publicKey))) return table;
+  throw new KeyBackupError(
+    'backend-failed',
+    'table of multiples: expected what the ladder gives, got another',
+  );
 }
 
 /** The arrays of one call: all hold secrets, and are wiped at its end. */

@@ -154,6 +154,25 @@ describe('a record is', () => {
     ]);
   });
 
+  test.each([{}, { forwarding_curve25519_key_chain: undefined }, { forwarding_curve25519_key_chain: [] }])(
+    'not declared forwarded when the copy has the chain of %o',
+    async (fields) => {
+      const { forwarding_curve25519_key_chain: _, ...bare } = session;
+      const copy = { ...bare, ...fields } as ExportedSessionData;
+      expect(await outcome(plain(session), copy)).toEqual(['authenticated', 'verified']);
+    },
+  );
+
+  test('left alone when its writer declared it, and nobody changed that', async () => {
+    const declared = encryptSession(session, key.publicKey, { macKey, unauthenticated: () => 'm.legacy-v1' });
+    expect(await authenticate(declared, session)).toMatchObject({
+      authentication: 'already',
+      was: 'declared-unauthenticated',
+      changed: false,
+      key_backup_data: declared.key_backup_data,
+    });
+  });
+
   test('left alone when it has a right MAC, and written anew when it has a wrong one', async () => {
     const right = encryptSession(session, key.publicKey, { macKey });
     expect(await authenticate(right, session)).toMatchObject({
@@ -184,6 +203,28 @@ describe('a record is', () => {
     expect((await of({})).key_backup_data).toMatchObject({ is_verified: false });
     expect((await of({ isVerified: true })).key_backup_data).toMatchObject({ is_verified: true });
   });
+});
+
+test('every result says why', async () => {
+  const right = encryptSession(session, key.publicKey, { macKey });
+  const unproven = { ...session, 'org.matrix.msc4048.unauthenticated': 'm.legacy-v1' };
+  const declareUnknown = true;
+  for (const [record, copy, options, reason] of [
+    [plain(session), undefined, {}, 'there is no trusted copy of it'],
+    [plain(session), undefined, { declareUnknown }, 'there is no trusted copy of it'],
+    [plain(session), unproven, {}, 'its copy is declared unauthenticated'],
+    [plain(session), unproven, { declareUnknown }, 'its copy is declared unauthenticated'],
+    [plain(session), session, {}, 'it agrees with the trusted copy'],
+    [
+      plain(other),
+      { ...other, session_key: session.session_key },
+      {},
+      "session_key differs from the trusted copy's",
+    ],
+    [right, session, {}, 'it has a right backup_mac'],
+  ] as const) {
+    expect(await authenticate(record, copy, options)).toMatchObject({ ok: true, reason });
+  }
 });
 
 test('an abort while the next record does not come tells the records to end', async () => {

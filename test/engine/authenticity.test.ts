@@ -175,6 +175,21 @@ describe('the policy that refuses them', () => {
     }
   });
 
+  test('still tells an ephemeral key of small order', () => {
+    const ephemeral = 'A'.repeat(43);
+    const record = withData(encrypt({}), (data) => ({ ...data, ephemeral }));
+    expect(codeOf(() => decryptSession(record, key, settings))).toBe('low-order-key');
+  });
+
+  test.each<[string, EncryptSettings]>([
+    ['no-mac', {}],
+    ['declared-unauthenticated (m.legacy-v1)', { macKey, unauthenticated: () => 'm.legacy-v1' }],
+  ])('says that a key is %s', (why, how) => {
+    expect(() => decryptSession(encrypt(how), key, settings)).toThrow(
+      `backup_mac: expected an authenticated key, got ${why}`,
+    );
+  });
+
   test('counts as a failure of its key only', async () => {
     const records = [encrypt({}), encrypt(), encrypt({}, other)];
     const results: DecryptResult[] = [];

@@ -148,6 +148,18 @@ describe('reading refuses', () => {
 
   test('more than the bound, before the key is derived', async () => {
     expect(await refusal(make(), 'wrong', { maxBytes: 100 })).toBe('too-large');
+    const bytes = Buffer.from(body, 'base64').length;
+    expect(await refusal(whole, 'wrong', { maxBytes: bytes - 1 })).toBe('too-large');
+    expect(await refusal(whole, 'wrong', { maxBytes: bytes })).toBe('wrong-passphrase');
+  });
+
+  test('a cut file, and says how much there is', async () => {
+    for (const size of [0, 68]) {
+      const cut = make({ change: (bytes) => bytes.subarray(0, size) });
+      await expect(readKeyExport(cut, 'right')).rejects.toThrow(
+        `key export: expected at least 69 bytes, got ${size}: it is cut off`,
+      );
+    }
   });
 
   test('a file that never ends', async () => {
@@ -223,8 +235,9 @@ describe('reading accepts', () => {
     expect(text(await decryptKeyExport(file, 'right'))).toBe(plain);
   });
 
-  test('a file in pieces of any size', async () => {
+  test('a file in pieces of any size, or in one', async () => {
     const bytes = Buffer.from(wrapped(64, '\n'));
+    expect(text(await decryptKeyExport(new Uint8Array(bytes), 'right'))).toBe(plain);
     for (const size of [1, 2, 3, 7, 64, 1000]) {
       const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) =>
         bytes.subarray(i * size, (i + 1) * size),
@@ -310,6 +323,30 @@ describe('writing', () => {
     },
   );
 
+  test('takes as many rounds as readers take', async () => {
+    const writing = write([], { iterations: 10_000_000, signal: AbortSignal.abort() });
+    expect((await rejection(writing)).code).toBe('aborted');
+  });
+
+  test('comes in pieces of some kilobytes', async () => {
+    const lengths: number[] = [];
+    const options = { iterations: 100_000, backend };
+    for await (const piece of writeKeyExport(sample, 'right', options)) lengths.push(piece.length);
+    const total = lengths.reduce((sum, length) => sum + length);
+    expect(Math.max(...lengths)).toBeLessThan(300_000);
+    expect(lengths.length).toBeLessThan(total / 30_000);
+  });
+
+  test('ends with what a session of the caller throws', async () => {
+    const mine = new TypeError('mine');
+    const session = new Proxy(few[0], {
+      get() {
+        throw mine;
+      },
+    });
+    await expect(write([session])).rejects.toBe(mine);
+  });
+
   test('refuses an empty passphrase', async () => {
     expect((await rejection(writeKeyExport(few, '').next())).code).toBe('bad-parameters');
   });
@@ -339,6 +376,7 @@ describe('writing', () => {
         return Buffer.from(file.split('\n').slice(1, -2).join(''), 'base64').toString('hex');
       }),
     );
+    for (const head of heads) expect(Number.parseInt(head[50], 16)).toBeLessThan(8);
     expect(new Set(heads.map((head) => head.slice(2, 34))).size).toBe(4);
     expect(new Set(heads.map((head) => head.slice(34, 66))).size).toBe(4);
   });

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import {
   BackupDecryptionKey,
   BackupMacKey,
-  KeyBackupError,
   addBackupMac,
   decryptSessionData,
   encryptSession,
@@ -122,12 +121,12 @@ describe('writing', () => {
 
   test('needs a MAC key, of this backup', async () => {
     const wrong = BackupMacKey.fromDecryptionKey(BackupDecryptionKey.generate());
-    for (const [given, code] of [
-      [undefined, 'bad-parameters'],
-      [wrong, 'wrong-key'],
+    for (const [given, code, message] of [
+      [undefined, 'bad-parameters', 'macKey: expected a BackupMacKey, got something else'],
+      [wrong, 'wrong-key', expect.any(String)],
     ] as const) {
       const writing = all(encryptAuthenticated([session], key.publicKey, { macKey: given as never }));
-      await expect(writing).rejects.toMatchObject({ code });
+      await expect(writing).rejects.toMatchObject({ code, message });
     }
   });
 
@@ -158,7 +157,12 @@ describe('a version', () => {
     for (const algorithm of ['m.megolm_backup.v1.curve25519-aes-sha2', '', 'unstable', 'toString']) {
       expect(() => {
         expectAuthenticatedVersion({ algorithm });
-      }).toThrow(KeyBackupError);
+      }).toThrow(
+        expect.objectContaining({
+          code: 'unsupported-algorithm',
+          message: 'algorithm: expected org.matrix.msc4048.curve25519-aes-sha2, got another',
+        }) as Error,
+      );
     }
   });
 
@@ -233,13 +237,16 @@ describe('moving a v1 backup', () => {
     expect(moved.map((result) => result.ok && result.unchanged)).not.toContain(true);
     const ok = moved.filter((result): result is Exclude<typeof result, FailedSession> => result.ok);
     const read = await all(decryptAuthenticated(ok, to));
-    expect(read.map(verdict)).toEqual([
+    const expected = [
       'declared-unauthenticated m.legacy-v1',
       'verified',
       'declared-unauthenticated m.forwarded_room_key',
       'declared-unauthenticated m.legacy-v1',
       'declared-unauthenticated m.legacy-v1',
-    ]);
+    ];
+    expect(read.map(verdict)).toEqual(expected);
+    expect(ok.map(verdict)).toEqual(expected);
+    expect(ok.map(({ authenticated }) => authenticated)).toEqual([false, true, false, false, false]);
     expect(read.map((result) => result.ok && result.session.room_id)).toEqual(
       ok.map(({ room_id }) => room_id),
     );

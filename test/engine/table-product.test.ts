@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { concat } from '../../src/engine/bytes.js';
 import { ladderMany } from '../../src/engine/ladder.js';
 import { type RecipientTable, buildTable, recipientPoint } from '../../src/engine/recipient-table.js';
-import { tableProducts } from '../../src/engine/table-product.js';
+import { checkedTable, tableProducts } from '../../src/engine/table-product.js';
 import { windowCount } from '../../src/engine/signed-digits.js';
 import { LOW_ORDER_ENCODINGS, bytesOf, reference } from '../contracts/x25519.js';
 
@@ -76,6 +76,42 @@ describe('products by tables', () => {
     damaged.entries.copyWithin(0, 12, damaged.entries.length / 2);
     const keys = randomBytes(32 * 40);
     expect(tableProducts([damaged], keys)).not.toEqual([ladderMany(keys, publicKey)]);
+  });
+});
+
+describe('a table that is checked', () => {
+  test('comes back when it agrees with the ladder', () => {
+    const table = tableOf(publicKey, 5);
+    expect(checkedTable(table)).toBe(table);
+  });
+
+  test.each([2, 4, 5, 6])('of %i bits is refused when any window is damaged', (width) => {
+    const windows = windowCount(width);
+    for (let window = 0; window < windows; window += 3) {
+      const damaged = tableOf(publicKey, width);
+      const size = damaged.entries.length / windows;
+      // Every entry of the window, because which one is taken is the scalar's.
+      damaged.entries.fill(3, window * size, (window + 1) * size);
+      expect(() => checkedTable(damaged)).toThrow(
+        expect.objectContaining({
+          code: 'backend-failed',
+          message: 'table of multiples: expected what the ladder gives, got another',
+        }) as Error,
+      );
+    }
+  });
+
+  test('shows damage to any single multiple', () => {
+    const size = tableOf(publicKey, 5).entries.length / windowCount(5) / 16;
+    for (let multiple = 0; multiple < 16; multiple++) {
+      const damaged = tableOf(publicKey, 5);
+      for (let window = 0; window < windowCount(5); window++) {
+        const at = (window * 16 + multiple) * size;
+        // Each window another way: points that meet would take the ladder.
+        damaged.entries.fill(window + 1, at, at + size);
+      }
+      expect(() => checkedTable(damaged)).toThrow('got another');
+    }
   });
 });
 

@@ -3,7 +3,7 @@ import { randomBytes } from '@noble/hashes/utils.js';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { encapsulateWithTable, hasTable, releaseTables } from '../../src/engine/fixed-recipient.js';
 import { ladderMany } from '../../src/engine/ladder.js';
-import { agreeMany, encapsulateMany, publicKeyOf } from '../../src/engine/x25519.js';
+import { agreeMany, encapsulateMany, generatePrivateKeys, publicKeyOf } from '../../src/engine/x25519.js';
 import { bytesOf, x25519Contract } from '../contracts/x25519.js';
 
 x25519Contract('pure JavaScript', { agreeMany, encapsulateMany });
@@ -29,6 +29,16 @@ describe('when a table is built', () => {
     expect(hasTable(recipient)).toBe(true);
   });
 
+  test('with the 24th agreement, and then for one too', () => {
+    const recipient = x25519.getPublicKey(randomBytes(32));
+    encapsulateMany(recipient, randomBytes(32 * 23));
+    expect(hasTable(recipient)).toBe(false);
+    encapsulateMany(recipient, randomBytes(32));
+    expect(hasTable(recipient)).toBe(true);
+    releaseTables();
+    expect(hasTable(recipient)).toBe(false);
+  });
+
   test('for many single agreements with the same recipient', () => {
     const recipient = x25519.getPublicKey(randomBytes(32));
     for (let i = 0; i < 100; i++) encapsulateMany(recipient, randomBytes(32));
@@ -51,4 +61,11 @@ describe('when a table is built', () => {
     const key = randomBytes(32);
     expect(publicKeyOf(key)).toEqual(x25519.getPublicKey(key));
   });
+});
+
+test.each([0, 1, 2, 2048, 2049, 5000])('%i private keys, whatever the generator gives at once', (count) => {
+  const keys = generatePrivateKeys(count);
+  expect(keys).toHaveLength(32 * count);
+  const names = Array.from({ length: count }, (_, i) => keys.subarray(32 * i, 32 * i + 32).join());
+  expect(new Set(names).size).toBe(count);
 });
