@@ -170,7 +170,10 @@ function expectIndex(value: unknown, path: string): void {
 
 function field(object: OpaqueObject, name: string, path: string): unknown {
   if (!Object.hasOwn(object, name)) {
-    throw new KeyBackupError<ApiCode>('missing-field', `${top(jsonPath(path, name))}: missing`);
+    throw new KeyBackupError<ApiCode>(
+      'missing-field',
+      `${top(jsonPath(path, name))}: expected a value, got nothing`,
+    );
   }
   return object[name];
 }

@@ -40,7 +40,7 @@ export const MAX_JSON_DEPTH = 100;
  */
 export function parseJson(text: string): unknown {
   if (LONE_SURROGATE.test(text)) {
-    throw new KeyBackupError<ApiCode>('bad-json', 'the text holds a lone surrogate');
+    throw new KeyBackupError<ApiCode>('bad-json', 'the text: expected Unicode, got a lone surrogate');
   }
   return parseWellFormed(text);
 }
@@ -64,7 +64,9 @@ export function readJsonBytes(
   try {
     text = utf8Decode(bytes, 'the body');
   } catch (cause) {
-    throw new KeyBackupError<ApiCode>('not-json', 'expected UTF-8, got an invalid sequence', { cause });
+    throw new KeyBackupError<ApiCode>('not-json', 'the body: expected UTF-8, got an invalid sequence', {
+      cause,
+    });
   }
   return { text, value: parseWellFormed(text, path) };
 }
@@ -81,7 +83,7 @@ function parseWellFormed(text: string, top = ''): unknown {
     value = JSON.parse(text);
   } catch {
     // The platform's error is not kept as cause: it quotes the text.
-    throw new KeyBackupError<ApiCode>('not-json', 'expected JSON, got text that does not parse');
+    throw new KeyBackupError<ApiCode>('not-json', 'the body: expected JSON, got text that does not parse');
   }
   if (fault) throw faultError(text, fault, top);
   return value;
@@ -93,10 +95,10 @@ interface Fault {
 }
 
 const EXPECTED: Record<Fault['kind'], string> = {
-  depth: `nested deeper than ${MAX_JSON_DEPTH}`,
+  depth: `expected at most ${MAX_JSON_DEPTH} levels, got more`,
   fraction: 'expected an integer within ±(2^53-1), got a fraction',
   range: 'expected an integer within ±(2^53-1), got a larger number',
-  surrogate: 'a lone surrogate in a string',
+  surrogate: 'expected Unicode, got a lone surrogate in a string',
 };
 
 function faultError(text: string, fault: Fault, top: string): KeyBackupError<ApiCode> {

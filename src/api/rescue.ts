@@ -60,8 +60,7 @@ export async function* rescueItems(
   for await (const result of decryptSessions(records(), key, options)) {
     const place = places.shift();
     if (!place) throw new Error('a batch gave more results than it was given keys');
-    if (result.ok) yield { ...result, ...place };
-    else yield { ...place, ok: false, error: result.error, wellFormed: result.wellFormed };
+    yield { ...result, ...place };
     yield* refused.splice(0);
   }
   yield* refused;

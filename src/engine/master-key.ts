@@ -35,11 +35,9 @@ export interface MasterKey {
  * ```
  */
 export function readMasterKey(secret: string): MasterKey {
-  const seed = expectBytes(
-    base64Decode(secret.trim(), 'm.cross_signing.master'),
-    32,
-    'm.cross_signing.master',
-  );
+  // What is no string is the decoder's to refuse.
+  const text: unknown = typeof secret === 'string' ? secret.trim() : secret;
+  const seed = expectBytes(base64Decode(text, 'm.cross_signing.master'), 32, 'm.cross_signing.master');
   const publicKey = base64Encode(publicSigningKeyOf(seed));
   return {
     signingKey: { keyId: `ed25519:${publicKey}`, publicKey },

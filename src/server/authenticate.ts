@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { parseJsonBytes } from '../api/json.js';
+import { describe } from '../engine/errors.js';
 import { MatrixError } from './http.js';
 
 /** Who calls. */
@@ -149,18 +150,30 @@ function sha256(text: string): string {
  * @throws Error naming the entry that is wrong.
  */
 export function parseTokensFile(bytes: Uint8Array): readonly StaticToken[] {
-  const entries = parseJsonBytes(bytes);
-  if (!Array.isArray(entries)) throw new Error('the tokens file: expected an array');
+  let entries: unknown;
+  try {
+    entries = parseJsonBytes(bytes);
+  } catch (cause) {
+    throw new Error('the tokens file: expected JSON, got something else', { cause });
+  }
+  if (!Array.isArray(entries))
+    throw new Error(`the tokens file: expected an array, got ${describe(entries)}`);
+  if (entries.length === 0)
+    throw new Error('the tokens file: expected a token, got none: nobody could come in');
   return entries.map((entry: unknown, i): StaticToken => {
     const { sha256: hash, user_id, device_id } = (entry ?? {}) as Record<string, unknown>;
     if (typeof hash !== 'string' || !/^[0-9a-fA-F]{64}$/.test(hash)) {
-      throw new Error(`the tokens file, [${i}].sha256: expected 64 hexadecimal digits`);
+      throw new Error(
+        `the tokens file, [${i}].sha256: expected 64 hexadecimal digits, got ${describe(hash)}`,
+      );
     }
     if (typeof user_id !== 'string' || !isUserId(user_id)) {
-      throw new Error(`the tokens file, [${i}].user_id: expected a user id like @name:server`);
+      throw new Error(
+        `the tokens file, [${i}].user_id: expected a user id like @name:server, got ${describe(user_id)}`,
+      );
     }
     if (device_id !== undefined && (typeof device_id !== 'string' || device_id.includes('\0'))) {
-      throw new Error(`the tokens file, [${i}].device_id: expected a string`);
+      throw new Error(`the tokens file, [${i}].device_id: expected a string, got ${describe(device_id)}`);
     }
     return { sha256: hash, user_id, device_id };
   });

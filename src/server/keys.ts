@@ -101,7 +101,8 @@ async function remove(call: Call, scope: KeyScope): Promise<Response> {
 
 function requiredVersion(call: Call): string {
   const version = call.query('version');
-  if (version === undefined) throw new MatrixError(400, 'M_MISSING_PARAM', 'version: missing in the query');
+  if (version === undefined)
+    throw new MatrixError(400, 'M_MISSING_PARAM', 'version: expected it in the query, got nothing');
   return version;
 }
 

@@ -334,8 +334,20 @@ class SqliteStore implements BackupStore {
   close(): Promise<void> {
     return (this.#closed ??= this.#queue.close().then(() => {
       this.#reader.close();
+      this.#emptyLog();
       this.#writer.close();
     }));
+  }
+
+  /** So that whoever copies the file after a stop has everything. */
+  #emptyLog(): void {
+    try {
+      // Whoever else has the file open is not waited for: the last one does it.
+      this.#writer.exec('PRAGMA busy_timeout = 0');
+      this.#writer.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+    } catch {
+      // Nothing is lost: what is in the log stays there, and is read from there.
+    }
   }
 
   #changed(userId: string, row: VersionRow, change: Change, quota: Quota): Changed {

@@ -93,14 +93,43 @@ describe('a backup that is all right', () => {
     expect(JSON.stringify(items[0].error ?? items[0].value)).toBe('{"__proto__":1}');
   });
 
+  it('keeps ids that are names of the form', async () => {
+    const sessions = '"sessions":{"rooms":1,"sessions":{"rooms":2,"sessions":{}}}';
+    const body = `{"rooms":{"rooms":{${sessions}},"sessions":{${sessions}}}}`;
+    const { items, error } = await read(body);
+    expect(error).toBeUndefined();
+    expect(summary(items)).toEqual(
+      ['rooms', 'sessions'].flatMap((room) => [
+        [room, 'rooms', `rooms.${room}.sessions.rooms`, 1],
+        [room, 'sessions', `rooms.${room}.sessions.sessions`, { rooms: 2, sessions: {} }],
+      ]),
+    );
+  });
+
+  it('takes all white space of JSON, and no other', async () => {
+    const body = '{"rooms":{"!r":{"sessions":{"s":1}}}}';
+    const [plain, spaced] = [body, body.replace(/[{}:]/g, (token) => `\r\n\t ${token} \t\n\r`)];
+    expect(await read(spaced)).toEqual(await read(plain));
+    for (const space of ['\v', '\f', '\u00a0', '\u2028']) {
+      expect((await read(`${space}${plain}`)).error).toMatchObject({ code: 'bad-json' });
+    }
+  });
+
+  it('names no room that an array does not name', async () => {
+    const { items } = await read('[nonsense, {}]', { form: 'array', roomId: '!r' });
+    expect(items.map(({ room_id }) => room_id)).toEqual([undefined, undefined]);
+  });
+
   it('reads one room and arrays', async () => {
     const room = await read('{"sessions":{"s":{"a":1}}}', { form: 'sessions', roomId: '!r' });
     expect(summary(room.items)).toEqual([['!r', 's', 'sessions.s', { a: 1 }]]);
-    const array = await read('[{"room_id":"!r","session_id":"s"}, 7, {"room_id":1}]', { form: 'array' });
+    const array = await read('[{"room_id":"!r","session_id":"s"}, 7, {"room_id":1,"session_id":2}]', {
+      form: 'array',
+    });
     expect(summary(array.items)).toEqual([
       ['!r', 's', '[0]', { room_id: '!r', session_id: 's' }],
       [undefined, undefined, '[1]', 7],
-      [undefined, undefined, '[2]', { room_id: 1 }],
+      [undefined, undefined, '[2]', { room_id: 1, session_id: 2 }],
     ]);
   });
 
@@ -158,6 +187,11 @@ describe('one bad record', () => {
     expect(items.map((item) => item.error?.code)).toEqual([undefined, 'bad-utf8', undefined, undefined]);
   });
 
+  it('whose id cannot be read has a place all the same', async () => {
+    const { items } = await read(around('"\\x":1'));
+    expect(items[1].path).toBe('rooms["!r"].sessions["?"]');
+  });
+
   it('never quotes the text in its message', async () => {
     const { items } = await read(around('"bad":{"session_key":"AQAAAA","x":y}'));
     expect(items[1].error?.message).toBe('rooms["!r"].sessions.bad: expected JSON, got something else');
@@ -191,18 +225,39 @@ describe('a room or map that is wrong', () => {
   });
 
   it.each([
-    ['{"rooms":{"!r":{"sessions":{"a":1},"sessions":{"b":2}}}}', ['a', undefined, 'b']],
-    ['{"rooms":{"!r":{"sessions":{"a":1}}},"rooms":{"!q":{"sessions":{"b":2}}}}', ['a', undefined, 'b']],
-    ['{"rooms":{"!r":null,"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
-    ['{"rooms":{"!r":{"sessions":[]},"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
-    ['{"rooms":{"!r":{},"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
-    ['{"rooms":{"\\x":{"sessions":{"a":1}},"!q":{"sessions":{"b":2}}}}', [undefined, 'b']],
-  ])('%s loses nothing silently', async (body, sessions) => {
+    [
+      '{"rooms":{"!r":{"sessions":{"a":1},"sessions":{"b":2}}}}',
+      ['a', undefined, 'b'],
+      'rooms["!r"].sessions: expected once, got again; its keys follow as well',
+    ],
+    [
+      '{"rooms":{"!r":{"sessions":{"a":1}}},"rooms":{"!q":{"sessions":{"b":2}}}}',
+      ['a', undefined, 'b'],
+      'rooms: expected once, got again; its keys follow as well',
+    ],
+    ['{"rooms":{"!r":null,"!q":{"sessions":{"b":2}}}}', [undefined, 'b'], 'rooms["!r"]: expected an object'],
+    [
+      '{"rooms":{"!r":{"sessions":[]},"!q":{"sessions":{"b":2}}}}',
+      [undefined, 'b'],
+      'rooms["!r"].sessions: expected an object',
+    ],
+    [
+      '{"rooms":{"!r":{},"!q":{"sessions":{"b":2}}}}',
+      [undefined, 'b'],
+      'rooms["!r"]: expected the field "sessions", got nothing',
+    ],
+    [
+      '{"rooms":{"\\x":{"sessions":{"a":1}},"!q":{"sessions":{"b":2}}}}',
+      [undefined, 'b'],
+      'rooms["?"]: expected JSON, got something else',
+    ],
+  ])('%s loses nothing silently', async (body, sessions, message) => {
     for (const chunk of [1 << 20, 1]) {
       const { items, error } = await read(body, {}, [chunk]);
       expect(error).toBeUndefined();
       expect(items.map(({ session_id }) => session_id)).toEqual(sessions);
       expect(items.map((item) => item.error !== undefined)).toEqual(sessions.map((id) => id === undefined));
+      expect(items.find((item) => item.error)?.error?.message).toBe(message);
     }
   });
 });

@@ -63,10 +63,10 @@ describe('one key', () => {
       const bad = Object.fromEntries(Object.entries(key()).filter(([n]) => n !== name));
       expect(fault(() => checkKeyBackupData(bad, 'key'))).toEqual({
         code: 'missing-field',
-        message: `key.${name}: missing`,
+        message: `key.${name}: expected a value, got nothing`,
       });
       expect(fault(() => checkRoomKeyBackup({ sessions: { s: bad } })).message).toBe(
-        `sessions.s.${name}: missing`,
+        `sessions.s.${name}: expected a value, got nothing`,
       );
     },
   );
@@ -142,7 +142,9 @@ test('versions', () => {
     auth_data: {},
     more: 1,
   });
-  expect(fault(() => checkNewVersion({ auth_data: {} })).message).toBe('algorithm: missing');
+  expect(fault(() => checkNewVersion({ auth_data: {} })).message).toBe(
+    'algorithm: expected a value, got nothing',
+  );
   expect(fault(() => checkNewVersion({ algorithm: 1, auth_data: {} })).message).toContain(
     'algorithm: expected a string',
   );

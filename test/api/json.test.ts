@@ -126,12 +126,12 @@ describe('an error says where and what', () => {
     ['[[1,2],{"x":[1]},1.5]', `[2]: ${fraction}`],
     ['{"x,y":[{"}]":0}],"z":1.5}', `z: ${fraction}`],
     ['{"a":{"b":1},"c":{"d":[1,1.5]}}', `c.d[1]: ${fraction}`],
-    [String.raw`{"a":["\ud800"]}`, 'a[0]: a lone surrogate in a string'],
-    [String.raw`{"a":{"\ud800":1}}`, 'a: a lone surrogate in a string'],
-    [String.raw`{"a":1,"\ud800":2}`, 'the body: a lone surrogate in a string'],
-    ['"\ud800"', 'the text holds a lone surrogate'],
-    [`{"a":${'['.repeat(101)}`, 'the body: nested deeper than 100'],
-    ['nonsense', 'expected JSON, got text that does not parse'],
+    [String.raw`{"a":["\ud800"]}`, 'a[0]: expected Unicode, got a lone surrogate in a string'],
+    [String.raw`{"a":{"\ud800":1}}`, 'a: expected Unicode, got a lone surrogate in a string'],
+    [String.raw`{"a":1,"\ud800":2}`, 'the body: expected Unicode, got a lone surrogate in a string'],
+    ['"\ud800"', 'the text: expected Unicode, got a lone surrogate'],
+    [`{"a":${'['.repeat(101)}`, 'the body: expected at most 100 levels, got more'],
+    ['nonsense', 'the body: expected JSON, got text that does not parse'],
   ])('%s', (text, message) => {
     expect(fault(text).message).toBe(message);
   });
@@ -142,7 +142,7 @@ describe('an error says where and what', () => {
     expect(() => parseJsonBytes(bytes)).toThrow(new RegExp(`^a\\[0\\]: expected`));
     expect(() => parseJsonBytes(new TextEncoder().encode('1.5'))).toThrow(/^the body: expected/);
     expect(() => parseJsonBytes(new TextEncoder().encode('[]['.repeat(300)), 'rooms')).toThrow(
-      'rooms: nested deeper than 100',
+      'rooms: expected at most 100 levels, got more',
     );
   });
 
@@ -156,7 +156,7 @@ describe('an error says where and what', () => {
   test('of bytes that are no UTF-8, with the reason', () => {
     expect(() => parseJsonBytes(Uint8Array.of(0xff))).toThrow(
       expect.objectContaining({
-        message: 'expected UTF-8, got an invalid sequence',
+        message: 'the body: expected UTF-8, got an invalid sequence',
         cause: expect.objectContaining({ message: 'the body: expected UTF-8, got an invalid sequence' }),
       }),
     );

@@ -30,7 +30,12 @@ describe('a key that came out', () => {
     report.succeeded(PLACE, [], 'no-mac');
     report.succeeded(PLACE, [], 'verified');
     expect(report.summary).toEqual({ total: 3, ok: 3, failed: 0, flagged: 0 });
-    expect(report.authenticity).toMatchObject({ verified: 1, 'no-mac': 1 });
+    expect(report.authenticity).toEqual({
+      verified: 1,
+      'declared-unauthenticated': 0,
+      'wrong-mac': 0,
+      'no-mac': 1,
+    });
     expect(JSON.parse(report.json)).toMatchObject({ total: 3, keys: [] });
     expect(report.exitCode).toBe(0);
   });

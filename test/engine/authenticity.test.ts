@@ -185,8 +185,9 @@ describe('the policy that refuses them', () => {
     ['no-mac', {}],
     ['declared-unauthenticated (m.legacy-v1)', { macKey, unauthenticated: () => 'm.legacy-v1' }],
   ])('says that a key is %s', (why, how) => {
+    const message = `backup_mac: expected an authenticated key, got ${why}`;
     expect(() => decryptSession(encrypt(how), key, settings)).toThrow(
-      `backup_mac: expected an authenticated key, got ${why}`,
+      expect.objectContaining({ message }) as Error,
     );
   });
 

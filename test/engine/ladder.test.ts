@@ -42,5 +42,6 @@ describe('ladders of many pairs', () => {
     const call = (): unknown => ladderMany(new Uint8Array(scalars), new Uint8Array(points));
     expect(call).toThrow(KeyBackupError);
     expect(call).toThrow(expect.objectContaining({ code: 'bad-length' }));
+    expect(call).toThrow(`got ${scalars} and ${points}`);
   });
 });

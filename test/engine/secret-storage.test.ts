@@ -291,8 +291,8 @@ test('a disposed key is of no use', () => {
 });
 
 describe('the master key out of the storage', () => {
-  test.each(['', 'AAAA', '????', unpadded(randomBytes(33))])('refuses %j', (secret) => {
-    expect(code(() => readMasterKey(secret))).toMatch(/^bad-(length|base64)$/);
+  test.each(['', 'AAAA', '????', unpadded(randomBytes(33)), undefined, 7])('refuses %j', (secret) => {
+    expect(code(() => readMasterKey(secret as string))).toMatch(/^bad-(length|base64)$/);
   });
 
   test('its signature makes a backup trusted', () => {

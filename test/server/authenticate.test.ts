@@ -142,7 +142,10 @@ describe('a list of tokens', () => {
     expect(read([{ sha256, user_id: '@a:x', device_id: 'D' }])).toEqual([
       { sha256, user_id: '@a:x', device_id: 'D' },
     ]);
-    expect(() => read({})).toThrow('expected an array');
+    expect(() => read({})).toThrow('the tokens file: expected an array, got an object');
+    expect(() => read([])).toThrow('the tokens file: expected a token, got none');
+    expect(() => parseTokensFile(Buffer.from('{'))).toThrow('the tokens file: expected JSON');
+    expect(() => read([{ sha256: 'a token', user_id: '@a:x' }])).toThrow(/^(?!.*a token)/s);
     expect(() => read([{ sha256: 'secret', user_id: '@a:x' }])).toThrow('[0].sha256');
     expect(() => read([{ sha256, user_id: 'a' }])).toThrow('[0].user_id');
     expect(() => read([{ sha256, user_id: '@a:x', device_id: 1 }])).toThrow('[0].device_id');

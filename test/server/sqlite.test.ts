@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
@@ -166,6 +166,22 @@ test('a new file is its owner’s alone, and one that exists keeps its mode', as
   await newVersion(again, '@a:x');
   expect(modes()[0]).toBe('640');
   await again.close();
+  await remove();
+});
+
+test('a store that was closed is in its one file', async () => {
+  const { store, file, remove } = await temporarySqlite();
+  const version = await newVersion(store, '@a:x');
+  await store.writeKeys('@a:x', version, [keyOf('!r:x', 'a')], {}, undefined);
+  const other = await openSqliteStore(file);
+  await other.close();
+  expect(await readAll(store, '@a:x', version)).toHaveLength(1);
+  await store.close();
+  expect(statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0).toBe(0);
+  copyFileSync(file, `${file}.copy`);
+  const copy = await openSqliteStore(`${file}.copy`);
+  expect(await readAll(copy, '@a:x', version)).toHaveLength(1);
+  await copy.close();
   await remove();
 });
 
