@@ -22,7 +22,7 @@ export interface MasterKey {
  * Reads the secret `m.cross_signing.master`.
  *
  * @param secret - Base64 of 32 bytes, the Ed25519 seed; padded or not.
- * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
+ * @throws {@link KeyBackupError} `bad-base64`, `bad-length`; `bad-json` for what is no string.
  *
  * @example
  * ```ts
