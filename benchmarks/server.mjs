@@ -74,7 +74,7 @@ function document() {
       ['| | measured | floor | aim | |', '| --- | ---: | ---: | ---: | --- |', ...promises.map(row)].join(
         '\n',
       ),
-      'The floors are absolute and the machine is not always the same. What does not depend on it is the ratio to SQLite alone: in turns with the requests, rows of the same form are put by one statement for 200 into a table with an ordinary unique index, in a process that does nothing else, with the same log and the same synchronization. The server also receives, parses, checks, compares with what is stored, counts and answers.',
+      'The floors are absolute and the machine is not always the same. What hardly depends on it are ratios to the least there could be, measured in turns with the requests. **SQLite alone**: rows of the same form are put by one statement for 200 into a table with an ordinary unique index, in a process that does nothing else, with the same log and the same synchronization. **node:http alone**: a server that parses what it gets, stores nothing, and answers with as many bytes from its memory. Ours also asks who it is, checks, compares with what is stored, counts, writes a log and keeps metrics.',
       compared.map(({ title, found }) => `- ${title}: ${found}`).join('\n'),
       '## All of it',
       `\`\`\`text\n${lines.slice(0, lines.indexOf('')).join('\n')}\n\`\`\``,
@@ -136,10 +136,13 @@ async function writing(server) {
     grown.at(-1) / grown[0],
     0.9,
   );
-  compared.push({
-    title: 'PUT of 200 new keys, keys/s, against SQLite alone (below)',
-    found: `${median(againstAlone).toFixed(2)} (${Math.min(...againstAlone).toFixed(2)} to ${Math.max(...againstAlone).toFixed(2)})`,
-  });
+  compare('PUT of 200 new keys, keys/s, against SQLite alone', againstAlone);
+  await againstHttp(
+    'PUT of 200 new keys',
+    server,
+    (to) => (body) => to.call('PUT', `/keys?version=${current}`, body),
+    () => batches(TURN),
+  );
   report('PUT of 200 new keys, 8 clients', await many(server, batches(80), 8, putCurrent), 200);
 
   const rates = [];
@@ -173,10 +176,43 @@ async function singles(server, version) {
   const getOne = report('GET of one key', await many(server, ids, 1, get));
   const getMany = report('GET of one key, 8 clients', await many(server, [...ids, ...ids], 8, get));
   const putOne = report('PUT of one key', await many(server, newBatch(1500).ids, 1, put));
+  await againstHttp('GET of one key', server, (to) => (id) => to.call('GET', one(id)), ids.slice(0, 500));
+  await againstHttp(
+    'PUT of one key',
+    server,
+    (to) => (id) => to.call('PUT', one(id), JSON.stringify(keyData(0))),
+    () => newBatch(500).ids,
+  );
   report('PUT of one key, 8 clients', await many(server, newBatch(4000).ids, 8, put));
   promise('GET of one key, requests/s, one client', getOne, 3_320);
   promise('GET of one key, requests/s, 8 clients', getMany, 4_720);
   promise('PUT of one key, requests/s, one client', putOne, 1_470);
+}
+
+/** A server that does nothing else than HTTP and JSON, in turns with ours. */
+async function againstHttp(title, server, send, items) {
+  const alone = await startHttpAlone();
+  const ratios = [];
+  for (let turn = 0; turn <= TURNS; turn++) {
+    const [ours, least] = [server, alone].map((to) => ({
+      to,
+      some: items instanceof Function ? items() : items,
+    }));
+    const seconds = [];
+    for (const { to, some } of [ours, least]) seconds.push((await many(to, some, 1, send(to))).seconds);
+    // The first turn is the compiler's.
+    if (turn > 0) ratios.push(seconds[1] / seconds[0]);
+  }
+  await alone.stop();
+  compare(`${title}, requests/s, against node:http alone`, ratios);
+}
+
+function compare(title, ratios) {
+  const [least, most] = [Math.min(...ratios), Math.max(...ratios)];
+  compared.push({
+    title,
+    found: `${median(ratios).toFixed(2)} (${least.toFixed(2)} to ${most.toFixed(2)})`,
+  });
 }
 
 async function reading(server) {
@@ -187,6 +223,12 @@ async function reading(server) {
   await many(server, Array(5).fill(0), 1, get);
   const measured = await many(server, Array(30).fill(0), 1, get);
   report('GET of 10,000 keys', measured, 10_000);
+  await againstHttp(
+    'GET of 10,000 keys',
+    server,
+    (to) => () => to.call('GET', `/keys?version=${version}`),
+    Array(5).fill(0),
+  );
   promise('GET of 10,000 keys, ms', median(measured.times), 105 / 2, {
     aim: 105 / 4,
     most: true,
@@ -355,6 +397,10 @@ function client(url) {
     });
 }
 
+async function startHttpAlone() {
+  return serving([new URL('http-alone.mjs', import.meta.url).pathname]);
+}
+
 async function startServer(database) {
   const tokens = join(directory, 'tokens.json');
   const sha256 = createHash('sha256').update(token).digest('hex');
@@ -363,9 +409,12 @@ async function startServer(database) {
     JSON.stringify([{ sha256, user_id: `@bench${process.pid}:x`, device_id: 'BENCHMARK' }]),
   );
   const options = ['--tokens', tokens, '--listen', '127.0.0.1:0', '--rate-limit', '0', '--json'];
-  const child = spawn(process.execPath, [main, 'serve', ...database, ...options], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  return serving([main, 'serve', ...database, ...options]);
+}
+
+/** A server in a process of its own, which prints its address first. */
+async function serving(args) {
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
   const line = await new Promise((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
     child.stdout.once('data', (chunk) => resolve(String(chunk)));

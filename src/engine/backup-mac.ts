@@ -7,6 +7,7 @@ import { copyBytes, equal, expectBytes, wipe } from './bytes.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import { withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
+import { SecretBytes } from './secret-bytes.js';
 import { utf8Encode } from './utf8.js';
 import { publicKeyOf } from './x25519.js';
 
@@ -73,14 +74,13 @@ const MAX_CHARACTERS = 256;
  * ```
  */
 export class BackupMacKey {
-  readonly #bytes: Uint8Array;
+  readonly #secret: SecretBytes;
   readonly #publicKey: BackupPublicKey | undefined;
   /** The public key that these bytes had if they were a decryption key. */
   #asPublicKey: Uint8Array | undefined;
-  #disposed = false;
 
   private constructor(bytes: Uint8Array, publicKey?: BackupPublicKey) {
-    this.#bytes = bytes;
+    this.#secret = new SecretBytes(bytes, 'backup MAC key');
     this.#publicKey = publicKey;
   }
 
@@ -126,8 +126,7 @@ export class BackupMacKey {
 
   /** 43 characters of unpadded base64, for the secret. Throws `bad-parameters` after {@link BackupMacKey.dispose}. */
   toBase64(): string {
-    this.#throwIfDisposed();
-    return base64Encode(this.#bytes);
+    return base64Encode(this.#secret.value);
   }
 
   /**
@@ -137,20 +136,16 @@ export class BackupMacKey {
    * key is disposed.
    */
   mac(sessionData: object): Uint8Array {
-    // Or the zeros that dispose() leaves would be a key that everybody knows.
-    this.#throwIfDisposed();
     const covered = Object.entries(sessionData).filter(
       ([name]) => name !== 'signatures' && name !== 'unsigned',
     );
     // fromEntries defines own properties, so a field named __proto__ is covered too.
-    return hmac(sha256, this.#bytes, utf8Encode(canonicalJson(Object.fromEntries(covered))));
+    return hmac(sha256, this.#secret.value, utf8Encode(canonicalJson(Object.fromEntries(covered))));
   }
 
   /** Whether both are the same 32 bytes. Throws `bad-parameters` when either is disposed. */
   equals(other: BackupMacKey): boolean {
-    this.#throwIfDisposed();
-    other.#throwIfDisposed();
-    return equal(this.#bytes, other.#bytes);
+    return equal(this.#secret.value, other.#secret.value);
   }
 
   /**
@@ -159,7 +154,7 @@ export class BackupMacKey {
    * at hand (`readMacKeySecret`).
    */
   expectMatch(publicKey: BackupPublicKey): void {
-    this.#throwIfDisposed();
+    const bytes = this.#secret.value;
     const expected = withoutHighBit(publicKey);
     if (this.#publicKey?.equals(expected) === false) {
       throw new KeyBackupError(
@@ -168,7 +163,7 @@ export class BackupMacKey {
       );
     }
     if (this.#publicKey) return;
-    this.#asPublicKey ??= publicKeyOf(this.#bytes);
+    this.#asPublicKey ??= publicKeyOf(bytes);
     if (equal(this.#asPublicKey, expected.toBytes())) {
       throw new KeyBackupError(
         'wrong-key',
@@ -179,17 +174,7 @@ export class BackupMacKey {
 
   /** Overwrites the key; see {@link BackupDecryptionKey.dispose} for what that cannot reach. */
   dispose(): void {
-    this.#disposed = true;
-    wipe(this.#bytes);
-  }
-
-  #throwIfDisposed(): void {
-    if (this.#disposed) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        'backup MAC key: expected a usable key, got one already disposed',
-      );
-    }
+    this.#secret.dispose();
   }
 }
 

@@ -1,11 +1,12 @@
 import type { DeriveOptions } from './passphrase.js';
 import { derivePassphraseKey } from './passphrase.js';
 import { base64Decode, base64Encode } from './base64.js';
-import { copyBytes, equal, expectBytes, wipe } from './bytes.js';
+import { copyBytes, equal, expectBytes } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
 import { isJsonObject, ownValue } from './json.js';
 import { isLowOrder } from './low-order.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
+import { SecretBytes } from './secret-bytes.js';
 import { generatePrivateKeys, publicKeyOf } from './x25519.js';
 
 /** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
@@ -133,11 +134,10 @@ export class BackupPublicKey {
 export class BackupDecryptionKey {
   /** The public key X25519(key, 9). It stays readable after {@link BackupDecryptionKey.dispose}. */
   readonly publicKey: BackupPublicKey;
-  readonly #bytes: Uint8Array;
-  #disposed = false;
+  readonly #secret: SecretBytes;
 
   private constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
+    this.#secret = new SecretBytes(bytes, 'decryption key');
     this.publicKey = BackupPublicKey.fromBytes(publicKeyOf(bytes));
   }
 
@@ -223,8 +223,7 @@ export class BackupDecryptionKey {
 
   /** The 32 bytes; a copy, which the caller wipes. Throws `bad-parameters` after {@link BackupDecryptionKey.dispose}. */
   toBytes(): Uint8Array {
-    this.#throwIfDisposed();
-    return this.#bytes.slice();
+    return this.#secret.value.slice();
   }
 
   /**
@@ -232,8 +231,7 @@ export class BackupDecryptionKey {
    * {@link BackupDecryptionKey.dispose}.
    */
   toBase64(): string {
-    this.#throwIfDisposed();
-    return base64Encode(this.#bytes);
+    return base64Encode(this.#secret.value);
   }
 
   /**
@@ -241,8 +239,7 @@ export class BackupDecryptionKey {
    * {@link BackupDecryptionKey.dispose}.
    */
   toRecoveryKey(): string {
-    this.#throwIfDisposed();
-    return encodeRecoveryKey(this.#bytes);
+    return encodeRecoveryKey(this.#secret.value);
   }
 
   /**
@@ -272,17 +269,7 @@ export class BackupDecryptionKey {
 
   /** Overwrites the key. Copies that the runtime or `toBytes` made, and strings, are out of its reach. */
   dispose(): void {
-    this.#disposed = true;
-    wipe(this.#bytes);
-  }
-
-  #throwIfDisposed(): void {
-    if (this.#disposed) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        'decryption key: expected a usable key, got one already disposed',
-      );
-    }
+    this.#secret.dispose();
   }
 }
 

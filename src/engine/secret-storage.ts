@@ -17,6 +17,7 @@ import {
 } from './key-description.js';
 import type { DeriveOptions } from './passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
+import { SecretBytes } from './secret-bytes.js';
 import { utf8Decode, utf8Encode } from './utf8.js';
 
 /**
@@ -77,12 +78,11 @@ export type KeyCheck = 'right' | 'wrong' | 'unchecked';
 export class SecretStorageKey {
   /** The id in `m.secret_storage.key.<id>`. */
   readonly id: string;
-  readonly #bytes: Uint8Array;
-  #disposed = false;
+  readonly #secret: SecretBytes;
 
   private constructor(id: string, bytes: Uint8Array) {
     this.id = id;
-    this.#bytes = bytes;
+    this.#secret = new SecretBytes(bytes, 'secret storage key');
   }
 
   /** A new key from the platform's secure generator. Store {@link SecretStorageKey.describe} under its id. */
@@ -210,19 +210,16 @@ export class SecretStorageKey {
    * {@link SecretStorageKey.dispose}.
    */
   toRecoveryKey(): string {
-    this.#throwIfDisposed();
-    return encodeRecoveryKey(this.#bytes);
+    return encodeRecoveryKey(this.#secret.value);
   }
 
   /** Overwrites the key. Copies that the runtime made, and strings, are out of its reach. */
   dispose(): void {
-    this.#disposed = true;
-    wipe(this.#bytes);
+    this.#secret.dispose();
   }
 
   #deriveKeys(name: string): Uint8Array {
-    this.#throwIfDisposed();
-    return hkdf(sha256, this.#bytes, new Uint8Array(32), utf8Encode(name), 64);
+    return hkdf(sha256, this.#secret.value, new Uint8Array(32), utf8Encode(name), 64);
   }
 
   #seal(name: string, plaintext: Uint8Array, iv: Uint8Array): { ciphertext: Uint8Array; mac: Uint8Array } {
@@ -231,15 +228,6 @@ export class SecretStorageKey {
     const mac = hmac(sha256, keys.subarray(32), ciphertext);
     wipe(keys);
     return { ciphertext, mac };
-  }
-
-  #throwIfDisposed(): void {
-    if (this.#disposed) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        'secret storage key: expected a usable key, got one already disposed',
-      );
-    }
   }
 }
 
@@ -254,13 +242,13 @@ function checked(
   throw new KeyBackupError(code, `secret storage: expected the ${what} that fits its MAC, got another`);
 }
 
-interface SecretBytes {
+interface SealedSecret {
   readonly iv: Uint8Array;
   readonly ciphertext: Uint8Array;
   readonly mac: Uint8Array;
 }
 
-function encryptedSecret(name: string, content: unknown, id: string): SecretBytes {
+function encryptedSecret(name: string, content: unknown, id: string): SealedSecret {
   const missing = (field: string) =>
     new KeyBackupError('missing-field', `${field}: expected a secret under this storage key, got nothing`);
   if (content === undefined) throw missing(name);

@@ -21,7 +21,7 @@ import type {
   UnknownVersion,
   VersionContent,
 } from './store.js';
-import { escapedName, newVersionId, pageLimit } from './store.js';
+import { escapedName, newVersionId, pageLimit, textOf } from './store.js';
 
 export type { PgClient, PgPool } from './postgres-client.js';
 
@@ -289,10 +289,10 @@ class PostgresStore implements BackupStore {
     return {
       outcome: 'page',
       rooms: rows.map((room) => ({
-        room_id: text(room.room_id),
+        room_id: textOf(room.room_id),
         members: room.members as string,
         count: Number(room.count),
-        last_session_id: text(room.last),
+        last_session_id: textOf(room.last),
       })),
     };
   }
@@ -310,8 +310,8 @@ class PostgresStore implements BackupStore {
       time: Number(row.time),
       user_id: userId,
       version: row.version as string,
-      room_id: text(row.room_id),
-      session_id: text(row.session_id),
+      room_id: textOf(row.room_id),
+      session_id: textOf(row.session_id),
       before: origin(row, 'old'),
       after: origin(row, 'new'),
     }));
@@ -475,10 +475,6 @@ function changedFrom(row: Record<string, unknown>): Changed {
 
 function bytes(id: string): Buffer {
   return Buffer.from(id, 'utf8');
-}
-
-function text(value: unknown): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(value as Uint8Array);
 }
 
 function origin(row: Record<string, unknown>, which: 'old' | 'new'): Replacement['before'] {

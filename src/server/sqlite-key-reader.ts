@@ -1,7 +1,8 @@
 import { Places } from './sqlite-places.js';
-import { textOf, type SqliteSession } from './sqlite-session.js';
+import type { SqliteSession } from './sqlite-session.js';
 import {
   pageLimit,
+  textOf,
   type FoundKey,
   type KeyPage,
   type KeyPosition,

@@ -1,5 +1,6 @@
-import { forRows, textOf, type SqliteSession } from './sqlite-session.js';
 import type { SqliteValue } from './sqlite-driver.js';
+import { forRows, type SqliteSession } from './sqlite-session.js';
+import { textOf } from './store.js';
 
 /**
  * Where the keys of a file stand: an index from room and session id to the row in `keys`, merged late.

@@ -43,11 +43,6 @@ export class SqliteSession {
   }
 }
 
-/** Text read as a blob: as text, bindings cut it at U+0000. */
-export function textOf(value: SqliteValue | undefined): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(value as Uint8Array);
-}
-
 /**
  * The text of a statement that depends on how many rows it takes, made once for each number.
  *

@@ -19,7 +19,7 @@ import type {
   UnknownVersion,
   VersionContent,
 } from './store.js';
-import { newVersionId } from './store.js';
+import { newVersionId, textOf } from './store.js';
 import { loadSqlite, type SqliteConnection, type SqliteValue } from './sqlite-driver.js';
 import { storeFailed } from './errors.js';
 import { KeyReader } from './sqlite-key-reader.js';
@@ -27,7 +27,7 @@ import { KeyWriter, type Change } from './sqlite-key-writer.js';
 import { reserveLog } from './sqlite-log.js';
 import { Undo, createWriteQueue } from './sqlite-queue.js';
 import { migrate } from './sqlite-schema.js';
-import { SqliteSession, textOf } from './sqlite-session.js';
+import { SqliteSession } from './sqlite-session.js';
 
 /** How the file is used. */
 export interface SqliteOptions {

@@ -207,6 +207,15 @@ export function newVersionId(): string {
 }
 
 /**
+ * An id that a database gave as bytes, as they are read and ordered in both.
+ *
+ * @internal
+ */
+export function textOf(bytes: unknown): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes as Uint8Array);
+}
+
+/**
  * The name of a `sessions` member without its quotes where it differs from the id itself, else null.
  *
  * @internal
