@@ -13,6 +13,9 @@ function workspace(): Workspace {
 }
 
 describe.concurrent('export', () => {
+  const empty = exportFile([], PHRASE);
+  const others = exportFile([new Workspace().session()], 'another passphrase');
+
   it.each([
     ['without a direction', ['export', 'keys.txt']],
     ['in another direction', ['export', 'sign', 'keys.txt', '--passphrase-file', 'phrase.txt']],
@@ -38,7 +41,7 @@ describe.concurrent('export', () => {
     const work = workspace();
     work.write('empty.txt', '');
     work.writeJson('object.json', {});
-    work.write('keys.txt', await exportFile([], PHRASE));
+    work.write('keys.txt', await empty);
     const end = await work.run(args);
     expect(end.code).toBe(2);
     expect(end.stderr).not.toBe('');
@@ -51,7 +54,7 @@ describe.concurrent('export', () => {
     ['another file', 'bad-export-file', () => '{}'],
   ])('decrypt with %s says %s and leaves nothing', async (_, code, change) => {
     const work = workspace();
-    work.write('keys.txt', change(await exportFile([work.session()], 'another passphrase')));
+    work.write('keys.txt', change(await others));
     const end = await work.run([...DECRYPT, '--report', 'report.json']);
     expect(end.code).toBe(1);
     expect(end.stderr).toContain(code);

@@ -19,6 +19,8 @@ const COMMANDS = [
 ];
 
 describe.concurrent('help', () => {
+  const elementKeys = exportFile([new Workspace().session()], 'a passphrase');
+
   it('names every command', async () => {
     const work = new Workspace();
     const [long, short, word, none] = await Promise.all([
@@ -42,7 +44,7 @@ describe.concurrent('help', () => {
     work.writeJson('keys.json', backupOf([work.session()], work.key));
     work.writeJson('account.json', {});
     work.write('phrase.txt', 'a passphrase\n');
-    work.write('element-keys.txt', await exportFile([work.session()], 'a passphrase'));
+    work.write('element-keys.txt', await elementKeys);
     work.writeJson('my-vectors.json', {
       ...{ format: 'megolm-backup-vectors/1', kind: 'canonical-json', cases: [] },
       ...{ origin: { name: 'x', version: '1' }, notes: {} },
@@ -62,7 +64,7 @@ describe.concurrent('help', () => {
       const own = args.map((arg) =>
         arg.startsWith('ed25519:') ? signer : arg === '@alice:example.org' ? USER : arg,
       );
-      const given = await work.run(args, { outside: true });
+      const given = await work.run(args);
       expect(given.stderr).not.toContain('--help');
       const ran = own.join() === args.join() ? given : await work.run(own);
       expect(ran.code).toBe(0);

@@ -428,7 +428,8 @@ describe('writing', () => {
       // nothing
     }
     let file = '';
-    for await (const piece of writeKeyExport(none(), 'right', { backend })) file += piece;
+    const options = { backend, iterations: 100_000 };
+    for await (const piece of writeKeyExport(none(), 'right', options)) file += piece;
     expect(await readKeyExport(file, 'right', { backend })).toEqual([]);
   });
 

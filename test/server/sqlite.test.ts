@@ -53,17 +53,18 @@ contract('SQLite', {});
 contract('SQLite, whose index is merged after five keys', { tailKeys: 5 });
 
 describe('the late index', () => {
+  const LATE = { tailKeys: 8, checkpointPages: 100 };
   /** Sessions of one room, in an order that is not theirs. */
   const sessions = Array.from({ length: 60 }, (_, i) => `s${String((i * 37) % 60).padStart(2, '0')}`);
 
   test('is found again by whoever opens the file, wherever the merge was', async () => {
-    const { store, file, remove } = await temporarySqlite({ tailKeys: 8 });
+    const { store, file, remove } = await temporarySqlite(LATE);
     const version = await newVersion(store, '@a:x');
     const expected: string[] = [];
     for (const session of sessions) {
       await store.writeKeys('@a:x', version, [keyOf('!r:x', session)], {}, undefined);
       expected.push(session);
-      const other = await openSqliteStore(file, { tailKeys: 8 });
+      const other = await openSqliteStore(file, LATE);
       const read = await readAll(other, '@a:x', version, {}, 7);
       expect(read.map(([, name]) => name)).toEqual([...expected].sort());
       // None of them is new to it.
@@ -79,8 +80,8 @@ describe('the late index', () => {
   });
 
   test('keeps no place of a key that another process deleted and a third wrote again', async () => {
-    const { store, file, remove } = await temporarySqlite({ tailKeys: 8 });
-    const other = await openSqliteStore(file, { tailKeys: 8 });
+    const { store, file, remove } = await temporarySqlite(LATE);
+    const other = await openSqliteStore(file, LATE);
     const version = await newVersion(store, '@a:x');
     const keys = sessions.map((session) => keyOf('!r:x', session));
     await store.writeKeys('@a:x', version, keys, {}, undefined);
