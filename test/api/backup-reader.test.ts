@@ -135,10 +135,13 @@ describe('a backup that is all right', () => {
 
   it('gives the other fields of the body and skips those of a room', () => {
     const reader = new BackupReader();
-    reader.push(encoder.encode('{"n":"t","rooms":{"!r":{"x":{"sessions":{"no":1}},"sessions":{}}},"m":[1]}'));
+    const others = '"n":"t","o":{"!r":{"sessions":{"no":1}}}';
+    const rooms = '{"!r":{"x":{"sessions":{"no":1}},"sessions":{}}}';
+    expect(reader.push(encoder.encode(`{${others},"rooms":${rooms},"m":[1]}`))).toEqual([]);
     reader.end();
     expect([...reader.fields]).toEqual([
       ['n', 't'],
+      ['o', { '!r': { sessions: { no: 1 } } }],
       ['m', [1]],
     ]);
   });
@@ -257,7 +260,10 @@ describe('a room or map that is wrong', () => {
       expect(error).toBeUndefined();
       expect(items.map(({ session_id }) => session_id)).toEqual(sessions);
       expect(items.map((item) => item.error !== undefined)).toEqual(sessions.map((id) => id === undefined));
-      expect(items.find((item) => item.error)?.error?.message).toBe(message);
+      expect(items.find((item) => item.error)?.error).toMatchObject({
+        code: message.includes('the field') ? 'missing-field' : 'bad-json',
+        message,
+      });
     }
   });
 });

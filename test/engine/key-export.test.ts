@@ -2,7 +2,7 @@ import { createCipheriv, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto
 import { readFileSync } from 'node:fs';
 import * as Sdk from '@matrix-org/matrix-sdk-crypto-wasm';
 import fc from 'fast-check';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { prepareExportedSession } from '../../src/engine/exported-session.js';
 import {
@@ -70,6 +70,63 @@ async function write(sessions: Iterable<unknown>, options: WriteExportOptions = 
 }
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8');
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
+
+describe('the event loop', () => {
+  const many = sample.slice(0, 300);
+  const plaintext = JSON.stringify(many);
+  const pieces = (length: number) => Math.ceil(length / (1 << 16));
+  let turns = 0;
+
+  /** Every look at the clock is one after the end of a turn. */
+  function stubClock() {
+    let time = 0;
+    const { setImmediate } = globalThis;
+    turns = 0;
+    vi.stubGlobal('performance', { now: () => (time += 25) });
+    vi.stubGlobal('setImmediate', (callback: () => void) => {
+      turns++;
+      setImmediate(callback);
+    });
+  }
+
+  /** A signal that is aborted from a look on. */
+  function signalAfter(looks: number) {
+    const signal = {
+      looks: 0,
+      get aborted() {
+        return ++this.looks > looks;
+      },
+      reason: undefined,
+      addEventListener: () => undefined,
+      removeEventListener: () => undefined,
+    };
+    return signal;
+  }
+
+  test('has its turn at every piece that is read, and ends the reading wherever it stands', async () => {
+    const file = make({ plaintext });
+    stubClock();
+    const patient = signalAfter(Infinity);
+    const results = await readKeyExport(file, 'right', { backend, signal: patient });
+    expect(results).toHaveLength(many.length);
+    expect(pieces(plaintext.length)).toBeGreaterThan(2);
+    const bytes = 37 + plaintext.length;
+    expect(turns).toBe(pieces(file.length) + pieces(bytes) + pieces(plaintext.length) + many.length);
+    for (let looks = 0; looks < patient.looks; looks += looks < patient.looks - many.length ? 1 : 50) {
+      expect(await refusal(file, 'right', { backend, signal: signalAfter(looks) })).toBe('aborted');
+    }
+  });
+
+  test('has its turn at every session that is written', async () => {
+    stubClock();
+    await write(many);
+    expect(turns).toBe(many.length);
+  });
+});
 
 describe('reading refuses', () => {
   const whole = make();

@@ -167,19 +167,24 @@ describe('waiting', () => {
 });
 
 describe('a backend', () => {
-  const derive = (give: unknown, signal?: AbortSignal) =>
+  const derive = (give: unknown, signal?: AbortSignal, onProgress?: () => void) =>
     derivePassphraseKey('SECRET', parameters(), {
       backend: { name: 'test', pbkdf2: give as Backend['pbkdf2'] },
       signal,
+      onProgress,
     });
 
   it('is used, with everything it needs', async () => {
     let seen: unknown[] = [];
-    const key = await derive((...args: unknown[]) => {
+    const { signal } = new AbortController();
+    const onProgress = () => undefined;
+    const give = (...args: unknown[]) => {
       seen = args.map((arg) => (arg instanceof Uint8Array ? Buffer.from(arg).toString() : arg));
       return Promise.resolve(Buffer.alloc(32, 7));
-    });
+    };
+    const key = await derive(give, signal, onProgress);
     expect(seen.slice(0, 4)).toEqual(['SECRET', 'salt', 10, 32]);
+    expect(seen[4]).toEqual({ signal, onProgress });
     expect([...key]).toEqual(Array(32).fill(7));
     expect(Buffer.isBuffer(key)).toBe(false);
   });
