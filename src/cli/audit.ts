@@ -6,7 +6,7 @@ import type { Terminal } from './terminal.js';
 export const usage = `usage: megolm-backup audit (--db FILE | --postgres URL) --user ID [--session ID] [--json]
 
 Prints which device replaced which key of a user's backups, and when, oldest first. Keys themselves are never
-kept there. How long this is known is set with serve --keep-audit.
+kept there. How long this is known is set by "serve --keep-audit".
 
   --user ID      whose backups
   --session ID   only this session
