@@ -1,5 +1,5 @@
-import { Places } from './sqlite-places.js';
 import type { SqliteSession } from './sqlite-session.js';
+import { Tail } from './sqlite-tail.js';
 import {
   pageLimit,
   textOf,
@@ -17,11 +17,11 @@ const ROOMS = 20;
 /** Reads keys on a connection of its own, which sees what is committed. */
 export class KeyReader {
   readonly #session: SqliteSession;
-  readonly #places: Places;
+  readonly #tail: Tail;
 
   constructor(session: SqliteSession) {
     this.#session = session;
-    this.#places = new Places(session);
+    this.#tail = new Tail(session);
   }
 
   /** One key; undefined when the user has no such version. */
@@ -31,7 +31,7 @@ export class KeyReader {
     roomId: string,
     sessionId: string,
   ): FoundKey | UnknownKey | undefined {
-    this.#places.look();
+    this.#tail.look();
     const row = this.#session
       .all(
         `SELECT versions.id, keys.data FROM versions
@@ -55,7 +55,7 @@ export class KeyReader {
     after: KeyPosition | undefined,
     limit: number,
   ): KeyPage | undefined {
-    this.#places.look();
+    this.#tail.look();
     const row = this.#session
       .all(`SELECT id, largest FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`, [
         userId,

@@ -1,4 +1,4 @@
-import { Places } from './sqlite-places.js';
+import { Places, type Place } from './sqlite-places.js';
 import { forRows, type SqliteSession } from './sqlite-session.js';
 import type { SqliteValue } from './sqlite-driver.js';
 import { escapedName, type KeyToWrite } from './store.js';
@@ -35,10 +35,15 @@ export class KeyWriter {
     this.#tail = tail;
   }
 
-  /** Something that was written was undone. */
-  forget(): void {
+  /** A transaction begins. */
+  begun(): void {
+    this.#places.begun();
+  }
+
+  /** Something that was written since then was undone. */
+  undone(): void {
     this.#rooms.clear();
-    this.#places.forget();
+    this.#places.undone();
   }
 
   /**
@@ -105,9 +110,11 @@ export class KeyWriter {
   ): Change {
     let [added, bytes, largest] = [0, 0, 0];
     const parameters: SqliteValue[] = [];
+    const places: Place[] = [];
     for (const [i, key] of batch.entries()) {
       if (found.has(i)) continue;
       const id = last + ++added;
+      places.push([rooms[i], key.session_id]);
       const size = Buffer.byteLength(key.data);
       bytes += size;
       largest = Math.max(largest, size);
@@ -115,7 +122,7 @@ export class KeyWriter {
     }
     if (added > 0) {
       this.#session.run(insertSql(added), parameters);
-      this.#places.add(last + added);
+      this.#places.add(places);
     }
     return { changed: added, added, bytes, largest };
   }

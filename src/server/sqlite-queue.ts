@@ -36,15 +36,23 @@ export class Undo extends Error {
   }
 }
 
+/** Who keeps in memory what a transaction does. */
+export interface Memory {
+  /** A transaction begins. */
+  begun(): void;
+  /** Something that it did was undone; also a part of it, as when one write of several was. */
+  undone(): void;
+}
+
 /** How many writes at most share a transaction. */
 const GROUP = 32;
 
 /**
  * Makes the queue of a connection, which has to do nothing else that writes.
  *
- * @param undone - Told whenever something that a write did was undone.
+ * @param memory - Told before the first write of a transaction, and after it was undone.
  */
-export function createWriteQueue(connection: SqliteConnection, undone: () => void): WriteQueue {
+export function createWriteQueue(connection: SqliteConnection, memory: Memory): WriteQueue {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
   let closed = false;
@@ -56,16 +64,17 @@ export function createWriteQueue(connection: SqliteConnection, undone: () => voi
       const group = waiting.splice(0, GROUP);
       const results: unknown[] = [];
       try {
+        memory.begun();
         connection.exec('BEGIN IMMEDIATE');
         if (group.length === 1) {
-          results.push(await runAlone(connection, group[0].write, undone));
+          results.push(await runAlone(connection, group[0].write, memory));
         } else {
-          for (const { write } of group) results.push(await runOne(connection, write, undone));
+          for (const { write } of group) results.push(await runOne(connection, write, memory));
           connection.exec('COMMIT');
         }
       } catch (cause) {
         rollback(connection);
-        undone();
+        memory.undone();
         for (const { reject } of group) reject(storeFailed(cause));
         continue;
       }
@@ -98,7 +107,7 @@ export function createWriteQueue(connection: SqliteConnection, undone: () => voi
 async function runAlone(
   connection: SqliteConnection,
   write: () => Generator<void, unknown>,
-  undone: () => void,
+  memory: Memory,
 ): Promise<unknown> {
   try {
     const result = await toEnd(write);
@@ -107,7 +116,7 @@ async function runAlone(
   } catch (error) {
     if (!(error instanceof Undo)) throw error;
     connection.exec('ROLLBACK');
-    undone();
+    memory.undone();
     return error.result;
   }
 }
@@ -116,7 +125,7 @@ async function runAlone(
 async function runOne(
   connection: SqliteConnection,
   write: () => Generator<void, unknown>,
-  undone: () => void,
+  memory: Memory,
 ): Promise<unknown> {
   connection.exec('SAVEPOINT one');
   try {
@@ -127,7 +136,7 @@ async function runOne(
     if (!(error instanceof Undo)) throw error;
     connection.exec('ROLLBACK TO one');
     connection.exec('RELEASE one');
-    undone();
+    memory.undone();
     return error.result;
   }
 }

@@ -33,7 +33,7 @@ import { SqliteSession } from './sqlite-session.js';
 export interface SqliteOptions {
   /** Pages of 4 KiB in the write-ahead log before they are copied into the file. Default 16,000. */
   readonly checkpointPages?: number;
-  /** Kibibytes of page cache of the writing connection. Default 4,096. */
+  /** Kibibytes of page cache of the writing connection. Default 2,048. */
   readonly cacheKibibytes?: number;
   /** How many of the newest keys at least are found through memory before they go into the index. Default 4,096. */
   readonly tailKeys?: number;
@@ -69,7 +69,7 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
     writer.exec(`PRAGMA wal_autocheckpoint = ${pages}`);
-    writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 4_096}`);
+    writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 2_048}`);
     migrate(writer);
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     const reader = open(file);
@@ -116,9 +116,7 @@ class SqliteStore implements BackupStore {
     this.#keys = new KeyWriter(this.#writer, tail);
     this.#stored = new KeyReader(this.#reader);
     this.#begin = begin;
-    this.#queue = createWriteQueue(writer, () => {
-      this.#keys.forget();
-    });
+    this.#queue = createWriteQueue(writer, this.#keys);
   }
 
   createVersion(

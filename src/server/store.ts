@@ -212,8 +212,10 @@ export function newVersionId(): string {
  * @internal
  */
 export function textOf(bytes: unknown): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes as Uint8Array);
+  return (decoder ??= new TextDecoder('utf-8', { ignoreBOM: true })).decode(bytes as Uint8Array);
 }
+
+let decoder: InstanceType<typeof TextDecoder> | undefined;
 
 /**
  * The name of a `sessions` member without its quotes where it differs from the id itself, else null.

@@ -2,9 +2,11 @@ import { chmodSync, copyFileSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite.js';
 import { keyOf, newVersion, readAll, storeContract } from '../contracts/store.js';
+import { runs } from '../support/runs.js';
 import { temporarySqlite } from '../support/serving.js';
 
 function contract(name: string, options: SqliteOptions): void {
@@ -55,7 +57,11 @@ contract('SQLite, whose index is merged after five keys', { tailKeys: 5 });
 describe('the late index', () => {
   const LATE = { tailKeys: 8, checkpointPages: 100 };
   /** Sessions of one room, in an order that is not theirs. */
-  const sessions = Array.from({ length: 60 }, (_, i) => `s${String((i * 37) % 60).padStart(2, '0')}`);
+  const sessions = Array.from(
+    { length: 60 },
+    (_, i) =>
+      `${i % 7 === 3 ? '\0' : ''}s${String((i * 37) % 60).padStart(2, '0')}${i % 5 === 4 ? '\0x' : ''}`,
+  );
 
   test('is found again by whoever opens the file, wherever the merge was', async () => {
     const { store, file, remove } = await temporarySqlite(LATE);
@@ -136,6 +142,106 @@ describe('the late index', () => {
     await remove();
   });
 });
+
+/** What may happen to a room, by the store or by another process, alone or together with the next. */
+const event = fc.record({
+  by: fc.constantFrom('store' as const, 'other' as const),
+  what: fc.constantFrom(
+    'write' as const,
+    'write' as const,
+    'write' as const,
+    'undone' as const,
+    'delete' as const,
+  ),
+  sessions: fc.uniqueArray(fc.constantFrom(...Array.from('abcdefghijklmnop')), {
+    minLength: 1,
+    maxLength: 9,
+  }),
+  room: fc.constantFrom('!r:x', '!s:x'),
+  waits: fc.boolean(),
+});
+
+test('the late index says what is there, whatever is undone and whoever else writes', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(event, { minLength: 5, maxLength: 40 }), async (events) => {
+      const options = { tailKeys: 3, checkpointPages: 50 };
+      const { store, file, remove } = await temporarySqlite(options);
+      const other = await openSqliteStore(file, options);
+      const version = await newVersion(store, '@a:x');
+      const expected = new Map<string, Set<string>>([
+        ['!r:x', new Set()],
+        ['!s:x', new Set()],
+      ]);
+      const names = () =>
+        [...expected].flatMap(([room, sessions]) => [...sessions].sort().map((name) => [room, name]));
+      let pending: Promise<unknown>[] = [];
+      let last: 'store' | 'other' | undefined;
+      for (const { by, what, sessions, room, waits } of events) {
+        // Of one process the order is that of the calls; of two it is not.
+        if (by !== last) await Promise.all(pending.splice(0));
+        last = by;
+        const db = by === 'store' ? store : other;
+        const there = expected.get(room)!;
+        if (what === 'delete') {
+          pending.push(db.deleteKeys('@a:x', version, { room_id: room, session_id: sessions[0] }));
+          there.delete(sessions[0]);
+        } else {
+          const isNew = sessions.some((name) => !there.has(name));
+          const quota = what === 'undone' ? { keys: 0 } : {};
+          const keys = sessions.map((name) => keyOf(room, name));
+          const outcome = what === 'undone' && isNew ? 'over-quota' : 'changed';
+          if (outcome === 'changed') for (const name of sessions) there.add(name);
+          pending.push(
+            db.writeKeys('@a:x', version, keys, quota, undefined).then((written) => {
+              expect(written).toMatchObject({ outcome });
+            }),
+          );
+        }
+        if (!waits) continue;
+        await Promise.all(pending.splice(0));
+        const read = await readAll(by === 'store' ? other : store, '@a:x', version, {}, 5);
+        expect(read.map(([inRoom, name]) => [inRoom, name])).toEqual(names());
+      }
+      await Promise.all(pending);
+      pending = [];
+      const read = await readAll(store, '@a:x', version);
+      expect(read.map(([inRoom, name]) => [inRoom, name])).toEqual(names());
+      expect((await store.readVersion('@a:x', version))?.count).toBe(names().length);
+      await other.close();
+      await store.close();
+      expect(faults(file)).toEqual({ integrity: 'ok', unplaced: 0, dangling: 0, twice: 0 });
+      await remove();
+    }),
+    { numRuns: runs(300) },
+  );
+}, 300_000);
+
+test.each([1, 1000])(
+  'a full disk undoes in memory what it undoes on disk, with an index after %i keys',
+  async (tailKeys) => {
+    const { store, file, remove } = await temporarySqlite({ tailKeys, maxPages: 60 });
+    const version = await newVersion(store, '@a:x');
+    const keys = Array.from('abcdefghijklmnopqrst', (session) => keyOf('!r:x', session));
+    const write = (some: typeof keys) => store.writeKeys('@a:x', version, some, {}, undefined);
+    expect(await write(keys)).toMatchObject({ count: 20 });
+    const large = { ...keyOf('!s:x', 'large'), data: JSON.stringify('x'.repeat(500_000)) };
+    for (const before of [
+      () => store.deleteKeys('@a:x', version, { room_id: '!r:x' }),
+      () => store.deleteKeys('@a:x', version, { room_id: '!r:x', session_id: 'c' }),
+      () => write([keyOf('!r:x', 'new'), keyOf('!q:x', 'a')]),
+    ]) {
+      // Both in one transaction.
+      const settled = await Promise.allSettled([before(), write([large])]);
+      expect(settled.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+      expect(await write(keys)).toMatchObject({ count: 20, etag: '1' });
+      expect(await readAll(store, '@a:x', version)).toHaveLength(20);
+    }
+    expect(await write([keyOf('!q:x', 'a')])).toMatchObject({ count: 21 });
+    await store.close();
+    expect(faults(file)).toEqual({ integrity: 'ok', unplaced: 0, dangling: 0, twice: 0 });
+    await remove();
+  },
+);
 
 test('a file of the first schema is brought up to date', async () => {
   const { store, file, remove } = await temporarySqlite();
