@@ -326,15 +326,20 @@ export class BackupReader {
         this.#roomId = undefined;
         break;
       case 'room':
-        if (this.#key !== 'sessions') break;
-        this.#roomHasSessions = true;
-        this.#fault('bad-json', 'expected an object');
+        if (this.#key === 'sessions') {
+          this.#roomHasSessions = true;
+          this.#fault('bad-json', 'expected an object');
+        } else {
+          const error = this.#keyFault ?? read.error;
+          // Nobody needs it; but what is no JSON may have been meant as something else.
+          if (error?.code === 'bad-json') this.#items.push(this.#faultOf(error));
+        }
         break;
       case 'body':
         if (this.#key === this.#form) {
           throw new KeyBackupError<ReaderCode>('bad-json', `${this.#place}: expected an object`);
         }
-        if (read.error?.code === 'bad-json') throw read.error;
+        for (const error of [this.#keyFault, read.error]) if (error?.code === 'bad-json') throw error;
         if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS)
           this.fields.set(this.#key, read.value);
         break;

@@ -250,6 +250,16 @@ describe('a room or map that is wrong', () => {
       'rooms["!r"]: expected the field "sessions", got nothing',
     ],
     [
+      '{"rooms":{"!r":{"x":nonsense,"sessions":{"a":1}},"!q":{"sessions":{"b":2}}}}',
+      [undefined, 'a', 'b'],
+      'rooms["!r"].x: expected JSON, got something else',
+    ],
+    [
+      '{"rooms":{"!r":{"sessions":{"a":1},"\\x":{}},"!q":{"sessions":{"b":2}}}}',
+      ['a', undefined, 'b'],
+      'rooms["!r"]["?"]: expected JSON, got something else',
+    ],
+    [
       '{"rooms":{"\\x":{"sessions":{"a":1}},"!q":{"sessions":{"b":2}}}}',
       [undefined, 'b'],
       'rooms["?"]: expected JSON, got something else',
@@ -286,6 +296,8 @@ describe('a body that is no backup', () => {
     ['{"rooms":}', 'bad-json'],
     ['{rooms:{}}', 'bad-json'],
     ['{"x":y,"rooms":{}}', 'bad-json'],
+    ['{"\u000e":1,"rooms":{}}', 'bad-json'],
+    ['{"\\x":1,"rooms":{}}', 'bad-json'],
     ['\u{feff}{"rooms":{}}', 'bad-json'],
   ])('%s is %s', async (body, code) => {
     for (const chunk of [1 << 20, 1]) {
@@ -473,7 +485,7 @@ describe('the reader itself', () => {
     const reader = new BackupReader({ maxRecordBytes: 20 });
     const many = Array.from({ length: 30 }, (_, i) => `"f${i}":${i}`);
     const large = `"large":"${'x'.repeat(20)}"`;
-    reader.push(encoder.encode(`{${large},"\\x":1,"rooms":{},${many.join()}}`));
+    reader.push(encoder.encode(`{${large},"${'k'.repeat(20)}":1,"rooms":{},${many.join()}}`));
     reader.end();
     expect([...reader.fields]).toEqual(Array.from({ length: 16 }, (_, i) => [`f${i}`, i]));
   });
