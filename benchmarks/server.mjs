@@ -113,6 +113,7 @@ async function writing(server) {
   const alone = await startSqliteAlone(join(directory, 'alone.db'));
   alone.insert(60);
   const againstAlone = [];
+  const aloneRates = [];
   for (const step of steps) {
     while (stored < step - TURN * 200) {
       const count = Math.min(50, Math.ceil((step - TURN * 200 - stored) / 200));
@@ -125,11 +126,13 @@ async function writing(server) {
       const measured = await many(server, batches(TURN), 1, putCurrent);
       stored += TURN * 200;
       rates.push(report(`PUT of 200 new keys, ${stored} stored`, measured, 200));
-      againstAlone.push(rates.at(-1) / alone.insert(TURN));
+      aloneRates.push(alone.insert(TURN));
+      againstAlone.push(rates.at(-1) / aloneRates.at(-1));
     }
     grown.push(median(rates));
   }
   alone.close();
+  say(`${'200 new keys, SQLite alone'.padEnd(44)} ${Math.round(median(aloneRates))} keys/s`);
   promise('PUT of 200 new keys, keys/s, least of all sizes', Math.min(...grown), 44_000);
   promise(
     `keys/s at ${steps.at(-1).toLocaleString('en')} keys stored against ${steps[0].toLocaleString('en')}, in turns`,
@@ -211,19 +214,23 @@ async function againstSmall(putLarge, size) {
 /** A server that does nothing else than HTTP and JSON, in turns with ours. */
 async function againstHttp(title, server, send, items) {
   const alone = await startHttpAlone();
-  const ratios = [];
+  const rates = [];
   for (let turn = 0; turn <= TURNS; turn++) {
-    const [ours, least] = [server, alone].map((to) => ({
-      to,
-      some: items instanceof Function ? items() : items,
-    }));
-    const seconds = [];
-    for (const { to, some } of [ours, least]) seconds.push((await many(to, some, 1, send(to))).seconds);
+    const rate = [];
+    for (const to of [server, alone]) {
+      const some = items instanceof Function ? items() : items;
+      rate.push(some.length / (await many(to, some, 1, send(to))).seconds);
+    }
     // The first turn is the compiler's.
-    if (turn > 0) ratios.push(seconds[1] / seconds[0]);
+    if (turn > 0) rates.push(rate);
   }
   await alone.stop();
-  compare(`${title}, requests/s, against node:http alone`, ratios);
+  const least = median(rates.map(([, rate]) => rate));
+  say(`${`${title}, node:http alone`.padEnd(44)} ${least.toFixed(0)} requests/s`);
+  compare(
+    `${title}, requests/s, against node:http alone`,
+    rates.map(([ours, rate]) => ours / rate),
+  );
 }
 
 function compare(title, ratios) {
