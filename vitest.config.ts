@@ -10,12 +10,7 @@ const slow = process.env.TIER === 'slow';
  * process of its own in the quick tier. All others share the modules that one of them has loaded there, because loading
  * takes longer than most tests; in the slow tier every file has a process.
  */
-const ALONE = [
-  'test/backends/auto.test.ts',
-  'test/backends/webcrypto.test.ts',
-  'test/engine/base64.test.ts',
-  'test/engine/utf8.test.ts',
-];
+const ALONE = ['test/backends/auto.test.ts', 'test/engine/base64.test.ts', 'test/engine/utf8.test.ts'];
 
 /**
  * Files of the quick tier that do more in the slow one: properties are tried more often, what every implementation has
