@@ -2,19 +2,11 @@
 // by server.mjs; the first line it prints is its address.
 import { randomBytes } from 'node:crypto';
 import http from 'node:http';
+import { keyData } from './key-data.mjs';
 
 const ROOMS = '/_matrix/client/v3/room_keys/keys';
 const CHANGED = JSON.stringify({ etag: '1', count: 1 });
-const key = {
-  first_message_index: 0,
-  forwarded_count: 0,
-  is_verified: false,
-  session_data: {
-    ephemeral: randomBytes(32).toString('base64').slice(0, 43),
-    ciphertext: randomBytes(740).toString('base64'),
-    mac: randomBytes(8).toString('base64').slice(0, 11),
-  },
-};
+const key = keyData(0);
 const one = JSON.stringify(key);
 const many = JSON.stringify({
   rooms: Object.fromEntries(

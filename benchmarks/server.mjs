@@ -8,6 +8,7 @@ import http from 'node:http';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { keyData } from './key-data.mjs';
 import { startPostgres } from './postgres.mjs';
 import { startSqliteAlone } from './sqlite-alone.mjs';
 
@@ -356,19 +357,6 @@ async function many(server, items, clients, send) {
 async function newVersion(server) {
   const body = JSON.stringify({ algorithm: 'm.megolm_backup.v1.curve25519-aes-sha2', auth_data: {} });
   return JSON.parse(await server.call('POST', '/version', body)).version;
-}
-
-function keyData(index) {
-  return {
-    first_message_index: index,
-    forwarded_count: 0,
-    is_verified: false,
-    session_data: {
-      ephemeral: randomBytes(32).toString('base64').slice(0, 43),
-      ciphertext: randomBytes(740).toString('base64'),
-      mac: randomBytes(8).toString('base64').slice(0, 11),
-    },
-  };
 }
 
 function newBatch(count, index = 0) {
