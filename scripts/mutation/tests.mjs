@@ -69,7 +69,6 @@ const FURTHER = {
  * Tests that would take most of the time, over and over. What only they find counts as a survivor.
  */
 export const LEFT_OUT = [
-  /x25519\.test\.ts > X25519: ladder alone/,
   /x25519\.test\.ts > X25519: .* > (?:500 random pairs|extreme u|low order at every position|non-canonical u)/,
   /session-data\.test\.ts > .*is accepted exactly when its PKCS#7 is valid: random/,
   /ed25519\.test\.ts > .*fails for any flipped bit/,

@@ -1,11 +1,30 @@
 import { x25519 } from '@noble/curves/ed25519.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { test } from 'vitest';
+import { encapsulateWithTable } from '../../src/engine/fixed-recipient.js';
+import { ladderMany } from '../../src/engine/ladder.js';
 import { agreeMany, encapsulateMany } from '../../src/engine/x25519.js';
-import { expectAgreed, expectEncapsulated, randomKeys } from '../contracts/x25519.js';
+import {
+  bytesOf,
+  expectAgreed,
+  expectEncapsulated,
+  randomKeys,
+  x25519Contract,
+} from '../contracts/x25519.js';
 
 const implementation = { agreeMany, encapsulateMany };
 const MINUTES = 60_000;
+
+// In the quick tier the two are behind what chooses between them.
+x25519Contract('ladder alone', {
+  agreeMany: ladderMany,
+  encapsulateMany: (recipient, privateKeys) => ({
+    ephemeralPublicKeys: ladderMany(privateKeys, bytesOf(9n)),
+    sharedSecrets: ladderMany(privateKeys, recipient),
+  }),
+});
+
+x25519Contract('table alone', { agreeMany, encapsulateMany: encapsulateWithTable });
 
 test(
   '20,000 random pairs against noble, with random points, most of which have a torsion part or are on the twist',

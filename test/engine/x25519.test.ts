@@ -2,21 +2,10 @@ import { x25519 } from '@noble/curves/ed25519.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { encapsulateWithTable, hasTable, releaseTables } from '../../src/engine/fixed-recipient.js';
-import { ladderMany } from '../../src/engine/ladder.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys, publicKeyOf } from '../../src/engine/x25519.js';
-import { bytesOf, x25519Contract } from '../contracts/x25519.js';
+import { x25519Contract } from '../contracts/x25519.js';
 
 x25519Contract('pure JavaScript', { agreeMany, encapsulateMany });
-
-x25519Contract('ladder alone', {
-  agreeMany: ladderMany,
-  encapsulateMany: (recipient, privateKeys) => ({
-    ephemeralPublicKeys: ladderMany(privateKeys, bytesOf(9n)),
-    sharedSecrets: ladderMany(privateKeys, recipient),
-  }),
-});
-
-x25519Contract('table alone', { agreeMany, encapsulateMany: encapsulateWithTable });
 
 describe('when a table is built', () => {
   beforeEach(releaseTables);

@@ -212,7 +212,7 @@ test('the late index says what is there, whatever is undone and whoever else wri
       expect(faults(file)).toEqual({ integrity: 'ok', unplaced: 0, dangling: 0, twice: 0 });
       await remove();
     }),
-    { numRuns: runs(300) },
+    { numRuns: runs(150) },
   );
 }, 300_000);
 
