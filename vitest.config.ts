@@ -12,6 +12,14 @@ const slow = process.env.TIER === 'slow';
  */
 const ALONE = ['test/backends/auto.test.ts', 'test/engine/base64.test.ts', 'test/engine/utf8.test.ts'];
 
+/** What changes no working directory and loads no database runs in threads in the quick tier, which start sooner. */
+const THREADS = [
+  'test/api/**/*.test.ts',
+  'test/client/**/*.test.ts',
+  'test/engine/**/*.test.ts',
+  'test/vectors/**/*.test.ts',
+];
+
 /**
  * Files of the quick tier that do more in the slow one: properties are tried more often, what every implementation has
  * to pass is passed in full, and every command line is run in a process.
@@ -38,7 +46,22 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'shared', isolate: slow, include: tier, exclude: [...never, ...ALONE] },
+        test: {
+          name: 'shared',
+          isolate: slow,
+          include: tier,
+          exclude: [...never, ...ALONE, ...(slow ? [] : THREADS)],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'threads',
+          pool: 'threads',
+          isolate: false,
+          include: slow ? [] : THREADS,
+          exclude: [...never, ...ALONE],
+        },
       },
       {
         extends: true,
