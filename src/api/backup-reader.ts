@@ -330,21 +330,27 @@ export class BackupReader {
           this.#roomHasSessions = true;
           this.#fault('bad-json', 'expected an object');
         } else {
-          const error = this.#keyFault ?? read.error;
-          // Nobody needs it; but what is no JSON may have been meant as something else.
-          if (error?.code === 'bad-json') this.#items.push(this.#faultOf(error));
+          const error = this.#badJson(read);
+          if (error) this.#items.push(this.#faultOf(error));
         }
         break;
-      case 'body':
+      case 'body': {
         if (this.#key === this.#form) {
           throw new KeyBackupError<ReaderCode>('bad-json', `${this.#place}: expected an object`);
         }
-        for (const error of [this.#keyFault, read.error]) if (error?.code === 'bad-json') throw error;
+        const error = this.#badJson(read);
+        if (error) throw error;
         if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS)
           this.fields.set(this.#key, read.value);
         break;
+      }
       case undefined:
     }
+  }
+
+  /** What of a member is no JSON. Nobody needs that member, but it may have been meant as something else. */
+  #badJson(read: Parsed): KeyBackupError<ReaderCode> | undefined {
+    return [this.#keyFault, read.error].find((error) => error?.code === 'bad-json');
   }
 
   #endRecord(read: Parsed): void {

@@ -490,6 +490,16 @@ describe('the reader itself', () => {
     expect([...reader.fields]).toEqual(Array.from({ length: 16 }, (_, i) => [`f${i}`, i]));
   });
 
+  it('tells a value that is no JSON also where its name is too large to be read', () => {
+    const member = `"${'k'.repeat(30)}":nonsense`;
+    const [inRoom, inBody] = [0, 1].map(() => new BackupReader({ maxRecordBytes: 20 }));
+    const items = inRoom.push(encoder.encode(`{"rooms":{"!r":{${member},"sessions":{}}}}`));
+    expect(items.map(({ error }) => error?.message)).toEqual([
+      'rooms["!r"]["?"]: expected JSON, got something else',
+    ]);
+    expect(() => inBody.push(encoder.encode(`{${member},"rooms":{}}`))).toThrow('expected JSON');
+  });
+
   it('takes records of two megabytes and 64 levels where nothing else is said', async () => {
     const most = 2 ** 21 - 2;
     const texts = [most, most + 1].map((length) => `"${'x'.repeat(length)}"`);
