@@ -59,17 +59,19 @@ async function start(bin, version, data, user) {
   const options = ['-D', data, '-U', 'bench', '-A', 'trust', '--no-locale', '-E', 'UTF8'];
   execFileSync(join(bin, 'initdb'), options, { cwd: '/', stdio: 'pipe', ...user });
   const port = await freePort();
-  const flags = ['listen_addresses=127.0.0.1', `port=${port}`, 'unix_socket_directories='];
+  // Reached by its socket, as a database on the same machine usually is.
+  const flags = ['listen_addresses=', `port=${port}`, `unix_socket_directories=${data}`];
   const server = spawn(join(bin, 'postgres'), ['-D', data, ...flags.flatMap((flag) => ['-c', flag])], {
     cwd: '/',
     stdio: 'ignore',
     ...user,
   });
-  const url = `postgres://bench@127.0.0.1:${port}/postgres`;
+  const url = `postgres://bench@localhost:${port}/postgres?host=${encodeURIComponent(data)}`;
   for (let tries = 0; ; tries++) {
     const client = new pg.Client(url);
     try {
       await client.connect();
+      await useSegments(client);
       await client.end();
       break;
     } catch (error) {
@@ -87,6 +89,23 @@ async function start(bin, version, data, user) {
       }),
   };
 }
+
+/**
+ * Lets the log have been used before: a database that has run for a while writes into segments that it has, one that is
+ * new fills each with zeros first.
+ */
+async function useSegments(client) {
+  await client.query('CREATE TABLE used (segment integer)');
+  for (let segment = 0; segment < SEGMENTS; segment++) {
+    await client.query('INSERT INTO used VALUES ($1)', [segment]);
+    await client.query('SELECT pg_switch_wal()');
+  }
+  await client.query('DROP TABLE used');
+  await client.query('CHECKPOINT');
+}
+
+/** PostgreSQL keeps about so many, of 16 MB, as it is configured without us. */
+const SEGMENTS = 6;
 
 function freePort() {
   return new Promise((resolve) => {

@@ -4,10 +4,10 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import http from 'node:http';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { HttpClient } from './http-client.mjs';
 import { keyData } from './key-data.mjs';
 import { startPostgres } from './postgres.mjs';
 import { startSqliteAlone } from './sqlite-alone.mjs';
@@ -105,10 +105,10 @@ async function writing(server) {
   const steps = values.heavy ? [1_000, 10_000, 100_000, 300_000, 1_000_000] : [1_000, 10_000, 50_000];
   // The first requests are the compiler's.
   const other = await newVersion(server);
-  await many(server, batches(60), 1, (body) => server.call('PUT', `/keys?version=${other}`, body));
+  await many(server, batches(60), 1, (body) => ['PUT', `/keys?version=${other}`, body]);
   await server.call('DELETE', `/version/${other}`);
   const current = await newVersion(server);
-  const putCurrent = (body) => server.call('PUT', `/keys?version=${current}`, body);
+  const putCurrent = (body) => ['PUT', `/keys?version=${current}`, body];
   let stored = 0;
   const grown = [];
   const alone = await startSqliteAlone(join(directory, 'alone.db'));
@@ -137,16 +137,11 @@ async function writing(server) {
   promise('PUT of 200 new keys, keys/s, least of all sizes', Math.min(...grown), 44_000);
   promise(
     `keys/s at ${steps.at(-1).toLocaleString('en')} keys stored against ${steps[0].toLocaleString('en')}, in turns`,
-    await againstSmall(putCurrent, steps[0]),
+    await againstSmall(server, putCurrent, steps[0]),
     0.9,
   );
   compare('PUT of 200 new keys, keys/s, against SQLite alone', againstAlone);
-  await againstHttp(
-    'PUT of 200 new keys',
-    server,
-    (to) => (body) => to.call('PUT', `/keys?version=${current}`, body),
-    () => batches(TURN),
-  );
+  await againstHttp('PUT of 200 new keys', server, putCurrent, () => batches(TURN));
   report('PUT of 200 new keys, 8 clients', await many(server, batches(80), 8, putCurrent), 200);
 
   const rates = [];
@@ -171,8 +166,8 @@ async function singles(server, version) {
   for (const { body } of seeds) await server.call('PUT', `/keys?version=${version}`, body);
   const one = ({ room, session }) =>
     `/keys/${encodeURIComponent(room)}/${encodeURIComponent(session)}?version=${version}`;
-  const get = (id) => server.call('GET', one(id));
-  const put = (id) => server.call('PUT', one(id), JSON.stringify(keyData(0)));
+  const get = (id) => ['GET', one(id)];
+  const put = (id) => ['PUT', one(id), JSON.stringify(keyData(0))];
   const ids = seeds.flatMap((seed) => seed.ids);
   // The first of each are the compiler's.
   await many(server, ids, 1, get);
@@ -180,13 +175,8 @@ async function singles(server, version) {
   const getOne = report('GET of one key', await many(server, ids, 1, get));
   const getMany = report('GET of one key, 8 clients', await many(server, [...ids, ...ids], 8, get));
   const putOne = report('PUT of one key', await many(server, newBatch(1500).ids, 1, put));
-  await againstHttp('GET of one key', server, (to) => (id) => to.call('GET', one(id)), ids.slice(0, 500));
-  await againstHttp(
-    'PUT of one key',
-    server,
-    (to) => (id) => to.call('PUT', one(id), JSON.stringify(keyData(0))),
-    () => newBatch(500).ids,
-  );
+  await againstHttp('GET of one key', server, get, ids.slice(0, 500));
+  await againstHttp('PUT of one key', server, put, () => newBatch(500).ids);
   report('PUT of one key, 8 clients', await many(server, newBatch(4000).ids, 8, put));
   promise('GET of one key, requests/s, one client', getOne, 3_320);
   promise('GET of one key, requests/s, 8 clients', getMany, 4_720);
@@ -194,17 +184,21 @@ async function singles(server, version) {
 }
 
 /** A server whose backup is large, in turns with one whose backup is small: what of it is growth, and what the machine. */
-async function againstSmall(putLarge, size) {
+async function againstSmall(large, putLarge, size) {
   const small = await startServer(['--db', join(directory, 'small.db')]);
   const ratios = [];
   for (let turn = 0; turn <= 2 * TURNS; turn++) {
     const version = await newVersion(small);
-    const putSmall = (body) => small.call('PUT', `/keys?version=${version}`, body);
+    const putSmall = (body) => ['PUT', `/keys?version=${version}`, body];
     // The first turn is the compiler's.
     await many(small, batches(turn === 0 ? 60 : size / 200), 1, putSmall);
     const seconds = [];
-    for (const put of [putLarge, putSmall])
-      seconds.push((await many(small, batches(TURN / 2), 1, put)).seconds);
+    for (const [server, put] of [
+      [large, putLarge],
+      [small, putSmall],
+    ]) {
+      seconds.push((await many(server, batches(TURN / 2), 1, put)).seconds);
+    }
     if (turn > 0) ratios.push(seconds[1] / seconds[0]);
     await small.call('DELETE', `/version/${version}`);
   }
@@ -213,14 +207,14 @@ async function againstSmall(putLarge, size) {
 }
 
 /** A server that does nothing else than HTTP and JSON, in turns with ours. */
-async function againstHttp(title, server, send, items) {
+async function againstHttp(title, server, request, items) {
   const alone = await startHttpAlone();
   const rates = [];
   for (let turn = 0; turn <= TURNS; turn++) {
     const rate = [];
     for (const to of [server, alone]) {
       const some = items instanceof Function ? items() : items;
-      rate.push(some.length / (await many(to, some, 1, send(to))).seconds);
+      rate.push(some.length / (await many(to, some, 1, request)).seconds);
     }
     // The first turn is the compiler's.
     if (turn > 0) rates.push(rate);
@@ -244,18 +238,13 @@ function compare(title, ratios) {
 
 async function reading(server) {
   const version = await newVersion(server);
-  const put = (body) => server.call('PUT', `/keys?version=${version}`, body);
-  const get = () => server.call('GET', `/keys?version=${version}`);
+  const put = (body) => ['PUT', `/keys?version=${version}`, body];
+  const get = () => ['GET', `/keys?version=${version}`];
   await many(server, batches(50), 1, put);
   await many(server, Array(5).fill(0), 1, get);
   const measured = await many(server, Array(30).fill(0), 1, get);
   report('GET of 10,000 keys', measured, 10_000);
-  await againstHttp(
-    'GET of 10,000 keys',
-    server,
-    (to) => () => to.call('GET', `/keys?version=${version}`),
-    Array(5).fill(0),
-  );
+  await againstHttp('GET of 10,000 keys', server, get, Array(5).fill(0));
   promise('GET of 10,000 keys, ms', median(measured.times), 105 / 2, {
     aim: 105 / 4,
     most: true,
@@ -295,9 +284,11 @@ async function againstPostgres() {
     for (const server of servers) versions.push(await newVersion(server));
     for (let turn = 0; turn <= TURNS; turn++) {
       for (const [i, server] of servers.entries()) {
-        const measured = await many(server, batches(TURN), 1, (body) =>
-          server.call('PUT', `/keys?version=${versions[i]}`, body),
-        );
+        const measured = await many(server, batches(TURN), 1, (body) => [
+          'PUT',
+          `/keys?version=${versions[i]}`,
+          body,
+        ]);
         // The first turn is the compiler's.
         if (turn > 0)
           rates[i].push(report(`PUT of 200 new keys, ${['SQLite', 'PostgreSQL'][i]}`, measured, 200));
@@ -336,17 +327,23 @@ function report(name, { times, seconds, cpu }, keys = 1) {
   return perSecond * keys;
 }
 
-async function many(server, items, clients, send) {
+/**
+ * Sends a request for each item, so many at a time.
+ *
+ * @param request - Makes the method, path and body of an item.
+ */
+async function many({ client, ...server }, items, clients, request) {
+  const requests = items.map((item) => client.request(...request(item)));
   const times = [];
   let next = 0;
   const cpu = server.cpu();
   const begin = performance.now();
   await Promise.all(
     Array.from({ length: clients }, async () => {
-      while (next < items.length) {
-        const item = items[next++];
+      while (next < requests.length) {
+        const bytes = requests[next++];
         const begun = performance.now();
-        await send(item);
+        await client.send(bytes);
         times.push(performance.now() - begun);
       }
     }),
@@ -376,41 +373,6 @@ function batchOf(ids) {
   return JSON.stringify({ rooms });
 }
 
-function client(url) {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
-  return (method, path, body) =>
-    new Promise((resolve, reject) => {
-      const request = http.request(
-        `${url}/_matrix/client/v3/room_keys${path}`,
-        {
-          method,
-          agent,
-          headers: {
-            authorization: `Bearer ${token}`,
-            ...(body
-              ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
-              : {}),
-          },
-        },
-        (response) => {
-          let length = 0;
-          let text = '';
-          response.on('data', (chunk) => {
-            length += chunk.length;
-            if (length < 1000) text += chunk;
-          });
-          response.on('error', reject);
-          response.on('end', () => {
-            if (response.statusCode !== 200) reject(new Error(`${response.statusCode} ${text}`));
-            else resolve(text);
-          });
-        },
-      );
-      request.on('error', reject);
-      request.end(body);
-    });
-}
-
 async function startHttpAlone() {
   return serving([new URL('http-alone.mjs', import.meta.url).pathname]);
 }
@@ -433,8 +395,10 @@ async function serving(args) {
     child.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
     child.stdout.once('data', (chunk) => resolve(String(chunk)));
   });
+  const client = new HttpClient(JSON.parse(line).url, token);
   return {
-    call: client(JSON.parse(line).url),
+    client,
+    call: (...request) => client.call(...request),
     memory: (field = 'VmRSS') => {
       const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
       return Math.round(Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)[1]) / 1024);
@@ -448,6 +412,7 @@ async function serving(args) {
       new Promise((resolve) => {
         child.once('exit', resolve);
         child.kill('SIGTERM');
+        client.close();
       }),
   };
 }

@@ -1,3 +1,4 @@
+import { utf8Encode } from '../engine/utf8.js';
 import { countMembers, eachMember, jsonSpan } from '../api/json-members.js';
 import type { KeyBackupData, KeyBackups, RoomKeyBackup } from '../api/types.js';
 import type { KeyToWrite } from './store.js';
@@ -26,7 +27,11 @@ export function keysOfRoom(text: string, roomId: string, room: RoomKeyBackup): K
   return written.length === Object.keys(room.sessions).length ? written : keysOf(roomId, room);
 }
 
-/** A key and the JSON text to store. */
+/**
+ * A key as it is handed to a store.
+ *
+ * @param data - Its JSON text.
+ */
 export function keyToWrite(
   room_id: string,
   session_id: string,
@@ -34,7 +39,14 @@ export function keyToWrite(
   data: string,
 ): KeyToWrite {
   const { is_verified, first_message_index, forwarded_count } = key;
-  return { room_id, session_id, is_verified, first_message_index, forwarded_count, data };
+  return {
+    room_id,
+    session_id,
+    is_verified,
+    first_message_index,
+    forwarded_count,
+    data: utf8Encode(data),
+  };
 }
 
 function keysOf(roomId: string, { sessions }: RoomKeyBackup): KeyToWrite[] {

@@ -1,6 +1,7 @@
 import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../api/check.js';
 import { jsonPath, parseJsonBytes, readJsonBytes } from '../api/json.js';
 import type { Call } from './call.js';
+import { compactKeysOfRoom, compactKeysOfRooms } from './compact-keys.js';
 import { MatrixError, jsonResponse } from './http.js';
 import { readPosition, streamKeys, type Paging } from './keys-stream.js';
 import { keyToWrite, keysOfRoom, keysOfRooms } from './keys-to-write.js';
@@ -10,7 +11,10 @@ import { overQuota, unknownVersion } from './versions.js';
 /** `PUT /room_keys/keys` */
 export async function putKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
-  const { text, value } = readJsonBytes(await call.body());
+  const body = await call.body();
+  const compact = compactKeysOfRooms(body);
+  if (compact) return write(call, version, compact);
+  const { text, value } = readJsonBytes(body);
   return write(call, version, keysOfRooms(text, checkKeyBackups(value)));
 }
 
@@ -18,8 +22,11 @@ export async function putKeys(call: Call): Promise<Response> {
 export async function putRoomKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
   const roomId = call.pathParameter('roomId');
+  const body = await call.body();
+  const compact = compactKeysOfRoom(body, roomId);
+  if (compact) return write(call, version, compact);
   const path = jsonPath('rooms', roomId);
-  const { text, value } = readJsonBytes(await call.body(), path);
+  const { text, value } = readJsonBytes(body, path);
   return write(call, version, keysOfRoom(text, roomId, checkRoomKeyBackup(value, path)));
 }
 

@@ -34,6 +34,8 @@ export async function openPool(url: string, connections: number): Promise<PgPool
     // A database that went away without a word must not hold a request for ever.
     query_timeout: 60_000,
     keepAlive: true,
+    // Statements that do not wait for each other's answers go out together.
+    pipeline: true,
     // Every statement here goes by a primary key. A planner without statistics would rather sort the backup.
     options: '-c enable_seqscan=off -c enable_bitmapscan=off',
   });
@@ -58,8 +60,8 @@ export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Pr
     });
     let broken = false;
     try {
-      await client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
-      const result = await run(client);
+      const begun = client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
+      const [result] = await Promise.all([run(client), begun]);
       await client.query('COMMIT');
       return result;
     } catch (error) {

@@ -184,8 +184,8 @@ class PostgresStore implements BackupStore {
           batch.map((key) => key.is_verified),
           batch.map((key) => key.first_message_index),
           batch.map((key) => key.forwarded_count),
-          // One text: in an array each would be quoted, letter by letter, and read again.
-          batch.map((key) => key.data).join(DATA_SEPARATOR),
+          // One text, as its bytes: in an array each would be quoted, letter by letter, and read again.
+          Buffer.concat(batch.flatMap(({ data }, i) => (i === 0 ? [data] : [DATA_SEPARATOR, data]))),
           writer ?? null,
           // Once for the whole write, however many statements it takes.
           String(row.etag + 1),
@@ -342,14 +342,14 @@ class PostgresStore implements BackupStore {
 }
 
 /** U+001F stands in no JSON text: in a string it has to be escaped, and between tokens it may not be. */
-const DATA_SEPARATOR = '\x1f';
+const DATA_SEPARATOR = Uint8Array.of(0x1f);
 
 /** The keys of a statement as rows. */
 const INCOMING = `
   WITH incoming AS (
     SELECT * FROM unnest(
       $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[],
-      string_to_array($9::text, '${DATA_SEPARATOR}')
+      string_to_array($9::text, chr(31))
     ) AS keys (room_id, session_id, name, is_verified, first_message_index, forwarded_count, data)`;
 
 const INSERT_INCOMING = `
@@ -433,17 +433,19 @@ async function lockVersion(
   version: string,
 ): Promise<VersionRow | undefined> {
   if (version.includes('\0')) return undefined;
-  const { rows } = await client.query(
-    `SELECT number, etag, count FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted FOR UPDATE`,
-    [userId, version],
-  );
+  const [{ rows }, current] = await Promise.all([
+    client.query(
+      `SELECT number, etag, count FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted FOR UPDATE`,
+      [userId, version],
+    ),
+    // A statement of its own, done after that one: while it waits for the lock, another version may be made.
+    client.query(
+      `SELECT number, version FROM versions WHERE user_id = $1 AND NOT deleted ORDER BY number DESC LIMIT 1`,
+      [userId],
+    ),
+  ]);
   const row = rows.at(0);
   if (!row) return undefined;
-  // Only now: while we waited for the lock, another version may have been made.
-  const current = await client.query(
-    `SELECT number, version FROM versions WHERE user_id = $1 AND NOT deleted ORDER BY number DESC LIMIT 1`,
-    [userId],
-  );
   return {
     number: row.number as string,
     etag: Number(row.etag),

@@ -15,6 +15,8 @@ export interface SqliteStatement {
   run(parameters: readonly SqliteValue[]): void;
   /** Rows as arrays in the order of the columns. */
   all(parameters: readonly SqliteValue[]): SqliteValue[][];
+  /** The first row, for less than it takes to ask for all. */
+  first(parameters: readonly SqliteValue[]): SqliteValue[] | undefined;
 }
 
 export type SqliteValue = string | number | null | Uint8Array;
@@ -25,6 +27,7 @@ interface NodeSqlite {
     prepare(sql: string): {
       run(...parameters: readonly SqliteValue[]): unknown;
       all(...parameters: readonly SqliteValue[]): Record<string, SqliteValue>[];
+      get(...parameters: readonly SqliteValue[]): Record<string, SqliteValue> | undefined;
     };
     close(): void;
   };
@@ -33,10 +36,15 @@ interface NodeSqlite {
 interface Libsql {
   prepare(sql: string): {
     run(parameters: readonly SqliteValue[]): unknown;
-    raw(): { all(parameters: readonly SqliteValue[]): SqliteValue[][] };
+    raw(): LibsqlRows;
   };
   exec(sql: string): void;
   close(): void;
+}
+
+interface LibsqlRows {
+  all(parameters: readonly SqliteValue[]): SqliteValue[][];
+  get(parameters: readonly SqliteValue[]): SqliteValue[] | undefined;
 }
 
 /**
@@ -63,6 +71,10 @@ function openNode(sqlite: NodeSqlite, file: string): SqliteConnection {
         run: (parameters) => void statement.run(...parameters),
         // Columns have distinct names in every statement here, so the values are the row.
         all: (parameters) => statement.all(...parameters).map((row) => Object.values(row)),
+        first: (parameters) => {
+          const row = statement.get(...parameters);
+          return row && Object.values(row);
+        },
       };
     },
     close: () => {
@@ -79,10 +91,12 @@ function openLibsql(database: Libsql): SqliteConnection {
     prepare: (sql) => {
       // `raw` changes how a statement runs, so reading and writing have one each, made when first used.
       let writing: { run(parameters: readonly SqliteValue[]): unknown } | undefined;
-      let reading: { all(parameters: readonly SqliteValue[]): SqliteValue[][] } | undefined;
+      let rows: LibsqlRows | undefined;
+      const reading = (): LibsqlRows => (rows ??= database.prepare(sql).raw());
       return {
         run: (parameters) => void (writing ??= database.prepare(sql)).run(parameters),
-        all: (parameters) => (reading ??= database.prepare(sql).raw()).all(parameters),
+        all: (parameters) => reading().all(parameters),
+        first: (parameters) => reading().get(parameters),
       };
     },
     close: () => {

@@ -32,17 +32,15 @@ export class KeyReader {
     sessionId: string,
   ): FoundKey | UnknownKey | undefined {
     this.#tail.look();
-    const row = this.#session
-      .all(
-        `SELECT versions.id, keys.data FROM versions
-         LEFT JOIN rooms ON rooms.version = versions.id AND rooms.room_id = ?1
-         LEFT JOIN temp.tail ON tail.room = rooms.id AND tail.session_id = ?2
-         LEFT JOIN places ON places.room = rooms.id AND places.session_id = ?2
-         LEFT JOIN keys ON keys.id = coalesce(tail.key, places.key)
-         WHERE versions.user_id = ?3 AND versions.version = ?4 AND versions.deleted = 0`,
-        [roomId, sessionId, userId, version],
-      )
-      .at(0);
+    const row = this.#session.first(
+      `SELECT versions.id, keys.data FROM versions
+       LEFT JOIN rooms ON rooms.version = versions.id AND rooms.room_id = ?1
+       LEFT JOIN temp.tail ON tail.room = rooms.id AND tail.session_id = ?2
+       LEFT JOIN places ON places.room = rooms.id AND places.session_id = ?2
+       LEFT JOIN keys ON keys.id = coalesce(tail.key, places.key)
+       WHERE versions.user_id = ?3 AND versions.version = ?4 AND versions.deleted = 0`,
+      [roomId, sessionId, userId, version],
+    );
     if (!row) return undefined;
     return row[1] === null ? { outcome: 'unknown-key' } : { outcome: 'key', data: row[1] as string };
   }
@@ -56,12 +54,10 @@ export class KeyReader {
     limit: number,
   ): KeyPage | undefined {
     this.#tail.look();
-    const row = this.#session
-      .all(`SELECT id, largest FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`, [
-        userId,
-        version,
-      ])
-      .at(0);
+    const row = this.#session.first(
+      `SELECT id, largest FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`,
+      [userId, version],
+    );
     if (!row) return undefined;
     const pages: RoomPage[] = [];
     let left = pageLimit(limit, row[1] as number);
@@ -89,7 +85,7 @@ export class KeyReader {
 
   #readRoom(room: number, roomId: string, behind: string | undefined, limit: number): RoomPage | undefined {
     const after = behind === undefined ? '' : 'AND session_id > ?3';
-    const [count, last, members] = this.#session.all(
+    const [count, last, members] = this.#session.first(
       // Both tables in their order, an entry in both once; `LIMIT -1` keeps that order. The join leaves out what was
       // deleted since it was seen, and looks a row up for each place, so the rows come in the same order.
       `SELECT count(*), CAST(max(session_id) AS BLOB),
@@ -104,7 +100,7 @@ export class KeyReader {
          LIMIT ?2
        )`,
       behind === undefined ? [room, limit] : [room, limit, behind],
-    )[0] as [number, Uint8Array, Uint8Array];
+    ) as [number, Uint8Array, Uint8Array];
     if (count === 0) return undefined;
     return { room_id: roomId, members, count, last_session_id: textOf(last) };
   }

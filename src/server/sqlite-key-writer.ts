@@ -18,6 +18,8 @@ const STATEMENT_KEYS = 500;
 /** Rows deleted before the event loop runs again. */
 const DELETE_ROWS = 5_000;
 const CACHED_ROOMS = 10_000;
+/** Larger batches get memory of their own. */
+const KEPT_BYTES = 2 ** 20;
 
 /** Writes and deletes keys on the one connection that writes, inside its transactions. */
 export class KeyWriter {
@@ -27,6 +29,8 @@ export class KeyWriter {
   /** Rows of `rooms` by version and room id: a batch is of many rooms, and each look-up costs. */
   readonly #rooms = new Map<string, number>();
   #deletions = -1;
+  /** Where the data of a batch is joined: memory for it is dear, and most batches are of about the same size. */
+  #joined = Buffer.alloc(0);
 
   /** @param tail - How many of the newest keys at least are not in the index yet. */
   constructor(session: SqliteSession, tail: number) {
@@ -57,11 +61,12 @@ export class KeyWriter {
     for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
       if (start > 0) yield;
       const batch = keys.slice(start, start + STATEMENT_KEYS);
+      const data = this.#dataOf(batch, writer);
       const rooms = batch.map((key) => this.#internRoom(version, key.room_id));
       const found = this.#places.find(batch.map((key, i) => [rooms[i], key.session_id]));
-      const inserted = this.#insert(last, batch, rooms, found, writer);
+      const inserted = this.#insert(last, batch, rooms, found, data);
       last += inserted.added;
-      for (const change of [inserted, this.#replace(batch, found, writer)]) {
+      for (const change of [inserted, this.#replace(batch, found, data)]) {
         total.changed += change.changed;
         total.added += change.added;
         total.bytes += change.bytes;
@@ -100,25 +105,39 @@ export class KeyWriter {
       .map(([id]) => id as number);
   }
 
+  /** Joins the data of a batch: given to a statement piece by piece, it takes longer than being stored. */
+  #dataOf(batch: readonly KeyToWrite[], writer: string | undefined): BatchData {
+    const starts: number[] = [];
+    let length = 0;
+    for (const { data } of batch) {
+      starts.push(length + 1);
+      length += data.length;
+    }
+    const joined = length > this.#joined.length ? Buffer.allocUnsafeSlow(length) : this.#joined;
+    if (length <= KEPT_BYTES) this.#joined = joined;
+    for (const [i, { data }] of batch.entries()) joined.set(data, starts[i] - 1);
+    return { parameters: [writer ?? null, joined.subarray(0, length)], starts };
+  }
+
   /** Appends the keys that were not found. */
   #insert(
     last: number,
     batch: readonly KeyToWrite[],
     rooms: readonly number[],
     found: ReadonlyMap<number, number>,
-    writer: string | undefined,
+    data: BatchData,
   ): Change {
     let [added, bytes, largest] = [0, 0, 0];
-    const parameters: SqliteValue[] = [];
+    const parameters: SqliteValue[] = [...data.parameters];
     const places: Place[] = [];
     for (const [i, key] of batch.entries()) {
       if (found.has(i)) continue;
       const id = last + ++added;
       places.push([rooms[i], key.session_id]);
-      const size = Buffer.byteLength(key.data);
-      bytes += size;
-      largest = Math.max(largest, size);
-      parameters.push(id, rooms[i], key.session_id, escapedName(key.session_id), ...stored(key, writer));
+      bytes += key.data.length;
+      largest = Math.max(largest, key.data.length);
+      pushStored(parameters, key, data.starts[i]);
+      parameters.push(id, rooms[i], key.session_id, escapedName(key.session_id));
     }
     if (added > 0) {
       this.#session.run(insertSql(added), parameters);
@@ -128,20 +147,20 @@ export class KeyWriter {
   }
 
   /** The replacement rule: what wins is written, what does not stays untouched. */
-  #replace(
-    batch: readonly KeyToWrite[],
-    found: ReadonlyMap<number, number>,
-    writer: string | undefined,
-  ): Change {
+  #replace(batch: readonly KeyToWrite[], found: ReadonlyMap<number, number>, data: BatchData): Change {
     if (found.size === 0) return { changed: 0, added: 0, bytes: 0, largest: 0 };
-    const [[before]] = this.#session.all(`SELECT coalesce(max(id), 0) FROM replacements`);
-    const parameters = [...found].flatMap(([i, id]) => [id, ...stored(batch[i], writer)]);
+    const [before] = this.#session.first(`SELECT coalesce(max(id), 0) FROM replacements`) as [number];
+    const parameters: SqliteValue[] = [...data.parameters];
+    for (const [i, id] of found) {
+      pushStored(parameters, batch[i], data.starts[i]);
+      parameters.push(id);
+    }
     this.#session.run(replaceSql(found.size), parameters);
     // Every row that was replaced left an entry in the audit trail.
-    const [[changed, bytes, largest]] = this.#session.all(
+    const [changed, bytes, largest] = this.#session.first(
       `SELECT count(*), total(new_size - old_size), coalesce(max(new_size), 0) FROM replacements WHERE id > ?`,
       [before],
-    ) as [number, number, number][];
+    ) as [number, number, number];
     return { changed, added: 0, bytes, largest };
   }
 
@@ -174,23 +193,33 @@ export class KeyWriter {
   }
 }
 
-/** The columns of a key that a replacement writes too. */
-function stored(key: KeyToWrite, writer: string | undefined): SqliteValue[] {
-  return [key.is_verified ? 1 : 0, key.first_message_index, key.forwarded_count, writer ?? null, key.data];
+/** What the statements of a batch have in common. */
+interface BatchData {
+  /** The device that writes, and the data of all keys, one behind the other. */
+  readonly parameters: readonly [writer: string | null, data: Uint8Array];
+  /** Where the data of each key begins, counted from 1. */
+  readonly starts: readonly number[];
+}
+
+/** The columns that a replacement writes too. */
+const STORED = 'device_id, data, is_verified, first_message_index, forwarded_count';
+/** Their values: `?` counts on from the parameters that the rows of a batch share. */
+const STORED_ROW = '?1, CAST(substr(?2, ?, ?) AS TEXT), ?, ?, ?';
+
+function pushStored(parameters: SqliteValue[], key: KeyToWrite, start: number): void {
+  parameters.push(start, key.data.length, key.is_verified ? 1 : 0);
+  parameters.push(key.first_message_index, key.forwarded_count);
 }
 
 const insertSql = forRows(
-  9,
-  (rows) =>
-    `INSERT INTO keys (
-       id, room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
-     ) VALUES ${rows}`,
+  `(${STORED_ROW}, ?, ?, ?, ?)`,
+  (rows) => `INSERT INTO keys (${STORED}, id, room, session_id, name) VALUES ${rows}`,
 );
 
 const replaceSql = forRows(
-  6,
+  `(${STORED_ROW}, ?)`,
   (rows) =>
-    `WITH copy (id, is_verified, first_message_index, forwarded_count, device_id, data) AS (VALUES ${rows})
+    `WITH copy (${STORED}, id) AS (VALUES ${rows})
      UPDATE keys SET
        is_verified = copy.is_verified,
        first_message_index = copy.first_message_index,

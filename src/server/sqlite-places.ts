@@ -264,7 +264,7 @@ const STATEMENT_ENTRIES = 500;
 const TAKEN_ROWS = 1_000;
 
 const findSql = forRows(
-  3,
+  '(?, ?, ?)',
   (rows) =>
     `WITH wanted (i, room, session_id) AS (VALUES ${rows})
      SELECT wanted.i, keys.id FROM wanted
@@ -272,4 +272,4 @@ const findSql = forRows(
      JOIN keys ON keys.id = places.key`,
 );
 
-const mergeSql = forRows(3, (rows) => `INSERT OR REPLACE INTO places VALUES ${rows}`);
+const mergeSql = forRows('(?, ?, ?)', (rows) => `INSERT OR REPLACE INTO places VALUES ${rows}`);

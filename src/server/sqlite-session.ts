@@ -18,6 +18,11 @@ export class SqliteSession {
     return this.#prepared(sql).all(parameters);
   }
 
+  /** The first row that a statement gives. */
+  first(sql: string, parameters: readonly SqliteValue[] = []): SqliteValue[] | undefined {
+    return this.#prepared(sql).first(parameters);
+  }
+
   run(sql: string, parameters: readonly SqliteValue[] = []): void {
     this.#prepared(sql).run(parameters);
   }
@@ -46,11 +51,11 @@ export class SqliteSession {
 /**
  * The text of a statement that depends on how many rows it takes, made once for each number.
  *
- * @param text - Takes a list of so many rows of parameters: `(?,?),(?,?)`.
+ * @param row - A row with its parameters: `(?, ?)`.
+ * @param text - Takes a list of so many of these.
  */
-export function forRows(columns: number, text: (rows: string) => string): (count: number) => string {
+export function forRows(row: string, text: (rows: string) => string): (count: number) => string {
   const texts = new Map<number, string>();
-  const row = `(${Array(columns).fill('?').join()})`;
   return (count) => {
     let sql = texts.get(count);
     if (sql === undefined) texts.set(count, (sql = text(Array(count).fill(row).join())));

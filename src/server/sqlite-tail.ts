@@ -12,9 +12,9 @@ export interface Look {
 
 /** How the file stands for this connection, in its transaction. */
 export function lookAt(session: SqliteSession): Look {
-  const [through, deletions, last] = session.all(
+  const [through, deletions, last] = session.first(
     `SELECT merged_through, deletions, max(last_key, coalesce((SELECT max(id) FROM keys), 0)) FROM late_index`,
-  )[0] as [number, number, number];
+  ) as [number, number, number];
   return { through, last, deletions };
 }
 

@@ -139,14 +139,12 @@ class SqliteStore implements BackupStore {
 
   readVersion(userId: string, version?: string): Promise<StoredVersion | undefined> {
     return this.#reading(() => {
-      const row = this.#reader
-        .all(
-          `SELECT version, algorithm_json, auth_data, etag, count FROM versions
+      const row = this.#reader.first(
+        `SELECT version, algorithm_json, auth_data, etag, count FROM versions
          WHERE user_id = ? AND deleted = 0 ${version === undefined ? '' : 'AND version = ?'}
          ORDER BY id DESC LIMIT 1`,
-          version === undefined ? [userId] : [userId, version],
-        )
-        .at(0);
+        version === undefined ? [userId] : [userId, version],
+      );
       if (!row) return undefined;
       return {
         version: row[0] as string,
@@ -165,12 +163,10 @@ class SqliteStore implements BackupStore {
     quota: Quota,
   ): ReturnType<BackupStore['updateVersion']> {
     return this.#write(function* (store) {
-      const row = store.#writer
-        .all(`SELECT id, algorithm_json FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`, [
-          userId,
-          version,
-        ])
-        .at(0);
+      const row = store.#writer.first(
+        `SELECT id, algorithm_json FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`,
+        [userId, version],
+      );
       if (!row) return UNKNOWN_VERSION;
       if (row[1] !== JSON.stringify(content.algorithm)) return { outcome: 'other-algorithm' } as const;
       store.#writer.run(
@@ -186,9 +182,10 @@ class SqliteStore implements BackupStore {
 
   async deleteVersion(userId: string, version: string): ReturnType<BackupStore['deleteVersion']> {
     const result = await this.#write(function* (store) {
-      const row = store.#writer
-        .all(`SELECT id FROM versions WHERE user_id = ? AND version = ?`, [userId, version])
-        .at(0);
+      const row = store.#writer.first(`SELECT id FROM versions WHERE user_id = ? AND version = ?`, [
+        userId,
+        version,
+      ]);
       if (!row) return UNKNOWN_VERSION;
       // Gone for everybody at once; its rows follow below, or when the file is next opened.
       store.#writer.run(
@@ -206,13 +203,11 @@ class SqliteStore implements BackupStore {
   purge(): Promise<void> {
     return this.#write(function* (store) {
       for (;;) {
-        const row = store.#writer
-          .all(
-            `SELECT rooms.id FROM versions JOIN rooms ON rooms.version = versions.id
+        const row = store.#writer.first(
+          `SELECT rooms.id FROM versions JOIN rooms ON rooms.version = versions.id
              WHERE versions.deleted = 1 LIMIT 1`,
-            [],
-          )
-          .at(0);
+          [],
+        );
         if (!row) return;
         yield* store.#keys.deleteRoom(row[0] as number);
       }
@@ -362,10 +357,10 @@ class SqliteStore implements BackupStore {
   /** Undoes the write under way when the user now holds too much. */
   #checkQuota(userId: string, quota: Quota): void {
     if (Object.values(quota).every((limit) => limit === undefined)) return;
-    const [versions, keys, bytes] = this.#writer.all(
+    const [versions, keys, bytes] = this.#writer.first(
       `SELECT count(*), total(count), total(bytes) FROM versions WHERE user_id = ? AND deleted = 0`,
       [userId],
-    )[0] as [number, number, number];
+    ) as [number, number, number];
     const over = (of: keyof Quota): never => {
       throw new Undo({ outcome: 'over-quota', of } satisfies OverQuota);
     };
@@ -375,14 +370,12 @@ class SqliteStore implements BackupStore {
   }
 
   #version(userId: string, version: string): VersionRow | undefined {
-    const row = this.#writer
-      .all(
-        `SELECT id, etag, count, largest, (
+    const row = this.#writer.first(
+      `SELECT id, etag, count, largest, (
            SELECT version FROM versions WHERE user_id = ?1 AND deleted = 0 ORDER BY id DESC LIMIT 1
          ) FROM versions WHERE user_id = ?1 AND version = ?2 AND deleted = 0`,
-        [userId, version],
-      )
-      .at(0) as [number, number, number, number, string] | undefined;
+      [userId, version],
+    ) as [number, number, number, number, string] | undefined;
     return row && { id: row[0], etag: row[1], count: row[2], largest: row[3], current: row[4] };
   }
 

@@ -98,8 +98,8 @@ export interface StoredVersion extends VersionContent, KeysChanged {
 export interface KeyToWrite extends KeyRank {
   readonly room_id: string;
   readonly session_id: string;
-  /** The whole record as JSON text. */
-  readonly data: string;
+  /** The whole record as JSON text in UTF-8. */
+  readonly data: Uint8Array;
 }
 
 /** All keys, those of a room, or one. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { utf8Encode } from '../../src/engine/utf8.js';
 import { replaces } from '../../src/api/replacement.js';
 import type {
   BackupStore,
@@ -32,7 +33,12 @@ export function keyOf(
   mark = 'x',
 ): KeyToWrite {
   const rank = { first_message_index: index, forwarded_count: 0, is_verified: verified };
-  return { room_id, session_id, ...rank, data: JSON.stringify({ ...rank, session_data: { mark } }) };
+  return {
+    room_id,
+    session_id,
+    ...rank,
+    data: utf8Encode(JSON.stringify({ ...rank, session_data: { mark } })),
+  };
 }
 
 export async function newVersion(store: BackupStore, user: string): Promise<string> {
@@ -336,7 +342,7 @@ const key = fc
   })
   .map(({ room_id, session_id, index, forwarded, verified, mark }): KeyToWrite => {
     const rank = { first_message_index: index, forwarded_count: forwarded, is_verified: verified };
-    return { room_id, session_id, ...rank, data: JSON.stringify({ ...rank, mark }) };
+    return { room_id, session_id, ...rank, data: utf8Encode(JSON.stringify({ ...rank, mark })) };
   });
 const quota = fc.oneof(
   { weight: 4, arbitrary: fc.constant<Quota>({}) },

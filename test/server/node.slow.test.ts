@@ -1,6 +1,7 @@
 import { request as httpRequest } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { utf8Decode } from '../../src/engine/utf8.js';
 import { listen, type Listening } from '../../src/server/node.js';
 import { openSqliteStore } from '../../src/server/sqlite.js';
 import type { BackupStore } from '../../src/server/store.js';
@@ -237,7 +238,7 @@ describe('a database in trouble', () => {
       const answer = await fetch(url + path, {
         method: 'PUT',
         headers: { authorization },
-        body: keyOf('!r:x', session).data,
+        body: utf8Decode(keyOf('!r:x', session).data, 'the key'),
       });
       await answer.text();
       return answer.status;

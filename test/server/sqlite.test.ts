@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import Database from 'libsql';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { utf8Encode } from '../../src/engine/utf8.js';
 import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite.js';
 import { keyOf, newVersion, readAll, storeContract } from '../contracts/store.js';
 import { runs } from '../support/runs.js';
@@ -224,7 +225,7 @@ test.each([1, 1000])(
     const keys = Array.from('abcdefghijklmnopqrst', (session) => keyOf('!r:x', session));
     const write = (some: typeof keys) => store.writeKeys('@a:x', version, some, {}, undefined);
     expect(await write(keys)).toMatchObject({ count: 20 });
-    const large = { ...keyOf('!s:x', 'large'), data: JSON.stringify('x'.repeat(500_000)) };
+    const large = { ...keyOf('!s:x', 'large'), data: utf8Encode(JSON.stringify('x'.repeat(500_000))) };
     for (const before of [
       () => store.deleteKeys('@a:x', version, { room_id: '!r:x' }),
       () => store.deleteKeys('@a:x', version, { room_id: '!r:x', session_id: 'c' }),

@@ -1,4 +1,5 @@
 /* eslint-disable @typescript-eslint/require-await -- the model is synchronous, the interface is not */
+import { utf8Decode } from '../../src/engine/utf8.js';
 import { replaces } from '../../src/api/replacement.js';
 import type {
   BackupStore,
@@ -20,7 +21,7 @@ interface Version {
   deleted: boolean;
   keys: Map<string, Stored>;
 }
-type Stored = KeyToWrite & { device_id?: string };
+type Stored = Omit<KeyToWrite, 'data'> & { data: string; device_id?: string };
 
 /** The store as the specification tells it, with nothing but arrays and maps: what the others are compared to. */
 export function createMemoryStore(): BackupStore {
@@ -110,7 +111,8 @@ export function createMemoryStore(): BackupStore {
       for (const key of keys) {
         const stored = v.keys.get(idOf(key));
         if (stored && !replaces(key, stored)) continue;
-        const written = { ...key, ...(writer === undefined ? {} : { device_id: writer }) };
+        const data = utf8Decode(key.data, 'the key');
+        const written = { ...key, data, ...(writer === undefined ? {} : { device_id: writer }) };
         v.keys.set(idOf(key), written);
         any = true;
         const { room_id, session_id } = key;
