@@ -98,8 +98,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       terminal,
     );
     cleanups.push(() => store.close());
-    const log = createLog((line) => {
-      terminal.stderr(line);
+    const log = createLog((lines) => {
+      terminal.stderr(lines);
     });
     const metrics = metricsAddress ? await createMetrics() : undefined;
     const rateLimit: RateLimit | undefined = rate > 0 ? { perSecond: rate, burst: 2 * rate } : undefined;

@@ -11,10 +11,24 @@ export interface Log {
   note(message: string, fields?: Readonly<Record<string, string | number>>): void;
 }
 
-/** Makes a log that hands its lines to a function. */
-export function createLog(write: (line: string) => void, now: () => Date = () => new Date()): Log {
+/**
+ * Makes a log.
+ *
+ * @param write - Takes one line or several, each with its end: those of one turn of the event loop come together, after
+ * it, so that no answer waits until its line is written.
+ * @param now - Default: the time.
+ */
+export function createLog(write: (lines: string) => void, now: () => Date = () => new Date()): Log {
+  let lines = '';
   const line = (level: string, fields: object): void => {
-    write(`${JSON.stringify({ time: now().toISOString(), level, ...fields })}\n`);
+    if (lines === '') {
+      setImmediate(() => {
+        const written = lines;
+        lines = '';
+        write(written);
+      });
+    }
+    lines += `${JSON.stringify({ time: now().toISOString(), level, ...fields })}\n`;
   };
   return {
     request: ({ method, route, status, milliseconds, userId }) => {

@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { KeyBackupError } from '../../src/engine/errors.js';
+import { createLog } from '../../src/server/log.js';
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+test('lines of one turn are written together after it, in their order', async () => {
+  const written: string[] = [];
+  const log = createLog(
+    (lines) => written.push(lines),
+    () => new Date(0),
+  );
+  log.note('started', { port: 1 });
+  log.request({
+    method: 'BREW\n',
+    route: '/room_keys/keys',
+    status: 500,
+    milliseconds: 1.26,
+    userId: '@a:x',
+  });
+  log.error(new KeyBackupError('store-failed' as never, 'the store failed', { cause: new Error('secret') }));
+  log.error('secret');
+  expect(written).toEqual([]);
+  await turn();
+  const time = '1970-01-01T00:00:00.000Z';
+  expect(written).toHaveLength(1);
+  expect(written[0].endsWith('\n')).toBe(true);
+  expect(
+    written[0]
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+  ).toEqual([
+    { time, level: 'info', message: 'started', port: 1 },
+    {
+      time,
+      level: 'error',
+      message: 'request',
+      method: 'other',
+      route: '/room_keys/keys',
+      status: 500,
+      milliseconds: 1.3,
+      user_id: '@a:x',
+    },
+    { time, level: 'error', message: 'the store failed', code: 'store-failed' },
+    { time, level: 'error', message: 'unknown error' },
+  ]);
+  log.note('later');
+  await turn();
+  expect(written).toHaveLength(2);
+});
