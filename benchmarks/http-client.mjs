@@ -29,7 +29,10 @@ export class HttpClient {
 
   /** @returns The text of the answer, or its beginning where it comes in pieces. Anything but 200 is an error. */
   async send(request) {
-    const connection = this.#idle.pop() ?? this.#open();
+    // The server closes those that were not used for long.
+    let connection = this.#idle.pop();
+    while (connection?.isClosed) connection = this.#idle.pop();
+    connection ??= this.#open();
     const text = await connection.send(request);
     this.#idle.push(connection);
     return text;
@@ -46,7 +49,7 @@ export class HttpClient {
 
   #open() {
     const connection = new Connection(this.#port);
-    this.#all.push(connection);
+    this.#all = this.#all.filter(({ isClosed }) => !isClosed).concat(connection);
     return connection;
   }
 }
@@ -55,6 +58,7 @@ const HEAD_END = '\r\n\r\n';
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
 class Connection {
+  isClosed = false;
   #socket;
   #resolve;
   #reject;
@@ -69,7 +73,10 @@ class Connection {
     this.#socket = connect({ port, host: '127.0.0.1', noDelay: true });
     this.#socket.on('data', (bytes) => this.#take(bytes));
     this.#socket.on('error', (error) => this.#reject?.(error));
-    this.#socket.on('close', () => this.#reject?.(new Error('the server closed the connection')));
+    this.#socket.on('close', () => {
+      this.isClosed = true;
+      this.#reject?.(new Error('the server closed the connection'));
+    });
   }
 
   send(request) {
