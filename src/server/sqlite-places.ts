@@ -254,9 +254,9 @@ function removeAll(rows: Rows, places: readonly Place[]): void {
 
 /**
  * An eighth of all are merged late, so that a page takes several entries at once; but more than these would take more
- * than some megabytes of memory, and longer to read when the file is opened.
+ * than twenty megabytes of memory, and a second to read after the file was opened.
  */
-const MOST = 65_536;
+const MOST = 131_072;
 /** A merge ends long before the next one would be due. */
 const MERGED_PER_KEY = 3;
 const STATEMENT_ENTRIES = 500;
