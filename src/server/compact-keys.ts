@@ -18,15 +18,7 @@ export function compactKeysOfRooms(body: Uint8Array): KeyToWrite[] | undefined {
   const bytes = plainBytes(body);
   if (!bytes) return undefined;
   const keys: KeyToWrite[] = [];
-  const seen = new Set<string>();
-  const end = onlyMember(bytes, 0, ROOMS, (rooms) =>
-    eachMember(bytes, rooms, (from, to, at) => {
-      const roomId = bytes.toString('latin1', from, to);
-      if (seen.has(roomId)) return NONE;
-      seen.add(roomId);
-      return readRoom(bytes, at, roomId, keys);
-    }),
-  );
+  const end = readMap(bytes, 0, ROOMS, (roomId, at) => readRoom(bytes, at, roomId, keys));
   return end === bytes.length ? keys : undefined;
 }
 
@@ -57,15 +49,7 @@ const [FIRST_MESSAGE_INDEX, FORWARDED_COUNT] = [bytesOf('first_message_index'), 
 
 /** @returns Where the room ends, or {@link NONE}. */
 function readRoom(body: Buffer, start: number, roomId: string, into: KeyToWrite[]): number {
-  const seen = new Set<string>();
-  return onlyMember(body, start, SESSIONS, (sessions) =>
-    eachMember(body, sessions, (from, to, at) => {
-      const sessionId = body.toString('latin1', from, to);
-      if (seen.has(sessionId)) return NONE;
-      seen.add(sessionId);
-      return readKey(body, at, roomId, sessionId, into);
-    }),
-  );
+  return readMap(body, start, SESSIONS, (sessionId, at) => readKey(body, at, roomId, sessionId, into));
 }
 
 /** @returns Where the record ends, or {@link NONE}. */
@@ -185,14 +169,27 @@ function isAt(body: Uint8Array, from: number, to: number, expected: Uint8Array):
 }
 
 /**
- * Where an object ends that has one member, or {@link NONE}.
+ * Reads an object with one member, which is a map of ids.
  *
- * @param begin - All of it up to the value.
+ * @param begin - All of the object up to that map.
+ * @param read - Gets an id and where its value begins; returns where that ends, or {@link NONE}.
+ * @returns Where the object ends, or {@link NONE}, also where an id stands twice.
  */
-function onlyMember(body: Buffer, start: number, begin: Uint8Array, read: (at: number) => number): number {
-  const at = start + begin.length;
-  if (!isAt(body, start, at, begin)) return NONE;
-  const end = read(at);
+function readMap(
+  body: Buffer,
+  start: number,
+  begin: Uint8Array,
+  read: (id: string, at: number) => number,
+): number {
+  const map = start + begin.length;
+  if (!isAt(body, start, map, begin)) return NONE;
+  const seen = new Set<string>();
+  const end = eachMember(body, map, (from, to, at) => {
+    const id = body.toString('latin1', from, to);
+    if (seen.has(id)) return NONE;
+    seen.add(id);
+    return read(id, at);
+  });
   return end !== NONE && body[end] === CLOSE_BRACE ? end + 1 : NONE;
 }
 

@@ -342,14 +342,15 @@ class PostgresStore implements BackupStore {
 }
 
 /** U+001F stands in no JSON text: in a string it has to be escaped, and between tokens it may not be. */
-const DATA_SEPARATOR = Uint8Array.of(0x1f);
+const SEPARATOR = 0x1f;
+const DATA_SEPARATOR = Uint8Array.of(SEPARATOR);
 
 /** The keys of a statement as rows. */
 const INCOMING = `
   WITH incoming AS (
     SELECT * FROM unnest(
       $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[],
-      string_to_array($9::text, chr(31))
+      string_to_array($9::text, chr(${SEPARATOR}))
     ) AS keys (room_id, session_id, name, is_verified, first_message_index, forwarded_count, data)`;
 
 const INSERT_INCOMING = `

@@ -205,8 +205,7 @@ class SqliteStore implements BackupStore {
       for (;;) {
         const row = store.#writer.first(
           `SELECT rooms.id FROM versions JOIN rooms ON rooms.version = versions.id
-             WHERE versions.deleted = 1 LIMIT 1`,
-          [],
+           WHERE versions.deleted = 1 LIMIT 1`,
         );
         if (!row) return;
         yield* store.#keys.deleteRoom(row[0] as number);
@@ -372,8 +371,8 @@ class SqliteStore implements BackupStore {
   #version(userId: string, version: string): VersionRow | undefined {
     const row = this.#writer.first(
       `SELECT id, etag, count, largest, (
-           SELECT version FROM versions WHERE user_id = ?1 AND deleted = 0 ORDER BY id DESC LIMIT 1
-         ) FROM versions WHERE user_id = ?1 AND version = ?2 AND deleted = 0`,
+         SELECT version FROM versions WHERE user_id = ?1 AND deleted = 0 ORDER BY id DESC LIMIT 1
+       ) FROM versions WHERE user_id = ?1 AND version = ?2 AND deleted = 0`,
       [userId, version],
     ) as [number, number, number, number, string] | undefined;
     return row && { id: row[0], etag: row[1], count: row[2], largest: row[3], current: row[4] };
