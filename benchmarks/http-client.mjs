@@ -68,6 +68,8 @@ class Connection {
   #text = '';
   /** Bytes of the body that are to come; undefined in a head, Infinity for a body in chunks. */
   #left;
+  /** The last bytes of a body in chunks. */
+  #end = Buffer.alloc(0);
 
   constructor(port) {
     this.#socket = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -108,14 +110,19 @@ class Connection {
     this.#left = Number(/\r\ncontent-length: *(\d+)/i.exec(head)?.[1] ?? Infinity);
     const body = all.subarray(end + HEAD_END.length);
     this.#text = body.toString('utf8', 0, 1000);
+    this.#end = Buffer.alloc(0);
     this.#takeBody(body);
   }
 
   #takeBody(bytes) {
     this.#left -= bytes.length;
-    // JSON text holds no line breaks, so the last chunk cannot be mistaken.
-    const isLast = bytes.length >= LAST_CHUNK.length && bytes.subarray(-LAST_CHUNK.length).equals(LAST_CHUNK);
-    if (this.#left > 0 && !(this.#left === Infinity && isLast)) return;
+    if (this.#left === Infinity) {
+      const { length } = LAST_CHUNK;
+      this.#end =
+        bytes.length < length ? Buffer.concat([this.#end, bytes]).subarray(-length) : bytes.subarray(-length);
+      // JSON text holds no line breaks, so the last chunk cannot be mistaken.
+      if (!this.#end.equals(LAST_CHUNK)) return;
+    } else if (this.#left > 0) return;
     this.#left = undefined;
     const [resolve, reject] = [this.#resolve, this.#reject];
     this.#resolve = this.#reject = undefined;

@@ -1,40 +1,55 @@
-// Measures the server over HTTP, from outside: `npm run bench:server -- [--heavy]`. With --heavy up to a million
-// keys are stored, and SERVER.md is written.
+// Measures the server over HTTP, from outside: `npm run bench:server -- [--heavy] [--beside NAME URL TOKEN]`. With
+// --heavy up to a million keys are stored, and SERVER.md is written. With --beside, another server of the API on this
+// machine is measured in turns with ours, such as "Synapse 1.160.0" http://127.0.0.1:8008 TOKEN: with an account that
+// has no backup, and no rate limit.
 // Client and server share this machine. Requests are made before the clock starts.
-import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { HttpClient } from './http-client.mjs';
-import { keyData } from './key-data.mjs';
 import { startPostgres } from './postgres.mjs';
+import { beside } from './server-beside.mjs';
+import { runningServer, startHttpAlone, startServer } from './server-processes.mjs';
+import {
+  batches,
+  getKey,
+  getKeys,
+  many,
+  median,
+  newBatch,
+  newVersion,
+  putKey,
+  putKeys,
+  replacing,
+} from './server-requests.mjs';
 import { startSqliteAlone } from './sqlite-alone.mjs';
 
-const { values } = parseArgs({
-  options: { heavy: { type: 'boolean' } },
+const { values, positionals } = parseArgs({
+  options: { heavy: { type: 'boolean' }, beside: { type: 'boolean' } },
+  allowPositionals: true,
 });
-const main = new URL('../dist/cli/main.js', import.meta.url).pathname;
+const [otherName, ...otherAddress] = positionals;
 const directory = mkdtempSync(join(tmpdir(), 'bench-server-'));
-const token = 'bench';
 /** What is compared in turns is so many requests at a time, and so many times. */
 const TURN = 40;
 const TURNS = 5;
 
 const lines = [];
+/** What has to be reached on any machine, and rates that another server's on another machine set. */
 const promises = [];
-/** Ratios to what was measured in turns with it: these do not depend on the machine. */
+const rates = [];
+/** Ratios to the least there could be. */
 const compared = [];
 const started = new Date();
 try {
   say(
     `Node ${process.version}, ${cpus()[0].model}, ${availableParallelism()} processors, client and server share them`,
   );
+  if (values.beside) await besideAnother();
   await onSqlite();
   await againstPostgres();
   say('');
-  for (const { title, found, floor, aim, reached } of promises) {
+  for (const { title, found, floor, aim, reached } of [...promises, ...rates]) {
     say(
       `${(reached ? 'reached' : 'MISSED').padEnd(8)} ${title}: ${found}, at least ${floor}${aim ? `, aim ${aim}` : ''}`,
     );
@@ -51,10 +66,10 @@ function say(line) {
 }
 
 /** A floor that was set beforehand; `most` turns it into a ceiling. */
-function promise(title, value, floor, { aim, unit = '', most = false } = {}) {
+function promise(title, value, floor, { aim, unit = '', most = false, to = promises } = {}) {
   const round = (number) => (number < 10 ? number.toFixed(2) : Math.round(number).toLocaleString('en'));
   const reached = most ? value <= floor : value >= floor;
-  promises.push({
+  to.push({
     title,
     found: `${round(value)}${unit}`,
     floor: `${most ? 'at most ' : ''}${round(floor)}${unit}`,
@@ -66,33 +81,57 @@ function promise(title, value, floor, { aim, unit = '', most = false } = {}) {
 function document() {
   const row = ({ title, found, floor, aim, reached }) =>
     `| ${title} | ${found} | ${floor} | ${aim ?? '-'} | ${reached ? 'reached' : 'MISSED'} |`;
+  const table = (rows) =>
+    ['| | measured | floor | aim | |', '| --- | ---: | ---: | ---: | --- |', ...rows.map(row)].join('\n');
   return (
     [
       '# The server, measured over HTTP',
-      'Written by `npm run bench:server -- --heavy`; not to be edited.',
+      `Written by \`npm run bench:server -- --heavy${values.beside ? ' --beside NAME URL TOKEN' : ''}\`; not to be edited.`,
       `${started.toISOString().slice(0, 16).replace('T', ' ')} UTC. Every key is about 1.2 KB of JSON; every acknowledged write has been synchronized to the disk.`,
-      'The floors come from another server of the same API (one process, SQLite, two processors shared with the client), which was measured before this one was written and not in this run: four times its rate for new keys, single reads and single writes, ten times for keys replaced, twice for reading 10,000 keys.',
-      ['| | measured | floor | aim | |', '| --- | ---: | ---: | ---: | --- |', ...promises.map(row)].join(
-        '\n',
-      ),
-      'The floors are absolute and the machine is not always the same. What hardly depends on it are ratios to the least there could be, measured in turns with the requests. **SQLite alone**: rows of the same form are put by one statement for 200 into a table with an ordinary unique index, in a process that does nothing else, with the same log and the same synchronization. **node:http alone**: a server that parses what it gets, stores nothing, and answers with as many bytes from its memory. Ours also asks who it is, checks, compares with what is stored, counts, writes a log and keeps metrics.',
+      table(promises),
+      values.beside &&
+        `What is against ${otherName} was sent to both servers in turns, on this machine, in this run; the ratio is that of the turn in the middle. Ours is \`serve\` on SQLite, the other is one process on SQLite without rate limits that logs warnings only. Every turn has a backup of its own, because the other becomes slower as one grows.`,
       'The requests are made before the clock starts and sent by a client that does little else than write and read. PostgreSQL is reached by a socket of this machine, and its log has been used before, as that of a database that has run for a while; so is the log of SQLite here, which is made at its full length.',
+      '## What the machine does to it',
+      'These floors were set beforehand, on a machine that is not this one: four times what Synapse 1.160.0 did there for new keys, single reads and single writes, ten times for keys replaced, half its time for reading 10,000 keys.',
+      table(rates),
+      'Ratios to the least there could be, measured in turns with the requests. **SQLite alone**: rows of the same form are put by one statement for 200 into a table with an ordinary unique index, in a process that does nothing else, with the same log and the same synchronization. **node:http alone**: a server that parses what it gets, stores nothing, and answers with as many bytes from its memory. Ours also asks who it is, checks, compares with what is stored, counts, writes a log and keeps metrics.',
       compared.map(({ title, found }) => `- ${title}: ${found}`).join('\n'),
       '## All of it',
       `\`\`\`text\n${lines.slice(0, lines.indexOf('')).join('\n')}\n\`\`\``,
-    ].join('\n\n') + '\n'
+    ]
+      .filter(Boolean)
+      .join('\n\n') + '\n'
   );
+}
+
+async function besideAnother() {
+  const servers = [
+    await startServer(directory, ['--db', join(directory, 'turns.db')]),
+    runningServer(...otherAddress),
+  ];
+  try {
+    await beside(servers, ({ title, floor, aim, ratios, rates: [ours, other] }) => {
+      const range = `${Math.min(...ratios).toFixed(1)} to ${Math.max(...ratios).toFixed(1)}`;
+      say(
+        `${`${title}, ${otherName}`.padEnd(50)} ${other.toFixed(1)} requests/s, ours ${ours.toFixed(1)}; ratio ${range}`,
+      );
+      promise(`${title}, requests/s, against ${otherName}`, median(ratios), floor, { aim });
+    });
+  } finally {
+    for (const server of servers) await server.stop();
+  }
 }
 
 async function onSqlite() {
   const database = ['--db', join(directory, 'backup.db')];
-  let server = await startServer(database);
+  let server = await startServer(directory, database);
   try {
     await singles(server, await newVersion(server));
     await writing(server);
     await server.stop();
     // What reading takes is measured in a process that has not just taken in a million keys.
-    server = await startServer(database);
+    server = await startServer(directory, database);
     await reading(server);
   } finally {
     await server.stop();
@@ -106,10 +145,10 @@ async function writing(server) {
   const steps = values.heavy ? [1_000, 10_000, 100_000, 300_000, 1_000_000] : [1_000, 10_000, 50_000];
   // The first requests are the compiler's.
   const other = await newVersion(server);
-  await many(server, batches(60), 1, (body) => ['PUT', `/keys?version=${other}`, body]);
+  await many(server, batches(60), 1, putKeys(other));
   await server.call('DELETE', `/version/${other}`);
   const current = await newVersion(server);
-  const putCurrent = (body) => ['PUT', `/keys?version=${current}`, body];
+  const putCurrent = putKeys(current);
   let stored = 0;
   const grown = [];
   const alone = await startSqliteAlone(join(directory, 'alone.db'));
@@ -122,20 +161,20 @@ async function writing(server) {
       await many(server, batches(count), 4, putCurrent);
       stored += count * 200;
     }
-    const rates = [];
+    const atThisSize = [];
     // Several times, because a checkpoint falls into some and not into others.
     for (let turn = 0; turn < 3; turn++) {
       const measured = await many(server, batches(TURN), 1, putCurrent);
       stored += TURN * 200;
-      rates.push(report(`PUT of 200 new keys, ${stored} stored`, measured, 200));
+      atThisSize.push(report(`PUT of 200 new keys, ${stored} stored`, measured, 200));
       aloneRates.push(alone.insert(TURN));
-      againstAlone.push(rates.at(-1) / aloneRates.at(-1));
+      againstAlone.push(atThisSize.at(-1) / aloneRates.at(-1));
     }
-    grown.push(median(rates));
+    grown.push(median(atThisSize));
   }
   alone.close();
   say(`${'200 new keys, SQLite alone'.padEnd(44)} ${Math.round(median(aloneRates))} keys/s`);
-  promise('PUT of 200 new keys, keys/s, least of all sizes', Math.min(...grown), 44_000);
+  promise('PUT of 200 new keys, keys/s, least of all sizes', Math.min(...grown), 44_000, { to: rates });
   promise(
     `keys/s at ${steps.at(-1).toLocaleString('en')} keys stored against ${steps[0].toLocaleString('en')}, in turns`,
     await againstSmall(server, putCurrent, steps[0]),
@@ -145,7 +184,7 @@ async function writing(server) {
   await againstHttp('PUT of 200 new keys', server, putCurrent, () => batches(TURN));
   report('PUT of 200 new keys, 8 clients', await many(server, batches(80), 8, putCurrent), 200);
 
-  const rates = [];
+  const replaced = [];
   for (let turn = 0; turn < 3; turn++) {
     const seeds = Array.from({ length: 30 }, () => newBatch(200, 5));
     await many(
@@ -154,21 +193,17 @@ async function writing(server) {
       1,
       putCurrent,
     );
-    const replacing = seeds.map(({ ids }) =>
-      batchOf(ids.map((id, i) => ({ ...id, index: i % 3 === 0 ? 9 : 1 }))),
-    );
-    rates.push(report('PUT of 200, two thirds replaced', await many(server, replacing, 1, putCurrent), 200));
+    const better = seeds.map(({ ids }) => replacing(ids));
+    replaced.push(report('PUT of 200, two thirds replaced', await many(server, better, 1, putCurrent), 200));
   }
-  promise('PUT of 200, two thirds replaced, keys/s', median(rates), 26_000, { aim: 36_000 });
+  promise('PUT of 200, two thirds replaced, keys/s', median(replaced), 26_000, { aim: 36_000, to: rates });
 }
 
 async function singles(server, version) {
   const seeds = Array.from({ length: 15 }, () => newBatch(200));
   for (const { body } of seeds) await server.call('PUT', `/keys?version=${version}`, body);
-  const one = ({ room, session }) =>
-    `/keys/${encodeURIComponent(room)}/${encodeURIComponent(session)}?version=${version}`;
-  const get = (id) => ['GET', one(id)];
-  const put = (id) => ['PUT', one(id), JSON.stringify(keyData(0))];
+  const get = getKey(version);
+  const put = putKey(version);
   const ids = seeds.flatMap((seed) => seed.ids);
   // The first of each are the compiler's.
   await many(server, ids, 1, get);
@@ -179,18 +214,18 @@ async function singles(server, version) {
   await againstHttp('GET of one key', server, get, ids.slice(0, 500));
   await againstHttp('PUT of one key', server, put, () => newBatch(500).ids);
   report('PUT of one key, 8 clients', await many(server, newBatch(4000).ids, 8, put));
-  promise('GET of one key, requests/s, one client', getOne, 3_320);
-  promise('GET of one key, requests/s, 8 clients', getMany, 4_720);
-  promise('PUT of one key, requests/s, one client', putOne, 1_470);
+  promise('GET of one key, requests/s, one client', getOne, 3_320, { to: rates });
+  promise('GET of one key, requests/s, 8 clients', getMany, 4_720, { to: rates });
+  promise('PUT of one key, requests/s, one client', putOne, 1_470, { to: rates });
 }
 
 /** A server whose backup is large, in turns with one whose backup is small: what of it is growth, and what the machine. */
 async function againstSmall(large, putLarge, size) {
-  const small = await startServer(['--db', join(directory, 'small.db')]);
+  const small = await startServer(directory, ['--db', join(directory, 'small.db')]);
   const ratios = [];
   for (let turn = 0; turn <= 2 * TURNS; turn++) {
     const version = await newVersion(small);
-    const putSmall = (body) => ['PUT', `/keys?version=${version}`, body];
+    const putSmall = putKeys(version);
     // The first turn is the compiler's.
     await many(small, batches(turn === 0 ? 60 : size / 200), 1, putSmall);
     const seconds = [];
@@ -210,7 +245,7 @@ async function againstSmall(large, putLarge, size) {
 /** A server that does nothing else than HTTP and JSON, in turns with ours. */
 async function againstHttp(title, server, request, items) {
   const alone = await startHttpAlone();
-  const rates = [];
+  const both = [];
   for (let turn = 0; turn <= TURNS; turn++) {
     const rate = [];
     for (const to of [server, alone]) {
@@ -218,14 +253,14 @@ async function againstHttp(title, server, request, items) {
       rate.push(some.length / (await many(to, some, 1, request)).seconds);
     }
     // The first turn is the compiler's.
-    if (turn > 0) rates.push(rate);
+    if (turn > 0) both.push(rate);
   }
   await alone.stop();
-  const least = median(rates.map(([, rate]) => rate));
+  const least = median(both.map(([, rate]) => rate));
   say(`${`${title}, node:http alone`.padEnd(44)} ${least.toFixed(0)} requests/s`);
   compare(
     `${title}, requests/s, against node:http alone`,
-    rates.map(([ours, rate]) => ours / rate),
+    both.map(([ours, rate]) => ours / rate),
   );
 }
 
@@ -239,8 +274,8 @@ function compare(title, ratios) {
 
 async function reading(server) {
   const version = await newVersion(server);
-  const put = (body) => ['PUT', `/keys?version=${version}`, body];
-  const get = () => ['GET', `/keys?version=${version}`];
+  const put = putKeys(version);
+  const get = getKeys(version);
   await many(server, batches(50), 1, put);
   await many(server, Array(5).fill(0), 1, get);
   const measured = await many(server, Array(30).fill(0), 1, get);
@@ -250,6 +285,7 @@ async function reading(server) {
     aim: 105 / 4,
     most: true,
     unit: ' ms',
+    to: rates,
   });
 
   const keys = values.heavy ? 100_000 : 20_000;
@@ -279,8 +315,8 @@ async function againstPostgres() {
     return;
   }
   const servers = [
-    await startServer(['--db', join(directory, 'beside.db')]),
-    await startServer(['--postgres', postgres.url]),
+    await startServer(directory, ['--db', join(directory, 'beside.db')]),
+    await startServer(directory, ['--postgres', postgres.url]),
   ];
   try {
     const seconds = servers.map(() => 0);
@@ -288,11 +324,7 @@ async function againstPostgres() {
     for (const server of servers) versions.push(await newVersion(server));
     for (let turn = 0; turn <= TURNS; turn++) {
       for (const [i, server] of servers.entries()) {
-        const measured = await many(server, batches(TURN), 1, (body) => [
-          'PUT',
-          `/keys?version=${versions[i]}`,
-          body,
-        ]);
+        const measured = await many(server, batches(TURN), 1, putKeys(versions[i]));
         // The first turn is the compiler's.
         if (turn === 0) continue;
         report(`PUT of 200 new keys, ${['SQLite', 'PostgreSQL'][i]}`, measured, 200);
@@ -304,14 +336,6 @@ async function againstPostgres() {
     for (const server of servers) await server.stop();
     await postgres.stop();
   }
-}
-
-function median(numbers) {
-  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
-}
-
-function batches(count) {
-  return Array.from({ length: count }, () => newBatch(200).body);
 }
 
 /** @returns Keys, or requests where each is of one key, a second. */
@@ -326,94 +350,4 @@ function report(name, { times, seconds, cpu }, keys = 1) {
       `server CPU ${((cpu / times.length) * 1000).toFixed(2)} ms a request`,
   );
   return perSecond * keys;
-}
-
-/**
- * Sends a request for each item, so many at a time.
- *
- * @param request - Makes the method, path and body of an item.
- */
-async function many({ client, ...server }, items, clients, request) {
-  const requests = items.map((item) => client.request(...request(item)));
-  const times = [];
-  let next = 0;
-  const cpu = server.cpu();
-  const begin = performance.now();
-  await Promise.all(
-    Array.from({ length: clients }, async () => {
-      while (next < requests.length) {
-        const bytes = requests[next++];
-        const begun = performance.now();
-        await client.send(bytes);
-        times.push(performance.now() - begun);
-      }
-    }),
-  );
-  return { times, seconds: (performance.now() - begin) / 1000, cpu: server.cpu() - cpu };
-}
-
-async function newVersion(server) {
-  const body = JSON.stringify({ algorithm: 'm.megolm_backup.v1.curve25519-aes-sha2', auth_data: {} });
-  return JSON.parse(await server.call('POST', '/version', body)).version;
-}
-
-function newBatch(count, index = 0) {
-  const ids = Array.from({ length: count }, () => ({
-    room: `!room${Math.floor(Math.random() * 200)}:example.org`,
-    session: randomBytes(32).toString('base64').slice(0, 43),
-    index,
-  }));
-  return { ids, body: batchOf(ids) };
-}
-
-function batchOf(ids) {
-  const rooms = {};
-  for (const { room, session, index } of ids) {
-    (rooms[room] ??= { sessions: {} }).sessions[session] = keyData(index);
-  }
-  return JSON.stringify({ rooms });
-}
-
-async function startHttpAlone() {
-  return serving([new URL('http-alone.mjs', import.meta.url).pathname]);
-}
-
-async function startServer(database) {
-  const tokens = join(directory, 'tokens.json');
-  const sha256 = createHash('sha256').update(token).digest('hex');
-  writeFileSync(
-    tokens,
-    JSON.stringify([{ sha256, user_id: `@bench${process.pid}:x`, device_id: 'BENCHMARK' }]),
-  );
-  const options = ['--tokens', tokens, '--listen', '127.0.0.1:0', '--rate-limit', '0', '--json'];
-  return serving([main, 'serve', ...database, ...options]);
-}
-
-/** A server in a process of its own, which prints its address first. */
-async function serving(args) {
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-  const line = await new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
-    child.stdout.once('data', (chunk) => resolve(String(chunk)));
-  });
-  const client = new HttpClient(JSON.parse(line).url, token);
-  return {
-    client,
-    call: (...request) => client.call(...request),
-    memory: (field = 'VmRSS') => {
-      const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-      return Math.round(Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)[1]) / 1024);
-    },
-    // Seconds of processor time: says more than the clock where the machine is shared.
-    cpu: () => {
-      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
-      return (Number(fields[11]) + Number(fields[12])) / 100;
-    },
-    stop: () =>
-      new Promise((resolve) => {
-        child.once('exit', resolve);
-        child.kill('SIGTERM');
-        client.close();
-      }),
-  };
 }
