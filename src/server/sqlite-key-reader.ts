@@ -11,8 +11,9 @@ import {
   type UnknownKey,
 } from './store.js';
 
-/** Rooms looked at together: an account has thousands, most of them with few keys. */
-const ROOMS = 20;
+/** Rooms looked at together, twice as many each time: some fill a page, of others it takes hundreds. */
+const FIRST_ROOMS = 4;
+const MOST_ROOMS = 32;
 
 /** Reads keys on a connection of its own, which sees what is committed. */
 export class KeyReader {
@@ -62,12 +63,12 @@ export class KeyReader {
     const pages: RoomPage[] = [];
     let left = pageLimit(limit, row[1] as number);
     let first = after?.room_id ?? '';
-    while (left > 0) {
+    for (let count = FIRST_ROOMS; left > 0; count = Math.min(2 * count, MOST_ROOMS)) {
       const rooms = this.#session.all(
         `SELECT id, CAST(room_id AS BLOB) FROM rooms
          WHERE version = ? AND room_id >= ? ${scope.room_id === undefined ? '' : 'AND room_id = ?'}
-         ORDER BY room_id LIMIT ${ROOMS}`,
-        [row[0], first, ...(scope.room_id === undefined ? [] : [scope.room_id])],
+         ORDER BY room_id LIMIT ?`,
+        [row[0], first, ...(scope.room_id === undefined ? [] : [scope.room_id]), count],
       );
       for (const [room, name] of rooms) {
         const roomId = textOf(name);
@@ -76,9 +77,9 @@ export class KeyReader {
         if (page) pages.push(page);
         left -= page?.count ?? 0;
       }
-      if (rooms.length < ROOMS) break;
+      if (rooms.length < count) break;
       // The least string behind the last of these.
-      first = `${textOf(rooms[ROOMS - 1][1])}\0`;
+      first = `${textOf(rooms[count - 1][1])}\0`;
     }
     return { outcome: 'page', rooms: pages };
   }
