@@ -47,9 +47,20 @@ export async function openPool(url: string, connections: number): Promise<PgPool
 /** How often a transaction that lost to another one is tried again. */
 const RETRIES = 10;
 
+const BEGIN: Statement = ['BEGIN ISOLATION LEVEL READ COMMITTED'];
+const COMMIT: Statement = ['COMMIT'];
+
 /**
- * Runs a transaction, again when the database asks for it: 40001 (serialization failure), 40P01 (deadlock),
- * and 23505 (two servers made the same row at once; the second time it is there).
+ * Whether a transaction lost to another one: 40001 (serialization failure), 40P01 (deadlock), and 23505 (two servers
+ * made the same row at once; the second time it is there).
+ */
+function isLost(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === '40001' || code === '40P01' || code === '23505';
+}
+
+/**
+ * Runs a transaction, again when it lost to another one.
  *
  * @throws KeyBackupError `store-failed`; then nothing was stored, unless the connection broke at the commit.
  */
@@ -60,9 +71,9 @@ export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Pr
     });
     let broken = false;
     try {
-      const begun = client.query('BEGIN ISOLATION LEVEL READ COMMITTED');
+      const begun = client.query(...BEGIN);
       const [result] = await Promise.all([run(client), begun]);
-      await client.query('COMMIT');
+      await client.query(...COMMIT);
       return result;
     } catch (error) {
       await client.query('ROLLBACK').catch(() => {
@@ -70,13 +81,41 @@ export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Pr
       });
       if (error instanceof Rollback) return error.result as T;
       if (error instanceof KeyBackupError) throw error;
-      const code = (error as { code?: unknown }).code;
-      if (retry < RETRIES && (code === '40001' || code === '40P01' || code === '23505')) continue;
+      if (retry < RETRIES && isLost(error)) continue;
       throw storeFailed(error);
     } finally {
       client.release(broken);
     }
   }
+}
+
+/** A statement with its values. */
+export type Statement = readonly [text: string, values?: readonly unknown[]];
+
+/**
+ * Runs statements as one transaction, all sent before the first answer comes.
+ *
+ * @returns The rows of each; undefined where {@link transaction} would try again.
+ * @throws KeyBackupError `store-failed`; then nothing was stored, unless the connection broke at the commit.
+ */
+export async function transactionOf(
+  pool: PgPool,
+  statements: readonly Statement[],
+): Promise<Record<string, unknown>[][] | undefined> {
+  const client = await pool.connect().catch((cause: unknown) => {
+    throw storeFailed(cause);
+  });
+  // After one that failed the others fail too, and the commit rolls back.
+  const answers = await Promise.allSettled(
+    [BEGIN, ...statements, COMMIT].map(([text, values]) => client.query(text, values)),
+  );
+  const failed = answers.find((answer) => answer.status === 'rejected');
+  client.release(failed !== undefined);
+  if (failed) {
+    if (isLost(failed.reason)) return undefined;
+    throw storeFailed(failed.reason);
+  }
+  return answers.slice(1, -1).map((answer) => (answer.status === 'fulfilled' ? answer.value.rows : []));
 }
 
 /** Runs one statement on its own. */

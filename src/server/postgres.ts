@@ -5,8 +5,18 @@
  */
 
 import { storeFailed } from './errors.js';
-import { Rollback, openPool, query, transaction, type PgClient, type PgPool } from './postgres-client.js';
+import {
+  Rollback,
+  openPool,
+  query,
+  transaction,
+  transactionOf,
+  type PgClient,
+  type PgPool,
+  type Statement,
+} from './postgres-client.js';
 import { migrate } from './postgres-schema.js';
+import { bytes, insertion, replacement } from './postgres-keys.js';
 import type {
   BackupStore,
   Changed,
@@ -21,7 +31,7 @@ import type {
   UnknownVersion,
   VersionContent,
 } from './store.js';
-import { escapedName, newVersionId, pageLimit, textOf } from './store.js';
+import { newVersionId, pageLimit, textOf } from './store.js';
 
 export type { PgClient, PgPool } from './postgres-client.js';
 
@@ -159,43 +169,45 @@ class PostgresStore implements BackupStore {
     });
   }
 
-  writeKeys(
+  async writeKeys(
     userId: string,
     version: string,
     keys: readonly KeyToWrite[],
     quota: Quota,
     writer: string | undefined,
   ): ReturnType<BackupStore['writeKeys']> {
+    if (version.includes('\0')) return UNKNOWN_VERSION;
+    const isOne = keys.length <= STATEMENT_KEYS;
+    if (isOne && keys.length > 0) {
+      // Mostly all keys are new. Then nothing has to be known before the next statement is sent.
+      const answers = await transactionOf(this.#pool, [
+        lock(userId, version),
+        insertion(userId, version, keys, quota, writer),
+      ]);
+      const inserted = answers?.[1].at(0);
+      if (inserted) return changedFrom(inserted);
+    }
     return transaction(this.#pool, async (client) => {
       const row = await lockVersion(client, userId, version);
       if (!row) return UNKNOWN_VERSION;
       if (row.current !== row.number) {
         return { outcome: 'wrong-version', current_version: row.currentVersion } as const;
       }
+      // One for the whole write, however many statements it takes.
+      const etag = String(row.etag + 1);
       let changed: Changed = { outcome: 'changed', etag: String(row.etag), count: row.count };
       for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
-        const batch = keys.slice(start, start + STATEMENT_KEYS);
-        const values = [
-          userId,
-          row.number,
-          batch.map((key) => bytes(key.room_id)),
-          batch.map((key) => bytes(key.session_id)),
-          batch.map((key) => escapedName(key.session_id)),
-          batch.map((key) => key.is_verified),
-          batch.map((key) => key.first_message_index),
-          batch.map((key) => key.forwarded_count),
-          // One text, as its bytes: in an array each would be quoted, letter by letter, and read again.
-          Buffer.concat(batch.flatMap(({ data }, i) => (i === 0 ? [data] : [DATA_SEPARATOR, data]))),
-          writer ?? null,
-          // Once for the whole write, however many statements it takes.
-          String(row.etag + 1),
+        const some = keys.slice(start, start + STATEMENT_KEYS);
+        const statements = [
+          ...(isOne ? [] : [insertion(userId, version, some, quota, writer, etag)]),
+          replacement(userId, row.number, some, writer, etag),
         ];
-        const inserted = (await client.query(INSERT_KEYS, values)).rows.at(0);
-        if (inserted) changed = changedFrom(inserted);
-        if (Number(inserted?.added ?? 0) === batch.length) continue;
-        // What was just inserted ties with itself.
-        const replaced = (await client.query(REPLACE_KEYS, values)).rows.at(0);
-        if (replaced) changed = changedFrom(replaced);
+        for (const statement of statements) {
+          const done = (await client.query(...statement)).rows.at(0);
+          if (!done) continue;
+          changed = changedFrom(done);
+          break;
+        }
       }
       if (changed.etag !== String(row.etag)) {
         await checkQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });
@@ -341,93 +353,15 @@ class PostgresStore implements BackupStore {
   }
 }
 
-/** U+001F stands in no JSON text: in a string it has to be escaped, and between tokens it may not be. */
-const SEPARATOR = 0x1f;
-const DATA_SEPARATOR = Uint8Array.of(SEPARATOR);
+/** Locks a version that is not deleted until the transaction ends. */
+function lock(userId: string, version: string): Statement {
+  return [
+    `SELECT number, etag, count FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted FOR UPDATE`,
+    [userId, version],
+  ];
+}
 
-/** The keys of a statement as rows. */
-const INCOMING = `
-  WITH incoming AS (
-    SELECT * FROM unnest(
-      $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[],
-      string_to_array($9::text, chr(${SEPARATOR}))
-    ) AS keys (room_id, session_id, name, is_verified, first_message_index, forwarded_count, data)`;
-
-const INSERT_INCOMING = `
-    INSERT INTO keys (
-      user_id, number, room_id, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
-    )
-    SELECT $1, $2, room_id, session_id, name, is_verified, first_message_index, forwarded_count, $10, data
-    FROM incoming
-    ON CONFLICT (user_id, number, room_id, session_id)`;
-
-/** Stores the keys that are not there yet, mostly all, and counts them. Gives no row when there are none. */
-const INSERT_KEYS = `${INCOMING}
-  ), written AS (${INSERT_INCOMING} DO NOTHING
-    RETURNING octet_length(data) AS size
-  ), total AS (
-    SELECT count(*) AS added, sum(size) AS bytes, max(size) AS largest FROM written
-  )
-  UPDATE versions SET
-    etag = $11,
-    count = versions.count + total.added,
-    bytes = versions.bytes + total.bytes,
-    largest = greatest(versions.largest, total.largest)
-  FROM total
-  WHERE user_id = $1 AND number = $2 AND total.added > 0
-  RETURNING versions.etag, versions.count, total.added`;
-
-/**
- * Replaces by the rule, keeps the audit trail and counts, all in one statement. `old` is what was there when the
- * statement began; nobody changes it meanwhile, because the version is locked. Gives no row when nothing changed.
- */
-const REPLACE_KEYS = `${INCOMING}
-  ), old AS (
-    SELECT incoming.room_id, incoming.session_id, stored.*
-    FROM incoming CROSS JOIN LATERAL (
-      SELECT keys.is_verified, keys.first_message_index, keys.forwarded_count, keys.device_id,
-        octet_length(keys.data) AS size
-      FROM keys
-      WHERE keys.user_id = $1 AND keys.number = $2
-        AND keys.room_id = incoming.room_id AND keys.session_id = incoming.session_id
-      -- Keeps the look-ups one by one: a join would read the whole backup while the planner knows nothing of it.
-      OFFSET 0
-    ) AS stored
-  ), written AS (${INSERT_INCOMING} DO UPDATE SET
-      is_verified = excluded.is_verified,
-      first_message_index = excluded.first_message_index,
-      forwarded_count = excluded.forwarded_count,
-      device_id = excluded.device_id,
-      data = excluded.data
-    WHERE (NOT excluded.is_verified, excluded.first_message_index, excluded.forwarded_count)
-        < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)
-    RETURNING room_id, session_id, is_verified, first_message_index, forwarded_count, device_id,
-      octet_length(data) AS size
-  ), replaced AS (
-    INSERT INTO replacements (
-      user_id, time, number, room_id, session_id,
-      old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
-      new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
-    )
-    SELECT $1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $2, room_id, session_id,
-      old.is_verified, old.first_message_index, old.forwarded_count, old.device_id,
-      written.is_verified, written.first_message_index, written.forwarded_count, written.device_id
-    FROM written JOIN old USING (room_id, session_id)
-  ), total AS (
-    SELECT count(*) AS changed, count(*) FILTER (WHERE old.room_id IS NULL) AS added,
-      coalesce(sum(written.size), 0) - coalesce(sum(old.size), 0) AS bytes, max(written.size) AS largest
-    FROM written LEFT JOIN old USING (room_id, session_id)
-  )
-  UPDATE versions SET
-    etag = $11,
-    count = versions.count + total.added,
-    bytes = versions.bytes + total.bytes,
-    largest = greatest(versions.largest, total.largest)
-  FROM total
-  WHERE user_id = $1 AND number = $2 AND total.changed > 0
-  RETURNING versions.etag, versions.count`;
-
-/** Locks a version that is not deleted until the transaction ends, and says which one is current. */
+/** {@link lock}, and says which version is current. */
 async function lockVersion(
   client: PgClient,
   userId: string,
@@ -435,10 +369,7 @@ async function lockVersion(
 ): Promise<VersionRow | undefined> {
   if (version.includes('\0')) return undefined;
   const [{ rows }, current] = await Promise.all([
-    client.query(
-      `SELECT number, etag, count FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted FOR UPDATE`,
-      [userId, version],
-    ),
+    client.query(...lock(userId, version)),
     // A statement of its own, done after that one: while it waits for the lock, another version may be made.
     client.query(
       `SELECT number, version FROM versions WHERE user_id = $1 AND NOT deleted ORDER BY number DESC LIMIT 1`,
@@ -474,10 +405,6 @@ async function checkQuota(client: PgClient, userId: string, quota: Quota): Promi
 
 function changedFrom(row: Record<string, unknown>): Changed {
   return { outcome: 'changed', etag: String(row.etag), count: Number(row.count) };
-}
-
-function bytes(id: string): Buffer {
-  return Buffer.from(id, 'utf8');
 }
 
 function origin(row: Record<string, unknown>, which: 'old' | 'new'): Replacement['before'] {

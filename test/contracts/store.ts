@@ -248,6 +248,39 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
       });
     });
 
+    it('takes new keys up to the quota and none beyond', async () => {
+      const user = newUser();
+      const version = await newVersion(store, user);
+      const write = (quota: Quota, ...keys: KeyToWrite[]) =>
+        store.writeKeys(user, version, keys, quota, undefined);
+      const [a, b, c] = ['a', 'b', 'c'].map((session) => keyOf('!r:x', session));
+      expect(await write({ keys: 2 }, a)).toMatchObject({ outcome: 'changed', count: 1 });
+      expect(await write({ keys: 2 }, b, c)).toEqual({ outcome: 'over-quota', of: 'keys' });
+      // A version's `auth_data` counts too.
+      const bytes = content.auth_data.length + a.data.length + b.data.length;
+      expect(await write({ bytes: bytes - 1 }, b)).toEqual({ outcome: 'over-quota', of: 'bytes' });
+      expect(await store.readVersion(user)).toMatchObject({ count: 1, etag: '1' });
+      expect(await write({ keys: 2, bytes }, b)).toMatchObject({ outcome: 'changed', count: 2, etag: '2' });
+    });
+
+    it('writes to nothing but a version of the user that is the current one', async () => {
+      const [user, other] = [newUser(), newUser()];
+      const old = await newVersion(store, user);
+      const current = await newVersion(store, user);
+      const write = (who: string, version: string) =>
+        store.writeKeys(who, version, [keyOf('!r:x', 's')], {}, undefined);
+      const refused = { outcome: 'wrong-version', current_version: current };
+      expect(await write(user, old)).toEqual(refused);
+      expect(await write(other, current)).toEqual({ outcome: 'unknown-version' });
+      expect(await write(user, 'none')).toEqual({ outcome: 'unknown-version' });
+      expect(await store.readVersion(user, old)).toMatchObject({ count: 0, etag: '0' });
+      expect(await store.readVersion(user, current)).toMatchObject({ count: 0, etag: '0' });
+      await store.deleteVersion(user, current);
+      expect(await write(user, current)).toEqual({ outcome: 'unknown-version' });
+      // With the newer one gone it is the current one.
+      expect(await write(user, old)).toMatchObject({ outcome: 'changed', count: 1, etag: '1' });
+    });
+
     it('knows which device replaced which key, for a while', async () => {
       const user = newUser();
       const version = await newVersion(store, user);
