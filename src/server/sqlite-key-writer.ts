@@ -180,15 +180,18 @@ export class KeyWriter {
     const name = `${version} ${roomId}`;
     const cached = this.#rooms.get(name);
     if (cached !== undefined) return cached;
-    const known = this.roomsInScope(version, roomId).at(0);
-    const room =
-      known ??
-      (this.#session.all(`INSERT INTO rooms (version, room_id) VALUES (?, ?) RETURNING id`, [
-        version,
-        roomId,
-      ])[0][0] as number);
+    const room = this.roomsInScope(version, roomId).at(0) ?? this.#makeRoom(version, roomId);
     if (this.#rooms.size >= CACHED_ROOMS) this.#rooms.clear();
     this.#rooms.set(name, room);
+    return room;
+  }
+
+  #makeRoom(version: number, roomId: string): number {
+    const [[room]] = this.#session.all(`INSERT INTO rooms (version, room_id) VALUES (?, ?) RETURNING id`, [
+      version,
+      roomId,
+    ]) as [number][];
+    this.#places.roomMade(room);
     return room;
   }
 }

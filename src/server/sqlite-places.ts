@@ -1,3 +1,4 @@
+import { PlaceFilter } from './sqlite-place-filter.js';
 import { forRows, type SqliteSession } from './sqlite-session.js';
 import { lookAt, type Look } from './sqlite-tail.js';
 import type { SqliteValue } from './sqlite-driver.js';
@@ -22,6 +23,7 @@ type Rows = Map<number, Map<string, number>>;
  */
 export class Places {
   readonly #session: SqliteSession;
+  readonly #filter = new PlaceFilter();
   /** What the memory holds; undefined when it has to be read again. */
   #seen: Look | undefined;
   /** Rows that nobody merges yet. */
@@ -61,6 +63,8 @@ export class Places {
     if (seen?.through !== found.through || seen.deletions !== found.deletions) {
       this.#young = new Map();
       this.#merge = undefined;
+      // What another process merged is not taken in here.
+      this.#filter.forget();
       this.#take(found.through);
       if (this.#before) this.#before.moved = true;
     } else if (found.last > seen.last) {
@@ -76,6 +80,11 @@ export class Places {
     return (this.#seen = found);
   }
 
+  /** A room was made just now. */
+  roomMade(room: number): void {
+    this.#filter.roomMade(room);
+  }
+
   /**
    * Which of some keys there are.
    *
@@ -87,8 +96,8 @@ export class Places {
     const parameters: SqliteValue[] = [];
     for (const [i, [room, sessionId]] of keys.entries()) {
       const row = this.#young.get(room)?.get(sessionId) ?? this.#merge?.rows.get(room)?.get(sessionId);
-      if (row === undefined) parameters.push(i, room, sessionId);
-      else found.set(i, row);
+      if (row !== undefined) found.set(i, row);
+      else if (!this.#filter.isAbsent(room, sessionId)) parameters.push(i, room, sessionId);
     }
     if (parameters.length > 0) {
       const rows = this.#session.all(findSql(parameters.length / 3), parameters) as [number, number][];
@@ -195,6 +204,7 @@ export class Places {
     let sessions = this.#young.get(room);
     if (!sessions) this.#young.set(room, (sessions = new Map<string, number>()));
     sessions.set(sessionId, row);
+    this.#filter.add(room, sessionId);
     this.#before?.added.push([room, sessionId]);
   }
 }

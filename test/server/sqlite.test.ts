@@ -153,6 +153,7 @@ const event = fc.record({
     'write' as const,
     'undone' as const,
     'delete' as const,
+    'delete room' as const,
   ),
   sessions: fc.uniqueArray(fc.constantFrom(...Array.from('abcdefghijklmnop')), {
     minLength: 1,
@@ -186,6 +187,10 @@ test('the late index says what is there, whatever is undone and whoever else wri
         if (what === 'delete') {
           pending.push(db.deleteKeys('@a:x', version, { room_id: room, session_id: sessions[0] }));
           there.delete(sessions[0]);
+        } else if (what === 'delete room') {
+          // The row of the room goes too, and its id comes again.
+          pending.push(db.deleteKeys('@a:x', version, { room_id: room }));
+          there.clear();
         } else {
           const isNew = sessions.some((name) => !there.has(name));
           const quota = what === 'undone' ? { keys: 0 } : {};
