@@ -95,9 +95,11 @@ export class Places {
     const found = new Map<number, number>();
     const parameters: SqliteValue[] = [];
     for (const [i, [room, sessionId]] of keys.entries()) {
+      // First, because the maps are large, and what they hold is mostly not at hand.
+      if (this.#filter.isAbsent(room, sessionId)) continue;
       const row = this.#young.get(room)?.get(sessionId) ?? this.#merge?.rows.get(room)?.get(sessionId);
-      if (row !== undefined) found.set(i, row);
-      else if (!this.#filter.isAbsent(room, sessionId)) parameters.push(i, room, sessionId);
+      if (row === undefined) parameters.push(i, room, sessionId);
+      else found.set(i, row);
     }
     if (parameters.length > 0) {
       const rows = this.#session.all(findSql(parameters.length / 3), parameters) as [number, number][];
