@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { KeyBackupError } from '../engine/errors.js';
 import { importPeer, storeFailed } from './errors.js';
 
@@ -16,8 +17,18 @@ export interface PgPool {
 
 /** A connection. */
 export interface PgClient {
-  /** Runs a statement. */
-  query(text: string, values?: readonly unknown[]): Promise<{ readonly rows: Record<string, unknown>[] }>;
+  /** Runs a statement; one with a name is prepared when it first comes over this connection. */
+  query(
+    statement: string | NamedStatement,
+    values?: readonly unknown[],
+  ): Promise<{ readonly rows: Record<string, unknown>[] }>;
+}
+
+/** A statement under a name, as `pg` takes it. Only {@link openPool} gets such. */
+export interface NamedStatement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly unknown[];
 }
 
 /**
@@ -55,8 +66,11 @@ const COMMIT: Statement = ['COMMIT'];
  * made the same row at once; the second time it is there).
  */
 function isLost(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  return code === '40001' || code === '40P01' || code === '23505';
+  return ['40001', '40P01', '23505'].includes(codeOf(error));
+}
+
+function codeOf(error: unknown): string {
+  return String((error as { code?: unknown }).code);
 }
 
 /**
@@ -89,31 +103,58 @@ export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Pr
   }
 }
 
+/** Whether statements are prepared, which saves planning them each time. Not all poolers keep them for a connection. */
+export interface Preparing {
+  on: boolean;
+}
+
+/** Not there, or there already: they came to another connection than the last time. */
+const NOT_KEPT = ['26000', '42P05'];
+
+const names = new Map<string, string>();
+
+/** The same in every process with the same statement, and in no other: a pooler may share connections out. */
+function nameOf(text: string): string {
+  let name = names.get(text);
+  if (name === undefined) {
+    name = `megolm_backup_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
+    names.set(text, name);
+  }
+  return name;
+}
+
 /** A statement with its values. */
 export type Statement = readonly [text: string, values?: readonly unknown[]];
 
 /**
  * Runs statements as one transaction, all sent before the first answer comes.
  *
- * @returns The rows of each; undefined where {@link transaction} would try again.
+ * @param preparing - Turned off where that does not work.
+ * @returns The rows of each; undefined where it is to be done by {@link transaction}.
  * @throws KeyBackupError `store-failed`; then nothing was stored, unless the connection broke at the commit.
  */
 export async function transactionOf(
   pool: PgPool,
   statements: readonly Statement[],
+  preparing: Preparing,
 ): Promise<Record<string, unknown>[][] | undefined> {
   const client = await pool.connect().catch((cause: unknown) => {
     throw storeFailed(cause);
   });
   // After one that failed the others fail too, and the commit rolls back.
   const answers = await Promise.allSettled(
-    [BEGIN, ...statements, COMMIT].map(([text, values]) => client.query(text, values)),
+    [BEGIN, ...statements, COMMIT].map(([text, values]) =>
+      preparing.on && values
+        ? client.query({ name: nameOf(text), text, values })
+        : client.query(text, values),
+    ),
   );
   const failed = answers.find((answer) => answer.status === 'rejected');
   client.release(failed !== undefined);
   if (failed) {
-    if (isLost(failed.reason)) return undefined;
-    throw storeFailed(failed.reason);
+    if (NOT_KEPT.includes(codeOf(failed.reason))) preparing.on = false;
+    else if (!isLost(failed.reason)) throw storeFailed(failed.reason);
+    return undefined;
   }
   return answers.slice(1, -1).map((answer) => (answer.status === 'fulfilled' ? answer.value.rows : []));
 }

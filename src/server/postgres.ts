@@ -13,6 +13,7 @@ import {
   transactionOf,
   type PgClient,
   type PgPool,
+  type Preparing,
   type Statement,
 } from './postgres-client.js';
 import { migrate } from './postgres-schema.js';
@@ -59,18 +60,23 @@ export interface PostgresOptions {
  * ```
  */
 export async function openPostgresStore(url: string, options: PostgresOptions = {}): Promise<BackupStore> {
-  return openStoreOnPool(await openPool(url, options.connections ?? 10));
+  return openOn(await openPool(url, options.connections ?? 10), { on: true });
 }
 
-/** {@link openPostgresStore} on a pool of the caller, which the store then owns. */
+/** {@link openPostgresStore} on a pool of the caller, which the store then owns. Statements are not prepared. */
 export async function openStoreOnPool(pool: PgPool): Promise<BackupStore> {
+  return openOn(pool, { on: false });
+}
+
+/** @internal */
+export async function openOn(pool: PgPool, preparing: Preparing): Promise<BackupStore> {
   try {
     await transaction(pool, migrate);
   } catch (error) {
     await pool.end().catch(() => undefined);
     throw error instanceof Error && error.name === 'KeyBackupError' ? error : storeFailed(error);
   }
-  return new PostgresStore(pool);
+  return new PostgresStore(pool, preparing);
 }
 
 /** Keys in one statement. */
@@ -87,9 +93,11 @@ interface VersionRow {
 
 class PostgresStore implements BackupStore {
   readonly #pool: PgPool;
+  readonly #preparing: Preparing;
 
-  constructor(pool: PgPool) {
+  constructor(pool: PgPool, preparing: Preparing) {
     this.#pool = pool;
+    this.#preparing = preparing;
   }
 
   createVersion(
@@ -180,10 +188,11 @@ class PostgresStore implements BackupStore {
     const isOne = keys.length <= STATEMENT_KEYS;
     if (isOne && keys.length > 0) {
       // Mostly all keys are new. Then nothing has to be known before the next statement is sent.
-      const answers = await transactionOf(this.#pool, [
-        lock(userId, version),
-        insertion(userId, version, keys, quota, writer),
-      ]);
+      const answers = await transactionOf(
+        this.#pool,
+        [lock(userId, version), insertion(userId, version, keys, quota, writer)],
+        this.#preparing,
+      );
       const inserted = answers?.[1].at(0);
       if (inserted) return changedFrom(inserted);
     }

@@ -74,9 +74,8 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     const reader = open(file);
     reader.exec('PRAGMA busy_timeout = 5000');
-    // A backup is read in the order of its ids, in which its rows do not stand: a page holds three of them, so it comes
-    // up three times. With this cache, those of 10,000 keys are fetched once.
-    reader.exec('PRAGMA cache_size = -12288');
+    // Most of it is read once and from end to end; what is read again the operating system has.
+    reader.exec('PRAGMA cache_size = -2048');
     const store = new SqliteStore(writer, reader, options.tailKeys ?? 4_096, () => {
       reserveLog(file, pages);
     });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { openStoreOnPool } from '../../src/server/postgres.js';
+import { openOn, openStoreOnPool } from '../../src/server/postgres.js';
 import type { PgPool } from '../../src/server/postgres-client.js';
 import { keyOf } from '../contracts/store.js';
 
@@ -9,10 +9,13 @@ type Rows = Record<string, unknown>[];
 function answering(answers: Record<string, (() => Rows) | undefined>) {
   const sent: string[] = [];
   const released: boolean[] = [];
+  const named: string[] = [];
   const pool: PgPool = {
     connect: () =>
       Promise.resolve({
-        query: async (text) => {
+        query: async (asked) => {
+          const text = typeof asked === 'string' ? asked : asked.text;
+          if (typeof asked !== 'string') named.push(asked.name);
           const statement = text.trim().replaceAll(/\s+/g, ' ');
           sent.push(statement);
           // An answer takes a while.
@@ -27,7 +30,7 @@ function answering(answers: Record<string, (() => Rows) | undefined>) {
       }),
     end: () => Promise.resolve(),
   };
-  return { pool, sent, released };
+  return { pool, sent, released, named };
 }
 
 const keys = [keyOf('!r:x', 's'), keyOf('!r:x', 't')];
@@ -124,4 +127,36 @@ test('a write of many statements is not sent at once', async () => {
     expect.stringContaining('WITH changed AS'),
   ]);
   expect(sent.filter((text) => text === 'COMMIT')).toHaveLength(1);
+});
+
+test('statements of our own pool are prepared, under a name for each text', async () => {
+  const { pool, named } = answering({ 'WITH changed AS': () => [{ etag: '4', count: '7' }] });
+  const onPool = await openStoreOnPool(pool);
+  await onPool.writeKeys('@a:x', 'v', keys, {}, 'D');
+  expect(named).toEqual([]);
+  const store = await openOn(pool, { on: true });
+  await store.writeKeys('@a:x', 'v', keys, {}, 'D');
+  await store.writeKeys('@a:x', 'v', keys, { keys: 9 }, 'D');
+  expect(named).toHaveLength(4);
+  for (const name of named) expect(name).toMatch(/^megolm_backup_[0-9a-f]{32}$/);
+  expect(named[2]).toBe(named[0]);
+  // With a quota it is another statement.
+  expect(named[3]).not.toBe(named[1]);
+});
+
+test.each(['26000', '42P05'])('where that fails with %s they are not prepared any more', async (code) => {
+  const answers: Parameters<typeof answering>[0] = {
+    'SELECT number, etag': () => {
+      answers['SELECT number, etag'] = () => [VERSION];
+      throw Object.assign(new Error('prepared statement'), { code });
+    },
+    'SELECT number, version': () => [{ number: '1', version: 'v' }],
+    'WITH incoming AS': () => [{ etag: '4', count: '7' }],
+  };
+  const { pool, named } = answering(answers);
+  const store = await openOn(pool, { on: true });
+  expect(await store.writeKeys('@a:x', 'v', keys, {}, 'D')).toMatchObject({ outcome: 'changed', count: 7 });
+  expect(named).toHaveLength(2);
+  await store.writeKeys('@a:x', 'v', keys, {}, 'D');
+  expect(named).toHaveLength(2);
 });
