@@ -24,7 +24,7 @@ export interface PgClient {
   ): Promise<{ readonly rows: Record<string, unknown>[] }>;
 }
 
-/** A statement under a name, as `pg` takes it. Only {@link openPool} gets such. */
+/** A statement under a name, as `pg` takes it. A pool of the caller gets none. */
 export interface NamedStatement {
   readonly name: string;
   readonly text: string;

@@ -34,7 +34,7 @@ import type {
 } from './store.js';
 import { newVersionId, pageLimit, textOf } from './store.js';
 
-export type { PgClient, PgPool } from './postgres-client.js';
+export type { NamedStatement, PgClient, PgPool } from './postgres-client.js';
 
 /** How the database is used. */
 export interface PostgresOptions {

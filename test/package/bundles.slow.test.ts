@@ -73,8 +73,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   'megolm-backup/server': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 11 },
   'megolm-backup/server/node': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 1 },
-  'megolm-backup/server/sqlite': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 8 },
-  'megolm-backup/server/postgres': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 5 },
+  'megolm-backup/server/sqlite': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 9 },
+  'megolm-backup/server/postgres': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 6 },
 };
 
 /** Optional packages stay outside. */
