@@ -63,7 +63,10 @@ export async function openPostgresStore(url: string, options: PostgresOptions = 
   return openOn(await openPool(url, options.connections ?? 10), { on: true });
 }
 
-/** {@link openPostgresStore} on a pool of the caller, which the store then owns. Statements are not prepared. */
+/**
+ * {@link openPostgresStore} on a pool of the caller, which the store then owns. Statements are not prepared. A pool of
+ * `pg` should have `pipeline: true`: a connection is given several statements at once, which `pg` 9 takes in no other way.
+ */
 export async function openStoreOnPool(pool: PgPool): Promise<BackupStore> {
   return openOn(pool, { on: false });
 }
