@@ -29,6 +29,13 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const [otherName, ...otherAddress] = positionals;
+if (
+  positionals.length !== (values.beside ? 3 : 0) ||
+  (values.beside && !/^http:\/\/127\.0\.0\.1:\d+\/?$/.test(otherAddress[0]))
+) {
+  console.error('npm run bench:server -- [--heavy] [--beside NAME http://127.0.0.1:PORT TOKEN]');
+  process.exit(2);
+}
 const directory = mkdtempSync(join(tmpdir(), 'bench-server-'));
 /** What is compared in turns is so many requests at a time, and so many times. */
 const TURN = 40;

@@ -145,7 +145,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
 /**
  * What a request leaves behind is garbage with its answer, and V8 waits before it looks for it: young garbage may grow
  * to three times 16 MiB, and the old, where bodies of requests get that took a while, to a multiple of what is in use.
- * Kept small, eight readers of everything take 120 MB after many writes, instead of up to 180, and no more time.
+ * Kept small, eight readers of everything take 140 MB after many writes, instead of up to 200, and no more time.
  */
 function keepGarbageSmall(): void {
   setFlagsFromString('--semi-space-growth-factor=1');

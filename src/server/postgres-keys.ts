@@ -46,9 +46,9 @@ export function insertion(
   const size = sizes.reduce((sum, one) => sum + one, 0);
   const values = [userId, version, ...columns(keys), writer ?? null, etag ?? null];
   values.push(keys.length, size, Math.max(0, ...sizes));
-  if (quota.keys === undefined && quota.bytes === undefined) return [insertionSql(''), values];
+  if (quota.keys === undefined && quota.bytes === undefined) return [INSERT_KEYS, values];
   values.push(left(quota.keys, keys.length), left(quota.bytes, size));
-  return [insertionSql(WITHIN_QUOTA), values];
+  return [INSERT_KEYS_WITHIN_QUOTA, values];
 }
 
 /** What may have been stored before; null where there is no limit. */
@@ -56,11 +56,12 @@ function left(limit: number | undefined, added: number): number | null {
   return limit === undefined ? null : limit - added;
 }
 
-const WITHIN_QUOTA = `
+const INSERT_KEYS = insertionSql('');
+const INSERT_KEYS_WITHIN_QUOTA = insertionSql(`
       AND (
         SELECT coalesce(sum(held.count) <= $15::bigint, true) AND coalesce(sum(held.bytes) <= $16::bigint, true)
         FROM versions AS held WHERE held.user_id = $1 AND NOT held.deleted
-      )`;
+      )`);
 
 function insertionSql(condition: string): string {
   return `

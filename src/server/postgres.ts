@@ -207,19 +207,14 @@ class PostgresStore implements BackupStore {
       }
       // One for the whole write, however many statements it takes.
       const etag = String(row.etag + 1);
+      const first = async (statement: Statement) => (await client.query(...statement)).rows.at(0);
       let changed: Changed = { outcome: 'changed', etag: String(row.etag), count: row.count };
       for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
         const some = keys.slice(start, start + STATEMENT_KEYS);
-        const statements = [
-          ...(isOne ? [] : [insertion(userId, version, some, quota, writer, etag)]),
-          replacement(userId, row.number, some, writer, etag),
-        ];
-        for (const statement of statements) {
-          const done = (await client.query(...statement)).rows.at(0);
-          if (!done) continue;
-          changed = changedFrom(done);
-          break;
-        }
+        const done =
+          (isOne ? undefined : await first(insertion(userId, version, some, quota, writer, etag))) ??
+          (await first(replacement(userId, row.number, some, writer, etag)));
+        if (done) changed = changedFrom(done);
       }
       if (changed.etag !== String(row.etag)) {
         await checkQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });

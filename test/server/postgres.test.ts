@@ -35,7 +35,11 @@ function answering(answers: Record<string, (() => Rows) | undefined>) {
 
 const keys = [keyOf('!r:x', 's'), keyOf('!r:x', 't')];
 const BEGIN = 'BEGIN ISOLATION LEVEL READ COMMITTED';
-const VERSION = { number: '1', etag: '3', count: '5' };
+/** What is asked of a version, and of the current one, which it is. */
+const CURRENT = {
+  'SELECT number, etag': () => [{ number: '1', etag: '3', count: '5' }],
+  'SELECT number, version': () => [{ number: '1', version: 'v' }],
+};
 
 test('keys that are all new go out as one transaction, before any answer has come', async () => {
   const { pool, sent, released } = answering({ 'WITH changed AS': () => [{ etag: '4', count: '7' }] });
@@ -58,8 +62,7 @@ test('keys that are all new go out as one transaction, before any answer has com
 
 test('where some are there already the rule decides, in a transaction of its own', async () => {
   const { pool, sent } = answering({
-    'SELECT number, etag': () => [VERSION],
-    'SELECT number, version': () => [{ number: '1', version: 'v' }],
+    ...CURRENT,
     'WITH incoming AS': () => [{ etag: '4', count: '6' }],
   });
   const store = await openStoreOnPool(pool);
@@ -84,8 +87,7 @@ test.each(['40001', '40P01', '23505'])('a write that loses with %s is done again
     'WITH changed AS': () => {
       throw Object.assign(new Error('lost'), { code });
     },
-    'SELECT number, etag': () => [VERSION],
-    'SELECT number, version': () => [{ number: '1', version: 'v' }],
+    ...CURRENT,
     'WITH incoming AS': () => [{ etag: '4', count: '7' }],
   });
   const store = await openStoreOnPool(pool);
@@ -110,8 +112,7 @@ test.each(['WITH changed AS', 'COMMIT'])('a write in which %s fails has failed',
 
 test('a write of many statements is not sent at once', async () => {
   const { pool, sent } = answering({
-    'SELECT number, etag': () => [VERSION],
-    'SELECT number, version': () => [{ number: '1', version: 'v' }],
+    ...CURRENT,
     'WITH changed AS': () => [{ etag: '4', count: '7' }],
   });
   const store = await openStoreOnPool(pool);
@@ -146,11 +147,11 @@ test('statements of our own pool are prepared, under a name for each text', asyn
 
 test.each(['26000', '42P05'])('where that fails with %s they are not prepared any more', async (code) => {
   const answers: Parameters<typeof answering>[0] = {
+    ...CURRENT,
     'SELECT number, etag': () => {
-      answers['SELECT number, etag'] = () => [VERSION];
+      answers['SELECT number, etag'] = CURRENT['SELECT number, etag'];
       throw Object.assign(new Error('prepared statement'), { code });
     },
-    'SELECT number, version': () => [{ number: '1', version: 'v' }],
     'WITH incoming AS': () => [{ etag: '4', count: '7' }],
   };
   const { pool, named } = answering(answers);
