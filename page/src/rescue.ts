@@ -29,7 +29,7 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
     const seconds = (performance.now() - started) / 1000;
     tell({ kind: 'done', opened: UNLOCKED_BY[unlocked.by], seconds, ...outcome });
   } catch (error) {
-    const code = error instanceof KeyBackupError ? String(error.code) : 'failed';
+    const code = error instanceof KeyBackupError ? error.code : 'failed';
     const message = error instanceof Error ? error.message : 'something went wrong';
     tell({ kind: 'refused', code, message, correctable: undefined });
   }

@@ -1,12 +1,8 @@
-import { KeyBackupError, type EngineCode } from '../engine/errors.js';
+import { KeyBackupError, type ErrorCode } from '../engine/errors.js';
 import { utf8Decode } from '../engine/utf8.js';
 import { IdSet } from './id-set.js';
 import { jsonPath } from './json.js';
 import { JsonExtent } from './json-extent.js';
-
-/** What can be wrong with a body. `truncated`: it ended before its last bracket. */
-export type ReaderCode =
-  Extract<EngineCode, 'bad-json' | 'bad-utf8' | 'missing-field' | 'too-large' | 'aborted'> | 'truncated';
 
 /**
  * What the body holds:
@@ -32,7 +28,7 @@ export interface BackupFault {
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
   readonly path: string;
-  readonly error: KeyBackupError<ReaderCode>;
+  readonly error: KeyBackupError;
 }
 
 /** What {@link readBackup} yields. */
@@ -108,7 +104,7 @@ export class BackupReader {
   #inside: 'key' | 'value' | undefined;
   /** The key in front of the value; `undefined` when it could not be read, and then `#keyFault` says why. */
   #key: string | undefined;
-  #keyFault: KeyBackupError<ReaderCode> | undefined;
+  #keyFault: KeyBackupError | undefined;
   /** The path of the value that comes next or is being read. */
   #path = '';
   #roomId: string | undefined;
@@ -158,13 +154,13 @@ export class BackupReader {
   end(): void {
     if (this.#failure) throw this.#failure.error;
     if (this.#expected !== 'end') {
-      throw new KeyBackupError<ReaderCode>(
+      throw new KeyBackupError(
         'truncated',
         `${this.#place}: the body ended after ${this.#length} bytes, before its last bracket`,
       );
     }
     if (!this.#hasKeys) {
-      throw new KeyBackupError<ReaderCode>('missing-field', `${this.#form}: expected an object, got nothing`);
+      throw new KeyBackupError('missing-field', `${this.#form}: expected an object, got nothing`);
     }
   }
 
@@ -258,10 +254,7 @@ export class BackupReader {
     if (level === undefined) {
       const isArray = this.#form === 'array';
       if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE)) {
-        throw new KeyBackupError<ReaderCode>(
-          'bad-json',
-          `the body: expected ${isArray ? 'an array' : 'an object'}`,
-        );
+        throw new KeyBackupError('bad-json', `the body: expected ${isArray ? 'an array' : 'an object'}`);
       }
       this.#open(isArray ? 'array' : 'body');
       if (isArray) {
@@ -336,7 +329,7 @@ export class BackupReader {
         break;
       case 'body': {
         if (this.#key === this.#form) {
-          throw new KeyBackupError<ReaderCode>('bad-json', `${this.#place}: expected an object`);
+          throw new KeyBackupError('bad-json', `${this.#place}: expected an object`);
         }
         const error = this.#badJson(read);
         if (error) throw error;
@@ -349,7 +342,7 @@ export class BackupReader {
   }
 
   /** What of a member is no JSON. Nobody needs that member, but it may have been meant as something else. */
-  #badJson(read: Parsed): KeyBackupError<ReaderCode> | undefined {
+  #badJson(read: Parsed): KeyBackupError | undefined {
     return [this.#keyFault, read.error].find((error) => error?.code === 'bad-json');
   }
 
@@ -379,21 +372,19 @@ export class BackupReader {
 
   #parse(): Parsed {
     const { bytes, tooLarge } = this.#extent.take();
-    if (!bytes) return { error: new KeyBackupError<ReaderCode>('too-large', `${this.#place}: ${tooLarge}`) };
+    if (!bytes) return { error: new KeyBackupError('too-large', `${this.#place}: ${tooLarge}`) };
     try {
       return { value: JSON.parse(utf8Decode(bytes, this.#place)) as unknown };
     } catch (error) {
-      if (error instanceof KeyBackupError) return { error: error as KeyBackupError<'bad-utf8'> };
+      if (error instanceof KeyBackupError) return { error };
       // The platform's own message is not kept: it quotes the text.
       const message = `${this.#place}: expected JSON, got something else`;
-      return { error: new KeyBackupError<ReaderCode>('bad-json', message) };
+      return { error: new KeyBackupError('bad-json', message) };
     }
   }
 
-  #fault(code: ReaderCode, message: string, session_id?: string): void {
-    this.#items.push(
-      this.#faultOf(new KeyBackupError<ReaderCode>(code, `${this.#place}: ${message}`), session_id),
-    );
+  #fault(code: ErrorCode, message: string, session_id?: string): void {
+    this.#items.push(this.#faultOf(new KeyBackupError(code, `${this.#place}: ${message}`), session_id));
   }
 
   /** The path as messages name it. */
@@ -401,13 +392,13 @@ export class BackupReader {
     return this.#path === '' ? 'the body' : this.#path;
   }
 
-  #faultOf(error: KeyBackupError<ReaderCode>, session_id?: string): BackupFault {
+  #faultOf(error: KeyBackupError, session_id?: string): BackupFault {
     return { room_id: this.#roomId, session_id, path: this.#path, error };
   }
 
   #refuse(offset: number): never {
     const expected = (this.#top?.level === 'array' ? EXPECTED_IN_ARRAY : EXPECTED)[this.#expected];
-    throw new KeyBackupError<ReaderCode>(
+    throw new KeyBackupError(
       'bad-json',
       `${this.#place}: expected ${expected} at byte ${offset}, got something else`,
     );
@@ -416,7 +407,7 @@ export class BackupReader {
 
 type Parsed =
   | { readonly value: unknown; readonly error?: undefined }
-  | { readonly value?: undefined; readonly error: KeyBackupError<ReaderCode> };
+  | { readonly value?: undefined; readonly error: KeyBackupError };
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

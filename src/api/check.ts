@@ -1,5 +1,5 @@
 import { KeyBackupError, describe } from '../engine/errors.js';
-import { jsonPath, type ApiCode } from './json.js';
+import { jsonPath } from './json.js';
 import type {
   ErrorBody,
   KeyBackupData,
@@ -140,11 +140,8 @@ function isIndex(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-function wrong(path: string, expected: string, value: unknown): KeyBackupError<ApiCode> {
-  return new KeyBackupError<ApiCode>(
-    'bad-json',
-    `${top(path)}: expected ${expected}, got ${describe(value)}`,
-  );
+function wrong(path: string, expected: string, value: unknown): KeyBackupError {
+  return new KeyBackupError('bad-json', `${top(path)}: expected ${expected}, got ${describe(value)}`);
 }
 
 function top(path: string): string {
@@ -170,10 +167,7 @@ function expectIndex(value: unknown, path: string): void {
 
 function field(object: OpaqueObject, name: string, path: string): unknown {
   if (!Object.hasOwn(object, name)) {
-    throw new KeyBackupError<ApiCode>(
-      'missing-field',
-      `${top(jsonPath(path, name))}: expected a value, got nothing`,
-    );
+    throw new KeyBackupError('missing-field', `${top(jsonPath(path, name))}: expected a value, got nothing`);
   }
   return object[name];
 }

@@ -9,14 +9,6 @@ import { endOfString } from './json-members.js';
  * fraction, `1e400` or a lone surrogate is an error here and not a silent rounding.
  */
 
-/** What the first storey can say about other people's data. */
-export type ApiCode =
-  /** Not JSON at all, or not UTF-8. */
-  | 'not-json'
-  /** JSON of another shape than the specification gives, or with a value JavaScript would change. */
-  | 'bad-json'
-  | 'missing-field';
-
 /**
  * Nesting deeper than this is refused: reading deep JSON is cheap, but writing it again overflows the stack.
  */
@@ -40,7 +32,7 @@ export const MAX_JSON_DEPTH = 100;
  */
 export function parseJson(text: string): unknown {
   if (LONE_SURROGATE.test(text)) {
-    throw new KeyBackupError<ApiCode>('bad-json', 'the text: expected Unicode, got a lone surrogate');
+    throw new KeyBackupError('bad-json', 'the text: expected Unicode, got a lone surrogate');
   }
   return parseWellFormed(text);
 }
@@ -64,7 +56,7 @@ export function readJsonBytes(
   try {
     text = utf8Decode(bytes, 'the body');
   } catch (cause) {
-    throw new KeyBackupError<ApiCode>('not-json', 'the body: expected UTF-8, got an invalid sequence', {
+    throw new KeyBackupError('not-json', 'the body: expected UTF-8, got an invalid sequence', {
       cause,
     });
   }
@@ -83,7 +75,7 @@ function parseWellFormed(text: string, top = ''): unknown {
     value = JSON.parse(text);
   } catch {
     // The platform's error is not kept as cause: it quotes the text.
-    throw new KeyBackupError<ApiCode>('not-json', 'the body: expected JSON, got text that does not parse');
+    throw new KeyBackupError('not-json', 'the body: expected JSON, got text that does not parse');
   }
   if (fault) throw faultError(text, fault, top);
   return value;
@@ -101,10 +93,10 @@ const EXPECTED: Record<Fault['kind'], string> = {
   surrogate: 'expected Unicode, got a lone surrogate in a string',
 };
 
-function faultError(text: string, fault: Fault, top: string): KeyBackupError<ApiCode> {
+function faultError(text: string, fault: Fault, top: string): KeyBackupError {
   const path = fault.kind === 'depth' ? top : pathAt(text, fault.offset, top);
   const where = path === '' ? 'the body' : path;
-  return new KeyBackupError<ApiCode>('bad-json', `${where}: ${EXPECTED[fault.kind]}`);
+  return new KeyBackupError('bad-json', `${where}: ${EXPECTED[fault.kind]}`);
 }
 
 const QUOTE = 0x22;

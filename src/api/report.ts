@@ -39,17 +39,14 @@ export class Report {
   readonly authenticity = noAuthenticity();
   readonly #lines: string[] = [];
   readonly #list: (line: string) => void;
-  readonly #onRefused: ((place: Place, error: KeyBackupError<string>) => void) | undefined;
+  readonly #onRefused: ((place: Place, error: KeyBackupError) => void) | undefined;
 
   /**
    * @param onRefused - Hears of every key that could not be read, at once.
    * @param list - Takes the JSON of every key that is listed, at once, instead of this: where all of a large backup
    * may fail they take too much memory. Then `json` lacks them.
    */
-  constructor(
-    onRefused?: (place: Place, error: KeyBackupError<string>) => void,
-    list?: (line: string) => void,
-  ) {
+  constructor(onRefused?: (place: Place, error: KeyBackupError) => void, list?: (line: string) => void) {
     this.#onRefused = onRefused;
     this.#list = list ?? ((line) => this.#lines.push(line));
   }
@@ -74,7 +71,7 @@ export class Report {
   }
 
   /** Takes in a key that could not be read. */
-  refused(place: Place, error: KeyBackupError<string>): void {
+  refused(place: Place, error: KeyBackupError): void {
     this.failed++;
     this.codes.set(error.code, (this.codes.get(error.code) ?? 0) + 1);
     this.#add({

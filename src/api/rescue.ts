@@ -24,7 +24,7 @@ export type RescuedKey = Place &
       }
     | {
         readonly ok: false;
-        readonly error: KeyBackupError<string>;
+        readonly error: KeyBackupError;
         /** Whether the record could be taken apart, so that its failure says something about the key. */
         readonly wellFormed: boolean;
       }
@@ -88,7 +88,7 @@ export function exportRescued(
   { onKey, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
   let current: Extract<RescuedKey, { ok: true }> | undefined;
-  const refuse = (place: Place, error: KeyBackupError<string>) => {
+  const refuse = (place: Place, error: KeyBackupError) => {
     report.refused(place, error);
     onKey?.(place, false);
   };

@@ -1,6 +1,6 @@
 import type { Backend } from '../engine/backend.js';
 import { wipe } from '../engine/bytes.js';
-import { KeyBackupError, type EngineCode } from '../engine/errors.js';
+import { KeyBackupError, type ErrorCode } from '../engine/errors.js';
 import { decryptManyBy, encryptManyBy } from '../engine/session-data-batch.js';
 import type {
   OpenedSessionData,
@@ -41,7 +41,7 @@ export type Job = EncryptJob | DecryptJob;
 
 /** An error on its way from a worker. */
 export interface FailureMessage {
-  readonly code: EngineCode;
+  readonly code: ErrorCode;
   readonly message: string;
 }
 

@@ -144,7 +144,7 @@ async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promi
     return { user_id, ...outcome, failures };
   } catch (error) {
     if (signal.aborted || !(error instanceof KeyBackupError)) throw error;
-    const { code, message } = error as KeyBackupError<string>;
+    const { code, message } = error;
     return { user_id, outcome: 'failed', code, reason: shown(message), failures };
   } finally {
     progress.clear();

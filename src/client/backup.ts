@@ -13,7 +13,7 @@ import { ownValue, type JsonObject } from '../engine/json.js';
 import { BackupPublicKey } from '../engine/keys.js';
 import { accountData, setAccountData } from './account.js';
 import { V1, expectAlgorithm, type BackupAlgorithm } from './algorithm.js';
-import { RequestError, type ClientCode } from './errors.js';
+import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
 /** What goes into a new backup version. */
@@ -148,7 +148,7 @@ export function trustedPublicKey(
   if (trust === 'encrypt-to-an-untrusted-backup') return publicKey;
   const { trusted, reason } = verifyAuthData(info.auth_data, trust);
   if (!trusted) {
-    throw new KeyBackupError<ClientCode>('untrusted-backup', `backup version ${info.version}: ${reason}`);
+    throw new KeyBackupError('untrusted-backup', `backup version ${info.version}: ${reason}`);
   }
   return publicKey;
 }

@@ -8,7 +8,7 @@ import { batchBody, type BatchLimits, type SealedKey } from './upload-batch.js';
 export interface FailedUpload {
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
-  readonly error: KeyBackupError<string>;
+  readonly error: KeyBackupError;
 }
 
 /** Where batches go, and who hears of them. */

@@ -221,7 +221,7 @@ class KeysExamination {
     }
   }
 
-  #conclude(error: KeyBackupError<string> | undefined): void {
+  #conclude(error: KeyBackupError | undefined): void {
     const pending = this.#pending.shift();
     const reason = pending?.item.error ?? error;
     if (reason) this.#damage.set(reason.code, (this.#damage.get(reason.code) ?? 0) + 1);

@@ -1,28 +1,20 @@
-import { KeyBackupError, type EngineCode } from '../engine/errors.js';
+import { KeyBackupError, type ErrorCode } from '../engine/errors.js';
 
-/** What the client can say about a server, a network and a backup it refuses. */
-export type ClientCode =
-  /** A status that nothing below fits; see `status` and `errcode`. */
+/** The codes of {@link RequestError}. `too-large` is a status of 413. */
+export type RequestCode = Extract<
+  ErrorCode,
   | 'http'
   | 'network'
   | 'timeout'
   | 'rate-limited'
-  /** 401: the access token is missing, wrong or expired. */
   | 'unauthorized'
-  /** 404 with `M_NOT_FOUND`. A 404 without it is `http`: some proxy's page says nothing about a backup. */
   | 'not-found'
-  /** The backup version is not the current one any more; see `current_version`. */
   | 'wrong-version'
-  /** Nobody we trust vouches for the backup, so nothing is encrypted to it. */
-  | 'untrusted-backup'
-  /** A 2xx answer that is not what the specification says. */
   | 'bad-response'
-  | 'missing-dependency';
-
-/** The codes of {@link RequestError}. `too-large` is a status of 413. */
-export type RequestCode =
-  | Exclude<ClientCode, 'untrusted-backup' | 'missing-dependency'>
-  | Extract<EngineCode, 'aborted' | 'too-large' | 'bad-parameters'>;
+  | 'too-large'
+  | 'bad-parameters'
+  | 'aborted'
+>;
 
 /** What an answer said besides its code. */
 export interface AnswerFacts {
@@ -50,7 +42,8 @@ export interface AnswerFacts {
  * }
  * ```
  */
-export class RequestError extends KeyBackupError<RequestCode> implements AnswerFacts {
+export class RequestError extends KeyBackupError implements AnswerFacts {
+  declare readonly code: RequestCode;
   /** The HTTP status; absent when no answer came. */
   readonly status: number | undefined;
   /** The Matrix error code, `M_...`. */

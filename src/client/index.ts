@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-export { RequestError, type AnswerFacts, type ClientCode, type RequestCode } from './errors.js';
+export { RequestError, type AnswerFacts, type RequestCode } from './errors.js';
 export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './exchange.js';
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
@@ -66,7 +66,6 @@ export {
   type BackupEntry,
   type BackupItem,
   type BackupReaderOptions,
-  type ReaderCode,
 } from '../api/backup-reader.js';
 export { IdSet } from '../api/id-set.js';
 export type {

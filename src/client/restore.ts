@@ -1,7 +1,7 @@
 import { decryptSessionsBy } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
 import { IdSet } from '../api/id-set.js';
-import type { BackupEntry, ReaderCode } from '../api/backup-reader.js';
+import type { BackupEntry } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import {
@@ -12,7 +12,7 @@ import {
   type DecryptSettings,
   type Provenance,
 } from '../engine/batch.js';
-import { KeyBackupError, type EngineCode } from '../engine/errors.js';
+import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
 import { throwIfAborted } from '../engine/turn.js';
@@ -41,7 +41,7 @@ export interface UnrestoredKey {
   readonly path: string;
   /** Whether it could be taken apart, so that its failure says something about the key. */
   readonly wellFormed: boolean;
-  readonly error: KeyBackupError<EngineCode | ReaderCode>;
+  readonly error: KeyBackupError;
 }
 
 /** What {@link restoreKeys} yields. */
@@ -315,5 +315,5 @@ interface Origin {
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
   readonly path: string;
-  readonly fault: KeyBackupError<ReaderCode> | undefined;
+  readonly fault: KeyBackupError | undefined;
 }

@@ -18,7 +18,7 @@ export interface UnrewrittenKey {
   readonly path: string;
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
-  readonly error: KeyBackupError<string>;
+  readonly error: KeyBackupError;
 }
 
 /** What became of one record. */

@@ -33,7 +33,7 @@ export async function awaitBackend<T>(
 }
 
 function explained(backend: Backend, operation: Operation, cause: unknown): KeyBackupError {
-  if (cause instanceof KeyBackupError) return cause as KeyBackupError;
+  if (cause instanceof KeyBackupError) return cause;
   return new KeyBackupError('backend-failed', `backend ${backend.name}: ${operation} failed`, { cause });
 }
 

@@ -1,12 +1,12 @@
 /**
- * The one error class of this package and the engine's closed union of codes.
- *
- * Each storey of the package adds its own union beside this one (`ClientCode`, `ServerCode`), so that a
- * `switch` over `error.code` narrows to what can really come.
+ * The one error class of this package and the one closed union of its codes, so that a `switch` over `error.code` is
+ * checked by the compiler, also in a `catch`.
  */
 
-/** What the engine can say about data, keys and parameters it refuses. */
-export type EngineCode =
+/** Why this package refused something. */
+export type ErrorCode =
+  // Keys, parameters and the data of a backup.
+
   /** The MAC does not fit: another key, or another ephemeral. It says nothing about the ciphertext. */
   | 'mac-mismatch'
   | 'bad-mac-length'
@@ -18,7 +18,7 @@ export type EngineCode =
   /** A point of small order: the shared secret would be all zero. */
   | 'low-order-key'
   | 'bad-utf8'
-  /** Not JSON, or JSON of another shape than the specification gives. */
+  /** Not JSON, JSON of another shape than the specification gives, or a value that JavaScript would change. */
   | 'bad-json'
   | 'missing-field'
   | 'bad-session-key'
@@ -41,7 +41,41 @@ export type EngineCode =
   | 'bad-parameters'
   | 'too-large'
   | 'aborted'
-  | 'backend-failed';
+  | 'backend-failed'
+
+  // Bodies of requests and answers.
+
+  /** Not JSON at all, or not UTF-8. */
+  | 'not-json'
+  /** The body ended before its last bracket. */
+  | 'truncated'
+
+  // The client.
+
+  /** A status that no other code fits; see `status` and `errcode`. */
+  | 'http'
+  | 'network'
+  | 'timeout'
+  | 'rate-limited'
+  /** 401: the access token is missing, wrong or expired. */
+  | 'unauthorized'
+  /** 404 with `M_NOT_FOUND`. A 404 without it is `http`: a proxy's error page says nothing about a backup. */
+  | 'not-found'
+  /** The backup version is no longer the current one; see `current_version`. */
+  | 'wrong-version'
+  /** No trusted key vouches for the backup, so nothing is encrypted to it. */
+  | 'untrusted-backup'
+  /** A 2xx answer that is not what the specification says. */
+  | 'bad-response'
+
+  // The server and its stores, to those who run them. What a caller of the API is told is a Matrix error.
+
+  /** The database refused, is full, or is gone. Nothing was stored. */
+  | 'store-failed'
+  /** The database was made by a newer release. */
+  | 'unsupported-schema'
+  /** An optional package is not installed; the message holds the line that installs it. */
+  | 'missing-dependency';
 
 /** Which of the four checks a recovery key failed. */
 export type RecoveryKeyCheck = 'alphabet' | 'length' | 'prefix' | 'parity';
@@ -71,13 +105,13 @@ export interface KeyBackupErrorOptions {
  * }
  * ```
  */
-export class KeyBackupError<Code extends string = EngineCode> extends Error {
+export class KeyBackupError extends Error {
   /** Why, from a closed union: made for `switch`. */
-  readonly code: Code;
+  readonly code: ErrorCode;
   /** With `bad-recovery-key`: the check that failed. */
   readonly check: RecoveryKeyCheck | undefined;
 
-  constructor(code: Code, message: string, options: KeyBackupErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: KeyBackupErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'KeyBackupError';
     this.code = code;

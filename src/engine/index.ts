@@ -7,7 +7,7 @@
 
 export {
   KeyBackupError,
-  type EngineCode,
+  type ErrorCode,
   type KeyBackupErrorOptions,
   type RecoveryKeyCheck,
 } from './errors.js';

@@ -1,7 +1,5 @@
 import { KeyBackupError } from '../engine/errors.js';
-import type { ApiCode } from '../api/json.js';
 import type { ErrorBody } from '../api/types.js';
-import type { ServerCode } from './errors.js';
 
 /** What every answer carries, so that clients in browsers may read it. */
 const CORS = {
@@ -56,7 +54,7 @@ export function errorResponse(error: unknown): Response {
 function toMatrixError(error: unknown): MatrixError {
   if (error instanceof MatrixError) return error;
   if (error instanceof KeyBackupError) {
-    switch (error.code as ApiCode | ServerCode) {
+    switch (error.code) {
       case 'not-json':
         return new MatrixError(400, 'M_NOT_JSON', error.message);
       case 'bad-json':

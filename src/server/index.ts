@@ -16,6 +16,5 @@ export type { Log } from './log.js';
 export { createMetrics } from './metrics.js';
 export type { Metrics } from './metrics.js';
 export type { RateLimit } from './rate-limit.js';
-export type { ServerCode } from './errors.js';
 export { newVersionId } from './store.js';
 export type * from './store.js';

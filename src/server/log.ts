@@ -42,7 +42,7 @@ export function createLog(write: (lines: string) => void, now: () => Date = () =
       });
     },
     error: (error) => {
-      const code = error instanceof KeyBackupError ? String(error.code) : undefined;
+      const code = error instanceof KeyBackupError ? error.code : undefined;
       // Errors of a database may quote what was bound to a statement: the cause stays out.
       line('error', { message: error instanceof Error ? error.message : 'unknown error', code });
     },

@@ -1,5 +1,4 @@
 import { KeyBackupError } from '../engine/errors.js';
-import type { ServerCode } from './errors.js';
 import type { PgClient } from './postgres-client.js';
 
 /**
@@ -79,7 +78,7 @@ export async function migrate(client: PgClient): Promise<void> {
   );
   const done = Number(rows[0].version);
   if (done > MIGRATIONS.length) {
-    throw new KeyBackupError<ServerCode>(
+    throw new KeyBackupError(
       'unsupported-schema',
       `the database has schema ${done}, this release knows up to ${MIGRATIONS.length}`,
     );

@@ -1,5 +1,4 @@
 import { KeyBackupError } from '../engine/errors.js';
-import type { ServerCode } from './errors.js';
 import type { SqliteConnection } from './sqlite-driver.js';
 
 /**
@@ -116,7 +115,7 @@ export function migrate(connection: SqliteConnection): void {
   try {
     const done = connection.prepare('PRAGMA user_version').all([])[0][0] as number;
     if (done > MIGRATIONS.length) {
-      throw new KeyBackupError<ServerCode>(
+      throw new KeyBackupError(
         'unsupported-schema',
         `the database has schema ${done}, this release knows up to ${MIGRATIONS.length}`,
       );

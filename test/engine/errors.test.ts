@@ -1,5 +1,6 @@
 import { describe as group, expect, it } from 'vitest';
 import { readFileSync } from 'node:fs';
+import { RequestError, type RequestCode } from '../../src/client/errors.js';
 import {
   BackupDecryptionKey,
   BackupPublicKey,
@@ -15,7 +16,7 @@ import {
   readSessionKey,
 } from '../../src/engine/index.js';
 import { expectSignedBy } from '../../src/engine/ed25519.js';
-import { describe, numberOr } from '../../src/engine/errors.js';
+import { describe, numberOr, type ErrorCode } from '../../src/engine/errors.js';
 import { utf8Encode } from '../../src/engine/utf8.js';
 import { forge, rejection, roomKey } from './samples.js';
 
@@ -53,7 +54,7 @@ it.each([
   expect(describe(value)).toBe(name);
 });
 
-group('every code of the engine', () => {
+group('every code', () => {
   const key = BackupDecryptionKey.generate();
   const forged = forge(key.publicKey.toBytes());
   const valid = forged.withPlaintext(new Uint8Array(0));
@@ -98,8 +99,26 @@ group('every code of the engine', () => {
       }),
   };
 
-  /** Codes that the tests of one file of their own reach. */
-  const ELSEWHERE = ['bad-export-file', 'not-authenticated', 'room-id-mismatch'];
+  /** The codes that the tests of another file reach. */
+  const ELSEWHERE: Partial<Record<ErrorCode, string>> = {
+    'bad-export-file': 'engine/key-export.test.ts',
+    'not-authenticated': 'engine/authenticity.test.ts',
+    'room-id-mismatch': 'engine/authenticity.test.ts',
+    'not-json': 'api/json.test.ts',
+    truncated: 'api/backup-reader.test.ts',
+    http: 'client/http.test.ts',
+    network: 'client/http.test.ts',
+    timeout: 'client/http.test.ts',
+    'rate-limited': 'client/http.test.ts',
+    unauthorized: 'client/http.test.ts',
+    'not-found': 'client/backup.test.ts',
+    'wrong-version': 'client/http.test.ts',
+    'untrusted-backup': 'client/upload.test.ts',
+    'bad-response': 'client/http.test.ts',
+    'store-failed': 'server/postgres.test.ts',
+    'unsupported-schema': 'server/node.slow.test.ts',
+    'missing-dependency': 'server/errors.test.ts',
+  };
 
   it.each(Object.entries(reached))('%s comes', async (code, call) => {
     const error = await rejection(
@@ -110,12 +129,53 @@ group('every code of the engine', () => {
     expect(error.code).toBe(code);
   });
 
-  it('is in this list', () => {
+  it.each(Object.entries(ELSEWHERE))('%s is tested in %s', (code, file) => {
+    expect(readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')).toContain(`'${code}'`);
+  });
+
+  it('is in one of the two lists', () => {
     const source = readFileSync(new URL('../../src/engine/errors.ts', import.meta.url), 'utf8');
-    const union = /export type EngineCode =([^]*?);\n\n/.exec(source)?.[1] ?? '';
+    const union = /export type ErrorCode =([^]*?);\n\n\/\*\*/.exec(source)?.[1] ?? '';
     const codes = [...union.matchAll(/\| '([a-z0-9-]+)'/g)].map(([, code]) => code);
-    expect(codes.length).toBeGreaterThan(20);
-    expect(codes.filter((code) => !ELSEWHERE.includes(code)).sort()).toEqual(Object.keys(reached).sort());
+    expect(codes.length).toBeGreaterThan(35);
+    expect(codes.sort()).toEqual([...Object.keys(reached), ...Object.keys(ELSEWHERE)].sort());
+  });
+});
+
+/** These hold when the file compiles: an unused `@ts-expect-error` fails the type check. */
+group('the type of a code', () => {
+  it('is the closed union in a catch', () => {
+    try {
+      decodeRecoveryKey('EsT0');
+    } catch (error) {
+      if (!(error instanceof KeyBackupError)) throw error;
+      // @ts-expect-error A misspelt code does not compile.
+      expect(error.code === 'bad-recovery-kee').toBe(false);
+      switch (error.code) {
+        // @ts-expect-error Nor does one as a case.
+        case 'mac-missmatch':
+          throw error;
+      }
+      const code: ErrorCode = error.code;
+      expect(code === 'bad-recovery-key').toBe(true);
+    }
+    expect.assertions(2);
+  });
+
+  it('is narrower for a failed request', () => {
+    const error: unknown = new RequestError('rate-limited', 'why');
+    if (!(error instanceof RequestError)) throw error;
+    // @ts-expect-error No request fails with the code of a key.
+    expect(error.code === 'mac-mismatch').toBe(false);
+    const code: RequestCode = error.code;
+    expect(code).toBe('rate-limited');
+  });
+
+  it('is checked where an error is made', () => {
+    // @ts-expect-error There is no such code.
+    expect(new KeyBackupError('no-such-code', 'why').code).toBe('no-such-code');
+    // @ts-expect-error There is no such code of a request.
+    expect(new RequestError('mac-mismatch', 'why').code).toBe('mac-mismatch');
   });
 });
 

@@ -180,9 +180,9 @@ describe('its types', () => {
   const USE = `
 import {
   BackupDecryptionKey, KeyBackupError, decryptSessions, encryptSessions,
-  type EngineCode, type ExportedSessionData,
+  type ErrorCode, type ExportedSessionData,
 } from 'megolm-backup';
-import { RoomKeys, Restore, type ClientCode } from 'megolm-backup/client';
+import { RequestError, RoomKeys, Restore, type RequestCode } from 'megolm-backup/client';
 
 const key: BackupDecryptionKey = BackupDecryptionKey.generate();
 const bytes: Uint8Array = key.publicKey.toBytes();
@@ -201,14 +201,21 @@ export async function use(sessions: readonly ExportedSessionData[]): Promise<str
     // @ts-expect-error Nobody knows yet whether it went well.
     result.key_backup_data;
     if (result.ok) found.push(result.key_backup_data.session_data.mac);
-    else found.push(result.error.code satisfies EngineCode);
+    else found.push(result.error.code satisfies ErrorCode);
   }
   return found;
 }
 
 export function narrowed(error: unknown): string {
   if (!(error instanceof KeyBackupError)) throw error;
-  return error.message;
+  // @ts-expect-error There is no such code, also not in a catch.
+  if (error.code === 'mac-missmatch') return '';
+  if (error instanceof RequestError) {
+    // @ts-expect-error A request has no such code.
+    if (error.code === 'mac-mismatch') return '';
+    return error.code satisfies RequestCode;
+  }
+  return error.code === 'mac-mismatch' ? error.message : '';
 }
 
 export async function restore(roomKeys: RoomKeys): Promise<number> {
@@ -220,9 +227,9 @@ export async function restore(roomKeys: RoomKeys): Promise<number> {
   for await (const result of restore) if (!result.ok) void result.error.code;
   return restore.summary.ok;
 }
-export const code: ClientCode = 'rate-limited';
+export const code: RequestCode = 'rate-limited';
 // @ts-expect-error The codes are a closed union.
-export const wrong: ClientCode = 'no-such-code';
+export const wrong: ErrorCode = 'no-such-code';
 void text;
 `;
 

@@ -113,7 +113,7 @@ describe('an answer of keys', () => {
   }
 
   test.each([
-    ['the store fails', () => Promise.reject(new KeyBackupError<string>('store-failed', 'gone'))],
+    ['the store fails', () => Promise.reject(new KeyBackupError('store-failed', 'gone'))],
     ['the version is deleted', () => Promise.resolve({ outcome: 'unknown-version' } as const)],
   ])('breaks off when %s half-way', async (_name, fail) => {
     let reads = 0;
@@ -140,7 +140,7 @@ describe('an answer of keys', () => {
 
   test('is an error when the store fails at once', async () => {
     const [handler, version] = await filled(() => ({
-      readKeys: () => Promise.reject(new KeyBackupError<string>('store-failed', 'secret detail')),
+      readKeys: () => Promise.reject(new KeyBackupError('store-failed', 'secret detail')),
     }));
     const { status, json } = await call(handler, 'GET', `/keys?version=${version}`);
     expect([status, json.errcode]).toEqual([503, 'M_UNKNOWN']);
