@@ -14,7 +14,7 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import type { Backend, Encapsulated, Sealed } from '../engine/backend.js';
-import { concat, equal, wipe } from '../engine/bytes.js';
+import { concat, equal, plainBytes, wipe } from '../engine/bytes.js';
 import { deriveKeys } from '../engine/derived-keys.js';
 import { encapsulateWithTable, hasTable } from '../engine/fixed-recipient.js';
 import { isLowOrder } from '../engine/low-order.js';
@@ -164,16 +164,11 @@ function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array)
   if (equal(whole.subarray(0, mac.length), mac)) {
     const decipher = createDecipheriv('aes-256-cbc', aesKey, iv).setAutoPadding(false);
     // Every block comes at once, because nothing is kept back for padding; `final` then has nothing to add.
-    padded = plain(decipher.update(ciphertext));
+    padded = plainBytes(decipher.update(ciphertext));
     decipher.final();
   }
   wipe(keys.all);
   return padded;
-}
-
-/** The same memory, which is nobody else's, without the ways of a Buffer. */
-function plain({ buffer, byteOffset, length }: Buffer): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** OpenSSL cannot be interrupted and says nothing until it is done; the engine stops waiting when aborted. */

@@ -1,6 +1,6 @@
 import type { Backend } from '../engine/backend.js';
-import { wipe } from '../engine/bytes.js';
-import { KeyBackupError, type ErrorCode } from '../engine/errors.js';
+import { plainBytes, wipe } from '../engine/bytes.js';
+import { KeyBackupError, messageOf, type ErrorCode } from '../engine/errors.js';
 import { decryptManyBy, encryptManyBy } from '../engine/session-data-batch.js';
 import type {
   OpenedSessionData,
@@ -68,7 +68,7 @@ export async function perform(job: Job, backend: Backend): Promise<Reply> {
   try {
     return job.direction === 'encrypt' ? await encrypt(job, backend) : await decrypt(job, backend);
   } catch (error) {
-    return { direction: 'failed', message: error instanceof Error ? error.message : 'unknown error' };
+    return { direction: 'failed', message: messageOf(error) ?? 'unknown error' };
   }
 }
 
@@ -127,7 +127,8 @@ export function pack(parts: readonly Uint8Array[]): Packed {
   return { bytes, ends };
 }
 
-function unpack({ bytes, ends }: Packed): Uint8Array[] {
+function unpack({ bytes: packed, ends }: Packed): Uint8Array[] {
+  const bytes = plainBytes(packed);
   return Array.from(ends, (end, i) => bytes.subarray(i === 0 ? 0 : ends[i - 1], end));
 }
 

@@ -1,5 +1,6 @@
 import type { AbortSignalLike } from '../engine/backend.js';
 import { concatAll } from '../engine/bytes.js';
+import { messageOf } from '../engine/errors.js';
 import { RequestError } from './errors.js';
 
 /** The part of an answer of `fetch` that is used; the platform's own fits. */
@@ -165,6 +166,6 @@ export async function readAll(
 
 /** `fetch` hides the reason one level down. */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'no reason given';
-  return error.cause instanceof Error ? error.cause.message : error.message;
+  const { cause } = (error ?? {}) as { cause?: unknown };
+  return messageOf(cause) ?? messageOf(error) ?? 'no reason given';
 }

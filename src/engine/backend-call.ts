@@ -1,4 +1,5 @@
 import type { AbortSignalLike, Backend } from './backend.js';
+import { isBytes, plainBytes } from './bytes.js';
 import { KeyBackupError, describe } from './errors.js';
 import { orAborted } from './turn.js';
 
@@ -40,7 +41,7 @@ function explained(backend: Backend, operation: Operation, cause: unknown): KeyB
 /**
  * Checks bytes that a backend gave.
  *
- * @returns The same array, of exactly `length` bytes.
+ * @returns The same memory, of exactly `length` bytes, see {@link plainBytes}.
  * @throws {@link KeyBackupError} `backend-failed`.
  */
 export function expectFrom(
@@ -49,7 +50,7 @@ export function expectFrom(
   value: unknown,
   length: number,
 ): Uint8Array {
-  if (value instanceof Uint8Array && value.length === length) return value;
+  if (isBytes(value) && value.length === length) return plainBytes(value);
   throw new KeyBackupError(
     'backend-failed',
     `backend ${backend.name}: ${operation}: expected ${length} bytes, got ${describe(value)}`,

@@ -46,6 +46,20 @@ export function wipe(...arrays: readonly Uint8Array[]): void {
   for (const array of arrays) array.fill(0);
 }
 
+/**
+ * Whether a value is a Uint8Array, of this realm or another: an iframe, a `vm` context and jsdom each have a class of
+ * their own. A Buffer is one too.
+ */
+export function isBytes(value: unknown): value is Uint8Array {
+  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
+}
+
+/** The same memory as a plain Uint8Array of this realm, without what a Buffer changes about it. */
+export function plainBytes(bytes: Uint8Array): Uint8Array {
+  if (Object.getPrototypeOf(bytes) === Uint8Array.prototype) return bytes;
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
 /** A copy that is a plain Uint8Array, also of a Buffer, whose own `slice` would share memory. */
 export function copyBytes(bytes: Uint8Array): Uint8Array {
   // Not Uint8Array.from, which goes through the bytes one by one.
@@ -55,12 +69,12 @@ export function copyBytes(bytes: Uint8Array): Uint8Array {
 /**
  * Checks a caller's byte argument.
  *
- * @returns The same array.
+ * @returns The same memory, see {@link plainBytes}.
  * @throws {@link KeyBackupError} `bad-length` when it is not a Uint8Array of `length` bytes.
  */
 export function expectBytes(value: unknown, length: number, field: string): Uint8Array {
-  if (!(value instanceof Uint8Array) || value.length !== length) {
+  if (!isBytes(value) || value.length !== length) {
     throw new KeyBackupError('bad-length', `${field}: expected ${length} bytes, got ${describe(value)}`);
   }
-  return value;
+  return plainBytes(value);
 }

@@ -1,3 +1,4 @@
+import { plainBytes } from './bytes.js';
 import { ed25519 } from './edwards25519.js';
 import { KeyBackupError } from './errors.js';
 
@@ -10,7 +11,7 @@ export function publicSigningKeyOf(seed: Uint8Array): Uint8Array {
 
 /** The signature of a message: 64 bytes. */
 export function sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
-  return ed25519().sign(message, seed);
+  return ed25519().sign(plainBytes(message), seed);
 }
 
 /**

@@ -119,12 +119,21 @@ export class KeyBackupError extends Error {
   }
 }
 
+/** The message of what was thrown, which may be an error of another realm; `undefined` where it has none. */
+export function messageOf(error: unknown): string | undefined {
+  const message = (error as { message?: unknown } | null | undefined)?.message;
+  return typeof message === 'string' ? message : undefined;
+}
+
 /** How a wrong value is named in a message: its type, never its content. */
 export function describe(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return 'nothing';
   if (Array.isArray(value)) return 'an array';
-  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (ArrayBuffer.isView(value)) {
+    const kind = Object.prototype.toString.call(value).slice('[object '.length, -1);
+    return kind === 'Uint8Array' ? `${value.byteLength} bytes` : `a ${kind}`;
+  }
   if (typeof value === 'object') return 'an object';
   return `a ${typeof value}`;
 }

@@ -4,7 +4,7 @@ import { randomBytes } from '@noble/hashes/utils.js';
 import { AesCtr } from './aes-ctr.js';
 import { ArmourReader, ArmourWriter } from './armour.js';
 import type { AbortSignalLike } from './backend.js';
-import { concat, concatAll, equal, wipe } from './bytes.js';
+import { concat, concatAll, equal, isBytes, wipe } from './bytes.js';
 import { KeyBackupError, describe, numberOr } from './errors.js';
 import { Pace } from './pace.js';
 import { MAX_ITERATIONS, pbkdf2, type DeriveOptions } from './passphrase.js';
@@ -125,7 +125,7 @@ async function* chunksOf(
   if (typeof file === 'string') {
     for (let start = 0; start < file.length; start += PIECE)
       yield utf8Encode(file.slice(start, start + PIECE));
-  } else if (file instanceof Uint8Array) {
+  } else if (isBytes(file)) {
     yield file;
   } else {
     yield* untilAborted(file, signal);

@@ -1,6 +1,6 @@
 import type { Backend, Encapsulated, WaitOptions } from './backend.js';
 import { awaitBackend, expectFrom, expectManyFrom } from './backend-call.js';
-import { wipe } from './bytes.js';
+import { isBytes, wipe } from './bytes.js';
 import { KeyBackupError } from './errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import {
@@ -210,7 +210,7 @@ async function agreeBy(
 function isOpenedOrRefused(one: unknown): one is OpenedSessionData | KeyBackupError {
   if (one instanceof KeyBackupError) return true;
   const { plaintext, flags } = (one ?? {}) as Partial<OpenedSessionData>;
-  return plaintext instanceof Uint8Array && Array.isArray(flags);
+  return isBytes(plaintext) && Array.isArray(flags);
 }
 
 /** A whole {@link Backend.decryptMany} out of what a backend has. */

@@ -2,7 +2,7 @@ import { cbc } from '@noble/ciphers/aes.js';
 import type { Backend, Sealed } from './backend.js';
 import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from './base64.js';
-import { copyBytes, equal, expectBytes, isZero, wipe } from './bytes.js';
+import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from './bytes.js';
 import { deriveKeys } from './derived-keys.js';
 import { KeyBackupError, describe } from './errors.js';
 import { expectObject, expectString, isJsonObject } from './json.js';
@@ -110,7 +110,7 @@ export function encryptWithEphemeral(
 
 /** @throws {@link KeyBackupError} `bad-parameters`, `too-large`. */
 export function checkPlaintext(plaintext: unknown): asserts plaintext is Uint8Array {
-  if (!(plaintext instanceof Uint8Array)) {
+  if (!isBytes(plaintext)) {
     throw new KeyBackupError('bad-parameters', `plaintext: expected bytes, got ${describe(plaintext)}`);
   }
   if (plaintext.length > MAX_PLAINTEXT_BYTES) {
@@ -316,7 +316,10 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
 export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
-  const sealed = { ciphertext: cbc(aesKey, iv).encrypt(plaintext), mac: mac.slice(0, MAC_LENGTH) };
+  const sealed = {
+    ciphertext: cbc(aesKey, iv).encrypt(plainBytes(plaintext)),
+    mac: mac.slice(0, MAC_LENGTH),
+  };
   wipe(keys.all);
   return sealed;
 }

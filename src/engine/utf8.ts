@@ -1,3 +1,4 @@
+import { plainBytes } from './bytes.js';
 import { KeyBackupError } from './errors.js';
 
 /**
@@ -19,7 +20,9 @@ let decoder: { decode(bytes: Uint8Array): string } | undefined;
 /** UTF-8 bytes of a text. A lone surrogate becomes U+FFFD, as everywhere on the web platform. */
 export function utf8Encode(text: string): Uint8Array {
   const { TextEncoder } = globalThis as Coders;
-  return TextEncoder ? (encoder ??= new TextEncoder()).encode(text) : encodePortably(text);
+  if (!TextEncoder) return encodePortably(text);
+  // In jsdom the encoder is of another realm than this file.
+  return plainBytes((encoder ??= new TextEncoder()).encode(text));
 }
 
 /**

@@ -1,4 +1,4 @@
-import { KeyBackupError } from '../engine/errors.js';
+import { KeyBackupError, messageOf } from '../engine/errors.js';
 
 /**
  * Imports an optional peer.
@@ -23,6 +23,6 @@ export async function importPeer<Module>(load: () => Promise<Module>, installs: 
 
 /** Wraps what a database's client threw. */
 export function storeFailed(cause: unknown): KeyBackupError {
-  const reason = cause instanceof Error ? cause.message : 'unknown reason';
+  const reason = messageOf(cause) ?? 'unknown reason';
   return new KeyBackupError('store-failed', `the database failed: ${reason}`, { cause });
 }

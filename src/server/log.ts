@@ -1,4 +1,4 @@
-import { KeyBackupError } from '../engine/errors.js';
+import { KeyBackupError, messageOf } from '../engine/errors.js';
 import type { RequestRecord } from './handler.js';
 
 /** Structured logs: one JSON object a line, with no tokens, ids of keys or key data in it. */
@@ -44,7 +44,7 @@ export function createLog(write: (lines: string) => void, now: () => Date = () =
     error: (error) => {
       const code = error instanceof KeyBackupError ? error.code : undefined;
       // Errors of a database may quote what was bound to a statement: the cause stays out.
-      line('error', { message: error instanceof Error ? error.message : 'unknown error', code });
+      line('error', { message: messageOf(error) ?? 'unknown error', code });
     },
     note: (message, fields = {}) => {
       line('info', { message, ...fields });

@@ -27,6 +27,20 @@ export async function bundleText(entry: string): Promise<string> {
   return outputFiles[0].text;
 }
 
+/** A script that puts what the entries export into one global variable. */
+export async function bundleScript(entries: readonly string[], globalName: string): Promise<string> {
+  const contents = entries.map((entry) => `export * from '${source(entry)}';`).join('\n');
+  const { outputFiles } = await build({
+    ...options(entries[0], 'web'),
+    entryPoints: undefined,
+    stdin: { contents, resolveDir: source('.') },
+    format: 'iife',
+    globalName,
+    write: false,
+  });
+  return outputFiles[0].text;
+}
+
 /** A bundle for Node in a folder of its own, and how to remove it. */
 export async function bundleFile(entry: string): Promise<{ url: URL; remove: () => void }> {
   const folder = mkdtempSync(join(tmpdir(), 'megolm-backup-'));

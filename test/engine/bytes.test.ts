@@ -1,6 +1,15 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { concat, concatAll, copyBytes, equal, expectBytes, isZero, wipe } from '../../src/engine/bytes.js';
+import {
+  concat,
+  concatAll,
+  copyBytes,
+  equal,
+  expectBytes,
+  isZero,
+  plainBytes,
+  wipe,
+} from '../../src/engine/bytes.js';
 import { refusal, withBitFlipped } from './samples.js';
 
 const bytes = fc.uint8Array({ maxLength: 80 });
@@ -75,6 +84,15 @@ it('copyBytes copies, a Buffer into a plain array', () => {
   expect(Buffer.isBuffer(copy)).toBe(false);
   buffer[0] = 9;
   expect([...copy]).toEqual([1, 2, 3]);
+});
+
+it('plainBytes keeps the memory of a Buffer and the array that is plain already', () => {
+  const buffer = Buffer.from([1, 2, 3]);
+  const plain = plainBytes(buffer);
+  expect(Object.getPrototypeOf(plain)).toBe(Uint8Array.prototype);
+  buffer[0] = 9;
+  expect([...plain]).toEqual([9, 2, 3]);
+  expect(plainBytes(plain)).toBe(plain);
 });
 
 describe('expectBytes', () => {

@@ -1,5 +1,6 @@
 import { describe as group, expect, it } from 'vitest';
 import { readFileSync } from 'node:fs';
+import { runInNewContext } from 'node:vm';
 import { RequestError, type RequestCode } from '../../src/client/errors.js';
 import {
   BackupDecryptionKey,
@@ -16,7 +17,7 @@ import {
   readSessionKey,
 } from '../../src/engine/index.js';
 import { expectSignedBy } from '../../src/engine/ed25519.js';
-import { describe, numberOr, type ErrorCode } from '../../src/engine/errors.js';
+import { describe, messageOf, numberOr, type ErrorCode } from '../../src/engine/errors.js';
 import { utf8Encode } from '../../src/engine/utf8.js';
 import { forge, rejection, roomKey } from './samples.js';
 
@@ -44,6 +45,8 @@ it.each([
   [undefined, 'nothing'],
   [['SECRET'], 'an array'],
   [new Uint8Array(3), '3 bytes'],
+  [new Float32Array(8), 'a Float32Array'],
+  [new DataView(new ArrayBuffer(8)), 'a DataView'],
   [{ a: 'SECRET' }, 'an object'],
   ['SECRET', 'a string'],
   [1, 'a number'],
@@ -177,6 +180,18 @@ group('the type of a code', () => {
     // @ts-expect-error There is no such code of a request.
     expect(new RequestError('mac-mismatch', 'why').code).toBe('mac-mismatch');
   });
+});
+
+it.each([
+  [new Error('why'), 'why'],
+  [runInNewContext("new Error('why')"), 'why'],
+  [new DOMException('why'), 'why'],
+  [{ message: 1 }, undefined],
+  ['why', undefined],
+  [null, undefined],
+  [undefined, undefined],
+])('messageOf reads the message of an error of any realm: %s', (error, message) => {
+  expect(messageOf(error)).toBe(message);
 });
 
 it('names a number by itself, and anything else by its kind', () => {
