@@ -98,7 +98,7 @@ async function decrypt(
         await sessions.write(session);
       } catch (error) {
         if (!(error instanceof KeyBackupError)) throw error;
-        report.refused(item, error as KeyBackupError);
+        report.refused(item, error);
       }
     }
     await sessions.end();

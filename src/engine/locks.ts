@@ -99,7 +99,7 @@ export class LocksOfAccount {
     } catch (error) {
       storageKey.dispose();
       if (!(error instanceof KeyBackupError)) throw error;
-      return { as: by, error: explained(error as KeyBackupError) };
+      return { as: by, error: explained(error) };
     }
   }
 
