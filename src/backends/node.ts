@@ -171,15 +171,14 @@ function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array)
   return padded;
 }
 
-/** OpenSSL cannot be interrupted and says nothing until it is done; the engine stops waiting when aborted. */
-const derive: NonNullable<Backend['pbkdf2']> = (passphrase, salt, iterations, length, { onProgress }) =>
+/** OpenSSL cannot be interrupted; the engine stops waiting when aborted. */
+const derive: NonNullable<Backend['pbkdf2']> = (passphrase, salt, iterations, length) =>
   new Promise((resolve, reject) => {
     pbkdf2(passphrase, salt, iterations, length, 'sha512', (error, key) => {
       if (error) {
         reject(error);
         return;
       }
-      onProgress?.({ done: iterations, total: iterations, failed: 0 });
       resolve(Uint8Array.from(key));
       wipe(key);
     });

@@ -31,7 +31,16 @@ import { pkcs8 } from './pkcs8.js';
  * ```
  */
 export function webCryptoBackend(): Backend {
-  return Object.freeze({ name: 'WebCrypto', pipeline: { chunk: 256, depth: 2 }, agreeMany, pbkdf2: derive });
+  return Object.freeze({
+    name: 'WebCrypto',
+    pipeline: { chunk: 256, depth: 2 },
+    agreeMany,
+    // Left out where there is no WebCrypto: then the engine derives the key itself, and tells how far it is.
+    get pbkdf2() {
+      const subtle = findSubtle();
+      return subtle && derive.bind(undefined, subtle);
+    },
+  });
 }
 
 /** The part of `crypto.subtle` that is used. */
@@ -117,20 +126,19 @@ async function deriveOrZero(subtle: Subtle, privateKey: object, publicKey: objec
   }
 }
 
-/** The browser cannot be interrupted and says nothing until it is done; the engine stops waiting when aborted. */
-const derive: NonNullable<Backend['pbkdf2']> = async (passphrase, salt, iterations, length, options) => {
+/** The browser cannot be interrupted; the engine stops waiting when aborted. */
+async function derive(
+  subtle: Subtle,
+  ...[passphrase, salt, iterations, length, options]: Parameters<NonNullable<Backend['pbkdf2']>>
+): Promise<Uint8Array> {
   try {
-    const subtle = findSubtle();
-    if (!subtle) return await pbkdf2(passphrase, salt, iterations, length, options);
     const key = await subtle.importKey('raw', passphrase, { name: 'PBKDF2' }, false, ['deriveBits']);
     const algorithm = { name: 'PBKDF2', hash: 'SHA-512', salt, iterations };
-    const bits = new Uint8Array(await subtle.deriveBits(algorithm, key, 8 * length));
-    options.onProgress?.({ done: iterations, total: iterations, failed: 0 });
-    return bits;
+    return new Uint8Array(await subtle.deriveBits(algorithm, key, 8 * length));
   } catch {
     return pbkdf2(passphrase, salt, iterations, length, options);
   }
-};
+}
 
 /** Absent outside secure contexts. */
 function findSubtle(): Subtle | undefined {

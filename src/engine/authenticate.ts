@@ -2,6 +2,7 @@ import { BackupMacKey, type Authenticity, type MacNames } from './backup-mac.js'
 import { encryptSessions } from './batch.js';
 import type { BatchOptions, Outcome } from './chunks.js';
 import type { BackupRecord, DecryptedSession, EncryptedSession } from './directions.js';
+import { callback } from './callback.js';
 import { canonicalJson } from './canonical-json.js';
 import type { BackupDecryptionKey } from './keys.js';
 import { areConnected } from './megolm-ratchet.js';
@@ -90,7 +91,12 @@ export async function* authenticateSessions(
   try {
     yield* rewrite(records, key, batch, {
       plan: (result, record) =>
-        planFor(result, record, trusted(result.room_id, result.session_id), declareUnknown),
+        planFor(
+          result,
+          record,
+          callback(() => trusted(result.room_id, result.session_id)),
+          declareUnknown,
+        ),
       encrypt: (sessions, unauthenticated) =>
         encryptSessions(sessions, key.publicKey, { ...settings, unauthenticated }),
     });

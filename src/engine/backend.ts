@@ -30,11 +30,18 @@ export interface Progress {
   readonly failed: number;
 }
 
-/** What everything that waits accepts. */
-export interface WaitOptions {
+/** What an operation of a {@link Backend} accepts. Callbacks stay with the engine. */
+export interface SignalOptions {
   /** Aborting it makes the operation fail with `aborted`. */
   readonly signal?: AbortSignalLike | undefined;
-  /** Is told how far it is, now and then and at the end. */
+}
+
+/** What everything that waits accepts. */
+export interface WaitOptions extends SignalOptions {
+  /**
+   * Told how far the operation is, from time to time and at the end. What it throws ends the operation and reaches the
+   * caller unchanged.
+   */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
@@ -87,13 +94,13 @@ export interface Backend {
   readonly encryptMany?: (
     recipient: Uint8Array,
     plaintexts: readonly Uint8Array[],
-    options: WaitOptions,
+    options: SignalOptions,
   ) => Promise<readonly SessionData[]>;
   /** All that decryption needs keys for: agreements, {@link Backend.open} and padding. One result per key. */
   readonly decryptMany?: (
     privateKey: Uint8Array,
     sessionData: readonly ParsedSessionData[],
-    options: WaitOptions,
+    options: SignalOptions,
   ) => Promise<readonly (OpenedSessionData | KeyBackupError)[]>;
   /** PBKDF2-HMAC-SHA-512. */
   readonly pbkdf2?: (
@@ -101,7 +108,7 @@ export interface Backend {
     salt: Uint8Array,
     iterations: number,
     length: number,
-    options: WaitOptions,
+    options: SignalOptions,
   ) => Promise<Uint8Array>;
 }
 

@@ -1,4 +1,5 @@
 import { pureBackend, type Backend, type Pipeline, type WaitOptions } from './backend.js';
+import { callback } from './callback.js';
 import { KeyBackupError } from './errors.js';
 import { ownString } from './json.js';
 import { Pace } from './pace.js';
@@ -110,6 +111,7 @@ export async function* run<Input, Ready, Done, Output>(
     const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
     let done = 0;
     let failed = 0;
+    const progress = () => callback(() => onProgress?.({ done, total, failed }));
 
     for await (const taken of chunksOf(inputs, pace, options)) {
       const ended = taken.length === 0;
@@ -125,15 +127,15 @@ export async function* run<Input, Ready, Done, Output>(
           yield outcome;
           throwIfAborted(signal);
           if (pace.due) {
-            onProgress?.({ done, total, failed });
+            progress();
             await pace.rest();
           }
         }
-        onProgress?.({ done, total, failed });
+        progress();
       }
     }
-    // Of nothing, too: who waits for the end of an empty backup is told of it.
-    if (done === 0) onProgress?.({ done, total, failed });
+    // Also at the end of an empty backup.
+    if (done === 0) progress();
   } finally {
     chosen?.dispose?.();
     direction.dispose?.();

@@ -6,6 +6,7 @@ import {
   type Authenticity,
   type MacNames,
 } from './backup-mac.js';
+import { callback } from './callback.js';
 import type { Direction } from './chunks.js';
 import { KeyBackupError } from './errors.js';
 import { expectObject, expectString, ownValue, type JsonObject } from './json.js';
@@ -148,7 +149,7 @@ export function encryption(
   const recipient = publicKey.toBytes();
   return {
     before(session) {
-      const source = unauthenticated?.(session);
+      const source = callback(() => unauthenticated?.(session));
       const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
       checkPlaintext(prepared.plaintext);
       return prepared;
@@ -160,7 +161,7 @@ export function encryption(
     after(session, { room_id, session_id, plaintext: _, ...metadata }, sealed) {
       const wire = scheme.wire(sealed);
       const session_data = macKey ? addBackupMac(wire, macKey, names) : wire;
-      const is_verified = typeof isVerified === 'function' ? isVerified(session) : isVerified;
+      const is_verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
       return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
     },
   };

@@ -18,6 +18,7 @@ export type {
   Pipeline,
   Progress,
   Sealed,
+  SignalOptions,
   WaitOptions,
 } from './backend.js';
 export { pureBackend } from './backend.js';

@@ -3,6 +3,7 @@ import { sha512 } from '@noble/hashes/sha2.js';
 import type { Backend, WaitOptions } from './backend.js';
 import { awaitBackend, expectFrom } from './backend-call.js';
 import { concat, copyBytes, wipe } from './bytes.js';
+import { callback } from './callback.js';
 import { KeyBackupError, describe, numberOr } from './errors.js';
 import { TURN_MILLISECONDS, now, throwIfAborted, turn } from './turn.js';
 import { utf8Encode } from './utf8.js';
@@ -124,11 +125,19 @@ export async function pbkdf2(
 ): Promise<Uint8Array> {
   const { signal, onProgress, backend } = options;
   throwIfAborted(signal);
+  const progress = (done: number) => callback(() => onProgress?.({ done, total: iterations, failed: 0 }));
   // Without the backend: one that cannot do it, and asks this function to, would be asked again.
-  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal, onProgress });
+  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal });
   if (backend && deriving) {
     const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
-    return copyBytes(expectFrom(backend, 'pbkdf2', given, length));
+    const key = copyBytes(expectFrom(backend, 'pbkdf2', given, length));
+    try {
+      progress(iterations);
+    } catch (error) {
+      wipe(key);
+      throw error;
+    }
+    return key;
   }
   const keyed = hmac.create(sha512, password);
   const round = keyed._cloneInto();
@@ -140,13 +149,13 @@ export async function pbkdf2(
       keyed._cloneInto(round).update(block).digestInto(block);
       for (let i = 0; i < sum.length; i++) sum[i] ^= block[i];
       if (done % 256 === 0 && now() >= pause) {
-        onProgress?.({ done, total: iterations, failed: 0 });
+        progress(done);
         await turn();
         throwIfAborted(signal);
         pause = now() + TURN_MILLISECONDS;
       }
     }
-    onProgress?.({ done: iterations, total: iterations, failed: 0 });
+    progress(iterations);
     return sum.slice(0, length);
   } finally {
     wipe(block, sum);

@@ -1,6 +1,7 @@
 import type { Backend, Encapsulated, WaitOptions } from './backend.js';
 import { awaitBackend, expectFrom, expectManyFrom } from './backend-call.js';
 import { isBytes, wipe } from './bytes.js';
+import { isFromCallback } from './callback.js';
 import { KeyBackupError } from './errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import {
@@ -250,8 +251,8 @@ export function attempt<Done>(work: () => Done): Done | KeyBackupError {
   try {
     return work();
   } catch (error) {
-    // Anything else is a fault of the caller's callbacks or of this package: it must not pass for a bad key.
-    if (error instanceof KeyBackupError) return error;
+    // Anything else comes from a callback or is a fault of this package: it must not pass for a bad key.
+    if (error instanceof KeyBackupError && !isFromCallback(error)) return error;
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import { base64Decode } from './base64.js';
 import { wipe } from './bytes.js';
+import { isFromCallback } from './callback.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue } from './json.js';
 import { deriveStorageKey, passphraseParameters, type AccountData } from './key-description.js';
@@ -174,8 +175,9 @@ class Search {
       }
       this.#tried.push({ as, error: notThePhrase(as) });
     } catch (error) {
-      if (!(error instanceof KeyBackupError) || error.code === 'aborted') throw error;
-      this.#tried.push({ as, error: error as KeyBackupError });
+      if (!(error instanceof KeyBackupError) || error.code === 'aborted' || isFromCallback(error))
+        throw error;
+      this.#tried.push({ as, error: error });
     }
     return undefined;
   }
