@@ -10,7 +10,12 @@ const slow = process.env.TIER === 'slow';
  * process of its own in the quick tier. All others share the modules that one of them has loaded there, because loading
  * takes longer than most tests; in the slow tier every file has a process.
  */
-const ALONE = ['test/backends/auto.test.ts', 'test/engine/base64.test.ts', 'test/engine/utf8.test.ts'];
+const ALONE = [
+  'test/backends/auto.test.ts',
+  'test/backends/workers.test.ts',
+  'test/engine/base64.test.ts',
+  'test/engine/utf8.test.ts',
+];
 
 /** What changes no working directory and loads no database runs in threads in the quick tier, which start sooner. */
 const THREADS = [

@@ -22,7 +22,11 @@ export function processors(): number {
 const LIMITS = { maxYoungGenerationSizeMb: 16 };
 
 export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {
-  const worker = new Worker(url ?? new URL('./worker-node.js', import.meta.url), { resourceLimits: LIMITS });
+  const worker = new Worker(url ?? new URL('./worker-node.js', import.meta.url), {
+    resourceLimits: LIMITS,
+    // Not the hooks and debuggers that the process was started with. NODE_OPTIONS stays: Yarn's resolver is in it.
+    execArgv: [],
+  });
   worker.on('message', (reply: Reply) => {
     listener.onReply(reply);
   });

@@ -63,19 +63,42 @@ export interface DecryptReply {
 /** What a worker answers. A failure is that of the whole job. */
 export type Reply = EncryptReply | DecryptReply | { readonly direction: 'failed'; readonly message: string };
 
-/** Does a job. Never throws: what went wrong is an answer too. */
-export async function perform(job: Job, backend: Backend): Promise<Reply> {
-  try {
-    return job.direction === 'encrypt' ? await encrypt(job, backend) : await decrypt(job, backend);
-  } catch (error) {
-    return { direction: 'failed', message: messageOf(error) ?? 'unknown error' };
-  }
+/**
+ * What a worker does with its messages: one job after the other, and one answer to each, in their order.
+ *
+ * @param backend - Chosen anew for each job, in case it fails.
+ * @param post - Sends an answer. One that cannot be sent is answered by the reason.
+ */
+export function answering(
+  backend: () => Promise<Backend>,
+  post: (reply: Reply, transfer: ArrayBuffer[]) => void,
+): (job: Job) => void {
+  let last: Promise<void> = Promise.resolve();
+  const answer = async (job: Job) => {
+    try {
+      const reply = await perform(job, await backend());
+      post(reply, transferOf(reply));
+    } catch (error) {
+      // Should this fail too, nothing is answered any more: the next answer would be taken for this one.
+      post({ direction: 'failed', message: messageOf(error) ?? 'unknown error' }, []);
+    }
+  };
+  return (job) => {
+    last = last.then(() => answer(job));
+  };
+}
+
+function perform(job: Job, backend: Backend): Promise<Reply> {
+  return job.direction === 'encrypt' ? encrypt(job, backend) : decrypt(job, backend);
 }
 
 async function encrypt({ recipient, plaintexts }: EncryptJob, backend: Backend): Promise<EncryptReply> {
-  const sessionData = await encryptManyBy(backend, recipient, unpack(plaintexts), {});
-  wipe(plaintexts.bytes);
-  return { direction: 'encrypt', sessionData };
+  try {
+    const sessionData = await encryptManyBy(backend, recipient, unpack(plaintexts), {});
+    return { direction: 'encrypt', sessionData };
+  } finally {
+    wipe(plaintexts.bytes);
+  }
 }
 
 async function decrypt(
@@ -89,8 +112,12 @@ async function decrypt(
     mac: parts[3 * i + 2],
     salvage: own,
   }));
-  const results = await decryptManyBy(backend, privateKey, parsed, {});
-  wipe(privateKey);
+  let results: Awaited<ReturnType<typeof decryptManyBy>>;
+  try {
+    results = await decryptManyBy(backend, privateKey, parsed, {});
+  } finally {
+    wipe(privateKey);
+  }
   const remarks = new Map<number, FailureMessage | readonly SessionDataFlag[]>();
   const plaintexts = results.map((result, slot) => {
     if (result instanceof KeyBackupError) {

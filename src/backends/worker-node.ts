@@ -1,15 +1,13 @@
 import { parentPort } from 'node:worker_threads';
 import { nodeBackend } from './node.js';
-import { perform, transferOf, type Job } from './worker-job.js';
+import { answering, type Reply } from './worker-job.js';
 
-/** The file that a worker thread of Node runs. One job after the other, in the order of their coming. */
+/** The file that a worker thread of Node runs. */
 
 const backend = nodeBackend();
-let last: Promise<void> = Promise.resolve();
+const post = (reply: Reply, transfer: ArrayBuffer[]) => parentPort?.postMessage(reply, transfer);
 
-parentPort?.on('message', (job: Job) => {
-  last = last.then(async () => {
-    const reply = await perform(job, backend);
-    parentPort?.postMessage(reply, transferOf(reply));
-  });
-});
+parentPort?.on(
+  'message',
+  answering(() => Promise.resolve(backend), post),
+);

@@ -1,7 +1,7 @@
 import { localBackend } from './platform-web.js';
-import { perform, transferOf, type Job, type Reply } from './worker-job.js';
+import { answering, type Job, type Reply } from './worker-job.js';
 
-/** The file that a browser's worker runs. One job after the other, in the order of their coming. */
+/** The file that a browser's worker runs. */
 
 interface Scope {
   onmessage: ((event: { data: Job }) => void) | null;
@@ -9,11 +9,10 @@ interface Scope {
 }
 
 const scope = globalThis as unknown as Scope;
-let last: Promise<void> = Promise.resolve();
+const answer = answering(localBackend, (reply, transfer) => {
+  scope.postMessage(reply, transfer);
+});
 
-scope.onmessage = ({ data: job }) => {
-  last = last.then(async () => {
-    const reply = await perform(job, await localBackend());
-    scope.postMessage(reply, transferOf(reply));
-  });
+scope.onmessage = ({ data }) => {
+  answer(data);
 };

@@ -7,6 +7,7 @@
 import { processors, startWorker } from '#platform';
 import type { AbortSignalLike, Backend } from '../engine/backend.js';
 import { KeyBackupError } from '../engine/errors.js';
+import { turn } from '../engine/turn.js';
 import type { WorkerThread } from './platform.js';
 import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
 
@@ -29,15 +30,24 @@ export interface WorkersBackend extends Backend {
   dispose(): void;
 }
 
-/** So many keys a message: few enough to keep several workers busy, so many that the way there costs 2 %. */
+/** Keys in a message: few enough to keep several workers busy, enough for the messages to cost only 2 %. */
 const CHUNK = 250;
 
 const MAX_COUNT = 8;
+
+/** How long a worker may take for a job, from its start: many times what the slowest phone needs. */
+function limitOf(job: Job): number {
+  const { bytes, ends } = job.direction === 'encrypt' ? job.plaintexts : job.sessionData;
+  return 60_000 + 200 * ends.length + bytes.length / 1000;
+}
 
 /**
  * Does whole sessions, agreements and all, in workers: Node's `worker_threads` or the browser's `Worker`. It pays
  * from some thousands of sessions on, because starting workers takes some tenths of a second; the JSON stays on
  * this thread. Results, errors and order are the same as without.
+ *
+ * A worker that dies, or gives no answer for a minute and more, fails its operations with `backend-failed`; another takes
+ * its place.
  *
  * @throws {@link KeyBackupError} `bad-parameters` for a `count` that is not 1 to 64.
  *
@@ -97,6 +107,8 @@ function defaultCount(): number {
 
 interface Task {
   readonly job: Job;
+  /** Milliseconds, see {@link limitOf}. */
+  readonly limit: number;
   readonly signal: AbortSignalLike | undefined;
   resolve(reply: Reply): void;
   reject(error: KeyBackupError): void;
@@ -106,6 +118,8 @@ interface Task {
 interface Member {
   readonly thread: WorkerThread;
   readonly tasks: Task[];
+  /** Ends the wait for the first task. */
+  timer?: ReturnType<typeof setTimeout>;
 }
 
 /** Workers that are started when there is work for them. The tasks that no worker has yet wait in one queue. */
@@ -128,7 +142,7 @@ class Pool {
     signal: AbortSignalLike | undefined,
   ): Promise<Extract<Reply, { direction: Direction }>> {
     const reply = await new Promise<Reply>((resolve, reject) => {
-      this.#waiting.push({ job, signal, resolve, reject });
+      this.#waiting.push({ job, limit: limitOf(job), signal, resolve, reject });
       this.#dispatch();
     });
     if (reply.direction === expected) return reply as Extract<Reply, { direction: Direction }>;
@@ -143,7 +157,7 @@ class Pool {
 
   #dispatch(): void {
     for (;;) {
-      // Whoever gave up waiting is not worked for.
+      // An aborted task is not worked on.
       this.#waiting = this.#waiting.filter((task) => {
         if (this.#disposed) task.reject(failure('the workers were disposed of'));
         else if (task.signal?.aborted) task.reject(aborted(task.signal.reason));
@@ -167,6 +181,24 @@ class Pool {
       member.tasks.pop();
       task.reject(failure('the job could not be sent', cause));
     }
+    if (member.tasks.length < 2) this.#await(member);
+  }
+
+  /** Waits for the answer to a worker's first task, and lets a worker without one go. */
+  #await(member: Member): void {
+    clearTimeout(member.timer);
+    const [task] = member.tasks as (Task | undefined)[];
+    if (task) member.timer = setTimeout(() => void this.#giveUp(member, task), task.limit);
+    else member.thread.hold(false);
+  }
+
+  /** A worker that hangs fails its tasks, and makes place for another. */
+  async #giveUp(member: Member, task: Task): Promise<void> {
+    // When it was this thread that hung, the answer has come meanwhile.
+    await turn();
+    if (member.tasks[0] !== task) return;
+    this.#bury(member, `a worker gave no answer for ${Math.round(task.limit / 1000)} s`);
+    this.#dispatch();
   }
 
   /** A worker that has at most one task, a new one if need be and allowed. */
@@ -185,7 +217,7 @@ class Pool {
         {
           onReply: (reply) => {
             member.tasks.shift()?.resolve(reply);
-            if (member.tasks.length === 0) thread.hold(false);
+            this.#await(member);
             this.#dispatch();
           },
           onDeath: (reason) => {
@@ -208,6 +240,7 @@ class Pool {
   /** No task is lost with its worker: each fails with the reason. */
   #bury(member: Member, what: string, cause?: unknown): void {
     if (!this.#members.delete(member)) return;
+    clearTimeout(member.timer);
     member.thread.terminate();
     for (const task of member.tasks.splice(0)) task.reject(failure(what, cause));
   }

@@ -100,7 +100,7 @@ function resultOf(entry: unknown, index: number, check: (entry: unknown) => Expo
   } catch (error) {
     if (!(error instanceof KeyBackupError)) throw error;
     const [room_id, session_id] = [ownString(entry, 'room_id'), ownString(entry, 'session_id')];
-    return { ok: false, index, room_id, session_id, error: error };
+    return { ok: false, index, room_id, session_id, error };
   }
 }
 

@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { workersBackend, type WorkersBackend, type WorkersOptions } from '../../src/backends/workers.js';
 import type { ParsedSessionData } from '../../src/engine/session-data.js';
@@ -116,6 +118,33 @@ describe('the pool', () => {
       expect(reason).toMatchObject({ code: 'aborted', cause: { message: 'enough' } });
     expect(await backend.encryptMany(recipient, chunk, {})).toHaveLength(50);
   });
+});
+
+test('a worker is started without the options of the process', async () => {
+  const library = await bundleFile('backends/workers.ts');
+  const hook = fileURLToPath(new URL('hook.cjs', library.url));
+  const script = fileURLToPath(new URL('script.mjs', library.url));
+  const seen = fileURLToPath(new URL('seen.txt', library.url));
+  await writeFile(
+    hook,
+    `const { isMainThread } = require('node:worker_threads');
+    require('node:fs').appendFileSync(${JSON.stringify(seen)}, isMainThread ? 'main ' : 'worker ');`,
+  );
+  await writeFile(
+    script,
+    `import { workersBackend } from ${JSON.stringify(library.url.href)};
+    const backend = workersBackend({ count: 1, url: new URL(${JSON.stringify(file.url.href)}) });
+    const recipient = new Uint8Array(32).fill(9);
+    console.log((await backend.encryptMany(recipient, [new Uint8Array(1)], {})).length);`,
+  );
+  try {
+    // The script disposes of nothing: an idle worker does not keep its process alive.
+    const { stdout } = await promisify(execFile)(process.execPath, ['--require', hook, script]);
+    expect(stdout).toBe('1\n');
+    expect(await readFile(seen, 'utf8')).toBe('main ');
+  } finally {
+    library.remove();
+  }
 });
 
 describe('what goes wrong is told', () => {
