@@ -9,7 +9,7 @@ import type { Backend, Progress } from '../engine/backend.js';
 import { BackupMacKey, type MacNames } from '../engine/backup-mac.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
-import { expectAlgorithm } from './algorithm.js';
+import { expectAlgorithm } from './backup.js';
 import { RequestError } from './errors.js';
 import { RewrittenKeys, keyIds, rewriteKeys, type Rewrite, type RewrittenKey } from './rewritten-keys.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';

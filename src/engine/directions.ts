@@ -113,28 +113,10 @@ export interface DecryptedSession extends Provenance {
   readonly flags: readonly RoomKeyFlag[];
 }
 
-/** In what two algorithms with the same derivation differ. */
-export interface Scheme {
-  /** What of a sealed `session_data` goes onto the wire. */
-  readonly wire: (sealed: SessionData) => SessionData;
-  /** Takes a `session_data` apart. */
-  readonly parse: (sessionData: JsonObject, options: ReadOptions) => ParsedSessionData;
-  /** Whether a record without a right `backup_mac` is refused before anything is decrypted. */
-  readonly needsMac: boolean;
-}
-
-/** `m.megolm_backup.v1.curve25519-aes-sha2` */
-const V1: Scheme = {
-  wire: (sealed) => sealed,
-  parse: parseSessionData,
-  needsMac: false,
-};
-
 /** Room keys into a backup. */
 export function encryption(
   publicKey: BackupPublicKey,
   settings: EncryptSettings,
-  scheme: Scheme = V1,
 ): Direction<ExportedSessionData, PreparedRoomKey, SessionData, EncryptedSession> {
   const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
   const unauthenticated = settings.unauthenticated ?? (macKey && forwarded);
@@ -158,8 +140,7 @@ export function encryption(
     pipeline: ({ pipeline, encryptMany, encapsulateMany }) =>
       (encryptMany ?? encapsulateMany) ? pipeline : undefined,
     after(session, { room_id, session_id, plaintext: _, ...metadata }, sealed) {
-      const wire = scheme.wire(sealed);
-      const session_data = macKey ? addBackupMac(wire, macKey, names) : wire;
+      const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
       const is_verified = typeof isVerified === 'function' ? isVerified(session) : isVerified;
       return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
     },
@@ -195,11 +176,7 @@ export interface Decryption extends Direction<
 }
 
 /** Room keys out of a backup. */
-export function decryption(
-  key: BackupDecryptionKey,
-  settings: DecryptSettings,
-  scheme: Scheme = V1,
-): Decryption {
+export function decryption(key: BackupDecryptionKey, settings: DecryptSettings): Decryption {
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
   const macKey = lazily(() => BackupMacKey.fromPrivateKey(privateKey));
@@ -223,10 +200,9 @@ export function decryption(
         );
       }
       const session_data = expectObject(value, 'session_data');
-      const parsed = scheme.parse(session_data, { salvage });
+      const parsed = parseSessionData(session_data, { salvage });
       // Most backups have no MAC, and need no key for it.
       const mac = hasBackupMac(session_data) ? checkBackupMac(session_data, macKey.get()) : 'no-mac';
-      if (scheme.needsMac) expectMac(mac);
       return { parsed, mac };
     },
     workSync: (ready) => guard(ready, openingSync(privateKey, ready.map(parsedOf))),
