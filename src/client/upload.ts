@@ -217,7 +217,9 @@ class Upload {
   async #kept(): Promise<number> {
     const { macKey, signal } = this.#options;
     if (!macKey || this.#contested.size === 0) return 0;
-    return countWithoutRightMac(this.#roomKeys, this.#info.version, macKey, this.#contested, { signal });
+    const { version } = this.#info;
+    const [kept] = await countWithoutRightMac(this.#roomKeys, version, macKey, [this.#contested], { signal });
+    return kept;
   }
 
   /** The encrypted batches. The last one may be empty: it marks the end of the input. */

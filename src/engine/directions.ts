@@ -7,11 +7,12 @@ import {
   type MacNames,
 } from './backup-mac.js';
 import type { Direction } from './chunks.js';
-import { KeyBackupError } from './errors.js';
+import { KeyBackupError, describe } from './errors.js';
 import { expectObject, expectString, ownValue, type JsonObject } from './json.js';
 import { wipe } from './bytes.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import {
+  expectSource,
   readUnauthenticated,
   ROOM_ID_COPY,
   withProvenance,
@@ -130,7 +131,7 @@ export function encryption(
   const recipient = publicKey.toBytes();
   return {
     before(session) {
-      const source = unauthenticated?.(session);
+      const source = expectSource(unauthenticated?.(session));
       const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
       checkPlaintext(prepared.plaintext);
       return prepared;
@@ -142,6 +143,13 @@ export function encryption(
     after(session, { room_id, session_id, plaintext: _, ...metadata }, sealed) {
       const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
       const is_verified = typeof isVerified === 'function' ? isVerified(session) : isVerified;
+      // A promise would become `{}` on the wire.
+      if (typeof is_verified !== 'boolean') {
+        throw new KeyBackupError(
+          'bad-parameters',
+          `isVerified: expected a boolean, got ${describe(is_verified)}`,
+        );
+      }
       return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
     },
   };

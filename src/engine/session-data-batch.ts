@@ -245,13 +245,16 @@ function finished<Done>(results: readonly (Done | KeyBackupError)[]): Finish<Don
   };
 }
 
-/** What came of one key: the result, or the error that is its alone. */
+/**
+ * What came of one key: the result, or the error that is its alone. `bad-parameters` is about the call, such as a key
+ * disposed of meanwhile, and not about one key: it ends the batch.
+ */
 export function attempt<Done>(work: () => Done): Done | KeyBackupError {
   try {
     return work();
   } catch (error) {
     // Anything else is a fault of the caller's callbacks or of this package: it must not pass for a bad key.
-    if (error instanceof KeyBackupError) return error;
+    if (error instanceof KeyBackupError && error.code !== 'bad-parameters') return error;
     throw error;
   }
 }
