@@ -45,8 +45,6 @@ const app = await Application.bootstrapWithPlugins({
   excludeExternals: true,
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,
-  // An argument that only this package's own calls give.
-  intentionallyNotExported: ['BackupAlgorithm'],
   // A property whose name says it all needs no sentence.
   requiredToBeDocumented: [
     'Module',

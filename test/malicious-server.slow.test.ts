@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { Restore, type RestoreOptions } from '../src/client/restore.js';
+import { Restore } from '../src/client/restore.js';
 import { RoomKeys } from '../src/client/room-keys.js';
 import { uploadSessions } from '../src/client/upload.js';
 import {
@@ -16,11 +16,6 @@ import {
   type ExportedSessionData,
   type KeyBackupData,
 } from '../src/index.js';
-import {
-  AUTHENTICATED_BACKUP_ALGORITHM,
-  encryptAuthenticated,
-  restoreAuthenticated,
-} from '../src/experimental.js';
 import { KeyBackupServer } from './support/key-backup-server.js';
 import { libolm } from './support/peers.js';
 import { directSessions } from './support/sample.js';
@@ -189,13 +184,8 @@ afterEach(async () => {
   for (const server of servers.splice(0)) await server.stop();
 });
 
-/** How the user reads: by v1, or by the experimental second algorithm, for which a v1 record with a MAC will do. */
-type Reading = Pick<RestoreOptions, 'requireAuthenticated'> & { readonly experimental?: boolean };
-
 /** What a client makes of it: each answer is a server of its own, since a place holds one record only. */
-async function reported(records: readonly Kept[], reading: Reading = {}): Promise<string[]> {
-  const { requireAuthenticated, experimental = false } = reading;
-  const algorithm = experimental ? AUTHENTICATED_BACKUP_ALGORITHM.unstable : BACKUP_ALGORITHM;
+async function reported(records: readonly Kept[], requireAuthenticated = false): Promise<string[]> {
   if (records.length === 0) return [NOTHING];
   const reports = new Set<string>();
   // Records in the same place go into places of their own: several restores.
@@ -208,7 +198,7 @@ async function reported(records: readonly Kept[], reading: Reading = {}): Promis
   const server = await new KeyBackupServer().start();
   servers.push(server);
   for (const round of rounds) {
-    const version = server.createVersion(algorithm, { ...createAuthData(key.publicKey) });
+    const version = server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(key.publicKey) });
     for (const { room_id, session_id, data } of round) {
       version.keys.set(room_id, version.keys.get(room_id) ?? new Map<string, never>());
       version.keys.get(room_id)!.set(session_id, data);
@@ -216,9 +206,7 @@ async function reported(records: readonly Kept[], reading: Reading = {}): Promis
     const roomKeys = new RoomKeys({ baseUrl: server.url, accessToken: 'TOKEN' });
     const info = (await roomKeys.currentVersion())!;
     const seen = [];
-    const restore = experimental
-      ? restoreAuthenticated(roomKeys, info, key)
-      : new Restore(roomKeys, info, key, { requireAuthenticated });
+    const restore = new Restore(roomKeys, info, key, { requireAuthenticated });
     for await (const result of restore) {
       seen.push(result);
       reports.add(result.ok ? result.authenticity : result.error.code);
@@ -253,19 +241,17 @@ describe('what a lying server achieves', () => {
   async function achieved({ play, byChance = false }: Trick): Promise<readonly string[]> {
     const cells: string[] = [];
     for (const writing of WRITINGS) cells.push(cell(await reported(play(writing)), byChance));
-    for (const reading of [{ requireAuthenticated: true }, { experimental: true }]) {
-      cells.push(cell(await reported(play(WRITINGS[2]), reading), byChance));
-    }
+    cells.push(cell(await reported(play(WRITINGS[2]), true), byChance));
     return cells;
   }
 
   test.each(TRICKS)('$name', async (trick) => {
-    expect(await rowOf(trick)).toHaveLength(WRITINGS.length + 2);
+    expect(await rowOf(trick)).toHaveLength(WRITINGS.length + 1);
   });
 
   test('is what SECURITY.md says', async () => {
     const names = WRITINGS.map((writing) => writing.name);
-    const head = ['the server', ...names, 'and required', 'by the second algorithm'];
+    const head = ['the server', ...names, 'and required'];
     const lines = [head, head.map(() => '---')];
     for (const trick of TRICKS) lines.push([trick.name, ...(await rowOf(trick))]);
     const table = lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
@@ -287,12 +273,7 @@ describe('what a lying server achieves', () => {
       expect(cells[0]).not.toContain('verified');
     }
     const moves = TRICKS.find(({ name }) => name === 'moves a record to another room')!;
-    expect((await rowOf(moves)).slice(1)).toEqual([
-      '`verified`',
-      '`room-id-mismatch`',
-      '`room-id-mismatch`',
-      '`room-id-mismatch`',
-    ]);
+    expect((await rowOf(moves)).slice(1)).toEqual(['`verified`', '`room-id-mismatch`', '`room-id-mismatch`']);
   });
 
   test('the index is the session key’s, whatever the metadata say', async () => {
@@ -366,60 +347,19 @@ describe('a server that offers another backup as the user’s', () => {
   });
 });
 
-describe('a server that calls a backup by the name of the other algorithm', () => {
-  async function presenting(algorithm: string, records: readonly Kept[]) {
-    const server = await new KeyBackupServer().start();
-    servers.push(server);
-    const version = server.createVersion(algorithm, { ...createAuthData(key.publicKey) });
-    for (const { room_id, session_id, data } of records) server.store(version, room_id, session_id, data);
-    const roomKeys = new RoomKeys({ baseUrl: server.url, accessToken: 'TOKEN' });
-    return { roomKeys, info: (await roomKeys.currentVersion())! };
-  }
-
-  test('of the second one as v1: what it plants is no-mac, and who asks for the second is not fooled', async () => {
-    const records = [forged(planted)];
-    for await (const result of encryptAuthenticated([target], key.publicKey, { macKey })) {
-      if (!result.ok) throw result.error;
-      records.push({ ...result, data: JSON.parse(JSON.stringify(result.key_backup_data)) });
-    }
-    const { roomKeys, info } = await presenting(BACKUP_ALGORITHM, records);
-    const reports = new Map<string, string>();
-    for await (const result of new Restore(roomKeys, info, key)) {
-      reports.set(String(result.session_id), result.ok ? result.authenticity : result.error.code);
-    }
-    expect([reports.get(planted.session_id), reports.get(target.session_id)]).toEqual([
-      ...['no-mac', 'missing-field'],
-    ]);
-    expect(() => restoreAuthenticated(roomKeys, info, key)).toThrow(
-      expect.objectContaining({ code: 'unsupported-algorithm' }),
-    );
-  });
-
-  test('of v1 as the second one: only what has a right MAC comes out', async () => {
-    const records = [written(target, WRITINGS[1]), written(other, WRITINGS[0])];
-    const { roomKeys, info } = await presenting(AUTHENTICATED_BACKUP_ALGORITHM.unstable, records);
-    const seen: string[] = [];
-    for await (const result of restoreAuthenticated(roomKeys, info, key)) {
-      seen.push(result.ok ? result.authenticity : result.error.code);
-    }
-    expect(seen.sort()).toEqual(['not-authenticated', 'verified']);
-  });
-});
-
 describe('who has the MAC key and not the decryption key', () => {
   test('writes what passes for verified: it is a key to give to devices one trusts', async () => {
     const given = BackupMacKey.fromBase64(macKey.toBase64());
     const { data, ...place } = forged(planted);
     const record = { ...place, data: { ...data, session_data: addBackupMac(data.session_data, given) } };
-    expect(await reported([record], { requireAuthenticated: true })).toEqual(['verified']);
+    expect(await reported([record], true)).toEqual(['verified']);
   });
 });
 
 test('who has the decryption key can do all of it: a leaked one is replaced, not kept', async () => {
   const stolen = BackupDecryptionKey.fromBase64(key.toBase64());
   const thief = { name: 'thief', settings: { macKey: BackupMacKey.fromDecryptionKey(stolen) } };
-  const reading = { requireAuthenticated: true };
-  expect(await reported([written(planted, thief)], reading)).toEqual(['verified']);
+  expect(await reported([written(planted, thief)], true)).toEqual(['verified']);
 });
 
 test('early and late are one session: the older record replayed reads less, and is verified', () => {

@@ -8,7 +8,6 @@ import {
   type BackupRecord,
   type DecryptSettings,
   type EncryptSettings,
-  type Scheme,
 } from '../engine/directions.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
@@ -53,19 +52,9 @@ export function encryptSessions(
   publicKey: BackupPublicKey,
   options: BatchOptions & EncryptSettings = {},
 ): AsyncGenerator<EncryptResult, void, void> {
-  return encryptSessionsBy(undefined, sessions, publicKey, options);
-}
-
-/** {@link encryptSessions} by a scheme that differs from v1's. */
-export function encryptSessionsBy(
-  scheme: Scheme | undefined,
-  sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
-  publicKey: BackupPublicKey,
-  options: BatchOptions & EncryptSettings,
-): AsyncGenerator<EncryptResult, void, void> {
   return run(
     sessions,
-    () => encryption(publicKey, options, scheme),
+    () => encryption(publicKey, options),
     options,
     () => choose(sessions, options),
   );
@@ -103,19 +92,9 @@ export function decryptSessions(
   key: BackupDecryptionKey,
   options: BatchOptions & DecryptSettings = {},
 ): AsyncGenerator<DecryptResult, void, void> {
-  return decryptSessionsBy(undefined, records, key, options);
-}
-
-/** {@link decryptSessions} by a scheme that differs from v1's. */
-export function decryptSessionsBy(
-  scheme: Scheme | undefined,
-  records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
-  key: BackupDecryptionKey,
-  options: BatchOptions & DecryptSettings,
-): AsyncGenerator<DecryptResult, void, void> {
   return run(
     records,
-    () => decryption(key, options, scheme),
+    () => decryption(key, options),
     options,
     () => choose(records, options),
   );

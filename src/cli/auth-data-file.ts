@@ -1,5 +1,4 @@
-import { V1, type BackupAlgorithm } from '../client/algorithm.js';
-import type { SigningKey } from '../engine/auth-data.js';
+import { BACKUP_ALGORITHM, type SigningKey } from '../engine/auth-data.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
 import { UsageError } from './command.js';
@@ -14,15 +13,15 @@ const MAX_BYTES = 1024 * 1024;
  * @throws `InputError` when it is unreadable or no JSON object.
  * @throws {@link KeyBackupError} `unsupported-algorithm` for a version of another algorithm.
  */
-export async function readAuthDataFile(path: string, { names }: BackupAlgorithm = V1): Promise<JsonObject> {
+export async function readAuthDataFile(path: string): Promise<JsonObject> {
   const object = await readJsonObject(path, 'an auth_data', MAX_BYTES);
   const authData = ownValue(object, 'auth_data');
   if (!isJsonObject(authData)) return object;
   const algorithm = ownValue(object, 'algorithm');
-  if (algorithm !== undefined && !(typeof algorithm === 'string' && names.includes(algorithm))) {
+  if (algorithm !== undefined && algorithm !== BACKUP_ALGORITHM) {
     throw new KeyBackupError(
       'unsupported-algorithm',
-      `${path}: algorithm: expected ${names[0]}, got another`,
+      `${path}: algorithm: expected ${BACKUP_ALGORITHM}, got another`,
     );
   }
   return authData;

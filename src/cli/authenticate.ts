@@ -29,14 +29,14 @@ import { readTrustedCopies, type TrustedCopies } from './trusted-copies.js';
 export const usage = `usage: megolm-backup authenticate BACKUP.json --key-file FILE --trusted EXPORT.json [options]
        megolm-backup authenticate --homeserver WHERE --key-file FILE --trusted EXPORT.json [options]
 
-Walks a backup, in a file or on a server, and gives a backup_mac (MSC4048) to the records of those keys that you have a
-trusted copy of: an array of ExportedSessionData out of a client that got the keys from their senders, NOT out of a
-backup. A key whose copy says something else about it is reported and left as it is.
+Adds a backup_mac (MSC4048) to the keys in a backup, in a file or on a server, that you have a trusted copy of: an array
+of ExportedSessionData out of a client that got the keys from their senders, NOT out of a backup. A key that differs from
+its copy is reported and left as it is. A key whose copy was forwarded is declared unauthenticated.
 
   --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
   --trusted FILE     the trusted copies
-  --declare-rest     also write those without a trusted copy, with a backup_mac and a word that nobody vouches for them:
-                     they stay unauthenticated, but from now on nobody changes them unnoticed
+  --declare-rest     also write those without a trusted copy, with a backup_mac, declared unauthenticated: they stay
+                     unauthenticated, but later changes to them are noticed
   --bind-room-id     add a copy of the room id to what is written, so that a moved record is noticed
   --verified         write is_verified true: the devices that gave the keys were verified. A server then takes the new
                      record for the better one
@@ -47,19 +47,19 @@ with a file:
   --all              write every record that can be read, those without a trusted copy as they are: for a new version
                      with the same key
   -o, --output FILE  where the backup objects go, the body of PUT /room_keys/keys; without it, standard output
-with a server, which keeps the old one of two records that are equally good: it is asked afterwards what it took
+with a server, which keeps the old one of two equally good records; what was sent is read back and counted
   --homeserver WHERE a URL, a server name or a user id
   --token-file FILE  the access token, in one line; - is standard input. Without it, the environment variable
                      MATRIX_ACCESS_TOKEN, or a question on the terminal.
   --new-version      put everything that can be read into a new version with the same key. The old one stays until you
                      delete it
-  --into VERSION     go on with a new version that an earlier run has made, from the version that --from names
-  --from VERSION     walk this version, not the current one
+  --into VERSION     continue with a new version that an earlier run has made, from the version that --from names
+  --from VERSION     read this version, not the current one
 
 The summary also says how many keys proved where they come from when they were read (verified) and how many did not
 (no-mac, wrong-mac, declared-unauthenticated).
 
-Exit code 0 when all keys are authenticated or have no trusted copy; 1 when one cannot be read or contradicts its copy,
+Exit code 0 when all keys have a right backup_mac or no trusted copy; 1 when one cannot be read or contradicts its copy,
 when a backup_mac is wrong, or when the server kept old records; 2 for wrong usage, unreadable input, or no way to the
 server.
 
@@ -194,7 +194,7 @@ async function onHomeserver(
     backend: nodeBackend(),
     onNewVersion(version) {
       terminal.stderr(
-        `made backup version ${version}; stopped, this goes on: --from ${info.version} --into ${version}\n`,
+        `made backup version ${version}; if interrupted, continue with --from ${info.version} --into ${version}\n`,
       );
     },
     onResult(result) {
@@ -221,9 +221,11 @@ async function onHomeserver(
   const { version, uploaded, skipped, kept, counts } = outcome;
   tell(report, counts, { version, uploaded, skipped, kept }, json, terminal);
   if (kept > 0) {
-    terminal.stderr(
-      `the server kept ${kept} old records: they are as good to it. --new-version puts everything into a new version\n`,
-    );
+    const advice =
+      settings.into === 'same'
+        ? '. --new-version puts everything into a new version'
+        : ', written by another client';
+    terminal.stderr(`the server kept ${kept} old records, which it ranks no lower${advice}\n`);
   }
   return kept === 0 ? report.exitCode : 1;
 }

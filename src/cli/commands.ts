@@ -17,10 +17,6 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'vouch for the keys of a backup that you have trusted copies of',
       load: () => import('./authenticate.js'),
     },
-    move: {
-      about: 'move a backup to the experimental algorithm of MSC4048',
-      load: () => import('./move.js'),
-    },
     verify: {
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./verify.js'),

@@ -1,14 +1,12 @@
 import type { BackupEntry } from '../api/backup-reader.js';
 import { KeyFit } from '../api/key-fit.js';
 import { Report } from '../api/report.js';
-import { decryptSessionsBy } from '../backends/auto.js';
+import { decryptSessions } from '../backends/auto.js';
 import { nodeBackend } from '../backends/node.js';
-import type { BackupAlgorithm } from '../client/algorithm.js';
 import type { BackupRecord, DecryptSettings } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readAuthDataFile } from './auth-data-file.js';
 import { parseCommand } from './command.js';
-import { EXPERIMENTAL_USAGE, chooseAlgorithm, expectNoSalvage } from './experimental.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
 import { ProgressLine } from './progress.js';
@@ -28,7 +26,7 @@ it, into an array of ExportedSessionData. Every key that cannot be read is count
   --require-authenticated
                      refuse every key without a right backup_mac, and those their writer did not vouch for
   --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
-${EXPERIMENTAL_USAGE}  --report FILE      write what became of every failed or flagged key
+  --report FILE      write what became of every failed or flagged key
   -o, --output FILE  where the sessions go; without it, standard output
   --json             with -o: print the numbers as JSON
 
@@ -50,17 +48,14 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       'auth-data': { type: 'string' },
       'require-authenticated': { type: 'boolean' },
       salvage: { type: 'boolean' },
-      'experimental-msc4048': { type: 'boolean' },
       report: { type: 'string' },
       output: { type: 'string', short: 'o' },
       json: { type: 'boolean' },
     },
     ['BACKUP.json'],
   );
-  const algorithm = chooseAlgorithm(values['experimental-msc4048']);
-  expectNoSalvage(algorithm, values.salvage);
   const authData =
-    values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data'], algorithm);
+    values['auth-data'] === undefined ? undefined : await readAuthDataFile(values['auth-data']);
   const key = await readKeyFile(values['key-file'], terminal);
   if (authData) key.expectMatch(authData);
   const report = new Report();
@@ -72,8 +67,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const sessions = new SessionArray(files.result);
   let fits: boolean;
   try {
-    const secret = { key, algorithm };
-    fits = await decryptFile(positionals[0], secret, settings, report, sessions, terminal);
+    fits = await decryptFile(positionals[0], key, settings, report, sessions, terminal);
     await files.commitReport(report);
     if (fits) {
       await sessions.end();
@@ -88,11 +82,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     key.dispose();
   }
   if (!fits) {
-    terminal.stderr(
-      algorithm.scheme?.needsMac === true
-        ? 'not one key is authenticated: the key does not fit this backup (wrong-key), or nothing in it is to be believed\n'
-        : `${KeyFit.WRONG_KEY}\n`,
-    );
+    terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
   }
   tellSummary(report, values.json === true && values.output !== undefined, terminal);
   return report.exitCode;
@@ -101,7 +91,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
 /** Returns whether the key fits the backup, as far as its records tell. */
 async function decryptFile(
   path: string,
-  { key, algorithm }: { readonly key: BackupDecryptionKey; readonly algorithm: BackupAlgorithm },
+  key: BackupDecryptionKey,
   settings: DecryptSettings,
   report: Report,
   sessions: SessionArray,
@@ -118,7 +108,7 @@ async function decryptFile(
     const { signal } = terminal;
     const backend = nodeBackend();
     const options = { ...settings, backend, signal, onProgress };
-    for await (const result of decryptSessionsBy(algorithm.scheme, keys.inputs, key, options)) {
+    for await (const result of decryptSessions(keys.inputs, key, options)) {
       const place = keys.nextPlace();
       fit.take(result);
       if (result.ok) {
@@ -131,8 +121,6 @@ async function decryptFile(
   } finally {
     progress.clear();
   }
-  // There the MAC comes first: a wrong key shows as a MAC that is wrong on every record.
-  if (algorithm.scheme?.needsMac === true) return report.ok > 0 || !report.codes.has('not-authenticated');
   return fit.fits;
 }
 

@@ -1,13 +1,11 @@
-import { encryptSessionsBy } from '../backends/auto.js';
+import { encryptSessions } from '../backends/auto.js';
 import { nodeBackend } from '../backends/node.js';
-import type { BackupAlgorithm } from '../client/algorithm.js';
 import type { EncryptSettings } from '../engine/batch.js';
 import type { BackupPublicKey } from '../engine/keys.js';
 import type { UnauthenticatedSource } from '../engine/provenance.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { BackupObjects } from './backup-objects.js';
 import { UsageError, parseCommand } from './command.js';
-import { EXPERIMENTAL_USAGE, chooseAlgorithm } from './experimental.js';
 import { keysInFlight, openKeysFile } from './input.js';
 import { MAC_KEY_USAGE } from './mac-key-file.js';
 import { openOutput } from './output.js';
@@ -38,7 +36,7 @@ ${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room i
                      with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
                      m.forwarded_room_key or m.undefined
   --verified         write is_verified true: the devices that gave the keys were verified
-${EXPERIMENTAL_USAGE}  -o, --output FILE  where the backup objects go; without it, standard output
+  -o, --output FILE  where the backup objects go; without it, standard output
   --json             with -o: print the numbers as JSON
 
 Exit code 0 when every session was encrypted, 1 when some were not or the auth_data is not trusted.
@@ -63,17 +61,14 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       'bind-room-id': { type: 'boolean' },
       unauthenticated: { type: 'string' },
       verified: { type: 'boolean' },
-      'experimental-msc4048': { type: 'boolean' },
       output: { type: 'string', short: 'o' },
       json: { type: 'boolean' },
     },
     ['EXPORT.json'],
   );
   const source = parseSource(values.unauthenticated);
-  const algorithm = chooseAlgorithm(values['experimental-msc4048']);
   const macKeyFile = values['mac-key-file'];
-  const withMac =
-    values['backup-mac'] === true || macKeyFile !== undefined || algorithm.scheme?.needsMac === true;
+  const withMac = values['backup-mac'] === true || macKeyFile !== undefined;
   if (!withMac && (source !== undefined || values['bind-room-id'] === true)) {
     throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac or --mac-key-file');
   }
@@ -87,7 +82,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       user: values.user,
       keys: values.key ?? [],
       trustUnverified: values['trust-unverified'] === true,
-      algorithm,
     },
     terminal,
   );
@@ -105,8 +99,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const backup = new BackupObjects();
   const output = await openOutput(values.output, terminal);
   try {
-    const recipient = { publicKey, algorithm };
-    await encryptFile(positionals[0], recipient, settings, report, backup, terminal);
+    await encryptFile(positionals[0], publicKey, settings, report, backup, terminal);
     for (const piece of backup.json()) await output.write(piece);
     await output.commit();
   } catch (error) {
@@ -141,7 +134,7 @@ function parseSource(text: string | undefined): UnauthenticatedSource | undefine
 
 async function encryptFile(
   path: string,
-  { publicKey, algorithm }: { readonly publicKey: BackupPublicKey; readonly algorithm: BackupAlgorithm },
+  publicKey: BackupPublicKey,
   settings: EncryptSettings,
   report: Report,
   backup: BackupObjects,
@@ -156,7 +149,7 @@ async function encryptFile(
     // The engine checks what it is given; nothing is assumed here.
     const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
     const options = { ...settings, backend: nodeBackend(), signal: terminal.signal, onProgress };
-    for await (const result of encryptSessionsBy(algorithm.scheme, keys.inputs, publicKey, options)) {
+    for await (const result of encryptSessions(keys.inputs, publicKey, options)) {
       const place = keys.nextPlace();
       if (result.ok) {
         backup.add(result);

@@ -1,4 +1,3 @@
-import type { BackupAlgorithm } from '../client/algorithm.js';
 import { verifyAuthData } from '../engine/auth-data.js';
 import type { BackupMacKey } from '../engine/backup-mac.js';
 import { KeyBackupError } from '../engine/errors.js';
@@ -20,7 +19,6 @@ export interface Recipient {
   readonly user: string | undefined;
   readonly keys: readonly string[];
   readonly trustUnverified: boolean;
-  readonly algorithm: BackupAlgorithm;
 }
 
 /** What to encrypt to, and where one was asked for, the key of the `backup_mac`; the caller disposes of that. */
@@ -58,7 +56,7 @@ interface ReadRecipient {
 }
 
 async function readRecipient(given: Recipient, terminal: Terminal): Promise<ReadRecipient> {
-  const { publicKey, keyFile, authData, user, keys, trustUnverified, algorithm } = given;
+  const { publicKey, keyFile, authData, user, keys, trustUnverified } = given;
   const signers = user !== undefined || keys.length > 0;
   if (publicKey !== undefined) {
     if (keyFile !== undefined || authData !== undefined || signers || trustUnverified) {
@@ -81,7 +79,7 @@ async function readRecipient(given: Recipient, terminal: Terminal): Promise<Read
     );
   }
   if (user !== undefined) parseUserId('--user', user);
-  return trustedRecipient(given, await readAuthDataFile(authData, algorithm), terminal);
+  return trustedRecipient(given, await readAuthDataFile(authData), terminal);
 }
 
 function parsePublicKey(text: string): BackupPublicKey {

@@ -1,12 +1,10 @@
 import { flagsOf } from '../api/authenticity.js';
 import { Report, type Place } from '../api/report.js';
-import type { BackupAlgorithm } from '../client/algorithm.js';
 import { Restore, type RestoreOptions, type RestoredKey } from '../client/restore.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import type { VersionInfo } from '../api/types.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { UsageError, isSameFile, parseCommand } from './command.js';
-import { EXPERIMENTAL_USAGE, chooseAlgorithm, expectNoSalvage } from './experimental.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from './homeserver.js';
 import { readKeyFile } from './key-file.js';
 import { PartialFile } from './partial-file.js';
@@ -27,7 +25,7 @@ ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text f
   --require-authenticated
                      refuse every key without a right backup_mac, and those their writer did not vouch for
   --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
-${EXPERIMENTAL_USAGE}  --report FILE      write what became of every failed or flagged key
+  --report FILE      write what became of every failed or flagged key
   -o, --output FILE  where the sessions go; without it, standard output
   --json             with -o: print the numbers as JSON
 
@@ -49,7 +47,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     room: { type: 'string', multiple: true },
     'require-authenticated': { type: 'boolean' },
     salvage: { type: 'boolean' },
-    'experimental-msc4048': { type: 'boolean' },
     report: { type: 'string' },
     output: { type: 'string', short: 'o' },
     json: { type: 'boolean' },
@@ -58,8 +55,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   if (isSameFile(values.output, values.report)) {
     throw new UsageError('-o and --report name the same file');
   }
-  const algorithm = chooseAlgorithm(values['experimental-msc4048']);
-  expectNoSalvage(algorithm, values.salvage);
   const key = await readKeyFile(values['key-file'], terminal);
   const report = new Report();
   try {
@@ -72,7 +67,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       requireAuthenticated: values['require-authenticated'] === true,
       signal,
     };
-    const restoring = new Restoring(roomKeys, info, key, settings, algorithm, report, terminal);
+    const restoring = new Restoring(roomKeys, info, key, settings, report, terminal);
     await withReportFile(values.report, report, terminal, () =>
       values.output === undefined ? restoring.toStdout() : restoring.toFile(values.output),
     );
@@ -89,7 +84,6 @@ class Restoring {
   readonly #info: VersionInfo;
   readonly #key: BackupDecryptionKey;
   readonly #options: RestoreOptions;
-  readonly #algorithm: BackupAlgorithm;
   readonly #report: Report;
   readonly #terminal: Terminal;
 
@@ -98,7 +92,6 @@ class Restoring {
     info: VersionInfo,
     key: BackupDecryptionKey,
     options: RestoreOptions,
-    algorithm: BackupAlgorithm,
     report: Report,
     terminal: Terminal,
   ) {
@@ -106,7 +99,6 @@ class Restoring {
     this.#info = info;
     this.#key = key;
     this.#options = options;
-    this.#algorithm = algorithm;
     this.#report = report;
     this.#terminal = terminal;
   }
@@ -153,7 +145,7 @@ class Restoring {
 
   #begin(state: RestoreOptions['state']): Restore {
     const options = { ...this.#options, state };
-    return new Restore(this.#roomKeys, this.#info, this.#key, options, this.#algorithm);
+    return new Restore(this.#roomKeys, this.#info, this.#key, options);
   }
 
   /** Leaves a state when the work ends early, and says how to go on. */

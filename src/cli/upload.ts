@@ -1,7 +1,5 @@
 import { readFile, rm } from 'node:fs/promises';
 import { ownUserId } from '../client/account.js';
-import type { BackupAlgorithm } from '../client/algorithm.js';
-import { createAuthenticatedBackup } from '../client/authenticated-backup.js';
 import { createBackup } from '../client/backup.js';
 import type { RoomKeys } from '../client/room-keys.js';
 import {
@@ -17,7 +15,6 @@ import { BackupPublicKey, type BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { parseSigningKey } from './auth-data-file.js';
 import { InputError, UsageError, parseCommand } from './command.js';
-import { EXPERIMENTAL_USAGE, chooseAlgorithm } from './experimental.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
 import { openKeysFile } from './input.js';
 import { readKeyFile } from './key-file.js';
@@ -47,7 +44,7 @@ ${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text f
                      the file but the forwarded ones.
 ${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room id, so that a moved record is noticed
   --verified         write is_verified true: the devices that gave the keys were verified
-${EXPERIMENTAL_USAGE}  --json             print the numbers as JSON
+  --json             print the numbers as JSON
 
 Exit code 0 when every session was uploaded, 1 when some were not, when the server kept records without a right
 backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no way to the server.
@@ -72,7 +69,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     'mac-key-file': { type: 'string' },
     'bind-room-id': { type: 'boolean' },
     verified: { type: 'boolean' },
-    'experimental-msc4048': { type: 'boolean' },
     json: { type: 'boolean' },
   } as const;
   const { values, positionals } = parseCommand(args, options, ['EXPORT.json']);
@@ -80,9 +76,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   const bindRoomId = values['bind-room-id'] === true;
   const { 'key-file': keyFile, 'mac-key-file': macKeyFile, key: signers = [] } = values;
   const trustedKeys = signers.map(parseSigningKey);
-  const algorithm = chooseAlgorithm(values['experimental-msc4048']);
-  const withMac =
-    values['backup-mac'] === true || macKeyFile !== undefined || algorithm.scheme?.needsMac === true;
+  const withMac = values['backup-mac'] === true || macKeyFile !== undefined;
   const byMac = values['skip-authenticated'] === true;
   if (!withMac && (bindRoomId || byMac)) {
     throw new UsageError('--bind-room-id and --skip-authenticated need --backup-mac or --mac-key-file');
@@ -102,19 +96,18 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     const roomKeys = await connect(values, terminal);
     const { signal } = terminal;
     const create = values.create === true ? key : undefined;
-    const info = await withServer(() => findBackup(roomKeys, create, algorithm, terminal));
+    const info = await withServer(() => findBackup(roomKeys, create, terminal));
     key?.expectMatch(info.auth_data);
     const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
     macKey = await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal);
     const userId = key ? '' : await withServer(() => ownUserId(roomKeys, { signal }));
-    const backup = { roomKeys, info, algorithm };
-    const stored = byMac ? ('authenticated' as const) : values['skip-stored'] === true;
+    const backup = { roomKeys, info };
     const outcome = await upload(
       backup,
       file,
       {
         trust: { userId, trustedKeys, ...(key && { decryptionKey: key }) },
-        skipStored: stored && algorithm.scheme ? 'authenticated' : stored,
+        skipStored: byMac ? 'authenticated' : values['skip-stored'] === true,
         isVerified: values.verified === true,
         macKey,
         bindRoomId,
@@ -133,7 +126,6 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
 async function findBackup(
   roomKeys: RoomKeys,
   create: BackupDecryptionKey | undefined,
-  { scheme }: BackupAlgorithm,
   terminal: Terminal,
 ): Promise<VersionInfo> {
   const { signal } = terminal;
@@ -141,7 +133,7 @@ async function findBackup(
   if (info) return info;
   if (!create) throw new InputError('there is no backup; --create makes one');
   const { publicKey } = create;
-  const created = await (scheme ? createAuthenticatedBackup : createBackup)(roomKeys, { publicKey, signal });
+  const created = await createBackup(roomKeys, { publicKey, signal });
   terminal.stderr(`made backup version ${created.version}; no device has signed it\n`);
   return created;
 }
@@ -150,11 +142,10 @@ async function findBackup(
 interface Backup {
   readonly roomKeys: RoomKeys;
   readonly info: VersionInfo;
-  readonly algorithm: BackupAlgorithm;
 }
 
 async function upload(
-  { roomKeys, info, algorithm }: Backup,
+  { roomKeys, info }: Backup,
   file: string,
   options: UploadOptions,
   terminal: Terminal,
@@ -170,28 +161,22 @@ async function upload(
   };
   try {
     const outcome = await withServer(() =>
-      uploadSessions(
-        roomKeys,
-        info,
-        sessions(input.items),
-        {
-          ...options,
-          state,
-          signal: terminal.signal,
-          onState: async (reached) => {
-            state = reached;
-            if (Date.now() - saved >= SAVE_EVERY) await save();
-          },
-          onProgress: ({ done }) => {
-            progress.update(done, input.share);
-          },
-          onFailed: ({ session_id, error }) => {
-            progress.clear();
-            terminal.stderr(`${session_id ?? 'a session'}: ${error.code}: ${error.message}\n`);
-          },
+      uploadSessions(roomKeys, info, sessions(input.items), {
+        ...options,
+        state,
+        signal: terminal.signal,
+        onState: async (reached) => {
+          state = reached;
+          if (Date.now() - saved >= SAVE_EVERY) await save();
         },
-        algorithm,
-      ),
+        onProgress: ({ done }) => {
+          progress.update(done, input.share);
+        },
+        onFailed: ({ session_id, error }) => {
+          progress.clear();
+          terminal.stderr(`${session_id ?? 'a session'}: ${error.code}: ${error.message}\n`);
+        },
+      }),
     );
     if (outcome.outcome === 'complete') await rm(statePath, { force: true });
     else await save();

@@ -16,7 +16,6 @@ import { deriveStorageKey, type KeyDescription } from '../engine/key-description
 import { readKeyExport } from '../engine/key-export.js';
 import { expectObject } from '../engine/json.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
-import { decryptAuthenticated } from '../engine/msc4048.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../engine/recovery-key.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { SecretStorageKey } from '../engine/secret-storage.js';
@@ -61,7 +60,6 @@ export const CASES: ReadonlyMap<string, RunCase> = new Map<string, RunCase>([
   ['backup-mac write', writeBackupMacCase],
   ['backup-mac check', checkBackupMacCase],
   ['backup-mac read', readAuthenticityCase],
-  ['backup-mac read-second-algorithm', readSecondAlgorithmCase],
   ['ed25519 sign', signCase],
   ['ed25519 verify', verifyCase],
   ['key-export decrypt', decryptExportCase],
@@ -176,16 +174,6 @@ function authenticityOf(restored: DecryptedSession): CaseFields {
 function readAuthenticityCase(fields: CaseFields): CaseFields {
   const requireAuthenticated = fields.require_authenticated === true;
   return authenticityOf(decryptSession(recordOf(fields), decryptionKey(fields), { requireAuthenticated }));
-}
-
-async function readSecondAlgorithmCase(fields: CaseFields): Promise<CaseFields> {
-  const requireAuthenticated = fields.require_authenticated === true;
-  const results = decryptAuthenticated([recordOf(fields)], decryptionKey(fields), { requireAuthenticated });
-  for await (const result of results) {
-    if (!result.ok) throw result.error;
-    return authenticityOf(result);
-  }
-  throw new Error('a batch of one gave no result');
 }
 
 function agreeCase(fields: CaseFields): CaseFields {

@@ -4,28 +4,40 @@ import {
   authenticateSessions,
   type AuthenticatedRecord,
   type Authentication,
+  type TrustedCopyOf,
 } from '../engine/authenticate.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import { BackupMacKey, type MacNames } from '../engine/backup-mac.js';
+import type { BackupRecord, EncryptedSession } from '../engine/batch.js';
+import type { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
-import { expectAlgorithm } from './algorithm.js';
+import { expectAlgorithm } from './backup.js';
+import { BatchSender, type FailedUpload } from './batch-sender.js';
+import { downloadKeys } from './download.js';
 import { RequestError } from './errors.js';
-import { RewrittenKeys, keyIds, rewriteKeys, type Rewrite, type RewrittenKey } from './rewritten-keys.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { countWithoutRightMac } from './stored-keys.js';
+import { UploadBatch, sealKey } from './upload-batch.js';
 
-/** What became of one record. */
-export type AuthenticateResult = RewrittenKey<AuthenticatedRecord>;
+/** What became of one record: a new or unchanged one, or the reason why it cannot be read. */
+export type AuthenticateResult =
+  | ({ readonly ok: true; readonly path: string } & AuthenticatedRecord)
+  | {
+      readonly ok: false;
+      readonly path: string;
+      readonly room_id: string | undefined;
+      readonly session_id: string | undefined;
+      readonly error: KeyBackupError;
+    };
 
 /** How to authenticate a backup on a server. */
 export interface AuthenticateBackupOptions extends CallOptions {
   readonly macNames?: MacNames | undefined;
   /** Writes a copy of the room id into the new records. Default false. */
   readonly bindRoomId?: boolean | undefined;
-  /** `is_verified` of the new records. Default false. A server takes a verified record for the better one. */
+  /** `is_verified` of the new records. Default false. A server prefers a verified record. */
   readonly isVerified?: boolean | undefined;
-  /** Also writes records of what has no trusted copy, declared `m.legacy-v1`. Default false. */
+  /** Also writes new records for what has no trusted copy, declared `m.legacy-v1`. Default false. */
   readonly declareUnknown?: boolean | undefined;
   /**
    * Where the records go: `same`, into this version, whose server may keep the old ones; `new`, all that can be read
@@ -36,7 +48,7 @@ export interface AuthenticateBackupOptions extends CallOptions {
   /** Gets the id of a new version at once: with it as `into` another run goes on. */
   readonly onNewVersion?: ((version: string) => void | Promise<void>) | undefined;
   /** Gets what became of every record, before it is sent. */
-  readonly onResult?: ((result: AuthenticateResult) => void) | undefined;
+  readonly onResult?: ((result: AuthenticateResult) => void | Promise<void>) | undefined;
   /** Is told how far it is, now and then and at the end. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly backend?: Backend | undefined;
@@ -46,6 +58,7 @@ export interface AuthenticateBackupOptions extends CallOptions {
 export interface AuthenticateOutcome {
   /** The version with the records. */
   readonly version: string;
+  /** What became of the records; those that the server did not take are counted in `kept` only. */
   readonly counts: Readonly<Record<Authentication, number>>;
   /** Records that cannot be read; they are in the old version only. */
   readonly failed: number;
@@ -54,58 +67,63 @@ export interface AuthenticateOutcome {
   /** Records in a new version already when this run began. */
   readonly skipped: number;
   /**
-   * Records that the server acknowledged and, asked again, does not have: it kept the old ones, which are as good to
-   * it. Then `into: 'new'` is the way.
+   * Records that the server acknowledged and, asked again, does not have with a right `backup_mac`: it kept the old
+   * ones, which it ranks no lower. Then use `into: 'new'`.
    */
   readonly kept: number;
 }
 
 /**
- * Walks a backup on a server and gives the keys that the user has trusted copies of a `backup_mac`, as
- * `authenticateSessions` has it. Afterwards it walks the records again, because a server keeps the old one of two
- * records that are equally good, and says so to nobody.
+ * Adds a `backup_mac` to the keys of a backup on a server that the user has trusted copies of, as
+ * `authenticateSessions` has it. Afterwards it reads back what it sent, because a server that keeps the old one of two
+ * records acknowledges the new one all the same.
  *
- * Stopped in the middle it goes on by itself: what has a right `backup_mac` is done.
+ * Run it again after an interruption: what has a right `backup_mac` is done.
  *
+ * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  * @param info - The version, as the server gave it.
- * @param trusted - The trusted copy of a session; `undefined` where there is none.
+ * @param trusted - Gives the trusted copy of a session, at once or as a promise; `undefined` where there is none.
  * @throws {@link KeyBackupError} `wrong-key` before anything is downloaded; `unsupported-algorithm`;
  * {@link RequestError}: `wrong-version` when there is a newer version; `http` or `too-large` when the server refuses
- * records, after all others were sent.
+ * records, after all others were sent; and whatever `trusted` throws.
  */
 export async function authenticateBackup(
   roomKeys: RoomKeys,
   info: VersionInfo,
   key: BackupDecryptionKey,
-  trusted: (roomId: string, sessionId: string) => ExportedSessionData | undefined,
+  trusted: TrustedCopyOf,
   options: AuthenticateBackupOptions = {},
 ): Promise<AuthenticateOutcome> {
   expectAlgorithm(info);
   key.expectMatch(info.auth_data);
-  const { into = 'same', signal } = options;
-  const target = await targetOf(roomKeys, info, key, options);
-  const present = into === 'same' ? new IdSet() : await keyIds(roomKeys, target, options);
+  const { into = 'same', onResult } = options;
+  const version = await targetOf(roomKeys, info, key, options);
+  const present = into === 'same' ? new IdSet() : await keyIds(roomKeys, version, options);
   const skipped = present.size;
-  const sent = new RewrittenKeys(roomKeys, target, options);
+  const sender = new RecordSender(roomKeys, version, options);
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
+  /** Those that were sent with a `backup_mac`. */
+  const sent = { authenticated: new IdSet(), declared: new IdSet(), already: new IdSet() };
   let failed = 0;
-  const { macNames, bindRoomId, isVerified, declareUnknown, backend } = options;
-  const settings = { macNames, bindRoomId, isVerified, declareUnknown, backend, signal };
-  const rewrite: Rewrite<AuthenticatedRecord> = (records, onProgress) =>
-    authenticateSessions(records, key, trusted, { ...settings, onProgress });
-  for await (const result of rewriteKeys(roomKeys, info, present, rewrite, options)) {
-    options.onResult?.(result);
+  for await (const result of authenticated(roomKeys, info, key, trusted, present, options)) {
+    await onResult?.(result);
     if (!result.ok) {
       failed++;
       continue;
     }
-    counts[result.authentication]++;
-    if (result.changed || into !== 'same') await sent.add(result);
+    const { authentication, room_id, session_id } = result;
+    counts[authentication]++;
+    if (into === 'same' && !result.changed) continue;
+    if (authentication in sent) sent[authentication as keyof typeof sent].add(room_id, session_id);
+    await sender.add(result);
   }
-  await sent.end();
-  const { uploaded, ids } = sent;
-  const kept = into === 'same' && uploaded > 0 ? await countKept(roomKeys, target, key, ids, options) : 0;
-  return { version: target, counts, failed, uploaded, skipped, kept };
+  await sender.end();
+  let kept = 0;
+  for (const [authentication, count] of await countKept(roomKeys, version, key, sent, options)) {
+    counts[authentication] -= count;
+    kept += count;
+  }
+  return { version, counts, failed, uploaded: sender.uploaded, skipped, kept };
 }
 
 async function targetOf(
@@ -128,17 +146,134 @@ async function targetOf(
   return into.version;
 }
 
-/** How many of the records that were sent the server does not have with a right MAC. */
-async function countKept(
+/** The keys that a version has. */
+async function keyIds(roomKeys: RoomKeys, version: string, { signal }: CallOptions): Promise<IdSet> {
+  const ids = new IdSet();
+  // Every key that comes is added to what was taken.
+  const keys = downloadKeys(roomKeys, version, { taken: ids, signal });
+  while ((await keys.next()).done !== true);
+  return ids;
+}
+
+/**
+ * Downloads and authenticates every record of a version that is not in `taken`.
+ *
+ * @returns One result per record, and one per place that gives none.
+ */
+async function* authenticated(
+  roomKeys: RoomKeys,
+  { version, count }: VersionInfo,
+  key: BackupDecryptionKey,
+  trusted: TrustedCopyOf,
+  taken: IdSet,
+  options: AuthenticateBackupOptions,
+): AsyncGenerator<AuthenticateResult, void, undefined> {
+  const { macNames, bindRoomId, isVerified, declareUnknown, backend, signal, onProgress } = options;
+  const skipped = taken.size;
+  const paths: string[] = [];
+  const faults: AuthenticateResult[] = [];
+  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
+    for await (const item of downloadKeys(roomKeys, version, { taken, signal })) {
+      const { room_id, session_id, path } = item;
+      if (item.error) {
+        faults.push({ ok: false, path, room_id, session_id, error: item.error });
+      } else {
+        paths.push(path);
+        yield { room_id: item.room_id, session_id: item.session_id, key_backup_data: item.value };
+      }
+    }
+  }
+  const results = authenticateSessions(records(), key, trusted, {
+    ...{ macNames, bindRoomId, isVerified, declareUnknown, backend, signal },
+    onProgress({ done, failed }) {
+      onProgress?.({ done: skipped + done, total: count, failed });
+    },
+  });
+  for await (const result of results) {
+    const path = paths.shift() ?? '';
+    if (result.ok) {
+      yield { ...result, path };
+    } else {
+      const { room_id, session_id, error } = result;
+      yield { ok: false, path, room_id, session_id, error };
+    }
+    yield* faults.splice(0);
+  }
+  yield* faults;
+}
+
+const BATCH = { keys: 200, bytes: 800_000 };
+/** When a server refuses this many records in a row one by one, the records are not the reason. */
+const HOPELESS = 32;
+
+/** Sends records to a version, a request's worth at a time. A refused one does not stop the others. */
+class RecordSender {
+  /** Records that the server acknowledged. */
+  uploaded = 0;
+  readonly #sender: BatchSender;
+  readonly #refused: FailedUpload[] = [];
+  #batch = new UploadBatch();
+
+  constructor(roomKeys: RoomKeys, version: string, { signal }: CallOptions) {
+    this.#sender = new BatchSender(roomKeys, version, {
+      limits: BATCH,
+      hopeless: HOPELESS,
+      signal,
+      onSent: (_, keys) => {
+        this.uploaded += keys.length;
+      },
+      onFailed: (failure) => {
+        this.#refused.push(failure);
+      },
+    });
+  }
+
+  async add(record: BackupRecord): Promise<void> {
+    // A record that stays as it is has been read, so it has this shape.
+    const key = sealKey(record as EncryptedSession);
+    if (!this.#batch.fits(key, this.#sender.limits)) await this.#flush();
+    this.#batch.add(key);
+  }
+
+  /**
+   * Sends what still waits.
+   *
+   * @throws {@link RequestError} when the server refused records: all others are there.
+   */
+  async end(): Promise<void> {
+    await this.#flush();
+    if (this.#refused.length === 0) return;
+    const [{ room_id, session_id, error }] = this.#refused;
+    // Only a request refuses a record here.
+    if (!(error instanceof RequestError)) throw error;
+    const { code, status, errcode } = error;
+    const which = `room ${String(room_id)}, session ${String(session_id)}`;
+    const message = `${this.#refused.length} records were refused, the first of them ${which}: ${error.message}`;
+    throw new RequestError(code, message, { status, errcode, cause: error });
+  }
+
+  async #flush(): Promise<void> {
+    const { keys } = this.#batch;
+    this.#batch = new UploadBatch();
+    await this.#sender.send(keys);
+  }
+}
+
+/** Reads back what was sent: how many of each kind the server does not have with a right MAC. */
+async function countKept<Kind extends string>(
   roomKeys: RoomKeys,
   version: string,
   key: BackupDecryptionKey,
-  sent: IdSet,
+  sent: Readonly<Record<Kind, IdSet>>,
   { signal }: CallOptions,
-): Promise<number> {
+): Promise<[Kind, number][]> {
+  const kinds = (Object.keys(sent) as Kind[]).filter((kind) => sent[kind].size > 0);
+  if (kinds.length === 0) return [];
   const macKey = BackupMacKey.fromDecryptionKey(key);
   try {
-    return await countWithoutRightMac(roomKeys, version, macKey, sent, { signal });
+    const sets = kinds.map((kind) => sent[kind]);
+    const counts = await countWithoutRightMac(roomKeys, version, macKey, sets, { signal });
+    return kinds.map((kind, i) => [kind, counts[i]]);
   } finally {
     macKey.dispose();
   }

@@ -12,7 +12,6 @@ import { KeyBackupError } from '../engine/errors.js';
 import { ownValue, type JsonObject } from '../engine/json.js';
 import { BackupPublicKey } from '../engine/keys.js';
 import { accountData, setAccountData } from './account.js';
-import { V1, expectAlgorithm, type BackupAlgorithm } from './algorithm.js';
 import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
@@ -48,16 +47,7 @@ export interface NewBackup extends CallOptions {
 export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promise<VersionInfo> {
   const { publicKey, signers = [], extra, signal } = backup;
   const auth_data = signAuthData(createAuthData(publicKey, extra), signers);
-  return createVersion(roomKeys, { algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
-}
-
-/** Makes a version of any algorithm; {@link createBackup} for the rest of it. */
-export async function createVersion(
-  roomKeys: RoomKeys,
-  newVersion: NewVersion,
-  { signal }: CallOptions,
-): Promise<VersionInfo> {
-  const version = await roomKeys.createVersion(newVersion, { signal });
+  const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
   // Asked for and not assumed: the etag is the server's, and another client may have been quicker.
   const info = await roomKeys.version(version, { signal });
   if (!info) throw new RequestError('not-found', `version ${version}: just created, and already gone`);
@@ -138,12 +128,8 @@ export function judgeBackup(info: VersionInfo, trust: VerifyOptions): BackupVerd
  * @throws {@link KeyBackupError} `untrusted-backup` with the reason; `unsupported-algorithm`; `bad-auth-data`,
  * `low-order-key` when there is no usable key, whatever the caller says.
  */
-export function trustedPublicKey(
-  info: VersionInfo,
-  trust: Trust,
-  algorithm: BackupAlgorithm = V1,
-): BackupPublicKey {
-  expectAlgorithm(info, algorithm);
+export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicKey {
+  expectAlgorithm(info);
   const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
   if (trust === 'encrypt-to-an-untrusted-backup') return publicKey;
   const { trusted, reason } = verifyAuthData(info.auth_data, trust);
@@ -151,6 +137,15 @@ export function trustedPublicKey(
     throw new KeyBackupError('untrusted-backup', `backup version ${info.version}: ${reason}`);
   }
   return publicKey;
+}
+
+/** @throws {@link KeyBackupError} `unsupported-algorithm` unless the version is of {@link BACKUP_ALGORITHM}. */
+export function expectAlgorithm({ version, algorithm }: Pick<VersionInfo, 'version' | 'algorithm'>): void {
+  if (algorithm === BACKUP_ALGORITHM) return;
+  throw new KeyBackupError(
+    'unsupported-algorithm',
+    `backup version ${version}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
+  );
 }
 
 /** Whether a user wants a backup at all. */

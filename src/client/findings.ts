@@ -1,5 +1,3 @@
-import { EXPERIMENTAL } from './algorithm.js';
-
 /** What can be found. */
 export type FindingCode =
   | 'no-backup'
@@ -65,9 +63,7 @@ export function unknownAlgorithm(algorithm: string): Finding {
     'unknown-algorithm',
     'error',
     `The backup has the algorithm ${JSON.stringify(algorithm.slice(0, 100))}, which cannot be read here`,
-    algorithm.startsWith(EXPERIMENTAL)
-      ? 'It is experimental: restore it with megolm-backup/experimental (--experimental-msc4048), or make a new backup'
-      : 'Use the client that made it, or make a new backup',
+    'Use the client that made it, or make a new backup',
   );
 }
 

@@ -41,7 +41,6 @@ export {
   type AuthenticateOutcome,
   type AuthenticateResult,
 } from './authenticate.js';
-export type { RewrittenKey, UnrewrittenKey } from './rewritten-keys.js';
 export { downloadKeys, type DownloadOptions, type DownloadedKey } from './download.js';
 export {
   Restore,

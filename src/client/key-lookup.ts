@@ -2,7 +2,7 @@ import type { VersionInfo } from '../api/types.js';
 import type { DecryptedSession } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { orAborted } from '../engine/turn.js';
-import { expectAlgorithm } from './algorithm.js';
+import { expectAlgorithm } from './backup.js';
 import { RequestError } from './errors.js';
 import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';

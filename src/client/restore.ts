@@ -1,4 +1,4 @@
-import { decryptSessionsBy } from '../backends/auto.js';
+import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
 import { IdSet } from '../api/id-set.js';
 import type { BackupEntry } from '../api/backup-reader.js';
@@ -17,7 +17,7 @@ import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
 import { throwIfAborted } from '../engine/turn.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { V1, expectAlgorithm, type BackupAlgorithm } from './algorithm.js';
+import { expectAlgorithm } from './backup.js';
 import { downloadBatches } from './download.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
@@ -130,7 +130,6 @@ export class Restore implements AsyncIterable<RestoreResult> {
   readonly #info: VersionInfo;
   readonly #key: BackupDecryptionKey;
   readonly #options: RestoreOptions;
-  readonly #algorithm: BackupAlgorithm;
   readonly #taken: IdSet;
   readonly #skipped: number;
   /** Taken from the stream and not delivered yet, or never to be: in the order of the results. */
@@ -145,19 +144,12 @@ export class Restore implements AsyncIterable<RestoreResult> {
 
   /**
    * @param info - The version, as the server gave it.
-   * @param algorithm - The one that the version has to be of; v1 unless `megolm-backup/experimental` asks.
    * @throws {@link KeyBackupError} `wrong-key` when the key is another backup's; `unsupported-algorithm`;
    * `bad-auth-data`, `low-order-key`; `bad-parameters` when the state is another version's; `bad-length` when it
    * is damaged.
    */
-  constructor(
-    roomKeys: RoomKeys,
-    info: VersionInfo,
-    key: BackupDecryptionKey,
-    options: RestoreOptions = {},
-    algorithm: BackupAlgorithm = V1,
-  ) {
-    expectAlgorithm(info, algorithm);
+  constructor(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey, options: RestoreOptions = {}) {
+    expectAlgorithm(info);
     key.expectMatch(info.auth_data);
     const { state } = options;
     if (state && state.version !== info.version) {
@@ -170,7 +162,6 @@ export class Restore implements AsyncIterable<RestoreResult> {
     this.#info = info;
     this.#key = key;
     this.#options = options;
-    this.#algorithm = algorithm;
     this.#taken = state ? IdSet.fromBytes(state.delivered) : new IdSet(randomBytes(16));
     this.#skipped = this.#taken.size;
   }
@@ -217,7 +208,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
       this.#options.onProgress?.({ done: this.#skipped + done, total, failed });
     onProgress({ done: 0, total, failed: 0 });
     // The signal ends the download, and this loop; to race it against every key would cost more than the key.
-    const results = decryptSessionsBy(this.#algorithm.scheme, this.#records(), this.#key, {
+    const results = decryptSessions(this.#records(), this.#key, {
       salvage,
       requireAuthenticated,
       backend,

@@ -70,22 +70,25 @@ export class StoredKeys {
 }
 
 /**
- * How many of the records in a backup have no right `backup_mac`, absent ones among them.
+ * Counts the records without a right `backup_mac` in a backup, absent ones among them.
  *
- * @param ids - The records that are asked about.
+ * @param sets - The records to look at.
+ * @returns One count for each set.
  */
 export async function countWithoutRightMac(
   roomKeys: RoomKeys,
   version: string,
   macKey: BackupMacKey,
-  ids: IdSet,
+  sets: readonly IdSet[],
   { signal }: CallOptions,
-): Promise<number> {
-  let right = 0;
+): Promise<number[]> {
+  const right = sets.map(() => 0);
   for await (const item of downloadKeys(roomKeys, version, { signal })) {
-    if (!item.error && ids.has(item.room_id, item.session_id) && isRight(item.value, macKey)) right++;
+    if (item.error) continue;
+    const at = sets.findIndex((ids) => ids.has(item.room_id, item.session_id));
+    if (at !== -1 && isRight(item.value, macKey)) right[at]++;
   }
-  return ids.size - right;
+  return sets.map(({ size }, i) => size - right[i]);
 }
 
 function isRight(record: unknown, macKey: BackupMacKey): boolean {

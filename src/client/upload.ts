@@ -1,5 +1,5 @@
 import { IdSet } from '../api/id-set.js';
-import { encryptSessionsBy } from '../backends/auto.js';
+import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../api/types.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import type { EncryptSettings } from '../engine/batch.js';
@@ -7,7 +7,6 @@ import { KeyBackupError } from '../engine/errors.js';
 import type { BackupPublicKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { ahead } from './ahead.js';
-import { V1, type BackupAlgorithm } from './algorithm.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { RequestError } from './errors.js';
@@ -92,7 +91,6 @@ const HOPELESS = 32;
  *
  * @param info - The version to write to, as the server gave it.
  * @param sessions - In an array, an iterable or an async iterable.
- * @param algorithm - The one that the version has to be of; v1 unless `megolm-backup/experimental` asks.
  * @returns How it ended. A version that is not the current one any more, or gone, is an outcome and no error.
  * @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says, before anything is
  * sent; `wrong-key` for another backup's `macKey`; `bad-parameters` when the state is of another version or input, or a
@@ -119,9 +117,8 @@ export async function uploadSessions(
   info: VersionInfo,
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   options: UploadOptions,
-  algorithm: BackupAlgorithm = V1,
 ): Promise<UploadOutcome> {
-  const publicKey = trustedPublicKey(info, options.trust, algorithm);
+  const publicKey = trustedPublicKey(info, options.trust);
   const { state, skipStored, macKey, signal } = options;
   if (skipStored === 'authenticated' && !macKey) {
     throw new KeyBackupError(
@@ -140,7 +137,7 @@ export async function uploadSessions(
   const stored = skipStored
     ? await StoredKeys.download(roomKeys, info.version, judge, { signal })
     : undefined;
-  return new Upload(roomKeys, info, publicKey, options, algorithm, stored).run(sessions);
+  return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
 }
 
 interface MarkedBatch {
@@ -157,7 +154,6 @@ class Upload {
   readonly #info: VersionInfo;
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
-  readonly #algorithm: BackupAlgorithm;
   /** Sent, by this run or an earlier one, although the backup has them: it has them without a right `backup_mac`. */
   readonly #contested = new IdSet();
   readonly #input: UploadInput;
@@ -174,14 +170,12 @@ class Upload {
     info: VersionInfo,
     publicKey: BackupPublicKey,
     options: UploadOptions,
-    algorithm: BackupAlgorithm,
     stored: StoredKeys | undefined,
   ) {
     this.#roomKeys = roomKeys;
     this.#info = info;
     this.#publicKey = publicKey;
     this.#options = options;
-    this.#algorithm = algorithm;
     this.#sender = new BatchSender(roomKeys, info.version, {
       limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
       hopeless: HOPELESS,
@@ -223,7 +217,9 @@ class Upload {
   async #kept(): Promise<number> {
     const { macKey, signal } = this.#options;
     if (!macKey || this.#contested.size === 0) return 0;
-    return countWithoutRightMac(this.#roomKeys, this.#info.version, macKey, this.#contested, { signal });
+    const { version } = this.#info;
+    const [kept] = await countWithoutRightMac(this.#roomKeys, version, macKey, [this.#contested], { signal });
+    return kept;
   }
 
   /** The encrypted batches. The last one may be empty: it marks the end of the input. */
@@ -232,18 +228,13 @@ class Upload {
     signal: AbortSignal,
   ): AsyncGenerator<MarkedBatch, void, undefined> {
     const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
-    const results = encryptSessionsBy(
-      this.#algorithm.scheme,
-      this.#input.sessions(sessions, signal),
-      this.#publicKey,
-      {
-        signal,
-        ...(isVerified !== undefined && { isVerified }),
-        ...{ macKey, macNames, bindRoomId, unauthenticated },
-        backend,
-        total,
-      },
-    );
+    const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
+      signal,
+      ...(isVerified !== undefined && { isVerified }),
+      ...{ macKey, macNames, bindRoomId, unauthenticated },
+      backend,
+      total,
+    });
     let batch = new UploadBatch();
     let failures: FailedUpload[] = [];
     let mark: Mark = this.#state;

@@ -1,27 +1,30 @@
 import { BackupMacKey, type Authenticity, type MacNames } from './backup-mac.js';
-import { encryptSessions } from './batch.js';
+import { decryptSessions, encryptSessions, type DecryptResult, type EncryptSettings } from './batch.js';
 import type { BatchOptions, Outcome } from './chunks.js';
-import type { BackupRecord, DecryptedSession, EncryptedSession } from './directions.js';
 import { callback } from './callback.js';
+import type { BackupRecord, DecryptedSession } from './directions.js';
 import { canonicalJson } from './canonical-json.js';
-import type { BackupDecryptionKey } from './keys.js';
+import { KeyBackupError } from './errors.js';
+import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import { areConnected } from './megolm-ratchet.js';
-import { readUnauthenticated } from './provenance.js';
-import { rewrite, type Plan } from './rewrite.js';
+import { readUnauthenticated, type UnauthenticatedSource } from './provenance.js';
 import { readSessionKey, type ExportedSessionData } from './room-key.js';
+import { attempt } from './session-data-batch.js';
+import { orAborted, untilAborted } from './turn.js';
 
 /**
- * An existing v1 backup made authentic, as far as the user's own trusted copies of its sessions reach.
+ * Adds a `backup_mac` to the records of an existing backup that the user has trusted copies of.
  */
 
 /**
  * What became of a record:
  *
- * - `authenticated`: the trusted copy agrees with it; here is a record with a `backup_mac` to put in its place.
- * - `declared`: nothing vouches for it; here is a record that says so under a `backup_mac`. Only when asked for.
+ * - `authenticated`: the trusted copy agrees with it. Here is a new record, which reads as `verified`.
+ * - `declared`: nothing vouches for it. Here is a new record, which reads as `declared-unauthenticated`: its trusted
+ *   copy was forwarded, or there is none and `declareUnknown` is set.
  * - `already`: it has a right `backup_mac`.
  * - `unknown`: there is no trusted copy. It stays as it is.
- * - `conflicting`: the trusted copy says something else. It stays as it is, and is not to be believed.
+ * - `conflicting`: the trusted copy says something else. It stays as it is. Do not believe it.
  */
 export type Authentication = 'authenticated' | 'declared' | 'already' | 'unknown' | 'conflicting';
 
@@ -30,7 +33,7 @@ export interface AuthenticatedRecord {
   readonly room_id: string;
   readonly session_id: string;
   readonly authentication: Authentication;
-  /** What the old record proved. One that `wrong-mac` says of was changed, or written by somebody without the key. */
+  /** What the old record proved. With `wrong-mac` it was changed, or written by somebody without the key. */
   readonly was: Authenticity;
   /** Why, for people: with `conflicting`, the field that differs. */
   readonly reason: string;
@@ -48,21 +51,33 @@ export interface AuthenticateOptions extends BatchOptions {
   readonly bindRoomId?: boolean | undefined;
   /** `is_verified` of the new records. Default false. */
   readonly isVerified?: boolean | undefined;
-  /** Also writes records of what is `unknown`, declared `m.legacy-v1`. Default false. */
+  /** Also writes new records for what is `unknown`, declared `m.legacy-v1`. Default false. */
   readonly declareUnknown?: boolean | undefined;
 }
 
+/** The trusted copy of a session, from the user's own store; `undefined` where there is none. */
+export type TrustedCopyOf = (
+  roomId: string,
+  sessionId: string,
+) => ExportedSessionData | undefined | Promise<ExportedSessionData | undefined>;
+
+/** How many records are looked up and encrypted together. */
+const CHUNK = 256;
+
 /**
- * Walks a backup and writes anew, with a `backup_mac`, what the user has a trusted copy of.
+ * Decrypts the records of a backup, compares each with the user's trusted copy, and makes a new record with a
+ * `backup_mac` where they agree.
  *
- * A record agrees with its trusted copy when room, session, sender and claimed keys are the same and the session
- * keys are of one ratchet. The new record is made of the trusted copy, with the session key of the two that reads
- * more; nothing else of the old record gets into it. A copy that declares itself unauthenticated vouches for
- * nothing, and one with a forwarding chain is written as `m.forwarded_room_key`.
+ * They agree when room, session, sender and claimed keys are the same and the session keys are of one ratchet. The new
+ * record is made of the trusted copy, with the session key of the two that reads more; nothing else of the old record
+ * gets into it. A copy that declares itself unauthenticated counts as none. A copy with a forwarding chain does not
+ * vouch: its new record is declared `m.forwarded_room_key`.
  *
- * @param trusted - The trusted copy of a session, from the user's own store; `undefined` where there is none.
+ * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
+ * @param trusted - Gives the trusted copy of a session, at once or as a promise. It is called for 256 records at a time.
  * @returns One result per record, in order. What cannot be read fails with its reason, as in `decryptSessions`.
- * @throws {@link KeyBackupError} `aborted`; `backend-failed`; and whatever the input itself throws.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
+ * the input or `trusted` throws.
  *
  * @example
  * ```ts
@@ -82,68 +97,140 @@ export interface AuthenticateOptions extends BatchOptions {
 export async function* authenticateSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
   key: BackupDecryptionKey,
-  trusted: (roomId: string, sessionId: string) => ExportedSessionData | undefined,
+  trusted: TrustedCopyOf,
   options: AuthenticateOptions = {},
 ): AsyncGenerator<Outcome<AuthenticatedRecord>, void, void> {
   const { macNames, bindRoomId, isVerified = false, declareUnknown = false, ...batch } = options;
+  const total = options.total ?? (Array.isArray(records) ? records.length : undefined);
   const macKey = BackupMacKey.fromDecryptionKey(key);
-  const settings = { macKey, macNames, bindRoomId, isVerified, ...batch, onProgress: undefined };
+  const settings = { ...batch, onProgress: undefined, macKey, macNames, bindRoomId, isVerified };
+  const waiting: BackupRecord[] = [];
+  async function* inputs() {
+    for await (const record of untilAborted(records, options.signal)) {
+      waiting.push(record);
+      yield record;
+    }
+  }
+  async function* conclude(chunk: readonly Decrypted[]) {
+    const copies = await orAborted(Promise.all(chunk.map(copyOf)), options.signal);
+    const plans = chunk.map((decrypted, i) => planFor(decrypted, copies[i], declareUnknown));
+    yield* carryOut(plans, key.publicKey, settings);
+  }
+  const copyOf = async ({ result }: Decrypted) =>
+    result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined;
   try {
-    yield* rewrite(records, key, batch, {
-      plan: (result, record) =>
-        planFor(
-          result,
-          record,
-          callback(() => trusted(result.room_id, result.session_id)),
-          declareUnknown,
-        ),
-      encrypt: (sessions, unauthenticated) =>
-        encryptSessions(sessions, key.publicKey, { ...settings, unauthenticated }),
-    });
+    let chunk: Decrypted[] = [];
+    for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
+      const record = waiting.shift();
+      if (!record) throw new Error('a batch gave more results than it was given records');
+      chunk.push({ result, record });
+      if (chunk.length < CHUNK) continue;
+      yield* conclude(chunk);
+      chunk = [];
+    }
+    yield* conclude(chunk);
   } finally {
     macKey.dispose();
   }
 }
 
+interface Decrypted {
+  readonly result: DecryptResult;
+  readonly record: BackupRecord;
+}
+
+/** What becomes of a record: a result already, or a session to encrypt. */
+type Plan =
+  | { readonly done: Outcome<AuthenticatedRecord> }
+  | {
+      readonly index: number;
+      readonly session: ExportedSessionData;
+      readonly source: UnauthenticatedSource | undefined;
+      readonly about: Pick<AuthenticatedRecord, 'authentication' | 'was' | 'reason'>;
+    };
+
+/** A copy that cannot be read fails its record, like a record that cannot be read. */
 function planFor(
-  result: DecryptedSession,
+  { result, record }: Decrypted,
+  copy: ExportedSessionData | undefined,
+  declareUnknown: boolean,
+): Plan {
+  if (!result.ok) return { done: result };
+  const plan = attempt(() => compare(result, record, copy, declareUnknown));
+  if (!(plan instanceof KeyBackupError)) return plan;
+  const { index, room_id, session_id } = result;
+  return { done: { ok: false, index, room_id, session_id, wellFormed: true, error: plan } };
+}
+
+function compare(
+  result: DecryptedSession & { readonly index: number },
   { key_backup_data }: BackupRecord,
   copy: ExportedSessionData | undefined,
   declareUnknown: boolean,
-): Plan<AuthenticatedRecord, EncryptedSession> {
-  const { room_id, session_id, session, authenticity } = result;
-  const stays = (
-    authentication: Authentication,
-    reason: string,
-  ): Plan<AuthenticatedRecord, EncryptedSession> => ({
-    done: { room_id, session_id, authentication, was: authenticity, reason, key_backup_data, changed: false },
+): Plan {
+  const { index, room_id, session_id, session, authenticity: was } = result;
+  const unchanged = (authentication: Authentication, reason: string): Plan => ({
+    done: {
+      ok: true,
+      index,
+      room_id,
+      session_id,
+      authentication,
+      was,
+      reason,
+      key_backup_data,
+      changed: false,
+    },
   });
-  const becomes = (authentication: Authentication, reason: string) => (encrypted: EncryptedSession) => ({
-    ...encrypted,
-    authentication,
-    was: authenticity,
-    reason,
-    changed: true,
-  });
-  const isRight = authenticity === 'verified' || authenticity === 'declared-unauthenticated';
-  if (isRight) return stays('already', 'it has a right backup_mac');
+  if (was === 'verified' || was === 'declared-unauthenticated') {
+    return unchanged('already', 'it has a right backup_mac');
+  }
   if (!copy || readUnauthenticated(copy) !== undefined) {
     const reason = copy ? 'its copy is declared unauthenticated' : 'there is no trusted copy of it';
-    if (!declareUnknown) return stays('unknown', reason);
-    return { session, source: 'm.legacy-v1', done: becomes('declared', reason) };
+    if (!declareUnknown) return unchanged('unknown', reason);
+    return { index, session, source: 'm.legacy-v1', about: { authentication: 'declared', was, reason } };
   }
   const difference = differenceOf(session, copy);
-  if (difference !== undefined) return stays('conflicting', `${difference} differs from the trusted copy's`);
+  if (difference !== undefined) {
+    return unchanged('conflicting', `${difference} differs from the trusted copy's`);
+  }
   const [a, b] = [copy, session].map(({ session_key }) => readSessionKey(session_key).first_message_index);
-  const source = isForwarded(copy) ? 'm.forwarded_room_key' : undefined;
-  return {
-    session: { ...copy, session_key: a <= b ? copy.session_key : session.session_key },
-    source,
-    done: becomes('authenticated', 'it agrees with the trusted copy'),
-  };
+  const better = { ...copy, session_key: a <= b ? copy.session_key : session.session_key };
+  if (isForwarded(copy)) {
+    const about = { authentication: 'declared', was, reason: 'its trusted copy was forwarded' } as const;
+    return { index, session: better, source: 'm.forwarded_room_key', about };
+  }
+  const about = { authentication: 'authenticated', was, reason: 'it agrees with the trusted copy' } as const;
+  return { index, session: better, source: undefined, about };
 }
 
-/** A chain that does not read is no proof of a direct way. */
+/** Encrypts what is to be encrypted, and gives the results in order. */
+async function* carryOut(
+  plans: readonly Plan[],
+  publicKey: BackupPublicKey,
+  settings: BatchOptions & EncryptSettings,
+): AsyncGenerator<Outcome<AuthenticatedRecord>, void, void> {
+  const sources = new Map<ExportedSessionData, UnauthenticatedSource | undefined>();
+  for (const plan of plans) if ('session' in plan) sources.set(plan.session, plan.source);
+  const unauthenticated = (session: ExportedSessionData) => sources.get(session);
+  const encrypted = encryptSessions([...sources.keys()], publicKey, { ...settings, unauthenticated });
+  try {
+    for (const plan of plans) {
+      if ('done' in plan) {
+        yield plan.done;
+        continue;
+      }
+      const next = await encrypted.next();
+      if (next.done === true) throw new Error('a batch gave fewer results than it was given sessions');
+      const { index, about } = plan;
+      yield next.value.ok ? { ...next.value, ...about, index, changed: true } : { ...next.value, index };
+    }
+  } finally {
+    await encrypted.return();
+  }
+}
+
+/** A chain that cannot be read does not prove that the key came straight from its sender. */
 function isForwarded({ forwarding_curve25519_key_chain: chain }: Partial<ExportedSessionData>): boolean {
   return chain !== undefined && !(Array.isArray(chain) && chain.length === 0);
 }

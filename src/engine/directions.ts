@@ -8,11 +8,12 @@ import {
 } from './backup-mac.js';
 import { callback } from './callback.js';
 import type { Direction } from './chunks.js';
-import { KeyBackupError } from './errors.js';
+import { KeyBackupError, describe } from './errors.js';
 import { expectObject, expectString, ownValue, type JsonObject } from './json.js';
 import { wipe } from './bytes.js';
 import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import {
+  expectSource,
   readUnauthenticated,
   ROOM_ID_COPY,
   withProvenance,
@@ -114,28 +115,10 @@ export interface DecryptedSession extends Provenance {
   readonly flags: readonly RoomKeyFlag[];
 }
 
-/** In what two algorithms with the same derivation differ. */
-export interface Scheme {
-  /** What of a sealed `session_data` goes onto the wire. */
-  readonly wire: (sealed: SessionData) => SessionData;
-  /** Takes a `session_data` apart. */
-  readonly parse: (sessionData: JsonObject, options: ReadOptions) => ParsedSessionData;
-  /** Whether a record without a right `backup_mac` is refused before anything is decrypted. */
-  readonly needsMac: boolean;
-}
-
-/** `m.megolm_backup.v1.curve25519-aes-sha2` */
-const V1: Scheme = {
-  wire: (sealed) => sealed,
-  parse: parseSessionData,
-  needsMac: false,
-};
-
 /** Room keys into a backup. */
 export function encryption(
   publicKey: BackupPublicKey,
   settings: EncryptSettings,
-  scheme: Scheme = V1,
 ): Direction<ExportedSessionData, PreparedRoomKey, SessionData, EncryptedSession> {
   const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
   const unauthenticated = settings.unauthenticated ?? (macKey && forwarded);
@@ -149,7 +132,7 @@ export function encryption(
   const recipient = publicKey.toBytes();
   return {
     before(session) {
-      const source = callback(() => unauthenticated?.(session));
+      const source = expectSource(callback(() => unauthenticated?.(session)));
       const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
       checkPlaintext(prepared.plaintext);
       return prepared;
@@ -159,9 +142,15 @@ export function encryption(
     pipeline: ({ pipeline, encryptMany, encapsulateMany }) =>
       (encryptMany ?? encapsulateMany) ? pipeline : undefined,
     after(session, { room_id, session_id, plaintext: _, ...metadata }, sealed) {
-      const wire = scheme.wire(sealed);
-      const session_data = macKey ? addBackupMac(wire, macKey, names) : wire;
+      const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
       const is_verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
+      // A promise would become `{}` on the wire.
+      if (typeof is_verified !== 'boolean') {
+        throw new KeyBackupError(
+          'bad-parameters',
+          `isVerified: expected a boolean, got ${describe(is_verified)}`,
+        );
+      }
       return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
     },
   };
@@ -196,11 +185,7 @@ export interface Decryption extends Direction<
 }
 
 /** Room keys out of a backup. */
-export function decryption(
-  key: BackupDecryptionKey,
-  settings: DecryptSettings,
-  scheme: Scheme = V1,
-): Decryption {
+export function decryption(key: BackupDecryptionKey, settings: DecryptSettings): Decryption {
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
   const macKey = lazily(() => BackupMacKey.fromPrivateKey(privateKey));
@@ -224,10 +209,9 @@ export function decryption(
         );
       }
       const session_data = expectObject(value, 'session_data');
-      const parsed = scheme.parse(session_data, { salvage });
+      const parsed = parseSessionData(session_data, { salvage });
       // Most backups have no MAC, and need no key for it.
       const mac = hasBackupMac(session_data) ? checkBackupMac(session_data, macKey.get()) : 'no-mac';
-      if (scheme.needsMac) expectMac(mac);
       return { parsed, mac };
     },
     workSync: (ready) => guard(ready, openingSync(privateKey, ready.map(parsedOf))),

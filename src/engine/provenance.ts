@@ -1,3 +1,4 @@
+import { KeyBackupError, describe } from './errors.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import type { MacNames } from './backup-mac.js';
 
@@ -11,6 +12,19 @@ import type { MacNames } from './backup-mac.js';
 
 /** Where a key came from that its writer does not vouch for. Unknown values read as `m.undefined`. */
 export type UnauthenticatedSource = 'm.undefined' | 'm.legacy-v1' | 'm.forwarded_room_key';
+
+const SOURCES: readonly unknown[] = ['m.undefined', 'm.legacy-v1', 'm.forwarded_room_key'];
+
+/**
+ * What a caller's `unauthenticated` returned.
+ *
+ * @throws {@link KeyBackupError} `bad-parameters` for anything else, such as the promise of an asynchronous function.
+ */
+export function expectSource(value: unknown): UnauthenticatedSource | undefined {
+  if (value === undefined || SOURCES.includes(value)) return value as UnauthenticatedSource | undefined;
+  const expected = 'm.undefined, m.legacy-v1, m.forwarded_room_key or undefined';
+  throw new KeyBackupError('bad-parameters', `unauthenticated: expected ${expected}, got ${describe(value)}`);
+}
 
 /** The field with the copy of the room id: this package's own, ignored by other readers. */
 export const ROOM_ID_COPY = 'org.megolm-backup.room_id';

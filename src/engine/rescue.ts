@@ -52,4 +52,5 @@ export {
   type AuthenticateOptions,
   type AuthenticatedRecord,
   type Authentication,
+  type TrustedCopyOf,
 } from './authenticate.js';

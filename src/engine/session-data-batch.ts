@@ -246,13 +246,17 @@ function finished<Done>(results: readonly (Done | KeyBackupError)[]): Finish<Don
   };
 }
 
-/** What came of one key: the result, or the error that is its alone. */
+/**
+ * What came of one key: the result, or the error that is its alone. `bad-parameters` is about the call, such as a key
+ * disposed of meanwhile, and not about one key: it ends the batch.
+ */
 export function attempt<Done>(work: () => Done): Done | KeyBackupError {
   try {
     return work();
   } catch (error) {
-    // Anything else comes from a callback or is a fault of this package: it must not pass for a bad key.
-    if (error instanceof KeyBackupError && !isFromCallback(error)) return error;
+    // A fault of the caller or of this package must not pass for a bad key.
+    const isOfKey = error instanceof KeyBackupError && error.code !== 'bad-parameters';
+    if (isOfKey && !isFromCallback(error)) return error;
     throw error;
   }
 }

@@ -199,7 +199,7 @@ export interface ParsedSessionData {
   readonly ephemeral: Uint8Array;
   /** One or more blocks of 16 bytes. */
   readonly ciphertext: Uint8Array;
-  /** 8 bytes; 1 to 32 when salvaging; none where the algorithm has no such MAC: then none is compared. */
+  /** 8 bytes; 1 to 32 when salvaging. */
   readonly mac: Uint8Array;
   readonly salvage: boolean;
 }
@@ -262,8 +262,7 @@ export function openSessionData(
       'session_data.mac: expected the MAC of the shared secret, got another: encrypted to another key, or damaged',
     );
   }
-  const { length: macLength } = parsed.mac;
-  const flags: SessionDataFlag[] = macLength === MAC_LENGTH || macLength === 0 ? [] : ['mac-length'];
+  const flags: SessionDataFlag[] = parsed.mac.length === MAC_LENGTH ? [] : ['mac-length'];
   const length = unpaddedLength(padded);
   if (length !== undefined) return { plaintext: padded.subarray(0, length), flags };
   // What the oldest peer does: it cuts off as many bytes as the last one says and looks at no other.

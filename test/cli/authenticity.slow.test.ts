@@ -173,6 +173,17 @@ describe('authenticate', () => {
     expect(recordsOf(work)).toBe(1);
   });
 
+  it('counts as authenticated exactly what decrypt --require-authenticated then reads', async () => {
+    const work = new Workspace();
+    await encrypted(work);
+    work.writeJson('trusted.json', sessions);
+    const end = await authenticated(work, '--json');
+    expect(end.code).toBe(0);
+    expect(JSON.parse(end.stdout)).toMatchObject({ authenticated: 3, declared: 1, unknown: 0 });
+    work.write('backup.json', work.read('new.json'));
+    expect((await decrypted(work, '--require-authenticated')).summary).toMatchObject({ ok: 3, failed: 1 });
+  });
+
   it('refuses a key of another backup and copies that are none', async () => {
     const work = new Workspace();
     await encrypted(work);
@@ -221,6 +232,7 @@ describe('authenticate on a server', () => {
     expect(end.code).toBe(1);
     expect(end.stderr).toContain('the server kept 3 old records');
     expect(end.stderr).toContain('--new-version');
+    expect(end.stderr).toContain('0 authenticated, 0 declared');
   });
 
   it('--new-version takes all of it along, and --into goes on with it', async () => {
@@ -232,7 +244,9 @@ describe('authenticate on a server', () => {
     expect(JSON.parse(end.stdout)).toMatchObject(numbers);
     expect(work.json('report.json')).toMatchObject({ ok: 4, failed: 0 });
     const [from, into] = server.versions.map(({ version }) => version);
-    expect(end.stderr).toContain(`--from ${from} --into ${into}`);
+    expect(end.stderr).toContain(
+      `made backup version ${into}; if interrupted, continue with --from ${from} --into ${into}\n`,
+    );
     const again = await authenticated(work, server, '--from', from, '--into', into, '--json');
     expect(JSON.parse(again.stdout)).toMatchObject({ uploaded: 0, skipped: 4 });
     const restored = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];

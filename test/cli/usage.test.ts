@@ -10,7 +10,6 @@ const COMMANDS = [
   'decrypt',
   'verify',
   'authenticate',
-  'move',
   'export',
   'rescue',
   'vectors',

@@ -68,11 +68,6 @@ const READERS: readonly [string, (at: readonly string[]) => string[]][] = [
     ],
   ],
   ['authenticate on a server', (at) => ['authenticate', ...at, '--trusted', 'trusted.json']],
-  [
-    'move of a file',
-    () => ['move', 'backup.json', '--experimental-msc4048', '--key-file', 'key.txt', '-o', 'out.json'],
-  ],
-  ['move on a server', (at) => ['move', '--experimental-msc4048', ...at]],
 ];
 
 describe.concurrent('a wrong backup_mac', () => {

@@ -8,15 +8,17 @@ import {
   type ExportedSessionData,
 } from '../../src/index.js';
 import type { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions } from '../support/sample.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { clientOf, key, makeBackup, startServer } from './support.js';
 
 const sessions = directSessions(6);
 
-async function start(): Promise<{ server: KeyBackupServer; version: ReturnType<typeof makeBackup> }> {
+async function start(
+  stored = sessions,
+): Promise<{ server: KeyBackupServer; version: ReturnType<typeof makeBackup> }> {
   const server = await startServer();
   const version = makeBackup(server);
-  for (const session of sessions) {
+  for (const session of stored) {
     const { room_id, session_id, key_backup_data } = encryptSession(session, key.publicKey);
     server.store(version, room_id, session_id, key_backup_data as unknown as KeyBackupData);
   }
@@ -35,6 +37,8 @@ async function authenticate(
     trusted.find(({ room_id, session_id }) => room_id === roomId && session_id === sessionId);
   return authenticateBackup(roomKeys, info, key, copyOf, options);
 }
+
+const NONE = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
 
 /** How a reader sees what the server holds. */
 function authenticities(server: KeyBackupServer, at: number): string[] {
@@ -58,8 +62,62 @@ describe('authenticating a backup on a server', () => {
     const { server } = await start();
     const outcome = await authenticate(server, sessions.slice(0, 4));
     expect(outcome).toMatchObject({ uploaded: 4, kept: 4, failed: 0 });
-    expect(outcome.counts).toMatchObject({ authenticated: 4, unknown: 2 });
+    expect(outcome.counts).toEqual({ ...NONE, unknown: 2 });
     expect(authenticities(server, 0)).toEqual(sessions.map(() => 'no-mac'));
+  });
+
+  test('counts as authenticated exactly what then reads as verified', async () => {
+    const forwarded = forwardedSessions(3);
+    const { server } = await start([...sessions, ...forwarded]);
+    const outcome = await authenticate(server, [...sessions, ...forwarded], { into: 'new' });
+    expect(outcome).toMatchObject({ uploaded: 9, kept: 0 });
+    expect(outcome.counts).toEqual({ ...NONE, authenticated: 6, declared: 3 });
+    expect(authenticities(server, 1).sort()).toEqual([
+      ...Array<string>(3).fill('declared-unauthenticated'),
+      ...Array<string>(6).fill('verified'),
+    ]);
+  });
+
+  test('counts only what the server took, of each kind', async () => {
+    const forwarded = forwardedSessions(3);
+    const { server, version } = await start([...sessions.slice(0, 3), ...forwarded]);
+    // The server takes a new record for these two only: their old ones are of lower rank.
+    for (const { room_id, session_id } of [sessions[0], forwarded[0]]) {
+      const rooms = version.keys.get(room_id)!;
+      rooms.set(session_id, { ...rooms.get(session_id)!, first_message_index: 2 ** 32 - 1 });
+    }
+    const outcome = await authenticate(server, [...sessions, ...forwarded]);
+    expect(outcome).toMatchObject({ uploaded: 6, kept: 4, failed: 0 });
+    expect(outcome.counts).toEqual({ ...NONE, authenticated: 1, declared: 1 });
+    expect(authenticities(server, 0).sort()).toEqual([
+      ...['declared-unauthenticated', 'no-mac', 'no-mac', 'no-mac', 'no-mac', 'verified'],
+    ]);
+  });
+
+  test('sees that another client was quicker in the new version', async () => {
+    const { server } = await start();
+    const { room_id, session_id } = sessions[0];
+    const data = encryptSession(sessions[0], key.publicKey).key_backup_data as unknown as KeyBackupData;
+    const onResult = () => {
+      if (server.keysOf(server.versions[1]).length === 0) {
+        server.store(server.versions[1], room_id, session_id, data);
+      }
+    };
+    const outcome = await authenticate(server, sessions, { into: 'new', onResult });
+    expect(outcome).toMatchObject({ uploaded: 6, kept: 1, counts: { ...NONE, authenticated: 5 } });
+  });
+
+  test('asks a store that answers with promises, and waits for onResult', async () => {
+    const { server } = await start();
+    const roomKeys = clientOf(server);
+    const info = (await roomKeys.currentVersion())!;
+    const copyOf = (_roomId: string, sessionId: string) =>
+      Promise.resolve(sessions.find(({ session_id }) => session_id === sessionId));
+    const outcome = await authenticateBackup(roomKeys, info, key, copyOf, { isVerified: true });
+    expect(outcome.counts).toEqual({ ...NONE, authenticated: 6 });
+    const fault = new Error('the disk is full');
+    const work = authenticateBackup(roomKeys, info, key, copyOf, { onResult: () => Promise.reject(fault) });
+    await expect(work).rejects.toBe(fault);
   });
 
   test('works in place where the server takes the new records for better, and is done when done again', async () => {

@@ -2,9 +2,11 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import {
   BackupDecryptionKey,
   BackupMacKey,
+  KeyBackupError,
   authenticateSessions,
   decryptSession,
   encryptSession,
+  encryptSessionsSync,
   type AuthenticateOptions,
   type AuthenticatedRecord,
   type BackupRecord,
@@ -12,6 +14,7 @@ import {
 } from '../../src/index.js';
 import { libolm } from '../support/peers.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';
+import { collect, roomKeys } from './samples.js';
 
 const key = BackupDecryptionKey.generate();
 const macKey = BackupMacKey.fromDecryptionKey(key);
@@ -146,9 +149,9 @@ describe('a record is', () => {
     expect(read.session.shared_history).toBe(session.shared_history);
   });
 
-  test('declared forwarded when the copy was forwarded', async () => {
+  test('declared, not authenticated, when the copy was forwarded', async () => {
     expect(await outcome(plain(forwarded), forwarded)).toEqual([
-      'authenticated',
+      'declared',
       'declared-unauthenticated',
       'm.forwarded_room_key',
     ]);
@@ -215,6 +218,7 @@ test('every result says why', async () => {
     [plain(session), unproven, {}, 'its copy is declared unauthenticated'],
     [plain(session), unproven, { declareUnknown }, 'its copy is declared unauthenticated'],
     [plain(session), session, {}, 'it agrees with the trusted copy'],
+    [plain(forwarded), forwarded, {}, 'its trusted copy was forwarded'],
     [
       plain(other),
       { ...other, session_key: session.session_key },
@@ -247,4 +251,93 @@ test('an abort while the next record does not come tells the records to end', as
   const results = authenticateSessions(hanging, key, () => undefined, { signal: abort.signal });
   await expect(results.next()).rejects.toMatchObject({ code: 'aborted' });
   expect(ended).toBe(1);
+});
+
+describe('a backup of many records', () => {
+  const many = roomKeys(600);
+  const records = encryptSessionsSync(many, key.publicKey) as unknown as BackupRecord[];
+  const copies = new Map(many.map((one) => [one.session_id, one]));
+  const copyOf = (_roomId: string, sessionId: string) => copies.get(sessionId);
+
+  test('gives one result per record, in order, and counts as authenticated what then reads as verified', async () => {
+    const broken = { ...records[299], key_backup_data: {} };
+    const given = [...records.slice(0, 299), broken, ...records.slice(300)];
+    const chain = ['A'.repeat(43)];
+    const trusted = (_roomId: string, sessionId: string) => {
+      const i = many.findIndex(({ session_id }) => session_id === sessionId);
+      const copy = [undefined, { ...many[i], forwarding_curve25519_key_chain: chain }, many[i]][i % 3];
+      return copy;
+    };
+    const results = await collect(authenticateSessions(given, key, trusted));
+    expect(results.map(({ index }) => index)).toEqual(given.map((_, i) => i));
+    for (const [i, result] of results.entries()) {
+      if (i === 299) {
+        expect(result).toMatchObject({ ok: false, wellFormed: false });
+        continue;
+      }
+      const authentication = (['unknown', 'declared', 'authenticated'] as const)[i % 3];
+      expect(result).toMatchObject({ ok: true, session_id: many[i].session_id, authentication });
+      const { authenticated } = decryptSession(result as unknown as BackupRecord, key);
+      expect(authenticated).toBe(authentication === 'authenticated');
+    }
+  });
+
+  test('asks for no more than 256 copies at a time, which may come as promises', async () => {
+    let waiting = 0;
+    let most = 0;
+    const trusted = async (roomId: string, sessionId: string) => {
+      most = Math.max(most, ++waiting);
+      await new Promise((resolve) => setTimeout(resolve));
+      waiting--;
+      return copyOf(roomId, sessionId);
+    };
+    const results = await collect(authenticateSessions(records, key, trusted));
+    expect(results.filter((one) => one.ok && one.authentication === 'authenticated')).toHaveLength(600);
+    expect(most).toBe(256);
+  });
+
+  test('throws what the store throws, once, and stops waiting for it at an abort', async () => {
+    for (const fault of [
+      new TypeError('the store is closed'),
+      new KeyBackupError('bad-json', 'a damaged store'),
+    ]) {
+      const throwing = () => {
+        throw fault;
+      };
+      const rejecting = () => Promise.reject(fault);
+      for (const trusted of [throwing, rejecting]) {
+        await expect(collect(authenticateSessions(records.slice(0, 3), key, trusted))).rejects.toBe(fault);
+      }
+    }
+    const abort = new AbortController();
+    const hanging = () => {
+      setTimeout(() => {
+        abort.abort();
+      });
+      return new Promise<undefined>(() => undefined);
+    };
+    const results = authenticateSessions(records.slice(0, 1), key, hanging, { signal: abort.signal });
+    await expect(results.next()).rejects.toMatchObject({ code: 'aborted' });
+  });
+
+  test('goes on when the decryption key is disposed of in the middle', async () => {
+    const disposed = BackupDecryptionKey.fromBytes(key.toBytes());
+    const results = authenticateSessions(records, disposed, copyOf);
+    expect((await results.next()).value).toMatchObject({ authentication: 'authenticated' });
+    disposed.dispose();
+    const rest = await collect(results);
+    expect(rest.filter((one) => one.ok && one.authentication === 'authenticated')).toHaveLength(599);
+  });
+
+  test('reports progress, with the total where it is known', async () => {
+    const totalsOf = async (given: Iterable<BackupRecord>, options: { total?: number }) => {
+      const totals = new Set<unknown>();
+      const onProgress = (step: { total: number | undefined }) => void totals.add(step.total);
+      await collect(authenticateSessions(given, key, copyOf, { ...options, onProgress }));
+      return [...totals];
+    };
+    expect(await totalsOf(records.slice(0, 3), {})).toEqual([3]);
+    expect(await totalsOf(records.slice(0, 3), { total: 7 })).toEqual([7]);
+    expect(await totalsOf(records.slice(0, 3).values(), {})).toEqual([undefined]);
+  });
 });

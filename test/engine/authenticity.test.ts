@@ -9,6 +9,7 @@ import {
   decryptSessionsSync,
   encryptSession,
   encryptSessionData,
+  encryptSessions,
   encryptSessionsSync,
   type BackupRecord,
   type DecryptResult,
@@ -20,7 +21,7 @@ import {
 import { nodeBackend } from '../../src/backends/node.js';
 import { libolm, vodozemac, type Peer } from '../support/peers.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';
-import { wellSaid } from './samples.js';
+import { roomKeys, wellSaid } from './samples.js';
 
 const UNSTABLE = 'org.matrix.msc4048.backup_mac';
 const DECLARED = 'org.matrix.msc4048.unauthenticated';
@@ -341,5 +342,35 @@ describe('the deployed peers', () => {
       const authenticated = { session_data: addBackupMac(session_data, macKey) };
       expect(decrypt({ room_id, session_id, key_backup_data: authenticated })).toEqual([true, 'verified']);
     }
+  });
+});
+
+describe('what is wrong with the call ends a batch with one bad-parameters', () => {
+  const many = roomKeys(40);
+
+  test('a MAC key disposed of in the middle', async () => {
+    const disposed = BackupMacKey.fromBase64(macKey.toBase64());
+    const results = encryptSessions(many, key.publicKey, { macKey: disposed });
+    expect((await results.next()).value).toMatchObject({ ok: true });
+    disposed.dispose();
+    await expect(results.next()).rejects.toMatchObject({
+      code: 'bad-parameters',
+      message: 'backup MAC key: expected a usable key, got one already disposed',
+    });
+    expect(await results.next()).toEqual({ done: true, value: undefined });
+  });
+
+  test.each([
+    ['isVerified', 'a boolean', { isVerified: () => Promise.resolve(true) }],
+    ['unauthenticated', 'm.undefined', { macKey, unauthenticated: () => Promise.resolve('m.legacy-v1') }],
+    ['unauthenticated', 'm.undefined', { macKey, unauthenticated: () => 'm.other' }],
+  ])('a callback %s that gives something else than %s', async (name, expected, options) => {
+    const settings = options as unknown as EncryptSettings;
+    const message = expect.stringMatching(
+      `^${name}: expected ${expected}.*, got an? (object|string)`,
+    ) as string;
+    const refused = expect.objectContaining({ code: 'bad-parameters', message }) as Error;
+    await expect(encryptSessions(many, key.publicKey, settings).next()).rejects.toEqual(refused);
+    expect(() => encryptSessionsSync(many, key.publicKey, settings)).toThrow(refused);
   });
 });

@@ -485,13 +485,6 @@ describe('a backend', () => {
   });
 });
 
-it('where there is no MAC by design, none is compared and none is missed', () => {
-  const secret = new Uint8Array(32).fill(5);
-  const { ciphertext } = sealPurely(secret, text);
-  const parsed = { ephemeral: secret, ciphertext, mac: new Uint8Array(0), salvage: false };
-  expect(openSessionData(parsed, secret)).toEqual({ plaintext: text, flags: [] });
-});
-
 describe('reading', () => {
   it('is total over JSON and texts', () => {
     fc.assert(

@@ -56,12 +56,6 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   'megolm-backup/engine': { ...ENGINE, size: 40 },
   'megolm-backup/rescue': { ...ENGINE, size: 49 },
-  'megolm-backup/experimental': {
-    ...WEB,
-    storeys: ['.', 'api', 'backends', 'client', 'engine'],
-    without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
-    size: 58,
-  },
   'megolm-backup/webcrypto': { ...WEB, storeys: ['backends', 'engine'], size: 24 },
   'megolm-backup/workers': { ...WEB, storeys: ['backends', 'engine'], size: 2 },
   'megolm-backup/node': {

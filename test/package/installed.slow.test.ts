@@ -169,13 +169,7 @@ describe('its types', () => {
   const imports = (paths: readonly string[]) =>
     paths.map((path, i) => `import * as m${i} from '${path}';\nexport { m${i} };\n`).join('');
   const PURE = ['megolm-backup/engine', 'megolm-backup/rescue'];
-  const WEB = [
-    'megolm-backup',
-    'megolm-backup/client',
-    'megolm-backup/experimental',
-    'megolm-backup/webcrypto',
-    'megolm-backup/workers',
-  ];
+  const WEB = ['megolm-backup', 'megolm-backup/client', 'megolm-backup/webcrypto', 'megolm-backup/workers'];
 
   const USE = `
 import {

@@ -5,7 +5,6 @@
 import * as main from 'megolm-backup';
 import * as client from 'megolm-backup/client';
 import * as engine from 'megolm-backup/engine';
-import * as experimental from 'megolm-backup/experimental';
 import * as rescue from 'megolm-backup/rescue';
 import { webCryptoBackend, webCryptoHasX25519 } from 'megolm-backup/webcrypto';
 import { workersBackend } from 'megolm-backup/workers';
@@ -291,8 +290,8 @@ const SINGLE = {
       .map((session) => ({ ...session, forwarding_curve25519_key_chain: [] }));
     const key = BackupDecryptionKey.generate();
     const macKey = engine.BackupMacKey.fromDecryptionKey(key);
-    const records = await all(experimental.encryptAuthenticated(some, key.publicKey, { macKey }));
-    const results = await all(experimental.decryptAuthenticated(records, key));
+    const records = await all(engine.encryptSessions(some, key.publicKey, { macKey }));
+    const results = await all(engine.decryptSessions(records, key));
     expectSame(results, some);
     expect(
       results.every(({ authenticated }) => authenticated),

@@ -4,11 +4,6 @@ import type { Fetch } from '../../src/client/exchange.js';
 import { Restore } from '../../src/client/restore.js';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { uploadSessions } from '../../src/client/upload.js';
-import {
-  createAuthenticatedBackup,
-  restoreAuthenticated,
-  uploadAuthenticated,
-} from '../../src/experimental.js';
 import { BackupDecryptionKey, BackupMacKey, encryptSession } from '../../src/index.js';
 import { openPostgresStore } from '../../src/server/postgres.js';
 import type { BackupStore } from '../../src/server/store.js';
@@ -124,15 +119,5 @@ describe.each(STORES)('%s', (_, open) => {
     const restore = new Restore(roomKeys, (await roomKeys.currentVersion())!, key);
     for await (const result of restore) expect(result).toMatchObject({ ok: true, authenticity: 'verified' });
     expect(restore.summary.ok).toBe(1);
-  });
-
-  test('relays a backup of the experimental algorithm, which lives by it', async () => {
-    const { roomKeys, sent } = await begin();
-    const info = await createAuthenticatedBackup(roomKeys, { publicKey: key.publicKey });
-    await uploadAuthenticated(roomKeys, info, sessions, { trust, macKey });
-    expect(texts(await answer(info.version))).toEqual(sent.flatMap(texts).sort());
-    const restore = restoreAuthenticated(roomKeys, (await roomKeys.currentVersion())!, key);
-    for await (const result of restore) expect(result.ok).toBe(true);
-    expect(restore.summary).toMatchObject({ ok: sessions.length, failed: 0, missing: 0 });
   });
 });

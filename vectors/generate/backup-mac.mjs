@@ -54,7 +54,7 @@ const withMac = (macKey, sessionData, name = UNSTABLE) => ({
 /** The file. */
 export async function backupMac() {
   seed('backup-mac');
-  const cases = [...derivations(), ...writings(), ...checks(), ...(await readings()), ...secondAlgorithm()];
+  const cases = [...derivations(), ...writings(), ...checks(), ...(await readings())];
   return vectorFile('backup-mac', NODE_CRYPTO, NOTES, cases);
 }
 
@@ -100,7 +100,6 @@ function writings() {
       },
     },
   });
-  const { mac: _, ...withoutMac } = data;
   const fields = { 'org.example.list': [1, null, { b: true, a: 'text' }], 'org.example.empty': {} };
   const refused = (id, comment, value) => ({
     id: `write-${id}`,
@@ -116,7 +115,6 @@ function writings() {
   return [
     write('plain', 'the three fields of v1', [], data),
     write('stable', 'under the stable name', ['stable'], data, {}, 'stable'),
-    write('second-algorithm', 'the two fields of the second algorithm', [], withoutMac),
     write('unknown', 'further fields', ['unknown-field'], { ...data, ...fields }),
     write(
       'unsigned',
@@ -409,19 +407,18 @@ function readingCases(cases) {
     privateKey,
     add(id, comment, flags, change, expected) {
       const { fields = {}, strip = false, name, macKey = macKeyOf(privateKey), roomId = home } = change;
-      const { record = {}, require = false, algorithm = 1 } = change;
-      const { mac, ...rest } = sealed(publicKey, JSON.stringify({ ...plaintext, ...fields }));
-      const data = algorithm === 1 ? { ...rest, mac } : rest;
+      const { record = {}, require = false } = change;
+      const data = sealed(publicKey, JSON.stringify({ ...plaintext, ...fields }));
       const session_data = strip ? data : withMac(macKey, data, name);
       const { [COPY]: _, ...exported } = { ...plaintext, ...fields };
       const valid = typeof expected !== 'string';
       cases.push({
-        id: `${algorithm === 1 ? 'read' : 'second'}-${id}`,
+        id: `read-${id}`,
         comment,
         flags,
         result: valid ? 'valid' : 'invalid',
         ...(valid ? {} : { code: expected }),
-        operation: algorithm === 1 ? 'read' : 'read-second-algorithm',
+        operation: 'read',
         private_key: encode(privateKey),
         require_authenticated: require,
         room_id: roomId,
@@ -442,58 +439,4 @@ function readingCases(cases) {
       });
     },
   };
-}
-
-/** The second algorithm: no `mac`, and nothing without a right `backup_mac`. */
-function secondAlgorithm() {
-  const cases = [];
-  const { add, roomId } = readingCases(cases);
-  const algorithm = 2;
-  const legacy = { [UNAUTHENTICATED]: 'm.legacy-v1' };
-  const declared = { authenticity: 'declared-unauthenticated', source: 'm.legacy-v1' };
-  add('verified', 'a right MAC', [], { algorithm }, { authenticity: 'verified' });
-  add(
-    'stable',
-    'a right MAC under the stable name',
-    ['stable'],
-    { algorithm, name: 'backup_mac' },
-    { authenticity: 'verified' },
-  );
-  add(
-    'declared',
-    'declared to be from an older backup',
-    ['declared'],
-    { algorithm, fields: legacy },
-    declared,
-  );
-  add(
-    'room-id',
-    'a copy of the room id',
-    ['room-id'],
-    { algorithm, fields: { [COPY]: roomId } },
-    { authenticity: 'verified' },
-  );
-  add(
-    'room-id-moved',
-    'a copy of another room id',
-    ['room-id', 'moved'],
-    { algorithm, fields: { [COPY]: '!o:example.org' } },
-    'room-id-mismatch',
-  );
-  add('no-mac', 'no MAC', ['absent'], { algorithm, strip: true }, 'not-authenticated');
-  add(
-    'wrong-mac',
-    'a MAC by the key of another backup',
-    ['other-key'],
-    { algorithm, macKey: randomBytes(32) },
-    'not-authenticated',
-  );
-  add(
-    'policy',
-    'declared, and such keys are not wanted',
-    ['policy', 'declared'],
-    { algorithm, require: true, fields: legacy },
-    'not-authenticated',
-  );
-  return cases;
 }
