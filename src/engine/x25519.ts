@@ -1,23 +1,18 @@
 import type { Encapsulated } from './backend.js';
 import { copyBytes, equal } from './bytes.js';
-import { encapsulateWithTable, hasTable, publicKeysOf } from './fixed-recipient.js';
+import { TABLE_FROM, encapsulateWithTable, hasTable, publicKeysOf } from './fixed-recipient.js';
 import { ladderMany } from './ladder.js';
 
 /**
  * X25519 in pure JavaScript: the default behind the seam of {@link Backend}. Keys travel many to an array, 32
  * bytes each. A point of low order gives 32 zero bytes here; who asks has to refuse them (`low-order-key`).
  *
- * Multiples of the base point come from a table; agreements with one recipient from a table too as soon as there
- * are enough of them to pay for it; all else is a ladder.
+ * Multiples of the base point, and of a recipient, come from a table as soon as there are enough of them to pay for
+ * it; all else is a ladder.
  */
-
-/**
- * A table is built at the agreement with this number, counted from the last change of recipient: building one
- * costs what 22 ladders cost, and saves nearly a whole ladder each time.
- */
-const TABLE_FROM = 24;
 
 let lastRecipient: Uint8Array | undefined;
+/** Counted from the last change of recipient. */
 let agreements = 0;
 
 interface SecureGenerator {
