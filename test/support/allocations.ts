@@ -24,10 +24,8 @@ export async function allocations(run: () => unknown): Promise<AnyArray[]> {
         },
       }),
     );
-  const slice: (this: Uint8Array, ...range: number[]) => Uint8Array = Reflect.get(
-    Uint8Array.prototype,
-    'slice',
-  );
+  type Slice = (this: Uint8Array, start?: number, end?: number) => Uint8Array<ArrayBuffer>;
+  const slice = Reflect.get(Uint8Array.prototype, 'slice') as Slice;
   const spy = vi.spyOn(Uint8Array.prototype, 'slice').mockImplementation(function (
     this: Uint8Array,
     ...args
