@@ -19,6 +19,7 @@ import { deriveKeys } from '../engine/derived-keys.js';
 import { encapsulateWithTable, hasTable } from '../engine/fixed-recipient.js';
 import { isLowOrder } from '../engine/low-order.js';
 import { openPurely, sealPurely } from '../engine/session-data.js';
+import { encapsulateMany as encapsulateManyPurely } from '../engine/x25519.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
@@ -48,10 +49,11 @@ const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
  *
  * The calls were chosen by measurement (microseconds a call on Node 20.20, 22.23 and 24.21):
  * diffieHellman with ready KeyObjects 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from DER 69, 5.1, 28; a private
- * key from JWK 31, 28, 52, from DER 311, 29, 53. Node 26 takes a private JWK only with its own public key, which is not
- * known here, so where DER costs the same it is DER. The ephemeral public key is a second diffieHellman, with base
- * point 9, because generateKeyPairSync with a JWK export hung in 7 of 10 runs of 50,000 on Node 20. HKDF and the MAC by
- * hkdfSync and createHmac 8.9, 6.0, 20, by the engine 8.8, 6.7, 6.7.
+ * key from JWK 31, 28, 52, from DER 311, 29, 53. A private key is never made from JWK, which would leave it behind in
+ * a string. So on Node 20 all encryptions stay with the engine, and a chunk of decryptions pays 0.3 ms once. The
+ * ephemeral public key is a second diffieHellman, with base point 9, because generateKeyPairSync with a JWK export hung
+ * in 7 of 10 runs of 50,000 on Node 20. HKDF and the MAC by hkdfSync and createHmac 8.9, 6.0, 20, by the engine 8.8,
+ * 6.7, 6.7.
  *
  * @returns A frozen object without state; one serves everybody.
  *
@@ -80,6 +82,7 @@ export function nodeBackend(): Backend {
 }
 
 function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array): Encapsulated {
+  if (NODE < 22) return encapsulateManyPurely(recipient, ephemeralPrivateKeys);
   const tableFrom = hasTable(recipient) ? KEPT_TABLE_FROM : TABLE_FROM;
   if (ephemeralPrivateKeys.length >= 32 * tableFrom)
     return encapsulateWithTable(recipient, ephemeralPrivateKeys);
@@ -87,21 +90,31 @@ function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array
   const publicKey = importPublicKey(recipient);
   const ephemeralPublicKeys = new Uint8Array(ephemeralPrivateKeys.length);
   const sharedSecrets = new Uint8Array(ephemeralPrivateKeys.length);
-  for (let i = 0; i < ephemeralPrivateKeys.length; i += 32) {
-    const privateKey = importPrivateKey(ephemeralPrivateKeys.subarray(i, i + 32));
-    agree(privateKey, basePoint, ephemeralPublicKeys, i);
-    agree(privateKey, publicKey, sharedSecrets, i);
+  try {
+    for (let i = 0; i < ephemeralPrivateKeys.length; i += 32) {
+      const privateKey = importPrivateKey(ephemeralPrivateKeys.subarray(i, i + 32));
+      agree(privateKey, basePoint, ephemeralPublicKeys, i);
+      agree(privateKey, publicKey, sharedSecrets, i);
+    }
+    return { ephemeralPublicKeys, sharedSecrets };
+  } catch (error) {
+    wipe(sharedSecrets);
+    throw error;
   }
-  return { ephemeralPublicKeys, sharedSecrets };
 }
 
 function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Uint8Array {
   const imported = importPrivateKey(privateKey);
   const sharedSecrets = new Uint8Array(publicKeys.length);
-  for (let i = 0; i < publicKeys.length; i += 32) {
-    agree(imported, importPublicKey(publicKeys.subarray(i, i + 32)), sharedSecrets, i);
+  try {
+    for (let i = 0; i < publicKeys.length; i += 32) {
+      agree(imported, importPublicKey(publicKeys.subarray(i, i + 32)), sharedSecrets, i);
+    }
+    return sharedSecrets;
+  } catch (error) {
+    wipe(sharedSecrets);
+    throw error;
   }
-  return sharedSecrets;
 }
 
 /** A public key for OpenSSL, and its bytes. */
@@ -122,16 +135,14 @@ function agree(privateKey: KeyObject, publicKey: PublicKey, into: Uint8Array, of
   }
 }
 
+/** As DER, which can be wiped: a JWK has the key as a string. */
 function importPrivateKey(bytes: Uint8Array): KeyObject {
-  if (NODE < 22) {
-    // `x` has to be there, and is not looked at. Later it has to be the right one.
-    const key = { kty: 'OKP', crv: 'X25519', x: base64url(BASE_POINT), d: base64url(bytes) };
-    return createPrivateKey({ key, format: 'jwk' });
-  }
   const key = pkcs8(bytes);
-  const imported = createPrivateKey({ key: key as Buffer, format: 'der', type: 'pkcs8' });
-  wipe(key);
-  return imported;
+  try {
+    return createPrivateKey({ key: key as Buffer, format: 'der', type: 'pkcs8' });
+  } finally {
+    wipe(key);
+  }
 }
 
 function importPublicKey(bytes: Uint8Array): PublicKey {
@@ -147,28 +158,28 @@ function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   if (plaintext.length < AES_FROM) return sealPurely(sharedSecret, plaintext);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
-  const cipher = createCipheriv('aes-256-cbc', aesKey, iv);
-  const sealed = {
-    ciphertext: concat(cipher.update(plaintext), cipher.final()),
-    mac: mac.slice(0, MAC_LENGTH),
-  };
-  wipe(keys.all);
-  return sealed;
+  try {
+    const cipher = createCipheriv('aes-256-cbc', aesKey, iv);
+    return { ciphertext: concat(cipher.update(plaintext), cipher.final()), mac: mac.slice(0, MAC_LENGTH) };
+  } finally {
+    wipe(keys.all);
+  }
 }
 
 function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array): Uint8Array | undefined {
   if (ciphertext.length < AES_FROM) return openPurely(sharedSecret, ciphertext, mac);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac: whole } = keys;
-  let padded: Uint8Array | undefined;
-  if (equal(whole.subarray(0, mac.length), mac)) {
+  try {
+    if (!equal(whole.subarray(0, mac.length), mac)) return undefined;
     const decipher = createDecipheriv('aes-256-cbc', aesKey, iv).setAutoPadding(false);
     // Every block comes at once, because nothing is kept back for padding; `final` then has nothing to add.
-    padded = plainBytes(decipher.update(ciphertext));
+    const padded = plainBytes(decipher.update(ciphertext));
     decipher.final();
+    return padded;
+  } finally {
+    wipe(keys.all);
   }
-  wipe(keys.all);
-  return padded;
 }
 
 /** OpenSSL cannot be interrupted; the engine stops waiting when aborted. */

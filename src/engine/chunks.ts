@@ -73,8 +73,12 @@ export function runSync<Input, Ready, Done, Output>(
       taken,
       taken.map((input) => attempt(() => direction.before(input))),
     );
-    for (const outcome of conclusions(chunk, direction.workSync(chunk.ready), first, direction))
-      outcomes.push(outcome);
+    const finish = direction.workSync(chunk.ready);
+    try {
+      for (const outcome of conclusions(chunk, finish, first, direction)) outcomes.push(outcome);
+    } finally {
+      finish.dispose();
+    }
   }
   return outcomes;
 }
@@ -103,12 +107,12 @@ export async function* run<Input, Ready, Done, Output>(
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : undefined);
   const direction = open();
   let chosen: ChosenBackend | undefined;
+  const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
   try {
     if (!options.backend) chosen = await choose?.();
     const backend = options.backend ?? chosen?.backend ?? pureBackend;
     const { depth = 1, chunk: size } = direction.pipeline(backend) ?? {};
     const pace = new Pace(signal, size);
-    const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
     let done = 0;
     let failed = 0;
     const progress = () => callback(() => onProgress?.({ done, total, failed }));
@@ -119,7 +123,6 @@ export async function* run<Input, Ready, Done, Output>(
       while (underWay.length > (ended ? 0 : depth - 1)) {
         const { chunk, working } = underWay[0];
         const finish = await finishedBy(working, backend, signal);
-        underWay.shift();
         if (pace.due) await pace.rest();
         for (const outcome of conclusions(chunk, finish, done, direction)) {
           done++;
@@ -132,11 +135,21 @@ export async function* run<Input, Ready, Done, Output>(
           }
         }
         progress();
+        underWay.shift();
       }
     }
     // Also at the end of an empty backup.
     if (done === 0) progress();
   } finally {
+    // What was left early: of a chunk that is still worked on, as soon as it is ready.
+    for (const { working } of underWay) {
+      working.then(
+        (finish) => {
+          finish.dispose();
+        },
+        () => undefined,
+      );
+    }
     chosen?.dispose?.();
     direction.dispose?.();
   }

@@ -249,13 +249,14 @@ function ofAuthenticated(
   ready: readonly ReadySessionData[],
   finish: Finish<OpenedSessionData>,
 ): Finish<OpenedSessionData> {
-  return (slot) => {
+  const finishAuthenticated = (slot: number) => {
     const { mac } = ready[slot];
     const opened = attempt(() => finish(slot));
     if (!(opened instanceof KeyBackupError && WRONG_KEY.has(opened.code))) expectMac(mac);
     if (opened instanceof KeyBackupError) throw opened;
     return opened;
   };
+  return Object.assign(finishAuthenticated, { dispose: finish.dispose });
 }
 
 function expectMac(mac: MacState): void {

@@ -8,7 +8,7 @@ const INVERT_SCRATCH = 4;
  * out = x^(p - 2), the inverse, and 0 for 0; x at most a sum of two carried elements. Always the same
  * 254 squares and 11 products.
  *
- * @param scratch - At least 4 elements that are neither x nor out, overwritten.
+ * @param scratch - 4 elements that are neither x nor out; wiped.
  */
 export function invert(
   out: Float64Array,
@@ -32,6 +32,7 @@ export function invert(
   extendOnes(s, b, c, t); // 250 ones
   squareTimes(s, t, s, t, 5); // 2^255 - 32
   multiply(out, o, s, t, s, a); // 2^255 - 21
+  s.fill(0);
 }
 
 /**
@@ -93,4 +94,6 @@ export function invertMany(x: Float64Array, p: number, count: number, prefix: Fl
     multiply(running, inverse, running, inverse, x, at);
     for (let k = 0; k < LIMBS; k++) x[at + k] = running[own + k] * keep[i];
   }
+  running.fill(0);
+  keep.fill(0);
 }

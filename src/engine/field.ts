@@ -118,6 +118,7 @@ export function toBytes(bytes: Uint8Array, start: number, x: Float64Array, p: nu
     }
   }
   bytes[at] = waiting;
+  digits.fill(0);
 }
 
 /** 1 where the element is 0 modulo p, else 0; for an element that is at most a sum of two carried ones. */
@@ -125,10 +126,11 @@ export function isZeroElement(x: Float64Array, p: number): number {
   const digits = canonicalDigits(x, p);
   let any = 0;
   for (let i = 0; i < LIMBS; i++) any |= digits[i];
+  digits.fill(0);
   return (any - 1) >>> 31;
 }
 
-/** The limbs as whole numbers from 0 to 2^width - 1, their sum below p. */
+/** The limbs as whole numbers from 0 to 2^width - 1, their sum below p. The caller wipes them. */
 function canonicalDigits(x: Float64Array, p: number): Int32Array {
   // Limbs of a sum of two are within 2.02 * 2^21 of their weight: they fit.
   const digits = new Int32Array(LIMBS);
@@ -144,6 +146,7 @@ function canonicalDigits(x: Float64Array, p: number): Int32Array {
   reduced[0] += 19;
   const take = -propagate(reduced);
   for (let i = 0; i < LIMBS; i++) digits[i] ^= (digits[i] ^ reduced[i]) & take;
+  reduced.fill(0);
   return digits;
 }
 

@@ -23,11 +23,13 @@ import { agreeMany, encapsulateMany, generatePrivateKeys } from './x25519.js';
  * Below this file there is no room key and no JSON; above it, no cryptography.
  */
 
-/**
- * Finishes the key in a slot after the agreements; it may throw for that key alone. To be called once for each: it
- * wipes the key's shared secret.
- */
-export type Finish<Done> = (slot: number) => Done;
+/** A chunk after the agreements. */
+export interface Finish<Done> {
+  /** Finishes the key in a slot, once; it may throw for that key alone. It wipes the key's shared secret. */
+  (slot: number): Done;
+  /** Wipes the shared secrets of all slots, for when not all are finished. */
+  readonly dispose: () => void;
+}
 
 /** So many keys at a time gain all that there is to gain. */
 export const SYNC_CHUNK = 1024;
@@ -63,7 +65,11 @@ export function encryptManySync(
   const recipient = publicKey.toBytes();
   return chunksOf(plaintexts).flatMap((chunk) => {
     const finish = sealingSync(recipient, chunk);
-    return chunk.map((_, slot) => finish(slot));
+    try {
+      return chunk.map((_, slot) => finish(slot));
+    } finally {
+      finish.dispose();
+    }
   });
 }
 
@@ -87,12 +93,16 @@ export function decryptManySync(
       const ready = readyOnes(parsed);
       const finish = openingSync(privateKey, ready);
       let slot = 0;
-      return parsed.map((one) => {
-        const opened = one instanceof KeyBackupError ? one : attempt(() => finish(slot++));
-        return opened instanceof KeyBackupError
-          ? { ok: false, error: opened }
-          : { ok: true, ...owned(opened) };
-      });
+      try {
+        return parsed.map((one) => {
+          const opened = one instanceof KeyBackupError ? one : attempt(() => finish(slot++));
+          return opened instanceof KeyBackupError
+            ? { ok: false, error: opened }
+            : { ok: true, ...owned(opened) };
+        });
+      } finally {
+        finish.dispose();
+      }
     });
   } finally {
     wipe(privateKey);
@@ -154,7 +164,11 @@ export async function encryptManyBy(
   ...[recipient, plaintexts, options]: Parameters<NonNullable<Backend['encryptMany']>>
 ): Promise<SessionData[]> {
   const finish = await sealingBy(backend, recipient, plaintexts, options);
-  return plaintexts.map((_, slot) => finish(slot));
+  try {
+    return plaintexts.map((_, slot) => finish(slot));
+  } finally {
+    finish.dispose();
+  }
 }
 
 function sealing(
@@ -162,14 +176,27 @@ function sealing(
   { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
   backend: Backend | undefined,
 ): Finish<SessionData> {
-  return (slot) => {
+  return withSecrets(sharedSecrets, (slot, sharedSecret) =>
+    sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, backend),
+  );
+}
+
+function withSecrets<Done>(
+  sharedSecrets: Uint8Array,
+  work: (slot: number, sharedSecret: Uint8Array) => Done,
+): Finish<Done> {
+  const finish = (slot: number) => {
     const sharedSecret = keyAt(sharedSecrets, slot);
     try {
-      return sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, backend);
+      return work(slot, sharedSecret);
     } finally {
       wipe(sharedSecret);
     }
   };
+  const dispose = () => {
+    wipe(sharedSecrets);
+  };
+  return Object.assign(finish, { dispose });
 }
 
 /** The agreements of a chunk of decryptions, in pure JavaScript. */
@@ -220,7 +247,11 @@ export async function decryptManyBy(
   ...[privateKey, parsed, options]: Parameters<NonNullable<Backend['decryptMany']>>
 ): Promise<(OpenedSessionData | KeyBackupError)[]> {
   const finish = await openingBy(backend, privateKey, parsed, options);
-  return parsed.map((_, slot) => attempt(() => finish(slot)));
+  try {
+    return parsed.map((_, slot) => attempt(() => finish(slot)));
+  } finally {
+    finish.dispose();
+  }
 }
 
 function opening(
@@ -228,22 +259,18 @@ function opening(
   sharedSecrets: Uint8Array,
   backend: Backend | undefined,
 ): Finish<OpenedSessionData> {
-  return (slot) => {
-    const sharedSecret = keyAt(sharedSecrets, slot);
-    try {
-      return openSessionData(parsed[slot], sharedSecret, backend);
-    } finally {
-      wipe(sharedSecret);
-    }
-  };
+  return withSecrets(sharedSecrets, (slot, sharedSecret) =>
+    openSessionData(parsed[slot], sharedSecret, backend),
+  );
 }
 
 function finished<Done>(results: readonly (Done | KeyBackupError)[]): Finish<Done> {
-  return (slot) => {
+  const finish = (slot: number) => {
     const result = results[slot];
     if (result instanceof KeyBackupError) throw result;
     return result;
   };
+  return Object.assign(finish, { dispose: () => undefined });
 }
 
 /**

@@ -89,22 +89,24 @@ export function encryptSessionData(plaintext: Uint8Array, recipient: BackupPubli
  * {@link encryptSessionData} under an ephemeral key that the caller chose: for test vectors only, since using
  * one twice for two plaintexts repeats key AND IV.
  *
- * @param ephemeralPrivateKey - 32 bytes; wiped.
+ * @param ephemeralPrivateKey - 32 bytes; wiped, also when the plaintext is refused.
  */
 export function encryptWithEphemeral(
   plaintext: Uint8Array,
   recipient: BackupPublicKey,
   ephemeralPrivateKey: Uint8Array,
 ): SessionData {
-  checkPlaintext(plaintext);
-  const { ephemeralPublicKeys, sharedSecrets } = encapsulateMany(
-    recipient.toBytes(),
-    expectBytes(ephemeralPrivateKey, 32, 'ephemeral private key'),
-  );
+  expectBytes(ephemeralPrivateKey, 32, 'ephemeral private key');
   try {
-    return sealSessionData(plaintext, ephemeralPublicKeys, sharedSecrets);
+    checkPlaintext(plaintext);
+    const { ephemeralPublicKeys, sharedSecrets } = encapsulateMany(recipient.toBytes(), ephemeralPrivateKey);
+    try {
+      return sealSessionData(plaintext, ephemeralPublicKeys, sharedSecrets);
+    } finally {
+      wipe(sharedSecrets);
+    }
   } finally {
-    wipe(ephemeralPrivateKey, sharedSecrets);
+    wipe(ephemeralPrivateKey);
   }
 }
 
@@ -315,12 +317,11 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
 export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
-  const sealed = {
-    ciphertext: cbc(aesKey, iv).encrypt(plainBytes(plaintext)),
-    mac: mac.slice(0, MAC_LENGTH),
-  };
-  wipe(keys.all);
-  return sealed;
+  try {
+    return { ciphertext: cbc(aesKey, iv).encrypt(plainBytes(plaintext)), mac: mac.slice(0, MAC_LENGTH) };
+  } finally {
+    wipe(keys.all);
+  }
 }
 
 /** {@link Backend.open} in pure JavaScript. */
@@ -330,10 +331,10 @@ export function openPurely(
   mac: Uint8Array,
 ): Uint8Array | undefined {
   const keys = deriveKeys(sharedSecret);
-  const matches = equal(keys.mac.subarray(0, mac.length), mac);
-  const padded = matches
-    ? cbc(keys.aesKey, keys.iv, { disablePadding: true }).decrypt(ciphertext)
-    : undefined;
-  wipe(keys.all);
-  return padded;
+  try {
+    const matches = equal(keys.mac.subarray(0, mac.length), mac);
+    return matches ? cbc(keys.aesKey, keys.iv, { disablePadding: true }).decrypt(ciphertext) : undefined;
+  } finally {
+    wipe(keys.all);
+  }
 }

@@ -1,5 +1,5 @@
 import { POINT, type SumScratch, addPoints, sumScratch } from './affine-sum.js';
-import { equal } from './bytes.js';
+import { equal, wipe } from './bytes.js';
 import { ed25519 } from './edwards25519.js';
 import { KeyBackupError } from './errors.js';
 import { LIMBS, fromBytes, subtract, toBytes } from './field.js';
@@ -43,7 +43,9 @@ export function tableProducts(tables: readonly RecipientTable[], scalars: Uint8A
       if (done) {
         writeU(results[t], start * 32, work, t * size, size);
       } else {
-        results[t].set(ladderMany(part, table.publicKey), start * 32);
+        const byLadder = ladderMany(part, table.publicKey);
+        results[t].set(byLadder, start * 32);
+        wipe(byLadder);
       }
     });
   }
@@ -67,7 +69,7 @@ export function checkedTable(table: RecipientTable): RecipientTable {
   );
 }
 
-/** The arrays of one call: all hold secrets, and are wiped at its end. */
+/** The arrays of one call, wiped at its end. */
 interface Workspace {
   readonly digits: Uint8Array;
   readonly sums: Float64Array;
@@ -93,8 +95,8 @@ function workspace(tables: readonly RecipientTable[], count: number): Workspace 
   };
 }
 
-function wipeWorkspace({ digits, sums, selected, scratch }: Workspace): void {
-  for (const array of [digits, sums, selected, scratch.prefix, scratch.few]) array.fill(0);
+function wipeWorkspace({ digits, sums, selected, scratch, third }: Workspace): void {
+  for (const array of [digits, sums, selected, scratch.prefix, scratch.few, third]) array.fill(0);
   wipeSelection();
 }
 

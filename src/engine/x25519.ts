@@ -1,31 +1,32 @@
-import { randomBytes } from '@noble/hashes/utils.js';
 import type { Encapsulated } from './backend.js';
 import { copyBytes, equal } from './bytes.js';
-import { encapsulateWithTable, hasTable, publicKeysOf } from './fixed-recipient.js';
+import { TABLE_FROM, encapsulateWithTable, hasTable, publicKeysOf } from './fixed-recipient.js';
 import { ladderMany } from './ladder.js';
 
 /**
  * X25519 in pure JavaScript: the default behind the seam of {@link Backend}. Keys travel many to an array, 32
  * bytes each. A point of low order gives 32 zero bytes here; who asks has to refuse them (`low-order-key`).
  *
- * Multiples of the base point come from a table; agreements with one recipient from a table too as soon as there
- * are enough of them to pay for it; all else is a ladder.
+ * Multiples of the base point, and of a recipient, come from a table as soon as there are enough of them to pay for
+ * it; all else is a ladder.
  */
-
-/**
- * A table is built at the agreement with this number, counted from the last change of recipient: building one
- * costs what 22 ladders cost, and saves nearly a whole ladder each time.
- */
-const TABLE_FROM = 24;
 
 let lastRecipient: Uint8Array | undefined;
+/** Counted from the last change of recipient. */
 let agreements = 0;
+
+interface SecureGenerator {
+  getRandomValues?(array: Uint8Array): unknown;
+}
 
 /** `count` private keys from the platform's secure generator, 32 bytes each. */
 export function generatePrivateKeys(count: number): Uint8Array {
+  const { crypto } = globalThis as { crypto?: SecureGenerator };
+  if (typeof crypto?.getRandomValues !== 'function')
+    throw new Error('crypto.getRandomValues must be defined');
   const keys = new Uint8Array(32 * count);
-  // getRandomValues gives at most 64 KiB a call.
-  for (let i = 0; i < keys.length; i += 65536) keys.set(randomBytes(Math.min(65536, keys.length - i)), i);
+  // In place, so that no copy stays behind; at most 64 KiB a call.
+  for (let i = 0; i < keys.length; i += 65536) crypto.getRandomValues(keys.subarray(i, i + 65536));
   return keys;
 }
 

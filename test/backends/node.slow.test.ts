@@ -1,9 +1,20 @@
 import { pbkdf2Sync, randomBytes } from 'node:crypto';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { openPurely, sealPurely } from '../../src/engine/session-data.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
+
+/** The private keys that were given to OpenSSL, as they were given. */
+const imported: unknown[] = vi.hoisted(() => []);
+vi.mock(import('node:crypto'), async (original) => {
+  const real = await original();
+  const createPrivateKey: typeof real.createPrivateKey = (key) => {
+    imported.push((key as { key: unknown }).key);
+    return real.createPrivateKey(key);
+  };
+  return { ...real, createPrivateKey };
+});
 
 const { encapsulateMany, agreeMany, seal, open, pbkdf2 } = nodeBackend();
 if (!encapsulateMany || !agreeMany || !seal || !open || !pbkdf2) throw new Error('an operation is missing');
@@ -48,4 +59,16 @@ describe('the symmetric part by node:crypto', () => {
     const expected = new Uint8Array(pbkdf2Sync(passphrase, salt, 1000, 32, 'sha512'));
     expect(await pbkdf2(passphrase, salt, 1000, 32, {})).toEqual(expected);
   });
+});
+
+test('private keys go to OpenSSL as bytes, which are wiped', async () => {
+  imported.length = 0;
+  const publicKeys = Uint8Array.of(9, ...new Uint8Array(31));
+  await agreeMany(new Uint8Array(randomBytes(32)), publicKeys);
+  await encapsulateMany(publicKeys, new Uint8Array(randomBytes(64)));
+  expect(imported.length).toBeGreaterThan(0);
+  for (const key of imported) {
+    expect(key).toBeInstanceOf(Uint8Array);
+    expect((key as Uint8Array).every((byte) => byte === 0)).toBe(true);
+  }
 });

@@ -20,7 +20,9 @@ const run = <Input, Ready, Done, Output>(
 ) => runBatch(inputs, () => direction, options);
 
 const bad = () => new KeyBackupError('bad-json', 'input: expected a positive number');
-const doubled = (ready: readonly number[]) => (slot: number) => 2 * ready[slot];
+const holdingNothing = <Done>(finish: (slot: number) => Done) =>
+  Object.assign(finish, { dispose: () => undefined });
+const doubled = (ready: readonly number[]) => holdingNothing((slot: number) => 2 * ready[slot]);
 
 function doubling(overrides: Partial<Doubling> = {}): Doubling {
   return {
@@ -137,8 +139,8 @@ describe('results', () => {
         if ((input as { bad?: string } | null)?.bad !== 'after') throw bad();
         return input;
       },
-      workSync: () => () => null,
-      work: () => Promise.resolve(() => null),
+      workSync: () => holdingNothing(() => null),
+      work: () => Promise.resolve(holdingNothing(() => null)),
       pipeline: () => undefined,
       after() {
         throw bad();
@@ -515,7 +517,8 @@ describe('a backend', () => {
 
   it('that is there does the work', async () => {
     const direction = doubling({
-      work: (ready, { name }) => Promise.resolve((slot) => (name === 'test' ? 3 : 2) * ready[slot]),
+      work: (ready, { name }) =>
+        Promise.resolve(holdingNothing((slot: number) => (name === 'test' ? 3 : 2) * ready[slot])),
     });
     expect((await collect(run([1, 2], direction, { backend }))).map(shown)).toEqual([3, 6]);
     expect((await collect(run([1, 2], direction, {}))).map(shown)).toEqual([2, 4]);
@@ -536,7 +539,7 @@ describe('a backend', () => {
   describe('beside the thread', () => {
     /** Finishes its chunks only when told, so that one sees how many are under way. */
     function held(pipeline: Pipeline) {
-      const waiting: { ready: readonly number[]; finish: (how: (slot: number) => number) => void }[] = [];
+      const waiting: { ready: readonly number[]; finish: (how: ReturnType<typeof doubled>) => void }[] = [];
       let most = 0;
       const direction = doubling({
         pipeline: () => pipeline,

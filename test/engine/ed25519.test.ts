@@ -1,4 +1,5 @@
-import { createHash, createPrivateKey, createPublicKey, sign as nodeSign } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, sign as nodeSign, verify } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { fc } from '@fast-check/vitest';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
@@ -138,4 +139,68 @@ it('refuses another spelling of a point in a signature, which the library takes 
   const signature = Uint8Array.of(...r, ...s);
   expect(ed25519.verify(signature, message, publicKey)).toBe(true);
   expect(isSignedBy(publicKey, message, signature)).toBe(false);
+});
+
+describe('points with a part of small order', () => {
+  const { Point } = ed25519;
+  const { ORDER } = Point.Fn;
+  const number = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
+  const generator = Point.fromHex('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05');
+  const torsion = Array.from({ length: 8 }, (_, i) => generator.multiplyUnsafe(BigInt(i)));
+
+  const opensslAccepts = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => {
+    const key = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), publicKey]);
+    return verify(null, message, createPublicKey({ key, format: 'der', type: 'spki' }), signature);
+  };
+
+  /** A signature by the holder of a key, which always satisfies 8 S B = 8 R + 8 k A. */
+  const signed = (seed: Uint8Array, inKey: number, inR: number, message: Uint8Array, nonce: bigint) => {
+    const { scalar, point } = ed25519.utils.getExtendedPublicKey(seed);
+    const publicKey = point.add(torsion[inKey]).toBytes();
+    const r = Point.BASE.multiplyUnsafe(nonce).add(torsion[inR]).toBytes();
+    const hash = createHash('sha512').update(r).update(publicKey).update(message).digest();
+    const k = number(hash) % ORDER;
+    const s = Point.Fn.toBytes((nonce + k * scalar) % ORDER);
+    return { publicKey, signature: Uint8Array.of(...r, ...s) };
+  };
+  const part = fc.integer({ min: 0, max: 7 });
+  const nonces = fc.bigInt({ min: 1n, max: ORDER - 1n });
+
+  it('are refused in the key and in R, though the library and sometimes OpenSSL accept them', () => {
+    let byOpenssl = 0;
+    let refused = 0;
+    fc.assert(
+      fc.property(bytes32, fc.uint8Array(), part, part, nonces, (seed, message, inKey, inR, nonce) => {
+        const { publicKey, signature } = signed(seed, inKey, inR, message, nonce);
+        expect(ed25519.verify(signature, message, publicKey, { zip215: false })).toBe(true);
+        const accepted = isSignedBy(publicKey, message, signature);
+        expect(accepted).toBe(inKey === 0 && inR === 0);
+        const others = opensslAccepts(publicKey, message, signature);
+        if (accepted) expect(others).toBe(true);
+        else refused++;
+        if (others) byOpenssl++;
+      }),
+      { numRuns: runs(60), examples: [[new Uint8Array(32), Uint8Array.of(1), 0, 0, 5n]] },
+    );
+    expect(refused).toBeGreaterThan(byOpenssl);
+  });
+
+  it('are refused where R is nothing else', () => {
+    for (let inR = 0; inR < 8; inR++) {
+      const { publicKey, signature } = signed(new Uint8Array(32).fill(3), 0, inR, Uint8Array.of(1), 0n);
+      expect(ed25519.verify(signature, Uint8Array.of(1), publicKey, { zip215: false })).toBe(true);
+      expect(isSignedBy(publicKey, Uint8Array.of(1), signature)).toBe(false);
+    }
+  });
+
+  it('are refused in every vector', () => {
+    const bytes = (hex: string) => new Uint8Array(Buffer.from(hex, 'hex'));
+    const file = readFileSync(new URL('../../vectors/ed25519.json', import.meta.url), 'utf8');
+    const { cases } = JSON.parse(file) as { cases: Record<string, string>[] };
+    const refused = cases.filter(({ code }) => code === 'bad-signature');
+    expect(refused.filter(({ id }) => id.startsWith('mixed-order')).length).toBe(15);
+    for (const { id, public_key, message, signature } of refused) {
+      expect(isSignedBy(bytes(public_key), bytes(message), bytes(signature)), id).toBe(false);
+    }
+  });
 });

@@ -1,14 +1,32 @@
 import { x25519 } from '@noble/curves/ed25519.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { encapsulateWithTable, hasTable, releaseTables } from '../../src/engine/fixed-recipient.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys, publicKeyOf } from '../../src/engine/x25519.js';
 import { x25519Contract } from '../contracts/x25519.js';
 
+const BASE = Uint8Array.of(9, ...new Uint8Array(31));
+
+/** The public keys whose tables were built. */
+const built: Uint8Array[] = vi.hoisted(() => []);
+vi.mock(import('../../src/engine/recipient-table.js'), async (original) => {
+  const real = await original();
+  return {
+    ...real,
+    buildTable: (publicKey, point, width) => {
+      built.push(publicKey);
+      return real.buildTable(publicKey, point, width);
+    },
+  };
+});
+
 x25519Contract('pure JavaScript', { agreeMany, encapsulateMany });
 
 describe('when a table is built', () => {
-  beforeEach(releaseTables);
+  beforeEach(() => {
+    releaseTables();
+    built.length = 0;
+  });
 
   test('not for a single agreement, but for many', () => {
     const recipient = x25519.getPublicKey(randomBytes(32));
@@ -46,9 +64,27 @@ describe('when a table is built', () => {
     expect(recipients.map(hasTable)).toEqual([false, ...Array<boolean>(8).fill(true)]);
   });
 
-  test('public keys need no recipient', () => {
-    const key = randomBytes(32);
-    expect(publicKeyOf(key)).toEqual(x25519.getPublicKey(key));
+  test('not for the first 23 public keys, and once for all that follow', () => {
+    for (let i = 1; i <= 26; i++) {
+      const key = randomBytes(32);
+      expect(publicKeyOf(key)).toEqual(x25519.getPublicKey(key));
+      expect(built, `after ${i} public keys`).toHaveLength(i < 24 ? 0 : 1);
+    }
+    expect(built[0]).toEqual(Uint8Array.of(9, ...new Uint8Array(31)));
+  });
+
+  test('for the base point too where the recipient has one', () => {
+    const recipient = x25519.getPublicKey(randomBytes(32));
+    encapsulateMany(recipient, randomBytes(32));
+    expect(built).toEqual([]);
+    encapsulateMany(recipient, randomBytes(32 * 24));
+    expect(built).toHaveLength(2);
+  });
+
+  test('not for no public keys', () => {
+    for (let i = 0; i < 30; i++)
+      expect(encapsulateMany(BASE, new Uint8Array(0)).sharedSecrets).toHaveLength(0);
+    expect(built).toEqual([]);
   });
 });
 

@@ -2,8 +2,17 @@
  * Values out of public documents: RFC 7748, 5869, 4231 and 8032, NIST SP 800-38A. All are computed again by
  * `node:crypto` before they are written, so a slip of the pen ends the generation.
  */
-import { createCipheriv, createHash, createPrivateKey, createPublicKey, hkdfSync, sign } from 'node:crypto';
+import {
+  createCipheriv,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  hkdfSync,
+  sign,
+  verify,
+} from 'node:crypto';
 import { encode } from './base64.mjs';
+import * as edwards from './edwards.mjs';
 import { PEER_NOTES, expectEqual, vectorFile } from './file.mjs';
 import { libolm } from './peers.mjs';
 import { randomBytes, seed } from './random.mjs';
@@ -314,7 +323,11 @@ export function signingKey(seedBytes) {
   return { publicKey: Buffer.from(spki.subarray(-32)), sign: (message) => sign(null, message, privateKey) };
 }
 
-const GROUP_ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
+/** Whether `node:crypto` takes a signature. */
+function opensslVerifies(publicKey, message, signature) {
+  const key = Buffer.concat([bytes('302a300506032b6570032100'), publicKey]);
+  return verify(null, message, createPublicKey({ key, format: 'der', type: 'spki' }), signature);
+}
 
 /** RFC 8032. */
 export function ed25519() {
@@ -325,6 +338,11 @@ export function ed25519() {
     'small-order':
       'The public key is a point of small order: under a lenient check it has "signed" every message.',
     malleable: 'S is given plus the order of the group; a lenient check accepts it.',
+    'mixed-order':
+      "The public key or R is a point of the base point's group plus a point of small order. The cofactored equation holds.",
+    'small-order-r': 'R is a point of small order. The cofactored equation holds.',
+    'non-canonical': 'A y-coordinate is p or more.',
+    'openssl-accepts': 'OpenSSL 3 accepts this; observed when the file was made.',
   };
   const abc = hex(createHash('sha512').update('abc').digest());
   const cases = [
@@ -371,7 +389,25 @@ export function ed25519() {
       made(`${id}-verify`, comment, [], { operation: 'verify', public_key, message, signature }, {}),
     ];
   });
-  return vectorFile('ed25519', { name: 'RFC 8032', version: '2017' }, notes, [...cases, ...forgeries()]);
+  return vectorFile('ed25519', { name: 'RFC 8032', version: '2017' }, notes, [
+    ...cases,
+    ...forgeries(),
+    ...torsion(),
+  ]);
+}
+
+function refused(id, comment, flags, publicKey, text, signed) {
+  const accepting = [
+    ...(opensslVerifies(publicKey, text, signed) ? ['openssl-accepts'] : []),
+    ...(libolm.verifies(encode(publicKey), new Uint8Array(text), encode(signed)) ? ['libolm-accepts'] : []),
+  ];
+  const inputs = {
+    operation: 'verify',
+    public_key: hex(publicKey),
+    message: hex(text),
+    signature: hex(signed),
+  };
+  return made(id, comment, [...flags, ...accepting], inputs, 'bad-signature');
 }
 
 function forgeries() {
@@ -380,21 +416,8 @@ function forgeries() {
   const signature = key.sign(message);
   const flip = (value, bit) =>
     Buffer.from(value.map((byte, i) => (i === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte)));
-  const refused = (id, comment, flags, publicKey, text, signed) => {
-    const accepted = libolm.verifies(encode(publicKey), new Uint8Array(text), encode(signed));
-    const inputs = {
-      operation: 'verify',
-      public_key: hex(publicKey),
-      message: hex(text),
-      signature: hex(signed),
-    };
-    return made(id, comment, accepted ? [...flags, 'libolm-accepts'] : flags, inputs, 'bad-signature');
-  };
-  const s = BigInt(`0x${hex(Buffer.from(signature.subarray(32)).reverse())}`) + GROUP_ORDER;
-  const overflowing = Buffer.concat([
-    signature.subarray(0, 32),
-    bytes(s.toString(16).padStart(64, '0')).reverse(),
-  ]);
+  const s = edwards.toNumber(signature.subarray(32)) + edwards.GROUP_ORDER;
+  const overflowing = Buffer.concat([signature.subarray(0, 32), edwards.toBytes(s)]);
   return [
     refused(
       'message-changed',
@@ -447,6 +470,128 @@ function forgeries() {
         ['small-order', 'forged'],
         bytes(publicKey),
         message,
+        bytes(FORGED_SIGNATURE),
+      ),
+    ),
+  ];
+}
+
+/**
+ * Signatures of those who hold the key, but with a part of small order in the public key or R: the cofactored
+ * equation holds for all, the cofactorless one, which libolm and OpenSSL check, where those parts add up to nothing.
+ */
+function torsion() {
+  const seedBytes = randomBytes(32);
+  const a = edwards.scalarOf(seedBytes);
+  const key = signingKey(seedBytes).publicKey;
+  const nonce = edwards.toNumber(randomBytes(32)) % edwards.GROUP_ORDER;
+  const r = edwards.multiply(nonce, edwards.BASE_POINT);
+  expectEqual(hex(edwards.encode(edwards.multiply(a, edwards.BASE_POINT))), hex(key), 'a public key');
+  const small = SMALL_ORDER_KEYS.map(([, point]) => edwards.decode(bytes(point)));
+  const orders = new Map([
+    [2, small[1]],
+    [4, small[2]],
+    [8, small[4]],
+  ]);
+  const plus = (point, other) => edwards.encode(edwards.add(point, other));
+  const [neutral] = small;
+
+  /** A case whose message makes the cofactorless equation come out as said. */
+  const signed = (id, comment, flags, publicKey, rBytes, rNonce, cofactorless) => {
+    for (let i = 0; ; i++) {
+      const message = Buffer.from(`message ${i}`);
+      const signature = edwards.signAround(rBytes, rNonce, publicKey, a, message);
+      const holds = edwards.equations(publicKey, message, signature);
+      expectEqual(holds.cofactored, true, id);
+      if (holds.cofactorless !== cofactorless) continue;
+      // Both compare the bytes of R, so another spelling of the right point is refused.
+      const canonical = hex(edwards.encode(edwards.decode(rBytes))) === hex(rBytes);
+      expectEqual(opensslVerifies(publicKey, message, signature), cofactorless && canonical, id);
+      return refused(id, comment, flags, publicKey, message, signature);
+    }
+  };
+  const mixed = [...orders].flatMap(([order, point]) => {
+    const mixedKey = plus(edwards.decode(key), point);
+    const mixedR = plus(r, point);
+    const name = `a part of order ${order}`;
+    const flags = ['mixed-order'];
+    return [
+      signed(
+        `mixed-order-key-${order}`,
+        `the public key has ${name}, which k does not cancel`,
+        flags,
+        mixedKey,
+        edwards.encode(r),
+        nonce,
+        false,
+      ),
+      signed(
+        `mixed-order-key-${order}-cancelled`,
+        `the public key has ${name}, and k is a multiple of it`,
+        flags,
+        mixedKey,
+        edwards.encode(r),
+        nonce,
+        true,
+      ),
+      signed(`mixed-order-r-${order}`, `R has ${name}`, flags, key, mixedR, nonce, false),
+      signed(
+        `mixed-order-both-${order}`,
+        `both have ${name}, and they do not cancel each other`,
+        flags,
+        mixedKey,
+        mixedR,
+        nonce,
+        false,
+      ),
+      signed(
+        `mixed-order-both-${order}-cancelled`,
+        `both have ${name}, and they cancel each other`,
+        flags,
+        mixedKey,
+        mixedR,
+        nonce,
+        true,
+      ),
+      signed(
+        `small-order-r-${order}`,
+        `R has order ${order}`,
+        ['small-order-r'],
+        key,
+        edwards.encode(point),
+        0n,
+        false,
+      ),
+    ];
+  });
+  const spelt = (y) => edwards.toBytes(2n ** 255n - 19n + y);
+  return [
+    ...mixed,
+    signed(
+      'neutral-r',
+      'R is the neutral element, so S gives the private key away',
+      ['small-order-r'],
+      key,
+      edwards.encode(neutral),
+      0n,
+      true,
+    ),
+    signed(
+      'non-canonical-r',
+      'R is the neutral element with y = p + 1',
+      ['small-order-r', 'non-canonical'],
+      key,
+      spelt(1n),
+      0n,
+      true,
+    ),
+    ...[0n, 1n].map((y) =>
+      refused(
+        `non-canonical-key-${y}`,
+        `the public key has y = p + ${y}, of small order`,
+        ['small-order', 'non-canonical', 'forged'],
+        spelt(y),
+        Buffer.from('what was signed'),
         bytes(FORGED_SIGNATURE),
       ),
     ),
