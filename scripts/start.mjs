@@ -41,6 +41,7 @@ try {
   const key = BackupDecryptionKey.generate();
   const recoveryKey = key.toRecoveryKey();
   const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
+  device.dispose();
   console.log(`backup version                            ${info.version}`);
   console.log(`public key                                ${key.publicKey.toBase64()}`);
   console.log(`recovery key (the backup decryption key)  ${recoveryKey}\n`);

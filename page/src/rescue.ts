@@ -1,9 +1,15 @@
 import { KeyFit } from '../../src/api/key-fit.js';
 import { Report, type Place } from '../../src/api/report.js';
-import { UNLOCKED_BY, exportRescued } from '../../src/api/rescue.js';
+import {
+  UNLOCKED_BY,
+  disposeRescueKeys,
+  exportRescued,
+  rescueKeys,
+  type RescueKey,
+} from '../../src/api/rescue.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
-import { unlock, type Unlocked } from '../../src/engine/unlock.js';
+import { unlock } from '../../src/engine/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
 import { openSource, type Source } from './source.js';
 
@@ -20,14 +26,20 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
     tell({ kind: 'status', text: 'Looking for the backup' });
     const source = await openSource(task);
     tell({ kind: 'status', text: 'Trying what you hold' });
-    const unlocked = await open(task, source, tell);
-    if (!unlocked) return;
-    tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[unlocked.by]}; reading the keys` });
-    const outcome = await restore(task, source, unlocked, tell);
-    unlocked.key.dispose();
-    unlocked.storageKey?.dispose();
-    const seconds = (performance.now() - started) / 1000;
-    tell({ kind: 'done', opened: UNLOCKED_BY[unlocked.by], seconds, ...outcome });
+    const keys = await open(task, source, tell);
+    if (keys.length === 0) return;
+    try {
+      let [opened] = keys;
+      let outcome = await read(task, source, opened, tell);
+      if (keys.length > 1 && !outcome.fits) {
+        opened = keys[1];
+        outcome = await read(task, source, opened, tell);
+      }
+      const seconds = (performance.now() - started) / 1000;
+      tell({ kind: 'done', opened: UNLOCKED_BY[opened.by], seconds, ...outcome });
+    } finally {
+      disposeRescueKeys(keys);
+    }
   } catch (error) {
     const code = error instanceof KeyBackupError ? error.code : 'failed';
     const message = error instanceof Error ? error.message : 'something went wrong';
@@ -39,18 +51,24 @@ async function open(
   { key, correct }: Task,
   { authData, accountData }: Source,
   tell: (answer: Answer) => void,
-): Promise<Unlocked | undefined> {
+): Promise<RescueKey[]> {
   const options = { authData, accountData, backend: webCryptoBackend() };
   let result = await unlock(key, options);
-  if (!result.ok && result.suggestion && correct) result = await unlock(result.suggestion.text, options);
-  if (result.ok) return result;
-  const { error, suggestion } = result;
-  const correctable = suggestion && UNLOCKED_BY[suggestion.by];
-  tell({ kind: 'refused', code: error.code, message: error.message, correctable });
-  return undefined;
+  if (!result.ok && result.suggestion && correct) {
+    disposeRescueKeys(rescueKeys(result));
+    result = await unlock(result.suggestion.text, options);
+  }
+  const keys = rescueKeys(result);
+  if (keys.length === 0 && !result.ok) {
+    const { error, suggestion } = result;
+    const correctable = suggestion && UNLOCKED_BY[suggestion.by];
+    tell({ kind: 'refused', code: error.code, message: error.message, correctable });
+  }
+  return keys;
 }
 
-async function restore(task: Task, source: Source, { key }: Unlocked, tell: (answer: Answer) => void) {
+async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (answer: Answer) => void) {
+  tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}; reading the keys` });
   const lines = new GrowingBlob();
   const report = new Report(undefined, (line) => {
     lines.add(lines.isEmpty ? line : `,\n${line}`);

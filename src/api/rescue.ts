@@ -7,6 +7,7 @@ import { writeKeyExport } from '../engine/key-export.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { UnlockedBy } from '../engine/locks.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
+import type { NotUnlocked, Unlocked } from '../engine/unlock.js';
 import type { BackupItem } from './backup-reader.js';
 import { KeyFit } from './key-fit.js';
 import type { Place, Report } from './report.js';
@@ -37,6 +38,35 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
   'security-phrase': 'the security phrase',
   'backup-passphrase': 'the passphrase of the backup',
 };
+
+/** A key to read a backup with. */
+export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey'>;
+
+/**
+ * The keys to try on the records of a backup, one after the other until one fits: the one that was proven, or those
+ * that nothing could be compared with. None where something close to what was given is proven: that is to be asked
+ * about first.
+ *
+ * @returns Keys that the caller disposes of with {@link disposeRescueKeys}.
+ */
+export function rescueKeys(result: Unlocked | NotUnlocked): RescueKey[] {
+  if (result.ok) {
+    result.storageKey?.dispose();
+    return [result];
+  }
+  const keys = result.unproven.map((one) => ({ ...one, keyMatches: false, masterKey: undefined }));
+  if (!result.suggestion) return keys;
+  disposeRescueKeys(keys);
+  return [];
+}
+
+/** Overwrites the keys. */
+export function disposeRescueKeys(keys: readonly RescueKey[]): void {
+  for (const { key, masterKey } of keys) {
+    key.dispose();
+    masterKey?.dispose();
+  }
+}
 
 /** Decrypts the records of a saved backup; what its reader refused comes out among them. */
 export async function* rescueItems(

@@ -21,7 +21,7 @@ export async function readMacKeyFile(path: string, terminal: Terminal): Promise<
   const what = 'backup MAC key';
   const line = await readSecretLine(path, what, terminal);
   try {
-    return BackupMacKey.fromBase64(line.trim());
+    return BackupMacKey.fromBase64(line.replace(/\s+/g, ''));
   } catch (cause) {
     if (!(cause instanceof KeyBackupError)) throw cause;
     throw new InputError(`${what}: ${cause.code}: ${cause.message}`, { cause });
@@ -46,15 +46,21 @@ export async function chooseMacKey(
   if (path === undefined && !wanted) return undefined;
   const own = key && BackupMacKey.fromDecryptionKey(key);
   if (path === undefined) return own;
-  const given = await readMacKeyFile(path, terminal);
-  given.expectMatch(publicKey);
-  if (!own) return given;
-  const fits = given.equals(own);
-  given.dispose();
-  if (fits) return own;
-  own.dispose();
-  throw new KeyBackupError(
-    'wrong-key',
-    'backup MAC key: expected the one derived from the decryption key, got another backup’s',
-  );
+  let chosen: BackupMacKey | undefined;
+  let given: BackupMacKey | undefined;
+  try {
+    given = await readMacKeyFile(path, terminal);
+    given.expectMatch(publicKey);
+    if (own && !given.equals(own)) {
+      throw new KeyBackupError(
+        'wrong-key',
+        'backup MAC key: expected the one derived from the decryption key, got another backup’s',
+      );
+    }
+    // The derived one, because it knows which backup it is of.
+    chosen = own ?? given;
+    return chosen;
+  } finally {
+    for (const one of [own, given]) if (one !== chosen) one?.dispose();
+  }
 }

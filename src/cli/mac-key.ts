@@ -30,7 +30,8 @@ Without --store and --fetch it is derived from the backup decryption key and wri
                      The key of the secret storage looks alike but is another one.
   --storage-key-file FILE
                      the key of the secret storage, in its text form ("recovery key"), or its security phrase, in one
-                     line. Take a key that does not open the decryption key as well.
+                     line. Take a key that does not open the decryption key as well. Nothing is stored under a key
+                     that neither a MAC nor a stored secret proves, nor under a phrase of fewer than 100,000 rounds.
   --storage-key-id ID
                      which key of the secret storage that is; without it, the default one
 ${HOMESERVER_USAGE}  -o, --output FILE  write it to a new file that only you can read; a file that holds a key already is never
@@ -94,9 +95,11 @@ async function writeMacKey(
   output: string | undefined,
   terminal: Terminal,
 ): Promise<void> {
-  const text = macKey.toBase64();
-  macKey.dispose();
-  await writeOutput(output, `${text}\n`, terminal);
+  try {
+    await writeOutput(output, `${macKey.toBase64()}\n`, terminal);
+  } finally {
+    macKey.dispose();
+  }
 }
 
 /** An account, and what opens a key of its secret storage. */
@@ -114,16 +117,22 @@ async function storeKey(
   const { roomKeys } = account;
   const { signal } = terminal;
   const macKey = derived(key);
-  await withServer(async () => {
-    const info = await existingBackup(roomKeys, signal);
-    key?.expectMatch(info.auth_data);
-    const userId = await ownUserId(roomKeys, { signal });
-    const storageKey = await openStorage(account, userId, terminal);
-    await storeBackupMacKey(roomKeys, userId, storageKey, macKey, { signal });
-    storageKey.dispose();
-    terminal.stderr(`stored as ${BACKUP_MAC_SECRET.unstable} under the storage key ${storageKey.id}\n`);
-  });
-  macKey.dispose();
+  try {
+    await withServer(async () => {
+      const info = await existingBackup(roomKeys, signal);
+      key?.expectMatch(info.auth_data);
+      const userId = await ownUserId(roomKeys, { signal });
+      const storageKey = await openStorage(account, userId, terminal);
+      try {
+        await storeBackupMacKey(roomKeys, userId, storageKey, macKey, { signal });
+      } finally {
+        storageKey.dispose();
+      }
+      terminal.stderr(`stored as ${BACKUP_MAC_SECRET.unstable} under the storage key ${storageKey.id}\n`);
+    });
+  } finally {
+    macKey.dispose();
+  }
 }
 
 async function fetchKey(
@@ -137,9 +146,11 @@ async function fetchKey(
   const found = await withServer(async () => {
     const userId = await ownUserId(roomKeys, { signal });
     const storageKey = await openStorage(account, userId, terminal);
-    const secret = await fetchBackupMacKey(roomKeys, userId, storageKey, { key, signal });
-    storageKey.dispose();
-    return secret;
+    try {
+      return await fetchBackupMacKey(roomKeys, userId, storageKey, { key, signal });
+    } finally {
+      storageKey.dispose();
+    }
   });
   if (!found) {
     throw new KeyBackupError('missing-field', 'the secret storage: expected a MAC key, found none');

@@ -1,12 +1,13 @@
 import { KeyFit } from '../api/key-fit.js';
 import { Report } from '../api/report.js';
-import { UNLOCKED_BY, exportRescued } from '../api/rescue.js';
+import { UNLOCKED_BY, disposeRescueKeys, exportRescued, rescueKeys, type RescueKey } from '../api/rescue.js';
 import { nodeBackend } from '../backends/node.js';
 import { verifyAuthData } from '../engine/auth-data.js';
+import type { DecryptSettings } from '../engine/batch.js';
 import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
 import type { AccountData } from '../engine/key-description.js';
 import type { MasterKey } from '../engine/master-key.js';
-import { unlock, type NotUnlocked, type Unlocked } from '../engine/unlock.js';
+import { unlock, type NotUnlocked } from '../engine/unlock.js';
 import { UsageError, parseCommand } from './command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect } from './homeserver.js';
 import { readKeyOrPhrase, readNewPassphrase } from './key-file.js';
@@ -72,7 +73,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     },
     [],
   );
-  if (values.output === undefined) throw new UsageError('missing option: -o FILE');
+  const { output } = values;
+  if (output === undefined) throw new UsageError('missing option: -o FILE');
   const secrets = [values['key-file'], values['export-passphrase-file'], values['token-file']];
   if (secrets.filter((path) => path === '-').length > 1) {
     throw new UsageError('standard input holds one line: give the other secrets as files');
@@ -84,58 +86,81 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     'passphrase of the export',
     terminal,
   );
-  const unlocked = await open(given, source, values.correct === true, terminal);
-  if (!unlocked) return 1;
-  const json = values.json === true;
-  const salvage = values.salvage === true;
-  const settings = { salvage, requireAuthenticated: values['require-authenticated'] === true };
+  const keys = await open(given, source, values.correct === true, terminal);
+  if (keys.length === 0) return 1;
+  try {
+    const salvage = values.salvage === true;
+    const settings = { salvage, requireAuthenticated: values['require-authenticated'] === true };
+    const write = (key: RescueKey, mayDiscard: boolean) =>
+      writeExport(key, source, passphrase, { ...settings, ...values, output }, mayDiscard, terminal);
+    let opened = keys[0];
+    let outcome = await write(opened, keys.length > 1);
+    if (keys.length > 1 && !outcome.fit.fits) {
+      opened = keys[1];
+      terminal.stderr(`that does not fit; tried as ${UNLOCKED_BY[opened.by]}\n`);
+      outcome = await write(opened, false);
+    }
+    const { report, fit } = outcome;
+    if (!fit.fits) terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
+    const left = salvage ? [] : report.salvageable;
+    if (left.length > 0) {
+      const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
+      terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
+    }
+    if (values.json === true) {
+      const { by, keyMatches, masterKey } = opened;
+      const facts = {
+        opened_by: by,
+        key_matches: keyMatches,
+        master_signed: isSigned(source.authData, masterKey),
+      };
+      terminal.stdout(summaryJson(report, { ...facts, salvageable: Object.fromEntries(left) }));
+    } else {
+      terminal.stderr(report.text + report.authenticityText);
+    }
+    return report.exitCode;
+  } finally {
+    disposeRescueKeys(keys);
+  }
+}
+
+/** Writes what a key reads, and the report; a key that does not fit may leave neither behind. */
+async function writeExport(
+  { key }: RescueKey,
+  source: RescueSource,
+  passphrase: string,
+  options: DecryptSettings & { readonly output: string; readonly report?: string | undefined },
+  mayDiscard: boolean,
+  terminal: Terminal,
+): Promise<{ report: Report; fit: KeyFit }> {
+  const { salvage, requireAuthenticated, output } = options;
   const report = new Report();
   const fit = new KeyFit();
+  const files = await openResultFiles(output, options.report, terminal);
   try {
-    const files = await openResultFiles(values.output, values.report, terminal);
-    try {
-      const progress = new ProgressLine(terminal);
-      const onProgress = (share: number | undefined) => {
-        progress.update(report.ok + report.failed, share);
-      };
-      const { signal } = terminal;
-      const keys = source.restore(unlocked.key, { ...settings, signal, onProgress });
-      const options = { backend: nodeBackend(), signal };
-      try {
-        for await (const piece of exportRescued(keys, passphrase, report, fit, options))
-          await files.result.write(piece);
-      } finally {
-        progress.clear();
-      }
-      await files.commitReport(report);
-      if (report.ok > 0 || report.failed === 0) await files.result.commit();
-      else await files.discard();
-    } catch (error) {
-      await files.discard();
-      throw error;
-    }
-  } finally {
-    unlocked.key.dispose();
-    unlocked.storageKey?.dispose();
-  }
-  if (!fit.fits) terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
-  const left = salvage ? [] : report.salvageable;
-  if (left.length > 0) {
-    const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
-    terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
-  }
-  if (json) {
-    const { by, keyMatches, masterKey } = unlocked;
-    const opened = {
-      opened_by: by,
-      key_matches: keyMatches,
-      master_signed: isSigned(source.authData, masterKey),
+    const progress = new ProgressLine(terminal);
+    const onProgress = (share: number | undefined) => {
+      progress.update(report.ok + report.failed, share);
     };
-    terminal.stdout(summaryJson(report, { ...opened, salvageable: Object.fromEntries(left) }));
-  } else {
-    terminal.stderr(report.text + report.authenticityText);
+    const { signal } = terminal;
+    const keys = source.restore(key, { salvage, requireAuthenticated, signal, onProgress });
+    try {
+      for await (const piece of exportRescued(keys, passphrase, report, fit, {
+        backend: nodeBackend(),
+        signal,
+      }))
+        await files.result.write(piece);
+    } finally {
+      progress.clear();
+    }
+    if (fit.fits || !mayDiscard) await files.commitReport(report);
+    if (report.ok > 0 || report.failed === 0) await files.result.commit();
+    else await files.discard();
+  } catch (error) {
+    await files.discard();
+    throw error;
   }
-  return report.exitCode;
+  return { report, fit };
 }
 
 interface SourceOptions {
@@ -159,37 +184,40 @@ async function openSource(values: SourceOptions, terminal: Terminal): Promise<Re
   return filesSource({ version, backup, accountData });
 }
 
-/** Finds the way in, and tells which it was; `undefined` when there is none, which was explained. */
+/** Finds the way in, and tells which it was; no key when there is none, which was explained. */
 async function open(
   given: string,
   source: RescueSource,
   correct: boolean,
   terminal: Terminal,
-): Promise<Unlocked | undefined> {
+): Promise<RescueKey[]> {
   const { authData, accountData } = source;
   const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal };
   let result = await unlock(given, options);
   if (!result.ok && result.suggestion && correct) {
     terminal.stderr(`corrected what was given: ${changeOf(result.suggestion.change)}\n`);
+    disposeRescueKeys(rescueKeys(result));
     result = await unlock(result.suggestion.text, options);
   }
-  if (!result.ok) {
-    explain(result, accountData, terminal);
-    return undefined;
+  const keys = rescueKeys(result);
+  if (keys.length === 0) {
+    if (!result.ok) explain(result, accountData, terminal);
+    return keys;
   }
-  terminal.stderr(`opened with ${UNLOCKED_BY[result.by]}\n`);
-  if (!result.keyMatches) {
+  const [{ by, keyMatches, masterKey }] = keys;
+  terminal.stderr(`${result.ok ? 'opened with' : 'tried as'} ${UNLOCKED_BY[by]}\n`);
+  if (!keyMatches) {
     terminal.stderr(
       'the auth_data has no usable public key, so nothing tells in advance whether the key fits\n',
     );
   }
-  const signed = isSigned(authData, result.masterKey);
+  const signed = isSigned(authData, masterKey);
   if (signed !== null) {
     terminal.stderr(
       `the backup is ${signed ? '' : 'not '}signed by the cross-signing master key of this account\n`,
     );
   }
-  return result;
+  return keys;
 }
 
 function explain(

@@ -138,6 +138,7 @@ function signAuthDataCase(fields: CaseFields): CaseFields {
     return signer.sign(message);
   };
   const signed = signAuthData(fields.auth_data, [{ ...signer, sign: recording }]);
+  signer.dispose();
   return { signed_json: signedJson, signature: signed.signatures?.[userId]?.[keyId], signed };
 }
 

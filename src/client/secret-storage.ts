@@ -3,7 +3,12 @@ import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
 import type { AccountData } from '../engine/key-description.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { readMacKeySecret, type MacKeySecret } from '../engine/mac-key-secret.js';
-import { BACKUP_SECRET, MASTER_KEY_SECRET, type SecretStorageKey } from '../engine/secret-storage.js';
+import {
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
+  type SecretStorageKey,
+  type StorageWriteOptions,
+} from '../engine/secret-storage.js';
 import { accountData, setAccountData } from './account.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
@@ -69,39 +74,44 @@ export async function fetchSecretStorage(
  * Stores the decryption key of a backup in the user's secret storage, where their clients look for it. What lay there
  * before is replaced.
  *
- * @throws {@link RequestError}.
+ * @param storageKey - One that is proven; for another see `allowUnproven`.
+ * @throws {@link RequestError}; {@link KeyBackupError} `unproven-key`, `bad-parameters` as
+ * {@link SecretStorageKey.encryptSecret} has it, before anything is written.
  */
 export async function storeBackupKey(
   roomKeys: RoomKeys,
   userId: string,
   storageKey: SecretStorageKey,
   key: BackupDecryptionKey,
-  options: CallOptions = {},
+  options: CallOptions & StorageWriteOptions = {},
 ): Promise<void> {
-  const content = storageKey.encryptSecret(BACKUP_SECRET, key.toBase64());
-  await setAccountData(roomKeys, userId, BACKUP_SECRET, content, options);
+  const { signal, ...writing } = options;
+  const content = storageKey.encryptSecret(BACKUP_SECRET, key.toBase64(), writing);
+  await setAccountData(roomKeys, userId, BACKUP_SECRET, content, { signal });
 }
 
 /**
  * Stores the MAC key of a backup in the user's secret storage, for devices that may write to the backup but not read
  * it. What lay there before is replaced, under the other name of the secret as well.
  *
- * @param storageKey - One that does not open the decryption key as well: who opens that needs no MAC key.
+ * @param storageKey - One that does not open the decryption key as well, which would make the MAC key needless. It has
+ * to be proven; for another see `allowUnproven`.
  * @param options - `names` is the name to write; default `unstable`, as long as the proposal is open.
- * @throws {@link RequestError}.
+ * @throws {@link RequestError}; {@link KeyBackupError} `unproven-key`, `bad-parameters` as
+ * {@link SecretStorageKey.encryptSecret} has it, before anything is written.
  */
 export async function storeBackupMacKey(
   roomKeys: RoomKeys,
   userId: string,
   storageKey: SecretStorageKey,
   macKey: BackupMacKey,
-  options: CallOptions & { readonly names?: MacNames | undefined } = {},
+  options: CallOptions & StorageWriteOptions & { readonly names?: MacNames | undefined } = {},
 ): Promise<void> {
-  const { names = 'unstable', signal } = options;
+  const { names = 'unstable', signal, ...writing } = options;
   for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
     // A key of an earlier backup under the other name would contradict this one.
     if (spelling !== names && !(await accountData(roomKeys, userId, name, { signal }))) continue;
-    const content = storageKey.encryptSecret(name, macKey.toBase64());
+    const content = storageKey.encryptSecret(name, macKey.toBase64(), writing);
     await setAccountData(roomKeys, userId, name, content, { signal });
   }
 }

@@ -1,10 +1,12 @@
 import { base64Decode, base64Encode } from './base64.js';
 import { canonicalJson } from './canonical-json.js';
 import { copyBytes, expectBytes } from './bytes.js';
+import { DISPOSE } from './dispose.js';
 import { KeyBackupError, describe } from './errors.js';
 import { isSignedBy, publicSigningKeyOf, sign } from './ed25519.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
+import { SecretBytes } from './secret-bytes.js';
 import { utf8Encode } from './utf8.js';
 
 /**
@@ -39,6 +41,10 @@ export interface Signer {
   readonly keyId: string;
   /** Signs the bytes; 64 bytes. */
   readonly sign: (message: Uint8Array) => Uint8Array;
+  /** Overwrites the private key, if it is in memory. */
+  readonly dispose: () => void;
+  /** The same, for `using`. */
+  readonly [DISPOSE]: () => void;
 }
 
 /** A public Ed25519 key under the id its signatures carry. */
@@ -55,12 +61,22 @@ export interface SigningKey {
  * @param seed - 32 bytes; copied. The caller wipes its own.
  * @param deviceId - The device whose key this is; without one, the key is taken as a cross-signing master key,
  * whose id is its public key.
+ * @returns The signer, which the caller disposes of; it throws `bad-parameters` after that.
  * @throws {@link KeyBackupError} `bad-length`.
  */
 export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: string): Signer {
-  const secret = copyBytes(expectBytes(seed, 32, 'seed'));
-  const id = deviceId ?? base64Encode(publicSigningKeyOf(secret));
-  return { userId, keyId: `ed25519:${id}`, sign: (message) => sign(secret, message) };
+  const secret = new SecretBytes(copyBytes(expectBytes(seed, 32, 'seed')), 'signing key');
+  const id = deviceId ?? base64Encode(publicSigningKeyOf(secret.value));
+  const dispose = () => {
+    secret.dispose();
+  };
+  return {
+    userId,
+    keyId: `ed25519:${id}`,
+    sign: (message) => sign(secret.value, message),
+    dispose,
+    [DISPOSE]: dispose,
+  };
 }
 
 /**

@@ -3,7 +3,7 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Decode, base64Encode } from './base64.js';
 import { canonicalJson } from './canonical-json.js';
-import { copyBytes, equal, expectBytes, wipe } from './bytes.js';
+import { equal, expectBytes, wipe } from './bytes.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import { withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
@@ -110,7 +110,7 @@ export class BackupMacKey {
   /**
    * Reads the secret.
    *
-   * @param text - Base64 of 32 bytes, padded or not, as the secret holds it.
+   * @param text - Base64 of 32 bytes, padded or not, as the secret holds it; white space around it is ignored.
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
   static fromBase64(text: string): BackupMacKey {
@@ -121,7 +121,9 @@ export class BackupMacKey {
         `${field}: expected base64 of 32 bytes, got ${text.length} characters`,
       );
     }
-    return new BackupMacKey(copyBytes(expectBytes(base64Decode(text, field), 32, field)));
+    // What is no string is the decoder's to refuse.
+    const base64: unknown = typeof text === 'string' ? text.trim() : text;
+    return new BackupMacKey(expectBytes(base64Decode(base64, field), 32, field));
   }
 
   /** 43 characters of unpadded base64, for the secret. Throws `bad-parameters` after {@link BackupMacKey.dispose}. */

@@ -1,7 +1,7 @@
 import { KeyBackupError, describe } from './errors.js';
 
 /**
- * Standard base64 as Matrix uses it: unpadded on the way out. This file is the one place that decides what is
+ * Standard base64 as Matrix uses it: unpadded on the way out, except in secret storage. This file is the one place that decides what is
  * lenient on the way in: right padding and non-zero trailing bits are accepted, as the servers' own types do;
  * the URL-safe alphabet, whitespace, wrong padding and anything else are refused.
  */
@@ -57,6 +57,12 @@ export function base64Encode(bytes: Uint8Array): string {
     if (rest === 2) codes[out++] = table[(group >> 6) & 63];
   }
   return asciiText(codes);
+}
+
+/** {@link base64Encode} with its padding, for what other implementations compare as padded text. */
+export function base64EncodePadded(bytes: Uint8Array): string {
+  const text = base64Encode(bytes);
+  return text.padEnd(Math.ceil(text.length / 4) * 4, '=');
 }
 
 let decoder: { decode(bytes: Uint8Array): string } | undefined;

@@ -30,6 +30,8 @@ export type ErrorCode =
   | 'unsupported-algorithm'
   /** The decryption key does not derive the backup's public key. */
   | 'wrong-key'
+  /** Nothing has proven that the key is the right one. */
+  | 'unproven-key'
   | 'bad-auth-data'
   /** A text form of a key that does not read; `check` says which check failed. */
   | 'bad-recovery-key'

@@ -1,3 +1,4 @@
+import { base64Decode } from './base64.js';
 import { wipe } from './bytes.js';
 import { KeyBackupError, describe, numberOr } from './errors.js';
 import { expectObject, expectString, isJsonObject, ownValue } from './json.js';
@@ -65,6 +66,33 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
     );
   }
   return description as unknown as KeyDescription;
+}
+
+/**
+ * The `iv` and `mac` that a key is checked with.
+ *
+ * @param field - Names the description in an error.
+ * @returns 16 and 32 bytes; `undefined` when either is absent.
+ * @throws {@link KeyBackupError} `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when either is malformed.
+ */
+export function descriptionMac(
+  description: KeyDescription,
+  field: string,
+): { iv: Uint8Array; mac: Uint8Array } | undefined {
+  const decode = (name: string) =>
+    ownValue(description, name) === undefined
+      ? undefined
+      : base64Decode(expectString(description, name, field), `${field}.${name}`);
+  const iv = decode('iv');
+  const mac = decode('mac');
+  // nheko writes 32 bytes, of which its AES takes the first 16.
+  if (iv && iv.length !== 16 && iv.length !== 32) {
+    throw new KeyBackupError('bad-length', `${field}.iv: expected 16 bytes, got ${iv.length}`);
+  }
+  if (mac && mac.length !== 32) {
+    throw new KeyBackupError('bad-mac-length', `${field}.mac: expected 32 bytes, got ${mac.length}`);
+  }
+  return iv && mac && { iv: iv.subarray(0, 16), mac };
 }
 
 /**

@@ -176,13 +176,15 @@ export class BackupDecryptionKey {
    * Reads the secret `m.megolm_backup.v1` in every form the wild has: base64, padded or not, and the
    * comma-separated byte values that an old client stored.
    *
-   * @param text - Of the one form or the other. White space around base64 is for the caller to take off.
+   * @param text - Of the one form or the other, white space around it ignored.
    * @returns The key, and the flag `comma-separated-bytes` when it was that old form.
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
   static fromSecret(text: string): { key: BackupDecryptionKey; flags: readonly 'comma-separated-bytes'[] } {
     if (typeof text !== 'string' || !text.includes(',')) {
-      return { key: BackupDecryptionKey.fromBase64(text), flags: [] };
+      // What is no string is the decoder's to refuse.
+      const base64 = typeof text === 'string' ? text.trim() : text;
+      return { key: BackupDecryptionKey.fromBase64(base64), flags: [] };
     }
     const values = text.length > MAX_KEY_CHARACTERS ? [] : text.split(',').map((value) => value.trim());
     if (values.length !== 32 || !values.every((value) => /^\d{1,3}$/.test(value) && Number(value) < 256)) {

@@ -1,9 +1,9 @@
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue } from './json.js';
-import { keyDescription, type AccountData, type KeyDescription } from './key-description.js';
+import { descriptionMac, keyDescription, type AccountData, type KeyDescription } from './key-description.js';
 import { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import { readMasterKey, type MasterKey } from './master-key.js';
-import { BACKUP_SECRET, MASTER_KEY_SECRET, SecretStorageKey } from './secret-storage.js';
+import { BACKUP_SECRET, MASTER_KEY_SECRET, SecretStorageKey, provesRight } from './secret-storage.js';
 
 /** What the given key or phrase was. */
 export type UnlockedBy =
@@ -14,11 +14,16 @@ export interface Opened {
   readonly by: UnlockedBy;
   /** The backup decryption key; the caller disposes of it. */
   readonly key: BackupDecryptionKey;
-  /** Whether the key is known to be the backup's: it derives the public key in the `auth_data`. */
+  /**
+   * Whether the key derives the public key in the `auth_data`. False only of a key out of the secret storage, where
+   * the `auth_data` has no usable public key: it is the account's, and maybe of an earlier backup.
+   */
   readonly keyMatches: boolean;
   /** The key that opened the secret storage, for storing other secrets; the caller disposes of it. */
   readonly storageKey: SecretStorageKey | undefined;
-  /** Out of the secret storage; `undefined` when there is none, or it cannot be read. */
+  /**
+   * Out of the secret storage; `undefined` when it holds none, or one that cannot be read. The caller disposes of it.
+   */
   readonly masterKey: MasterKey | undefined;
   /** `comma-separated-bytes`: an old client stored the secret in a form of its own. */
   readonly flags: readonly 'comma-separated-bytes'[];
@@ -33,7 +38,8 @@ export interface DeadEnd {
 /** No account has more; account data that names more only costs time. */
 const MAX_STORAGES = 8;
 
-interface Storage {
+/** A key of the secret storage, as the account data describes it. */
+export interface Storage {
   readonly id: string;
   readonly description: KeyDescription;
 }
@@ -53,40 +59,67 @@ export class LocksOfAccount {
     this.storages = storagesOf(accountData);
   }
 
+  /** Whether the `auth_data` has a public key to compare a key with. */
+  get hasPublicKey(): boolean {
+    return this.#publicKey !== undefined;
+  }
+
   /** What a key of 32 bytes is, as far as anything tells. */
   fits(bytes: Uint8Array): UnlockedBy | undefined {
-    if (this.#publicKey && matches(bytes, this.#authData)) return 'backup-decryption-key';
-    return this.#storageOf(bytes) === undefined ? undefined : 'secret-storage-key';
+    if (this.#matches(bytes)) return 'backup-decryption-key';
+    const storageKey = this.#storageKey(bytes);
+    storageKey?.dispose();
+    return storageKey && 'secret-storage-key';
   }
 
-  /**
-   * Opens what a key of 32 bytes opens. A key that nothing can be compared with is taken as the backup's own, and
-   * `keyMatches` is false.
-   */
+  /** Opens what a key of 32 bytes opens; `undefined` when it fits nothing. */
   open(bytes: Uint8Array): Opened | DeadEnd | undefined {
-    const storage = this.#storageOf(bytes);
-    const lock = this.fits(bytes);
-    if (lock === 'backup-decryption-key') return this.openBackup(bytes, lock);
-    if (storage) return this.openStorage(storage.id, bytes, 'secret-storage-key');
-    return this.#publicKey ? undefined : this.openBackup(bytes, 'backup-decryption-key');
+    const backup = this.openBackup(bytes, 'backup-decryption-key');
+    if (backup) return backup;
+    const storageKey = this.#storageKey(bytes);
+    return storageKey && this.#openWith(storageKey, 'secret-storage-key');
   }
 
-  /** Opens the backup itself; `undefined` when the key does not derive its public key. */
+  /** Opens the backup itself; `undefined` unless the key derives its public key. */
   openBackup(bytes: Uint8Array, by: UnlockedBy): Opened | undefined {
-    const keyMatches = this.#publicKey !== undefined && matches(bytes, this.#authData);
-    if (this.#publicKey && !keyMatches) return undefined;
+    if (!this.#matches(bytes)) return undefined;
     const key = BackupDecryptionKey.fromBytes(bytes);
-    return { by, key, keyMatches, storageKey: undefined, masterKey: undefined, flags: [] };
+    return { by, key, keyMatches: true, storageKey: undefined, masterKey: undefined, flags: [] };
   }
 
-  /** Opens a storage key and what lies behind it; `undefined` when it is not this key. */
-  openStorage(id: string, bytes: Uint8Array, by: UnlockedBy): Opened | DeadEnd | undefined {
-    const storage = this.storages.find((one) => one.id === id);
-    if (!storage || !this.#isKeyOf(storage, bytes)) return undefined;
-    const storageKey = SecretStorageKey.fromBytes(bytes, id);
+  /** Opens a storage with the key that a phrase gave, and what lies behind it; `undefined` when it is not its key. */
+  openStorage(storage: Storage, bytes: Uint8Array, iterations: number): Opened | DeadEnd | undefined {
+    const storageKey = this.#provenKey(storage, bytes, iterations);
+    return storageKey && this.#openWith(storageKey, 'security-phrase');
+  }
+
+  /** The first fault in the description of a storage: such a storage has no MAC that a key could fit. */
+  get malformed(): KeyBackupError | undefined {
+    for (const { id, description } of this.storages) {
+      try {
+        descriptionMac(description, `m.secret_storage.key.${id}`);
+      } catch (error) {
+        return error as KeyBackupError;
+      }
+    }
+    return undefined;
+  }
+
+  #matches(bytes: Uint8Array): boolean {
+    if (!this.#publicKey) return false;
+    const key = BackupDecryptionKey.fromBytes(bytes);
+    try {
+      return key.matches(this.#authData);
+    } finally {
+      key.dispose();
+    }
+  }
+
+  #openWith(storageKey: SecretStorageKey, by: UnlockedBy): Opened | DeadEnd {
+    let opened = false;
     try {
       const secret = storageKey.decryptSecret(BACKUP_SECRET, ownValue(this.#accountData, BACKUP_SECRET));
-      const { key, flags } = BackupDecryptionKey.fromSecret(secret.trim());
+      const { key, flags } = BackupDecryptionKey.fromSecret(secret);
       if (this.#publicKey && !key.matches(this.#authData)) {
         key.dispose();
         throw new KeyBackupError(
@@ -95,30 +128,37 @@ export class LocksOfAccount {
         );
       }
       const masterKey = this.#masterKey(storageKey);
+      opened = true;
       return { by, key, keyMatches: this.#publicKey !== undefined, storageKey, masterKey, flags };
     } catch (error) {
-      storageKey.dispose();
       if (!(error instanceof KeyBackupError)) throw error;
       return { as: by, error: explained(error) };
+    } finally {
+      if (!opened) storageKey.dispose();
     }
   }
 
-  #storageOf(bytes: Uint8Array): Storage | undefined {
-    return this.storages.find((storage) => this.#isKeyOf(storage, bytes));
+  #storageKey(bytes: Uint8Array): SecretStorageKey | undefined {
+    for (const storage of this.storages) {
+      const key = this.#provenKey(storage, bytes);
+      if (key) return key;
+    }
+    return undefined;
   }
 
-  /** By its MAC; a description without one leaves only the secret itself to ask. */
-  #isKeyOf({ id, description }: Storage, bytes: Uint8Array): boolean {
-    const key = SecretStorageKey.fromBytes(bytes, id);
+  /** The key of a storage, if these are its bytes; the caller disposes of it. */
+  #provenKey(
+    { id, description }: Storage,
+    bytes: Uint8Array,
+    iterations?: number,
+  ): SecretStorageKey | undefined {
+    const key = SecretStorageKey.fromBytes(bytes, id, iterations);
+    let isProven = false;
     try {
-      const check = key.check(description);
-      if (check !== 'unchecked') return check === 'right';
-      key.decryptSecret(BACKUP_SECRET, ownValue(this.#accountData, BACKUP_SECRET));
-      return true;
-    } catch {
-      return false;
+      isProven = provesRight(key, description, this.#accountData);
+      return isProven ? key : undefined;
     } finally {
-      key.dispose();
+      if (!isProven) key.dispose();
     }
   }
 
@@ -142,13 +182,6 @@ function publicKeyOr(authData: unknown): BackupPublicKey | undefined {
     // A malformed public key tells nothing about a key; the records will.
     return undefined;
   }
-}
-
-function matches(bytes: Uint8Array, authData: unknown): boolean {
-  const key = BackupDecryptionKey.fromBytes(bytes);
-  const result = key.matches(authData);
-  key.dispose();
-  return result;
 }
 
 const TYPE = 'm.secret_storage.key.';

@@ -45,10 +45,18 @@ export function readMacKeySecret(
   accountData: AccountData,
   key?: BackupDecryptionKey,
 ): MacKeySecret | undefined {
-  const found = (['stable', 'unstable'] as const)
+  const secrets = (['stable', 'unstable'] as const)
     .map((names) => ({ names, secret: secretOf(storageKey, accountData, BACKUP_MAC_SECRET[names]) }))
-    .filter((one): one is { names: MacNames; secret: string } => one.secret !== undefined)
-    .map(({ names, secret }) => ({ names, macKey: BackupMacKey.fromBase64(secret.trim()) }));
+    .filter((one): one is { names: MacNames; secret: string } => one.secret !== undefined);
+  const found: MacKeySecret[] = [];
+  try {
+    for (const { names, secret } of secrets) {
+      found.push({ names, macKey: BackupMacKey.fromBase64(secret) });
+    }
+  } catch (error) {
+    for (const { macKey } of found) macKey.dispose();
+    throw error;
+  }
   if (found.length === 0) return undefined;
   // The derived one, because it knows which backup it is of.
   const own = key && BackupMacKey.fromDecryptionKey(key);

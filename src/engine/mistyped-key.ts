@@ -49,12 +49,15 @@ export async function findMeantKey<Lock>(
   for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
     const key = decodeOr(candidate);
     if (key) {
-      const lock = fits(key);
-      if (lock !== undefined) {
-        const meant = encodeRecoveryKey(key);
-        if (!found.has(meant)) found.set(meant, { text: meant, mistake, lock });
+      try {
+        const lock = fits(key);
+        if (lock !== undefined) {
+          const meant = encodeRecoveryKey(key);
+          if (!found.has(meant)) found.set(meant, { text: meant, mistake, lock });
+        }
+      } finally {
+        wipe(key);
       }
-      wipe(key);
     }
     if (pace.due) await pace.rest();
   }

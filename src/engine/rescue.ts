@@ -34,6 +34,7 @@ export {
   SecretStorageKey,
   type EncryptedSecret,
   type KeyCheck,
+  type StorageWriteOptions,
 } from './secret-storage.js';
 export { readMacKeySecret, type MacKeySecret } from './mac-key-secret.js';
 export { readMasterKey, type MasterKey } from './master-key.js';
@@ -46,6 +47,7 @@ export {
   type Suggestion,
   type UnlockOptions,
   type Unlocked,
+  type UnprovenKey,
 } from './unlock.js';
 export {
   authenticateSessions,

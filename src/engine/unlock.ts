@@ -1,9 +1,14 @@
 import { base64Decode } from './base64.js';
-import { wipe } from './bytes.js';
+import { copyBytes, wipe } from './bytes.js';
 import { isFromCallback } from './callback.js';
 import { KeyBackupError } from './errors.js';
 import { isJsonObject, ownValue } from './json.js';
-import { deriveStorageKey, passphraseParameters, type AccountData } from './key-description.js';
+import {
+  deriveStorageKey,
+  descriptionMac,
+  passphraseParameters,
+  type AccountData,
+} from './key-description.js';
 import { BackupDecryptionKey } from './keys.js';
 import { LocksOfAccount, type Opened, type UnlockedBy } from './locks.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './mistyped-key.js';
@@ -18,7 +23,7 @@ import { throwIfAborted } from './turn.js';
 
 /** What the account has; leave out what there is not. */
 export interface UnlockOptions extends DeriveOptions {
-  /** The `auth_data` of the backup. Without it nothing tells whether a key is the backup's own. */
+  /** The `auth_data` of the backup. Without a usable public key in it, no key is proven to be the backup's own. */
   readonly authData?: unknown;
   /** Account data by event type: the secret storage. */
   readonly accountData?: AccountData | undefined;
@@ -37,7 +42,18 @@ export interface Suggestion {
   readonly change: Mistake | 'NFC' | 'NFKC' | 'outer-space';
 }
 
-/** Nothing fitted. */
+/**
+ * A key that was compared with nothing, because the `auth_data` has no usable public key. It may be any key at all:
+ * use it to decrypt records and nothing else. If it is wrong, every record is a `mac-mismatch`.
+ */
+export interface UnprovenKey {
+  /** What it would be. */
+  readonly by: 'backup-decryption-key' | 'backup-passphrase';
+  /** The caller disposes of it. */
+  readonly key: BackupDecryptionKey;
+}
+
+/** Nothing fitted, or nothing could be compared. */
 export interface NotUnlocked {
   readonly ok: false;
   /** The most precise reason. */
@@ -46,6 +62,8 @@ export interface NotUnlocked {
   readonly tried: readonly Attempt[];
   /** The one key or phrase close to what was given that does fit. */
   readonly suggestion: Suggestion | undefined;
+  /** The keys to try on the records; with `unproven-key` one or two, with every other error none. */
+  readonly unproven: readonly UnprovenKey[];
 }
 
 /** One way that did not lead in. */
@@ -61,8 +79,9 @@ const MAX_TOTAL_ITERATIONS = 2 * MAX_ITERATIONS;
  * Finds the backup decryption key with whatever the user holds: the secret storage key or the backup decryption key
  * as text, base64 of either, a security phrase, or the passphrase of a legacy backup.
  *
- * A key is only believed when it derives the backup's public key or fits the storage's MAC. A mistyped key is
- * searched for among all single substitutions, swaps, omissions and insertions; a phrase that does not fit is tried
+ * A key is only believed when it derives the backup's public key, fits the storage's MAC, or decrypts a stored secret.
+ * If the `auth_data` has no usable public key, what may be the backup's own key is refused as `unproven-key` and offered
+ * as {@link NotUnlocked.unproven}. A mistyped key is searched for among all single substitutions, swaps, omissions and insertions; a phrase that does not fit is tried
  * in its NFC and NFKC forms and without outer space. What is found that way is offered as `suggestion`, not used.
  *
  * @param given - What the user typed, or pasted.
@@ -100,6 +119,7 @@ class Search {
   readonly #options: UnlockOptions;
   readonly #locks: LocksOfAccount;
   readonly #tried: Attempt[] = [];
+  readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
   #iterations = 0;
 
   constructor(options: UnlockOptions) {
@@ -109,33 +129,56 @@ class Search {
 
   async run(given: string): Promise<Unlocked | NotUnlocked> {
     const read = readKey(given);
+    try {
+      return await this.#search(given, read);
+    } finally {
+      if ('bytes' in read) wipe(read.bytes);
+      wipe(...this.#unproven.map(({ bytes }) => bytes));
+    }
+  }
+
+  async #search(given: string, read: ReadKey): Promise<Unlocked | NotUnlocked> {
     if ('bytes' in read) {
-      const opened = wiping(read.bytes, () => this.#open(read.bytes));
-      if (opened) return opened;
+      const opened = this.#locks.open(read.bytes);
+      if (opened) return this.#end(opened);
+      this.#offer('backup-decryption-key', read.bytes);
     }
     const isKey = 'bytes' in read && read.form === 'text';
     const typo = looksLikeKey(given) ? await this.#searchMistyped(given) : undefined;
     if (isKey || typo) {
-      return this.#refusal('bytes' in read ? fitsNothing() : read.error, typo);
+      return this.#refusal('bytes' in read ? this.#reasonOfKey() : read.error, typo);
     }
     // A right form says that it is a key; anything else may just as well be a phrase.
     const found = await this.#tryPhrases(given);
     if (found) return found;
-    return this.#refusal(this.#reasonOfPhrase(given, read), await this.#searchPhrase(given));
+    const suggestion = await this.#searchPhrase(given);
+    return this.#refusal(this.#reasonOfPhrase(given, read), suggestion);
   }
 
-  #open(bytes: Uint8Array): Unlocked | NotUnlocked | undefined {
-    const opened = this.#locks.open(bytes);
-    if (!opened) return undefined;
-    if ('error' in opened) {
-      this.#tried.push(opened);
-      return this.#refusal(opened.error, undefined);
-    }
-    return { ok: true, ...opened };
+  #end(opened: Opened | Attempt): Unlocked | NotUnlocked {
+    if (!('error' in opened)) return { ok: true, ...opened };
+    // The key or phrase was right, what it opens was not.
+    this.#tried.push(opened);
+    return { ok: false, error: opened.error, tried: this.#tried, suggestion: undefined, unproven: [] };
+  }
+
+  /** Where nothing can be compared, the records will tell. */
+  #offer(by: UnprovenKey['by'], bytes: Uint8Array): void {
+    if (!this.#locks.hasPublicKey) this.#unproven.push({ by, bytes: copyBytes(bytes) });
   }
 
   #refusal(error: KeyBackupError, suggestion: Suggestion | undefined): NotUnlocked {
-    return { ok: false, error, tried: this.#tried, suggestion };
+    const unproven = this.#unproven.map(({ by, bytes }) => ({
+      by,
+      key: BackupDecryptionKey.fromBytes(bytes),
+    }));
+    return {
+      ok: false,
+      error: unproven.length > 0 ? notProven() : error,
+      tried: this.#tried,
+      suggestion,
+      unproven,
+    };
   }
 
   async #searchMistyped(given: string): Promise<Suggestion | undefined> {
@@ -145,11 +188,16 @@ class Search {
 
   /** The phrase as security phrase of each storage key, then as passphrase of a legacy backup. */
   async #tryPhrases(phrase: string): Promise<Unlocked | NotUnlocked | undefined> {
-    for (const { id, description } of this.#locks.storages) {
+    for (const storage of this.#locks.storages) {
       const found = await this.#attempt('security-phrase', async () => {
-        this.#spend(passphraseParameters(description).iterations);
+        const { id, description } = storage;
+        const { iterations } = passphraseParameters(description);
+        this.#spend(iterations);
         const bytes = await deriveStorageKey(phrase, description, this.#options);
-        return wiping(bytes, () => this.#locks.openStorage(id, bytes, 'security-phrase'));
+        const opened = wiping(bytes, () => this.#locks.openStorage(storage, bytes, iterations));
+        // A malformed MAC would fit no phrase at all: says that instead of blaming the phrase.
+        if (!opened) descriptionMac(description, `m.secret_storage.key.${id}`);
+        return opened;
       });
       if (found) return found;
     }
@@ -157,7 +205,10 @@ class Search {
     return this.#attempt('backup-passphrase', async () => {
       this.#spend(Number(ownValue(this.#options.authData as never, 'private_key_iterations')));
       const bytes = await derivePassphraseKey(phrase, this.#options.authData, this.#options);
-      return wiping(bytes, () => this.#locks.openBackup(bytes, 'backup-passphrase'));
+      return wiping(bytes, () => {
+        this.#offer('backup-passphrase', bytes);
+        return this.#locks.openBackup(bytes, 'backup-passphrase');
+      });
     });
   }
 
@@ -167,13 +218,9 @@ class Search {
   ): Promise<Unlocked | NotUnlocked | undefined> {
     try {
       const opened = await open();
-      if (opened && !('error' in opened)) return { ok: true, ...opened };
-      if (opened) {
-        // The phrase was right, what it opens was not.
-        this.#tried.push(opened);
-        return this.#refusal(opened.error, undefined);
-      }
-      this.#tried.push({ as, error: notThePhrase(as) });
+      if (opened) return this.#end(opened);
+      const isCompared = as !== 'backup-passphrase' || this.#locks.hasPublicKey;
+      this.#tried.push({ as, error: isCompared ? notThePhrase(as) : notProven() });
     } catch (error) {
       if (!(error instanceof KeyBackupError) || error.code === 'aborted' || isFromCallback(error))
         throw error;
@@ -200,23 +247,30 @@ class Search {
     ];
     const seen = new Set([phrase]);
     const tried = this.#tried.length;
+    const unproven = this.#unproven.length;
     for (const [text, change] of forms) {
       if (seen.has(text) || text === '') continue;
       seen.add(text);
       const found = await this.#tryPhrases(text);
       // The attempts with other forms are no answer to what was given.
       this.#tried.length = tried;
+      wipe(...this.#unproven.splice(unproven).map(({ bytes }) => bytes));
       if (found?.ok === true) {
         found.key.dispose();
         found.storageKey?.dispose();
+        found.masterKey?.dispose();
         return { text, by: found.by, change };
       }
     }
     return undefined;
   }
 
+  #reasonOfKey(): KeyBackupError {
+    return this.#locks.malformed ?? fitsNothing();
+  }
+
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
-    if (looksLikeKey(given)) return 'error' in read ? read.error : fitsNothing();
+    if (looksLikeKey(given)) return 'error' in read ? read.error : this.#reasonOfKey();
     const isWrong = this.#tried.some(({ error }) => error.code === 'wrong-passphrase');
     if (isWrong) {
       return new KeyBackupError(
@@ -226,7 +280,7 @@ class Search {
     }
     const failed = this.#tried.find(({ error }) => error.code !== 'missing-field');
     if (failed) return failed.error;
-    if ('bytes' in read) return fitsNothing();
+    if ('bytes' in read) return this.#reasonOfKey();
     return new KeyBackupError(
       'missing-field',
       'expected a key (48 characters that start with "Es"): this account has neither a security phrase nor a passphrase',
@@ -271,6 +325,13 @@ function fitsNothing(): KeyBackupError {
   return new KeyBackupError(
     'wrong-key',
     'key: expected the account’s secret storage key or the backup’s decryption key, got one that fits neither',
+  );
+}
+
+function notProven(): KeyBackupError {
+  return new KeyBackupError(
+    'unproven-key',
+    'auth_data: expected a usable public key to compare the key with, got none: only the records tell whether it fits',
   );
 }
 

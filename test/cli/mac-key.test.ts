@@ -1,3 +1,4 @@
+import { pbkdf2Sync } from 'node:crypto';
 import { afterAll, describe, expect, it } from 'vitest';
 import {
   BACKUP_ALGORITHM,
@@ -123,17 +124,49 @@ describe.concurrent('mac-key and the secret storage', () => {
     expect(wrong.stderr).toContain('wrong-key');
   });
 
+  it.each<[string, object, object]>([
+    ['one round and no MAC', { iterations: 1 }, { iv: undefined, mac: undefined }],
+    ['no MAC', {}, { iv: undefined, mac: undefined }],
+    ['no iv', {}, { iv: undefined }],
+    ['a MAC that is malformed', {}, { mac: 'AAAA' }],
+    ['a right MAC of 99,999 rounds', { iterations: 99_999 }, {}],
+  ])(
+    'uploads nothing under a phrase to a server that describes its key with %s',
+    async (_, rounds, change) => {
+      const { work, server, at, put } = await account();
+      const passphrase = { algorithm: 'm.pbkdf2', salt: 'salt', iterations: 100_000, ...rounds };
+      const bytes = pbkdf2Sync('a phrase', 'salt', passphrase.iterations, 32, 'sha512');
+      const described = SecretStorageKey.fromBytes(bytes, 'phrase').describe({ allowUnproven: true });
+      put('m.secret_storage.key.phrase', { ...described, passphrase, ...change });
+      work.write('phrase.txt', 'a phrase\n');
+      const args = ['mac-key', '--store', ...at, '--key-file', 'key.txt', '--storage-key-file', 'phrase.txt'];
+      const end = await work.run([...args, '--storage-key-id', 'phrase']);
+      expect(server.seen.filter(({ method }) => method !== 'GET')).toEqual([]);
+      expect(end).toMatchObject({ code: 1, stdout: '' });
+      expect(end.stderr).not.toContain('stored as');
+    },
+  );
+
+  it('uploads nothing under a key that nothing has proven, and stores it once a secret has', async () => {
+    const { work, server, put, storage, secret } = await account();
+    put('m.secret_storage.key.writers', { algorithm: storage.describe().algorithm });
+    const args = ['mac-key', '--store', ...secret, ...WRITERS, '--key-file', 'key.txt'];
+    const end = await work.run(args);
+    expect(end).toMatchObject({ code: 1, stdout: '' });
+    expect(end.stderr).toContain('unproven-key');
+    expect(server.seen.filter(({ method }) => method !== 'GET')).toEqual([]);
+    put('m.cross_signing.master', storage.encryptSecret('m.cross_signing.master', 'a seed'));
+    expect(await work.run(args)).toMatchObject({ code: 0 });
+  });
+
   it('takes the stable name, and a phrase', async () => {
     const { work, macKey, at, put } = await account();
     const passphrase = { algorithm: 'm.pbkdf2', salt: 'salt', iterations: 1000 };
-    const description = { algorithm: 'm.secret_storage.v1.aes-hmac-sha2', passphrase };
-    put('m.secret_storage.key.phrase', description);
-    const storage = await SecretStorageKey.fromPassphrase(
-      'a phrase',
-      { 'm.secret_storage.key.phrase': description },
-      { keyId: 'phrase' },
-    );
-    put('m.megolm_backup.v1.mac', storage.encryptSecret('m.megolm_backup.v1.mac', macKey));
+    // Few rounds and no MAC: good enough to read with.
+    put('m.secret_storage.key.phrase', { algorithm: 'm.secret_storage.v1.aes-hmac-sha2', passphrase });
+    const storage = SecretStorageKey.fromBytes(pbkdf2Sync('a phrase', 'salt', 1000, 32, 'sha512'), 'phrase');
+    const name = 'm.megolm_backup.v1.mac';
+    put(name, storage.encryptSecret(name, macKey, { allowUnproven: true }));
     work.write('phrase.txt', 'a phrase\n');
     const args = ['mac-key', '--fetch', ...at, '--storage-key-file', 'phrase.txt'];
     const fetched = await work.run([...args, '--storage-key-id', 'phrase', '--key-file', 'key.txt']);

@@ -1,3 +1,4 @@
+import { pbkdf2Sync } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createAuthData, signAuthData } from '../../src/engine/auth-data.js';
 import { BackupMacKey } from '../../src/engine/backup-mac.js';
@@ -5,6 +6,7 @@ import { base64Encode } from '../../src/engine/base64.js';
 import { encryptSession } from '../../src/engine/batch.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { readMasterKey } from '../../src/engine/master-key.js';
+import { derivePassphraseKey } from '../../src/engine/passphrase.js';
 import { SecretStorageKey } from '../../src/engine/secret-storage.js';
 import { BACKUP_ALGORITHM } from '../../src/engine/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
@@ -135,6 +137,52 @@ describe.concurrent('rescue', () => {
     expect(work.json('report.json')).toMatchObject({ total: 2, ok: 2, keys: [] });
   });
 
+  it('tries a key on the records where the auth_data has no usable public key', async () => {
+    const { work, accountData, sessions } = account();
+    work.writeJson('version.json', {
+      algorithm: BACKUP_ALGORITHM,
+      auth_data: { public_key: 'A'.repeat(60) },
+    });
+    const args = RESCUE.map((arg) => arg.replace('storage.txt', 'key.txt'));
+    for (const known of [accountData, {}]) {
+      work.writeJson('account.json', known);
+      const right = await work.run([...args, '--json']);
+      expect(right).toMatchObject({ code: 0 });
+      expect(right.stderr).toContain('tried as the decryption key of the backup\n');
+      expect(right.stderr).toContain('nothing tells in advance whether the key fits');
+      expect(JSON.parse(right.stdout)).toMatchObject({ key_matches: false, ok: 2 });
+      expect(await exported(work)).toEqual(sessions);
+    }
+    const other = BackupDecryptionKey.generate().toRecoveryKey();
+    work.secrets.push(other);
+    work.write('other.txt', other);
+    const wrong = await work.run([...args.map((arg) => arg.replace('key.txt', 'other.txt'))]);
+    expect(wrong).toMatchObject({ code: 1 });
+    expect(wrong.stderr).toContain('not one of its keys was encrypted to it');
+  });
+
+  it('tries a text of 43 letters as key and as old passphrase, and leaves what fits', async () => {
+    const { work } = account();
+    const letters = 'abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq';
+    work.secrets.push(letters);
+    work.write('letters.txt', letters);
+    const auth_data = { public_key: '', private_key_salt: 's', private_key_iterations: 10 };
+    work.writeJson('version.json', { algorithm: BACKUP_ALGORITHM, auth_data });
+    const derived = await derivePassphraseKey(letters, auth_data);
+    const keys = [BackupDecryptionKey.fromBytes(derived), BackupDecryptionKey.fromBase64(letters)];
+    const tried = ['the passphrase of the backup', 'the decryption key of the backup'];
+    const args = RESCUE.map((arg) => arg.replace('storage.txt', 'letters.txt'));
+    for (const [i, key] of keys.entries()) {
+      const sessions = [work.session()];
+      work.writeJson('backup.json', backupOf(sessions, key));
+      const end = await work.run([...args, '--report', 'report.json']);
+      expect(end).toMatchObject({ code: 0 });
+      expect(end.stderr).toContain(`tried as ${tried[i]}\n`);
+      expect(await exported(work)).toEqual(sessions);
+      expect(work.json('report.json')).toMatchObject({ total: 1, ok: 1 });
+    }
+  });
+
   it('says when the master key has not signed the backup', async () => {
     const { work, authData } = account();
     work.writeJson('version.json', authData);
@@ -146,14 +194,12 @@ describe.concurrent('rescue', () => {
   it('opens with a phrase and with the file that keygen writes', async () => {
     const { work, accountData } = account();
     const passphrase = { algorithm: 'm.pbkdf2', salt: 's', iterations: 10 };
-    const parameters = {
-      'm.secret_storage.key.k': { algorithm: 'm.secret_storage.v1.aes-hmac-sha2', passphrase },
-    };
-    const phrased = await SecretStorageKey.fromPassphrase('my phrase', { ...accountData, ...parameters });
+    const phrased = SecretStorageKey.fromBytes(pbkdf2Sync('my phrase', 's', 10, 32, 'sha512'), 'k');
+    const writing = { allowUnproven: true };
     work.writeJson('account.json', {
       ...accountData,
-      'm.secret_storage.key.k': { ...phrased.describe(), passphrase },
-      'm.megolm_backup.v1': phrased.encryptSecret('m.megolm_backup.v1', work.key.toBase64()),
+      'm.secret_storage.key.k': { ...phrased.describe(writing), passphrase },
+      'm.megolm_backup.v1': phrased.encryptSecret('m.megolm_backup.v1', work.key.toBase64(), writing),
     });
     work.write('storage.txt', 'my phrase\n');
     expect((await work.run(RESCUE)).stderr).toContain('opened with the security phrase');

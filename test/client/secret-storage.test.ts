@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { nodeBackend } from '../../src/backends/node.js';
 import { RoomKeys } from '../../src/client/room-keys.js';
 import { createBackup } from '../../src/client/backup.js';
 import {
@@ -69,6 +70,64 @@ describe('secret storage over the client', () => {
     const result = await unlock(storage.toRecoveryKey(), { authData: auth_data, accountData });
     expect(result).toMatchObject({ ok: true, by: 'secret-storage-key', keyMatches: true });
     expect(result.ok && result.masterKey?.signingKey).toEqual(readMasterKey(seed).signingKey);
+  });
+});
+
+describe('storing a secret under a key that the server alone describes', () => {
+  const key = BackupDecryptionKey.generate();
+  const macKey = BackupMacKey.fromDecryptionKey(key);
+  const ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
+  const writes = [
+    (storage: SecretStorageKey, options: object = {}) =>
+      storeBackupKey(roomKeys, USER, storage, key, options),
+    (storage: SecretStorageKey, options: object = {}) =>
+      storeBackupMacKey(roomKeys, USER, storage, macKey, { names: 'stable', ...options }),
+  ];
+  const described = (fields: object = {}) => ({
+    'm.secret_storage.default_key': { key: 'k' },
+    'm.secret_storage.key.k': { algorithm: ALGORITHM, ...fields },
+  });
+  const written = () => server.seen.filter(({ method }) => method !== 'GET');
+
+  it.each([1, 99_999, 100_000])(
+    'writes nothing under a phrase of %i rounds without a MAC',
+    async (iterations) => {
+      const passphrase = { algorithm: 'm.pbkdf2', salt: 's', iterations };
+      const options = { backend: nodeBackend() };
+      const storage = await SecretStorageKey.fromPassphrase('phrase', described({ passphrase }), options);
+      expect(storage.proven).toBe(false);
+      for (const write of writes) {
+        for (const allowUnproven of [false, true]) {
+          await expect(write(storage, { allowUnproven })).rejects.toMatchObject({
+            code: iterations < 100_000 ? 'bad-parameters' : 'unproven-key',
+          });
+        }
+      }
+      expect(written()).toEqual([]);
+    },
+  );
+
+  it('writes nothing under an unchecked key, unless the caller says so by name', async () => {
+    const text = SecretStorageKey.generate('k').toRecoveryKey();
+    const storage = SecretStorageKey.fromRecoveryKey(text, described());
+    for (const write of writes) {
+      await expect(write(storage)).rejects.toMatchObject({ code: 'unproven-key' });
+    }
+    expect(written()).toEqual([]);
+    for (const write of writes) await write(storage, { allowUnproven: true });
+    expect(written()).toHaveLength(2);
+  });
+
+  it('writes base64 with padding', async () => {
+    const storage = SecretStorageKey.generate('k');
+    for (const write of writes) await write(storage);
+    for (const { body } of written()) {
+      const { iv, ciphertext, mac } = (
+        JSON.parse(body) as { encrypted: Record<string, Record<string, string>> }
+      ).encrypted.k;
+      for (const text of [iv, ciphertext, mac]) expect([text.length % 4, text.length > 0]).toEqual([0, true]);
+      expect(mac).toMatch(/=$/);
+    }
   });
 });
 

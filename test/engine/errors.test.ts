@@ -19,6 +19,7 @@ import {
 import { expectSignedBy } from '../../src/engine/ed25519.js';
 import { describe, messageOf, numberOr, type ErrorCode } from '../../src/engine/errors.js';
 import { utf8Encode } from '../../src/engine/utf8.js';
+import { SecretStorageKey } from '../../src/engine/secret-storage.js';
 import { forge, rejection, roomKey } from './samples.js';
 
 group('KeyBackupError', () => {
@@ -86,6 +87,7 @@ group('every code', () => {
     'wrong-key': () => {
       key.expectMatch(other);
     },
+    'unproven-key': () => SecretStorageKey.fromBytes(new Uint8Array(32), 'k').describe(),
     'bad-auth-data': () => key.matches({}),
     'bad-recovery-key': () => decodeRecoveryKey('EsT0'),
     'bad-canonical-json': () => canonicalJson(0.5),

@@ -1,14 +1,17 @@
 import { createCipheriv, createHmac, hkdfSync, pbkdf2Sync, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { nodeBackend } from '../../src/backends/node.js';
 import { verifyAuthData, createAuthData, signAuthData } from '../../src/engine/auth-data.js';
+import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/engine/backup-mac.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { readMasterKey } from '../../src/engine/master-key.js';
 import { encodeRecoveryKey } from '../../src/engine/recovery-key.js';
 import { BACKUP_SECRET, MASTER_KEY_SECRET, SecretStorageKey } from '../../src/engine/secret-storage.js';
 import { refusal, rejection, wellSaid } from './samples.js';
 
-const unpadded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64').replace(/=+$/, '');
+const padded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
+const unpadded = (bytes: Uint8Array) => padded(bytes).replace(/=+$/, '');
 
 /** Secret storage by other means than the engine's. */
 function seal(key: Uint8Array, name: string, plaintext: Uint8Array, iv: Uint8Array = randomBytes(16)) {
@@ -19,9 +22,23 @@ function seal(key: Uint8Array, name: string, plaintext: Uint8Array, iv: Uint8Arr
   return { iv: unpadded(iv), ciphertext: unpadded(ciphertext), mac: unpadded(mac) };
 }
 
+const ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
+
+/** nheko writes an iv of 32 bytes, of which OpenSSL takes the first 16. */
+function nhekoOf(key: Uint8Array) {
+  const iv = randomBytes(32);
+  const { mac } = seal(key, '', Buffer.alloc(32), iv.subarray(0, 16));
+  return { algorithm: ALGORITHM, iv: padded(iv), mac };
+}
+
+function paddedOf(key: Uint8Array) {
+  const iv = randomBytes(16);
+  return { iv: padded(iv), mac: `${seal(key, '', Buffer.alloc(32), iv).mac}=` };
+}
+
 function descriptionOf(key: Uint8Array, extra: object = {}) {
   const { iv, mac } = seal(key, '', Buffer.alloc(32));
-  return { algorithm: 'm.secret_storage.v1.aes-hmac-sha2', iv, mac, ...extra };
+  return { algorithm: ALGORITHM, iv, mac, ...extra };
 }
 
 /** The same text with another first symbol. */
@@ -93,27 +110,161 @@ describe('opening refuses', () => {
   });
 });
 
-describe('a description without a usable MAC leaves the key unchecked', () => {
+describe('a description without an iv or a mac', () => {
   test.each<[string, object]>([
     ['no iv', { iv: undefined }],
     ['no mac', { mac: undefined }],
-    ['an iv of 12 bytes', { iv: unpadded(Buffer.alloc(12)) }],
-    ['a mac of 8 bytes', { mac: unpadded(Buffer.alloc(8)) }],
-    ['a mac that is a number', { mac: 5 }],
-    ['a mac that is no base64', { mac: '???' }],
-  ])('%s', (_, change) => {
+    ['neither', { iv: undefined, mac: undefined }],
+  ])('leaves the key unchecked and readable, not proven: %s', (_, change) => {
     const description = descriptionOf(bytes, change) as never;
     expect(SecretStorageKey.fromBytes(bytes, 'k').check(description)).toBe('unchecked');
-    expect(code(() => SecretStorageKey.fromRecoveryKey(text, accountWith(description)))).toBe('accepted');
+    expect(SecretStorageKey.fromRecoveryKey(text, accountWith(description)).proven).toBe(false);
   });
 
-  test('padded base64 is usable', () => {
-    const description = descriptionOf(bytes);
-    const padded = { ...description, iv: `${description.iv}==`, mac: `${description.mac}=` };
-    expect(SecretStorageKey.fromBytes(bytes, 'k').check(padded)).toBe('right');
-    expect(SecretStorageKey.fromBytes(randomBytes(32), 'k').check(padded)).toBe('wrong');
+  test.each([BACKUP_SECRET, MASTER_KEY_SECRET, ...Object.values(BACKUP_MAC_SECRET)])(
+    'leaves it to a stored %s to prove the key',
+    (name) => {
+      const account = accountWith({ algorithm: ALGORITHM });
+      const open = (secret: object) =>
+        SecretStorageKey.fromRecoveryKey(text, { ...account, [name]: { encrypted: secret } });
+      expect(open({ k: seal(bytes, name, Buffer.from('x')) }).proven).toBe(true);
+      expect(open({ k: seal(randomBytes(32), name, Buffer.from('x')) }).proven).toBe(false);
+      expect(open({ k: seal(bytes, 'another name', Buffer.from('x')) }).proven).toBe(false);
+      expect(open({ other: seal(bytes, name, Buffer.from('x')) }).proven).toBe(false);
+    },
+  );
+});
+
+describe('a description with a malformed iv or mac', () => {
+  test.each<[string, object, string, string]>([
+    ['an iv of 12 bytes', { iv: unpadded(Buffer.alloc(12)) }, 'bad-length', 'iv: expected 16 bytes, got 12'],
+    ['an iv of 12 bytes alone', { iv: unpadded(Buffer.alloc(12)), mac: undefined }, 'bad-length', 'iv'],
+    ['an iv of 33 bytes', { iv: unpadded(Buffer.alloc(33)) }, 'bad-length', 'iv: expected 16 bytes, got 33'],
+    ['no iv at all in it', { iv: '' }, 'bad-length', 'iv: expected 16 bytes, got 0'],
+    ['an iv that is null', { iv: null }, 'bad-json', 'iv'],
+    [
+      'a mac of 8 bytes',
+      { mac: unpadded(Buffer.alloc(8)) },
+      'bad-mac-length',
+      'mac: expected 32 bytes, got 8',
+    ],
+    ['a mac of 8 bytes alone', { mac: 'AAAAAAAAAAA', iv: undefined }, 'bad-mac-length', 'mac'],
+    ['a mac that is a number', { mac: 5 }, 'bad-json', 'mac'],
+    ['a mac that is null', { mac: null }, 'bad-json', 'mac'],
+    ['a mac that is not base64', { mac: '???' }, 'bad-base64', 'mac'],
+  ])('fits no key, and opening names the field: %s', async (_, change, expected, field) => {
+    const passphrase = { algorithm: 'm.pbkdf2', salt: 's', iterations: 1 };
+    const description = descriptionOf(bytes, { ...change, passphrase }) as never;
+    const key = SecretStorageKey.fromBytes(bytes, 'k');
+    expect(key.check(description)).toBe('wrong');
+    expect(key.proven).toBe(false);
+    const account = accountWith(description);
+    for (const error of [
+      refusal(() => SecretStorageKey.fromRecoveryKey(text, account)),
+      await rejection(SecretStorageKey.fromPassphrase('phrase', account)),
+    ]) {
+      expect(error.code).toBe(expected);
+      expect(error.message).toContain(`m.secret_storage.key.k.${field}`);
+    }
   });
 });
+
+describe('a description with a well-formed MAC', () => {
+  test.each<[string, object]>([
+    ['unpadded', descriptionOf(bytes)],
+    ['padded', { algorithm: ALGORITHM, ...paddedOf(bytes) }],
+    ['with an iv of 32 bytes, as nheko writes it', nhekoOf(bytes)],
+  ])('tells a right key from a wrong one: %s', (_, description) => {
+    const right = SecretStorageKey.fromBytes(bytes, 'k');
+    const wrong = SecretStorageKey.fromBytes(randomBytes(32), 'k');
+    expect([right.proven, wrong.proven]).toEqual([false, false]);
+    expect(right.check(description as never)).toBe('right');
+    expect(wrong.check(description as never)).toBe('wrong');
+    expect([right.proven, wrong.proven]).toEqual([true, false]);
+    expect(SecretStorageKey.fromRecoveryKey(text, accountWith(description)).proven).toBe(true);
+  });
+});
+
+describe('writing', () => {
+  const unchecked = () => SecretStorageKey.fromRecoveryKey(text, accountWith({ algorithm: ALGORITHM }));
+  const derived = (iterations: number) => SecretStorageKey.fromBytes(bytes, 'k', iterations);
+  const proved = (key: SecretStorageKey) => {
+    expect(key.check(descriptionOf(bytes) as never)).toBe('right');
+    return key;
+  };
+  const anyway = { allowUnproven: true };
+
+  test.each<[string, () => SecretStorageKey, object, string]>([
+    ['with bytes', () => SecretStorageKey.fromBytes(bytes, 'k'), {}, 'unproven-key'],
+    ['with a key that the description leaves unchecked', unchecked, {}, 'unproven-key'],
+    ['with one not allowed by name', unchecked, { allowUnproven: false }, 'unproven-key'],
+    ['with a phrase', () => derived(500_000), {}, 'unproven-key'],
+    ['with a phrase, even if the caller allows it', () => derived(500_000), anyway, 'unproven-key'],
+    ['with a phrase of few rounds', () => derived(99_999), anyway, 'bad-parameters'],
+    ['with a proven phrase of few rounds', () => proved(derived(99_999)), anyway, 'bad-parameters'],
+    ['with a disposed key', disposedKey, {}, 'bad-parameters'],
+  ])('is refused %s', (_, make, options, expected) => {
+    const key = make();
+    expect(code(() => key.encryptSecret('a', 'b', options))).toBe(expected);
+    expect(code(() => key.describe(options))).toBe(expected);
+  });
+
+  test.each<[string, () => SecretStorageKey, object]>([
+    ['a new key', () => SecretStorageKey.generate('k'), {}],
+    ['an unchecked key, if the caller says so', unchecked, anyway],
+    ['a key that fitted a MAC', () => proved(unchecked()), {}],
+    ['a key that decrypted a secret', () => opening(unchecked()), {}],
+    ['a phrase of 100,000 rounds that fitted a MAC', () => proved(derived(100_000)), {}],
+    ['a phrase of 100,000 rounds that decrypted a secret', () => opening(derived(100_000)), {}],
+  ])('is allowed with %s', (_, make, options) => {
+    const key = make();
+    expect(key.decryptSecret('a', key.encryptSecret('a', 'b', options))).toBe('b');
+    expect(key.check(key.describe(options))).toBe('right');
+  });
+
+  test('a phrase keeps the rounds that the description named', async () => {
+    const opened = async (iterations: number, extra: object = {}) => {
+      const key = pbkdf2Sync('phrase', 's', iterations, 32, 'sha512');
+      const passphrase = { algorithm: 'm.pbkdf2', salt: 's', iterations };
+      const account = accountWith(descriptionOf(key, { passphrase, ...extra }));
+      return SecretStorageKey.fromPassphrase('phrase', account, { backend: nodeBackend() });
+    };
+    const few = await opened(99_999);
+    expect(few.proven).toBe(true);
+    expect(code(() => few.encryptSecret('a', 'b'))).toBe('bad-parameters');
+    const enough = await opened(100_000);
+    expect(code(() => enough.encryptSecret('a', 'b'))).toBe('accepted');
+    const without = await opened(100_000, { mac: undefined });
+    expect(without.proven).toBe(false);
+    expect(code(() => without.encryptSecret('a', 'b', anyway))).toBe('unproven-key');
+  });
+
+  test('pads its base64, which some readers compare as text', () => {
+    const key = SecretStorageKey.generate('k');
+    const { k } = key.encryptSecret('a', 'a secret').encrypted;
+    const { iv, mac } = key.describe();
+    for (const value of [k.iv, k.ciphertext, k.mac, iv!, mac!]) {
+      expect(value).toBe(padded(Buffer.from(value, 'base64')));
+      expect(value).toMatch(/=$/);
+    }
+  });
+
+  test.each([0, -1, 1.5, 10_000_001, '7', null])('%j rounds are refused', (iterations) => {
+    expect(code(() => SecretStorageKey.fromBytes(bytes, 'k', iterations as never))).toBe('bad-parameters');
+  });
+});
+
+function disposedKey(): SecretStorageKey {
+  const key = SecretStorageKey.generate('k');
+  key.dispose();
+  return key;
+}
+
+/** The key, after it has decrypted a secret. */
+function opening(key: SecretStorageKey): SecretStorageKey {
+  key.decryptSecret('a', { encrypted: { k: seal(bytes, 'a', Buffer.from('b')) } });
+  return key;
+}
 
 describe('a security phrase', () => {
   const passphrase = { algorithm: 'm.pbkdf2', salt: 'sälz', iterations: 7, bits: 256 };
@@ -232,11 +383,14 @@ describe('a secret', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string(), fc.string(), (secret, as, id) => {
         const storage = SecretStorageKey.fromBytes(bytes, id);
-        const written = storage.encryptSecret(as, secret);
+        const written = storage.encryptSecret(as, secret, { allowUnproven: true });
         expect(storage.decryptSecret(as, written)).toBe(secret);
-        const { iv, ...rest } = written.encrypted[id];
-        expect(Buffer.from(iv, 'base64')[8] & 0x80).toBe(0);
-        expect(seal(bytes, as, Buffer.from(secret), Buffer.from(iv, 'base64'))).toEqual({ iv, ...rest });
+        const iv = Buffer.from(written.encrypted[id].iv, 'base64');
+        expect(iv[8] & 0x80).toBe(0);
+        const sealed = Object.entries(seal(bytes, as, Buffer.from(secret), iv));
+        expect(written.encrypted[id]).toEqual(
+          Object.fromEntries(sealed.map(([name, value]) => [name, padded(Buffer.from(value, 'base64'))])),
+        );
       }),
       { numRuns: 40, examples: [['x', 'y', '__proto__']] },
     );
@@ -248,6 +402,7 @@ describe('a secret', () => {
   });
 
   test('is never encrypted twice with the same IV, nor described', () => {
+    expect(key.decryptSecret(name, content())).toBe('the secret');
     const ivs = Array.from({ length: 8 }, () => [
       key.encryptSecret(name, 'x').encrypted.k.iv,
       key.describe().iv,
@@ -288,6 +443,27 @@ test('a disposed key is of no use', () => {
   expect(code(() => key.check(description))).toBe('bad-parameters');
   expect(code(() => key.toRecoveryKey())).toBe('bad-parameters');
   expect(code(() => key.encryptSecret('a', 'b'))).toBe('bad-parameters');
+});
+
+test('a key is disposed of at the end of its block', () => {
+  let kept: SecretStorageKey;
+  {
+    using key = SecretStorageKey.generate('k');
+    kept = key;
+  }
+  expect(code(() => kept.toRecoveryKey())).toBe('bad-parameters');
+});
+
+test.each<[string, (text: string) => unknown]>([
+  ['the backup decryption key', (secret) => BackupDecryptionKey.fromSecret(secret).key.toBase64()],
+  ['the MAC key', (secret) => BackupMacKey.fromBase64(secret).toBase64()],
+  ['the master key', (secret) => readMasterKey(secret).signingKey],
+])('the secret of %s is read with white space around it, and not within', (_, read) => {
+  const secret = unpadded(bytes);
+  for (const around of [`${secret}\n`, ` \t${secret}=\r\n`, `\u00a0${secret}`]) {
+    expect(read(around)).toEqual(read(secret));
+  }
+  expect(code(() => read(`${secret.slice(0, 9)} ${secret.slice(9)}`))).toMatch(/^bad-/);
 });
 
 describe('the master key out of the storage', () => {

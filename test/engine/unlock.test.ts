@@ -8,6 +8,7 @@ import { readMasterKey } from '../../src/engine/master-key.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/engine/recovery-key.js';
 import { SecretStorageKey } from '../../src/engine/secret-storage.js';
 import { unlock, type UnlockOptions } from '../../src/engine/unlock.js';
+import { areWiped, secretsSeenIn } from '../support/seen-secrets.js';
 import { rejection, wellSaid } from './samples.js';
 
 const backend = nodeBackend();
@@ -17,9 +18,16 @@ const authData = createAuthData(backup.publicKey);
 const PHRASE = 'correct Schlüssel';
 const SALT = 'storage salt';
 const storageBytes = pbkdf2Sync(PHRASE, SALT, 10, 32, 'sha512');
-const storage = SecretStorageKey.fromBytes(Uint8Array.from(storageBytes), 'main');
+const storage = storageKey(storageBytes);
 const passphrase = { algorithm: 'm.pbkdf2', salt: SALT, iterations: 10 };
 const seed = base64Encode(new Uint8Array(32).fill(9));
+
+/** A key of the secret storage that may write. */
+function storageKey(bytes: Uint8Array): SecretStorageKey {
+  const key = SecretStorageKey.fromBytes(bytes, 'main');
+  key.check(key.describe({ allowUnproven: true }));
+  return key;
+}
 
 function account(change: object = {}) {
   return {
@@ -392,12 +400,6 @@ describe('opens and says which it was', () => {
       'secret-storage-key (unchecked)',
     ],
     [
-      'a backup key without knowing the backup',
-      backup.toRecoveryKey(),
-      {},
-      'backup-decryption-key (unchecked)',
-    ],
-    [
       'a storage key whose description has no MAC',
       storage.toRecoveryKey(),
       {
@@ -413,12 +415,6 @@ describe('opens and says which it was', () => {
       storage.toRecoveryKey(),
       { authData, accountData: account({ 'm.secret_storage.default_key': { key: 'other' } }) },
       'secret-storage-key',
-    ],
-    [
-      'a key for a backup whose public key is malformed',
-      backup.toRecoveryKey(),
-      { authData: { public_key: 'A'.repeat(60) } },
-      'backup-decryption-key (unchecked)',
     ],
   ])('%s', async (_, given, options, expected) => {
     expect(await outcome(given, options)).toBe(expected);
@@ -487,6 +483,173 @@ describe('opens and says which it was', () => {
     });
     const result = await unlock(PHRASE, { backend, authData, accountData });
     expect(result).toMatchObject({ ok: true, flags: ['comma-separated-bytes'] });
+  });
+});
+
+describe('does not believe a key that it cannot compare', () => {
+  const malformed = { public_key: 'A'.repeat(60) };
+  const legacyMalformed = { ...legacy, public_key: 'A'.repeat(60) };
+  const others = { accountData: account() };
+  const letters = 'abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq';
+  const lettersKey = base64Encode(base64Decode(letters, 'phrase'));
+  const legacyLetters = base64Encode(pbkdf2Sync(letters, 'salt', 5, 32, 'sha512'));
+
+  test.each<[string, string, UnlockOptions, [string, string][]]>([
+    ['a key, nothing known', wrong, {}, [['backup-decryption-key', wrong]]],
+    ['the same in base64', lettersKey, {}, [['backup-decryption-key', lettersKey]]],
+    [
+      'a key beside a malformed auth_data',
+      wrong,
+      { authData: malformed },
+      [['backup-decryption-key', wrong]],
+    ],
+    ['a key that fails the MAC of the storage', wrong, others, [['backup-decryption-key', wrong]]],
+    [
+      'a legacy passphrase',
+      'old phrase',
+      { authData: legacyMalformed },
+      [['backup-passphrase', legacyKey.toString('base64')]],
+    ],
+    [
+      'a legacy passphrase that is base64 of 32 bytes too',
+      letters,
+      { authData: legacyMalformed },
+      [
+        ['backup-decryption-key', lettersKey],
+        ['backup-passphrase', legacyLetters],
+      ],
+    ],
+  ])('%s, and offers it by name', async (_, given, options, offered) => {
+    const result = await unlock(given, { backend, ...options });
+    if (result.ok) throw new Error('it was believed');
+    expect([result.error.code, result.suggestion]).toEqual(['unproven-key', undefined]);
+    wellSaid(result.error);
+    expect(result.unproven.map(({ by, key }) => [by, key.toBase64()])).toEqual(
+      offered.map(([by, text]) => [by, bytesOf(text)]),
+    );
+  });
+
+  /** As base64, unpadded. */
+  function bytesOf(text: string): string {
+    return text.startsWith('Es') ? base64Encode(decodeRecoveryKey(text)) : text.replace(/=$/, '');
+  }
+
+  test('but offers none where something could be compared', async () => {
+    const storageWithout = { accountData: account({ 'm.megolm_backup.v1': {} }) };
+    for (const [given, options] of [
+      [wrong, everything],
+      [wrong, { authData }],
+      [letters, everything],
+      ['some phrase', others],
+      ['old phrase', { authData: { ...legacy, public_key: backup.publicKey.toBase64() } }],
+      [storage.toRecoveryKey(), storageWithout],
+      [PHRASE, storageWithout],
+    ] as const) {
+      const result = await unlock(given, { backend, ...options });
+      expect(!result.ok && [result.error.code === 'unproven-key', result.unproven]).toEqual([false, []]);
+    }
+  });
+
+  test('and tries it as a phrase first, where it may be one', async () => {
+    const key = storageKey(pbkdf2Sync(letters, SALT, 10, 32, 'sha512'));
+    const accountData = {
+      'm.secret_storage.key.main': { ...key.describe(), passphrase },
+      'm.megolm_backup.v1': key.encryptSecret('m.megolm_backup.v1', backup.toBase64()),
+    };
+    for (const known of [{}, { authData: malformed }]) {
+      const result = await unlock(letters, { backend, accountData, ...known });
+      expect(result).toMatchObject({ ok: true, by: 'security-phrase', keyMatches: false });
+      expect(result.ok && result.key.toBase64()).toBe(backup.toBase64());
+    }
+  });
+
+  test('and suggests a proven one that is close to it', async () => {
+    const typed = encodeRecoveryKey(decodeRecoveryKey(storage.toRecoveryKey()));
+    const near = nearKey(typed.replaceAll(' ', ''));
+    const result = await unlock(near, { accountData: account() });
+    expect(result).toMatchObject({
+      ok: false,
+      error: { code: 'unproven-key' },
+      suggestion: { by: 'secret-storage-key', text: storage.toRecoveryKey() },
+    });
+  });
+
+  /** Another key, one character away, that passes the parity as well. */
+  function nearKey(text: string): string {
+    for (let i = 2; i < 48; i++) {
+      for (const symbol of '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz') {
+        const typed = text.slice(0, i) + symbol + text.slice(i + 1);
+        try {
+          if (typed !== text && decodeRecoveryKey(typed).length === 32) return typed;
+        } catch {
+          // does not pass
+        }
+      }
+    }
+    throw new Error('no near key');
+  }
+});
+
+describe('a storage whose description is malformed', () => {
+  const malformed = (change: object = {}) =>
+    account({ 'm.secret_storage.key.main': { ...storage.describe(), passphrase, mac: 'AAAA' }, ...change });
+
+  test('opens if a secret proves the key', async () => {
+    for (const given of [PHRASE, storage.toRecoveryKey()]) {
+      const result = await unlock(given, { backend, authData, accountData: malformed() });
+      expect(result).toMatchObject({ ok: true, storageKey: { proven: true } });
+    }
+  });
+
+  test('is named instead of the key or phrase, if none does', async () => {
+    const none = malformed({ 'm.megolm_backup.v1': undefined, 'm.cross_signing.master': undefined });
+    for (const given of [PHRASE, storage.toRecoveryKey()]) {
+      const result = await unlock(given, { backend, authData, accountData: none });
+      expect(result).toMatchObject({ ok: false, error: { code: 'bad-mac-length' } });
+      expect(!result.ok && result.error.message).toContain('m.secret_storage.key.main.mac');
+    }
+  });
+});
+
+test('a storage that a phrase of few rounds opened is proven, and not to be written to', async () => {
+  const result = await unlock(PHRASE, { backend, ...everything });
+  if (!result.ok) throw result.error;
+  expect(result.storageKey?.proven).toBe(true);
+  expect(() => result.storageKey?.encryptSecret('a', 'b')).toThrow(/at least 100,000 rounds/);
+});
+
+describe('keeps no key', () => {
+  test.each<[string, string, UnlockOptions]>([
+    ['that fits nothing', wrong, everything],
+    [
+      'of a storage without the backup key',
+      storage.toRecoveryKey(),
+      { accountData: account({ 'm.megolm_backup.v1': {} }) },
+    ],
+    [
+      'of a storage with another backup’s key',
+      PHRASE,
+      { ...everything, authData: createAuthData(BackupDecryptionKey.generate().publicKey) },
+    ],
+    ['of a phrase that it only suggests', ` ${PHRASE}`, everything],
+    ['that it only suggests', storage.toRecoveryKey().slice(0, -1), everything],
+  ])('%s', async (_, given, options) => {
+    const seen = await secretsSeenIn(async () => {
+      expect((await unlock(given, { backend, ...options })).ok).toBe(false);
+    });
+    expect(seen.length).toBeGreaterThan(0);
+    expect(areWiped(seen)).toBe(true);
+  });
+
+  test('but those that it gives', async () => {
+    const seen = await secretsSeenIn(async () => {
+      const result = await unlock(PHRASE, { backend, ...everything });
+      if (!result.ok) throw result.error;
+      result.key.toBytes();
+      result.masterKey?.signer('@a:example.org').dispose();
+      for (const key of [result.key, result.storageKey, result.masterKey]) key?.dispose();
+    });
+    expect([seen.length > 3, areWiped(seen)]).toEqual([true, true]);
   });
 });
 
@@ -586,7 +749,7 @@ test('base64 that is also a phrase is tried as both', async () => {
   const phrase = 'abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq';
   expect(base64Decode(phrase, 'phrase')).toHaveLength(32);
   const bytes = pbkdf2Sync(phrase, SALT, 10, 32, 'sha512');
-  const key = SecretStorageKey.fromBytes(Uint8Array.from(bytes), 'main');
+  const key = storageKey(bytes);
   const accountData = {
     'm.secret_storage.key.main': { ...key.describe(), passphrase },
     'm.megolm_backup.v1': key.encryptSecret('m.megolm_backup.v1', backup.toBase64()),
