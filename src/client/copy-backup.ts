@@ -138,7 +138,7 @@ async function copyKeys(
   };
   const sender = new BatchSender(destination, version, {
     limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
-    // Whoever moves away wants every key that can be had, however many others cannot.
+    // Copy every key that can be copied, however many cannot.
     hopeless: Infinity,
     signal,
     onSent: (_, keys) => {

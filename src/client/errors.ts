@@ -2,16 +2,17 @@ import { KeyBackupError, type EngineCode } from '../engine/errors.js';
 
 /** What the client can say about a server, a network and a backup it refuses. */
 export type ClientCode =
-  /** A status that nothing below fits; see `status` and `errcode`. */
+  /** A refusal that fits nothing below; see `status` and `errcode`. */
   | 'http'
   | 'network'
   | 'timeout'
+  /** `M_LIMIT_EXCEEDED`, or status 429. */
   | 'rate-limited'
-  /** 401: the access token is missing, wrong or expired. */
+  /** The access token is missing, wrong or expired: `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN`, or status 401. */
   | 'unauthorized'
-  /** 404 with `M_NOT_FOUND`. A 404 without it is `http`: some proxy's page says nothing about a backup. */
+  /** `M_NOT_FOUND`. A 404 without it is `http`: a proxy's page says nothing about a backup. */
   | 'not-found'
-  /** The backup version is not the current one any more; see `current_version`. */
+  /** `M_WRONG_ROOM_KEYS_VERSION`: the backup version is no longer the current one; see `current_version`. */
   | 'wrong-version'
   /** Nobody we trust vouches for the backup, so nothing is encrypted to it. */
   | 'untrusted-backup'
@@ -19,7 +20,7 @@ export type ClientCode =
   | 'bad-response'
   | 'missing-dependency';
 
-/** The codes of {@link RequestError}. `too-large` is a status of 413. */
+/** The codes of {@link RequestError}. `too-large` is `M_TOO_LARGE`, or status 413. */
 export type RequestCode =
   | Exclude<ClientCode, 'untrusted-backup' | 'missing-dependency'>
   | Extract<EngineCode, 'aborted' | 'too-large' | 'bad-parameters'>;
@@ -55,9 +56,12 @@ export class RequestError extends KeyBackupError<RequestCode> implements AnswerF
   readonly status: number | undefined;
   /** The Matrix error code, `M_...`. */
   readonly errcode: string | undefined;
-  /** With `wrong-version`: the version that is current, when the server says so. */
+  /**
+   * With `wrong-version`: the current version, if the server names one. Absent if it names the one it has just
+   * refused, as Synapse does; then `RoomKeys.currentVersion` tells.
+   */
   readonly current_version: string | undefined;
-  /** With `rate-limited`: how long the server asks to wait, as it said, however long. */
+  /** With `rate-limited` and status 503: how many milliseconds the server asks to wait, however many. */
   readonly retry_after_ms: number | undefined;
 
   constructor(code: RequestCode, message: string, facts: AnswerFacts & { readonly cause?: unknown } = {}) {

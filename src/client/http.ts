@@ -1,6 +1,7 @@
 import type { AbortSignalLike } from '../engine/backend.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { orAborted } from '../engine/turn.js';
+import { callback, isFromCallback } from './callback.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './exchange.js';
 import { parseAnswer, refusal } from './refusal.js';
@@ -128,7 +129,7 @@ export class Homeserver {
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
       throw new RequestError('http', `${name(request)}: the answer came from another server`);
     }
-    throw await refusal(name(request), exchange, response);
+    throw await refusal(name(request), request.query?.version, exchange, response);
   }
 
   async #init(request: HttpRequest) {
@@ -150,9 +151,12 @@ export class Homeserver {
 async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
   const { signal } = request;
   try {
-    return await orAborted(Promise.resolve(accessToken()), signal);
+    return await orAborted(
+      callback(async () => accessToken()),
+      signal,
+    );
   } catch (error) {
-    if (!signal?.aborted) throw error;
+    if (!signal?.aborted || isFromCallback(error)) throw error;
     throw new RequestError('aborted', `${name(request)}: aborted by its signal`, { cause: signal.reason });
   }
 }
