@@ -12,6 +12,7 @@ import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withSe
 import { holdsKey, readKeyFile, readSecretLine } from './key-file.js';
 import { writeOutput } from './output.js';
 import type { Terminal } from './terminal.js';
+import { excerpt } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup mac-key --key-file FILE [-o FILE]
        megolm-backup mac-key --store --key-file FILE --storage-key-file FILE --homeserver WHERE
@@ -121,7 +122,9 @@ async function storeKey(
     const storageKey = await openStorage(account, userId, terminal);
     await storeBackupMacKey(roomKeys, userId, storageKey, macKey, { signal });
     storageKey.dispose();
-    terminal.stderr(`stored as ${BACKUP_MAC_SECRET.unstable} under the storage key ${storageKey.id}\n`);
+    terminal.stderr(
+      `stored as ${BACKUP_MAC_SECRET.unstable} under the storage key ${excerpt(storageKey.id)}\n`,
+    );
   });
   macKey.dispose();
 }

@@ -14,7 +14,8 @@ import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
 import { Report, type Place } from '../api/report.js';
 import { openResultFiles } from './result-files.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
+import { printable } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup move BACKUP.json --experimental-msc4048 --key-file FILE [options]
        megolm-backup move --homeserver WHERE --experimental-msc4048 --key-file FILE [options]

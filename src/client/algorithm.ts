@@ -2,6 +2,7 @@ import type { VersionInfo } from '../api/types.js';
 import { BACKUP_ALGORITHM } from '../engine/auth-data.js';
 import type { Scheme } from '../engine/directions.js';
 import { KeyBackupError } from '../engine/errors.js';
+import { quote } from '../engine/quote.js';
 
 /** An algorithm of backups, as the calls see it that can do more than one. */
 export interface BackupAlgorithm {
@@ -26,6 +27,6 @@ export function expectAlgorithm(
   const got = algorithm.startsWith(EXPERIMENTAL) ? 'the experimental one of MSC4048' : 'another algorithm';
   throw new KeyBackupError(
     'unsupported-algorithm',
-    `backup version ${version}: expected ${names[0]}, got ${got}`,
+    `backup version ${quote(version)}: expected ${names[0]}, got ${got}`,
   );
 }

@@ -14,6 +14,7 @@ import { RequestError } from './errors.js';
 import { RewrittenKeys, keyIds, rewriteKeys, type Rewrite, type RewrittenKey } from './rewritten-keys.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { countWithoutRightMac } from './stored-keys.js';
+import { quote } from '../engine/quote.js';
 
 /** What became of one record. */
 export type AuthenticateResult = RewrittenKey<AuthenticatedRecord>;
@@ -122,7 +123,8 @@ async function targetOf(
     return created;
   }
   const target = await roomKeys.version(into.version, { signal });
-  if (!target) throw new RequestError('not-found', `version ${into.version}: the server does not have it`);
+  if (!target)
+    throw new RequestError('not-found', `version ${quote(into.version)}: the server does not have it`);
   expectAlgorithm(target);
   key.expectMatch(target.auth_data);
   return into.version;

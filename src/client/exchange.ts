@@ -1,6 +1,7 @@
 import type { AbortSignalLike } from '../engine/backend.js';
 import { concatAll } from '../engine/bytes.js';
 import { RequestError } from './errors.js';
+import { excerpt } from '../engine/quote.js';
 
 /** The part of an answer of `fetch` that is used; the platform's own fits. */
 export interface FetchResponse {
@@ -166,5 +167,5 @@ export async function readAll(
 /** `fetch` hides the reason one level down. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return 'no reason given';
-  return error.cause instanceof Error ? error.cause.message : error.message;
+  return excerpt(error.cause instanceof Error ? error.cause.message : error.message);
 }

@@ -1,4 +1,5 @@
 import { EXPERIMENTAL } from './algorithm.js';
+import { excerpt, quote } from '../engine/quote.js';
 
 /** What can be found. */
 export type FindingCode =
@@ -64,7 +65,7 @@ export function unknownAlgorithm(algorithm: string): Finding {
   return finding(
     'unknown-algorithm',
     'error',
-    `The backup has the algorithm ${JSON.stringify(algorithm.slice(0, 100))}, which cannot be read here`,
+    `The backup has the algorithm ${quote(algorithm)}, which cannot be read here`,
     algorithm.startsWith(EXPERIMENTAL)
       ? 'It is experimental: restore it with megolm-backup/experimental (--experimental-msc4048), or make a new backup'
       : 'Use the client that made it, or make a new backup',
@@ -102,7 +103,7 @@ export function invalidSignature(keyId: string, reason: string): Finding {
   return finding(
     'invalid-signature',
     'warning',
-    `The signature by ${keyId} does not hold: ${reason}`,
+    `The signature by ${excerpt(keyId)} does not hold: ${reason}`,
     'Sign the backup again with that key',
   );
 }

@@ -5,6 +5,7 @@ import { utf8Decode } from '../engine/utf8.js';
 import { RequestError, type RequestCode } from './errors.js';
 import { readAll, type Exchange, type FetchResponse } from './exchange.js';
 import { retryAfter } from './retry.js';
+import { excerpt, quote } from '../engine/quote.js';
 
 /** Of a refusal only so much is read. */
 const MAX_ERROR_BYTES = 64 << 10;
@@ -13,10 +14,12 @@ const MAX_ERROR_BYTES = 64 << 10;
  * What a status other than 2xx means.
  *
  * @param askedVersion - The backup version that the request was about.
+ * @param accessToken - What was sent, lest the server's text repeat it.
  */
 export async function refusal(
   requestName: string,
   askedVersion: string | undefined,
+  accessToken: string | undefined,
   exchange: Exchange,
   response: FetchResponse,
 ): Promise<RequestError> {
@@ -27,8 +30,11 @@ export async function refusal(
     });
   }
   const body = await errorBody(exchange, response);
-  const { errcode, current_version } = body;
-  const said = [errcode, body.error?.slice(0, 300)].filter(Boolean).join(' ');
+  const { current_version } = body;
+  const errcode = body.errcode && redacted(body.errcode, accessToken);
+  const said = [errcode && excerpt(errcode), body.error && quote(redacted(body.error, accessToken))]
+    .filter(Boolean)
+    .join(' ');
   const code = codeOf(status, errcode);
   return new RequestError(code, `${requestName}: status ${status}${said === '' ? '' : `: ${said}`}`, {
     status,
@@ -39,6 +45,11 @@ export async function refusal(
       retry_after_ms: retryAfter(response.headers.get('retry-after'), body.retry_after_ms, Date.now()),
     }),
   });
+}
+
+/** A text of the server without the access token. A token this short could be any word, and is no secret. */
+function redacted(text: string, accessToken = ''): string {
+  return accessToken.length < 8 ? text : text.replaceAll(accessToken, '***');
 }
 
 /** An error page of a proxy says nothing, and neither does one that breaks off. */

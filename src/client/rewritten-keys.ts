@@ -9,6 +9,7 @@ import { downloadKeys } from './download.js';
 import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { UploadBatch, sealKey } from './upload-batch.js';
+import { quote } from '../engine/quote.js';
 
 /** The records of a backup on their way through something that makes others of them, and back to the server. */
 
@@ -131,7 +132,7 @@ export class RewrittenKeys {
     // Nothing but a request refuses a record here.
     if (!(error instanceof RequestError)) throw error;
     const { code, status, errcode } = error;
-    const which = `room ${String(room_id)}, session ${String(session_id)}`;
+    const which = `room ${quote(String(room_id))}, session ${quote(String(session_id))}`;
     const message = `${this.#refused.length} records were refused, the first of them ${which}: ${error.message}`;
     throw new RequestError(code, message, { status, errcode, cause: error });
   }

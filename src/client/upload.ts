@@ -16,6 +16,7 @@ import type { CallOptions, RoomKeys } from './room-keys.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
+import { quote } from '../engine/quote.js';
 
 /** What an upload needs to go on where another one stopped. */
 export interface UploadState extends Mark {
@@ -134,7 +135,7 @@ export async function uploadSessions(
   if (state && state.version !== info.version) {
     throw new KeyBackupError(
       'bad-parameters',
-      `state.version: expected ${info.version}, got another: this state is of another backup`,
+      `state.version: expected ${quote(info.version)}, got another: this state is of another backup`,
     );
   }
   const judge = skipStored === 'authenticated' ? macKey : undefined;
