@@ -14,7 +14,7 @@ import { callback, isFromCallback, isRequestError } from './callback.js';
 import type { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
-import { UploadBatch, sealKey, type SealedKey } from './upload-batch.js';
+import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
 import { quote } from '../engine/quote.js';
 
@@ -277,6 +277,10 @@ class Upload {
       if (!result.ok) {
         const { room_id, session_id, error } = result;
         failures.push({ room_id, session_id, error });
+      } else if (!isUnicode(result.room_id) || !isUnicode(result.session_id)) {
+        const { room_id, session_id } = result;
+        const message = 'room_id, session_id: expected Unicode text, got a lone surrogate';
+        failures.push({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
       } else {
         const key = sealKey(result);
         if (!batch.fits(key, this.#sender.limits)) {

@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { copyBackup } from '../../src/client/copy-backup.js';
+import { diagnose } from '../../src/client/diagnose.js';
+import { Restore, restoreKeys } from '../../src/client/restore.js';
 import { UploadQueue, type UploadQueueOptions } from '../../src/client/upload-queue.js';
 import { uploadSessions, type UploadOutcome } from '../../src/client/upload.js';
 import { RequestError } from '../../src/client/errors.js';
 import type { Fault, KeyBackupServer } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';
-import { clientOf, makeBackup, startServer, trust } from './support.js';
+import { clientOf, key, makeBackup, startServer, trust } from './support.js';
 
 const json = (errcode: string, more: object = {}): string =>
   JSON.stringify({ errcode, error: 'no', ...more });
@@ -170,6 +173,25 @@ describe('a queue that is refused', () => {
     await queue.close();
   });
 
+  it('as servers refuse text that is not Unicode gives up the session alone', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const { queue, outcomes } = await begin(server);
+    const sessions = makeSessions(3);
+    queue.add({ ...sessions[0], room_id: '!\ud800:x' }, ...sessions.slice(1));
+    await queue.flush();
+    expect(outcomes).toMatchObject([{ uploaded: 2, failures: [{ error: { code: 'bad-json' } }] }]);
+    for (const { body } of server.seen) expect(body).not.toContain('ud800');
+    await queue.close();
+    const source = await startServer();
+    makeBackup(source);
+    const rank = { first_message_index: 0, forwarded_count: 0, is_verified: false };
+    const records = { a: { ...rank, session_data: { x: '\udc00' } }, b: { ...rank, session_data: {} } };
+    source.rawKeys = JSON.stringify({ rooms: { '!r:x': { sessions: records } } });
+    const copied = await copyBackup(clientOf(source), clientOf(await startServer()));
+    expect(copied).toMatchObject({ copied: 1, failures: [{ session_id: 'a', error: { code: 'bad-json' } }] });
+  });
+
   it('with M_INVALID_PARAM asks whether the version is still the current one', async () => {
     const server = await startServer();
     makeBackup(server);
@@ -244,6 +266,31 @@ describe('what a callback throws', () => {
       await expect(uploadSessions(roomKeys, info, makeSessions(1), options)).rejects.toBe(error);
     },
   );
+
+  it('ends a restore, a diagnosis and a copy as it is', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const roomKeys = clientOf(server);
+    const info = (await roomKeys.currentVersion())!;
+    await uploadSessions(roomKeys, info, makeSessions(3), { trust });
+    const current = (await roomKeys.currentVersion())!;
+    const error = foreign('network');
+    const onProgress = throwing(error);
+    const destination = async () => clientOf(await startServer());
+    const drained = async (restore: Restore) => {
+      for await (const result of restore) expect(result.ok).toBe(true);
+    };
+    await expect(drained(new Restore(roomKeys, current, key, { onProgress }))).rejects.toBe(error);
+    await expect(restoreKeys(roomKeys, current, key, onProgress)).rejects.toBe(error);
+    await expect(restoreKeys(roomKeys, current, key, () => Promise.reject(error))).rejects.toBe(error);
+    await expect(diagnose(roomKeys, { userId: '@a:example.org', key, onProgress })).rejects.toBe(error);
+    await expect(copyBackup(roomKeys, await destination(), { onProgress })).rejects.toBe(error);
+    const refusing = await startServer();
+    refusing.refuse = () => 'no';
+    await expect(copyBackup(roomKeys, clientOf(refusing), { onFailed: onProgress })).rejects.toBe(error);
+    server.current!.keys.set('!r', new Map([['s', { first_message_index: 0.5 } as never]]));
+    await expect(copyBackup(roomKeys, await destination(), { onFailed: onProgress })).rejects.toBe(error);
+  });
 
   it.each(['network', 'not-found'] as const)(
     'for the access token of code %s is not retried',
