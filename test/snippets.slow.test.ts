@@ -100,6 +100,23 @@ describe('snippets', () => {
     expect(stdout.split('\n').filter(Boolean)).toEqual(prints);
   });
 
+  test('every one compiles under strict settings', { timeout: 300_000 }, async () => {
+    const files: string[] = [];
+    for (const { name, code } of all) {
+      const file = join(inside, `${name.replace(/\W+/g, '-')}.mts`);
+      // Pieces of one program follow each other; a module of its own each.
+      await writeFile(file, `${code}\nexport {};\n`);
+      files.push(file);
+    }
+    const options = ['--ignoreConfig', '--noEmit', '--strict', '--skipLibCheck', '--types', 'node'];
+    const target = ['--target', 'ES2022', '--lib', 'ES2022,DOM,DOM.AsyncIterable', '--module', 'nodenext'];
+    const tsc = join(root, 'node_modules/typescript/bin/tsc');
+    const { stdout } = await run(process.execPath, [tsc, ...options, ...target, ...files]).catch(
+      (error: unknown) => error as { stdout: string },
+    );
+    expect(stdout).toBe('');
+  });
+
   test('the commands of the README run', async () => {
     const text = await readFile(join(root, 'README.md'), 'utf8');
     const shell = fences(text).filter(({ language }) => language === 'sh');

@@ -1,4 +1,4 @@
-import { KeyBackupError, describe } from '../engine/errors.js';
+import { KeyBackupError, describe, numberOr } from '../engine/errors.js';
 import { jsonPath } from './json.js';
 import type {
   ErrorBody,
@@ -16,7 +16,7 @@ import type {
  *
  * Each takes a parsed JSON value and the path it stands at, returns the very same object under its type, and
  * throws {@link KeyBackupError} `bad-json` or `missing-field` whose message begins with the path of what is
- * wrong. Unknown fields stay. Values are named in messages by their type, never by their content.
+ * wrong. Unknown fields stay. Messages name a value by its type; a number that is out of range by itself.
  *
  * Maps of ids lose their prototype on the way (in place): any string is a legal id, also `__proto__`.
  */
@@ -59,7 +59,8 @@ export function checkKeyBackupData(value: unknown, path = ''): KeyBackupData {
   expectIndex(field(key, 'first_message_index', path), jsonPath(path, 'first_message_index'));
   expectIndex(field(key, 'forwarded_count', path), jsonPath(path, 'forwarded_count'));
   const verified = field(key, 'is_verified', path);
-  if (typeof verified !== 'boolean') throw wrong(jsonPath(path, 'is_verified'), 'true or false', verified);
+  if (typeof verified !== 'boolean')
+    throw wrong(jsonPath(path, 'is_verified'), 'true or false', describe(verified));
   expectObject(field(key, 'session_data', path), jsonPath(path, 'session_data'));
   return key as unknown as KeyBackupData;
 }
@@ -140,8 +141,8 @@ function isIndex(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-function wrong(path: string, expected: string, value: unknown): KeyBackupError {
-  return new KeyBackupError('bad-json', `${top(path)}: expected ${expected}, got ${describe(value)}`);
+function wrong(path: string, expected: string, got: string): KeyBackupError {
+  return new KeyBackupError('bad-json', `${top(path)}: expected ${expected}, got ${got}`);
 }
 
 function top(path: string): string {
@@ -149,7 +150,7 @@ function top(path: string): string {
 }
 
 function expectObject(value: unknown, path: string): OpaqueObject {
-  if (!isObject(value)) throw wrong(path, 'an object', value);
+  if (!isObject(value)) throw wrong(path, 'an object', describe(value));
   return value;
 }
 
@@ -158,11 +159,11 @@ function expectMap(value: unknown, path: string): OpaqueObject {
 }
 
 function expectString(value: unknown, path: string): void {
-  if (typeof value !== 'string') throw wrong(path, 'a string', value);
+  if (typeof value !== 'string') throw wrong(path, 'a string', describe(value));
 }
 
 function expectIndex(value: unknown, path: string): void {
-  if (!isIndex(value)) throw wrong(path, 'an integer of 0 to 2^53-1', value);
+  if (!isIndex(value)) throw wrong(path, 'an integer of 0 to 2^53-1', numberOr(value));
 }
 
 function field(object: OpaqueObject, name: string, path: string): unknown {

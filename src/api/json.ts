@@ -1,6 +1,7 @@
 import { KeyBackupError } from '../engine/errors.js';
 import { utf8Decode } from '../engine/utf8.js';
 import { endOfString } from './json-members.js';
+import { quote } from '../engine/quote.js';
 
 /**
  * JSON as Matrix means it: text that would come out of `JSON.parse` changed is refused instead.
@@ -223,6 +224,5 @@ function pathAt(text: string, offset: number, top: string): string {
 export function jsonPath(parent: string, step: string | number): string {
   if (typeof step === 'number') return `${parent}[${step}]`;
   if (/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(step)) return parent === '' ? step : `${parent}.${step}`;
-  const shown = step.length > 255 ? `${step.slice(0, 255)}…` : step;
-  return `${parent}[${JSON.stringify(shown)}]`;
+  return `${parent}[${quote(step, 255)}]`;
 }

@@ -23,8 +23,9 @@ import { ProgressLine } from './progress.js';
 import { openOutput } from './output.js';
 import { Report, type Place } from '../api/report.js';
 import { openResultFiles } from './result-files.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
 import { readTrustedCopies, type TrustedCopies } from './trusted-copies.js';
+import { excerpt, printable } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup authenticate BACKUP.json --key-file FILE --trusted EXPORT.json [options]
        megolm-backup authenticate --homeserver WHERE --key-file FILE --trusted EXPORT.json [options]
@@ -194,7 +195,7 @@ async function onHomeserver(
     backend: nodeBackend(),
     onNewVersion(version) {
       terminal.stderr(
-        `made backup version ${version}; if interrupted, continue with --from ${info.version} --into ${version}\n`,
+        `made backup version ${excerpt(version)}; if interrupted, continue with --from ${excerpt(info.version)} --into ${excerpt(version)}\n`,
       );
     },
     onResult(result) {

@@ -2,6 +2,7 @@ import { existsSync, statSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Terminal } from './terminal.js';
+import { quote } from '../engine/quote.js';
 
 /** A command of the command line. */
 export interface Command {
@@ -112,7 +113,7 @@ function fileAt(path: string): Stats | undefined {
 export function parseCount(option: string, value: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   if (!/^[0-9]{1,15}$/.test(value)) {
-    throw new UsageError(`${option}: expected a whole number, got ${JSON.stringify(value)}`);
+    throw new UsageError(`${option}: expected a whole number, got ${quote(value)}`);
   }
   return Number(value);
 }
@@ -124,7 +125,7 @@ export function parseCount(option: string, value: string | undefined): number | 
  */
 export function parseUserId(option: string, value: string): string {
   if (!isUserId(value)) {
-    throw new UsageError(`${option}: expected a user id, @name:server, got ${JSON.stringify(value)}`);
+    throw new UsageError(`${option}: expected a user id, @name:server, got ${quote(value)}`);
   }
   return value;
 }

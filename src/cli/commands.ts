@@ -1,7 +1,8 @@
 import { KeyFit } from '../api/key-fit.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { InputError, UsageError, type Command } from './command.js';
-import { Interrupted, printable, type Terminal } from './terminal.js';
+import { Interrupted, type Terminal } from './terminal.js';
+import { printable, quote } from '../engine/quote.js';
 
 /** Every command, loaded only when it is asked for. */
 const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load: () => Promise<Command> }>> =
@@ -73,7 +74,7 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
     return name === undefined ? 2 : 0;
   }
   if (!Object.hasOwn(COMMANDS, name)) {
-    terminal.stderr(`megolm-backup: unknown command ${JSON.stringify(name)}; see megolm-backup --help\n`);
+    terminal.stderr(`megolm-backup: unknown command ${quote(name)}; see megolm-backup --help\n`);
     return 2;
   }
   const command = await COMMANDS[name].load();

@@ -1,6 +1,7 @@
 import { authenticityCountsText } from '../api/authenticity.js';
 import { ownUserId } from '../client/account.js';
 import { diagnose, type Diagnosis } from '../client/diagnose.js';
+import { excerpt } from '../engine/quote.js';
 import { parseSigningKey } from './auth-data-file.js';
 import { parseCommand } from './command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from './homeserver.js';
@@ -69,9 +70,9 @@ function json({ state, info, wish, authData, keys, findings }: Diagnosis): strin
 
 function text({ state, info, authData, keys, findings }: Diagnosis): string {
   const lines = [`The backup is ${STATES[state]}.`];
-  if (info) lines.push(`version ${info.version}, ${info.algorithm}, ${info.count} keys`);
+  if (info) lines.push(`version ${excerpt(info.version)}, ${excerpt(info.algorithm)}, ${info.count} keys`);
   for (const { keyId, state: signed, reason } of authData?.signatures ?? []) {
-    lines.push(`signature ${keyId}: ${signed}, ${reason}`);
+    lines.push(`signature ${excerpt(keyId)}: ${signed}, ${reason}`);
   }
   if (keys?.readable !== undefined) lines.push(`${keys.readable} of ${keys.total} keys can be read`);
   const counts = keys?.authenticity && authenticityCountsText(keys.authenticity);

@@ -12,7 +12,8 @@ import { openOutput } from './output.js';
 import { ProgressLine } from './progress.js';
 import { chooseRecipient } from './recipient.js';
 import { Report, rooted } from '../api/report.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
+import { printable } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]
 

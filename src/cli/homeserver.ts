@@ -6,6 +6,7 @@ import type { VersionInfo } from '../api/types.js';
 import { InputError, UsageError } from './command.js';
 import { readSecretLine } from './key-file.js';
 import type { Terminal } from './terminal.js';
+import { quote } from '../engine/quote.js';
 
 /** The arguments of every command that talks to a server. */
 export const HOMESERVER_ARGUMENTS = {
@@ -110,7 +111,7 @@ export async function existingBackup(
     throw new InputError(
       version === undefined
         ? 'there is no backup on this account; "upload --create" makes one'
-        : `there is no backup version ${JSON.stringify(version)} on this account; "versions" shows the current one`,
+        : `there is no backup version ${quote(version)} on this account; "versions" shows the current one`,
     );
   }
   return info;

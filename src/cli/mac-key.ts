@@ -12,6 +12,7 @@ import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withSe
 import { holdsKey, readKeyFile, readSecretLine } from './key-file.js';
 import { writeOutput } from './output.js';
 import type { Terminal } from './terminal.js';
+import { excerpt } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup mac-key --key-file FILE [-o FILE]
        megolm-backup mac-key --store --key-file FILE --storage-key-file FILE --homeserver WHERE
@@ -128,7 +129,9 @@ async function storeKey(
       } finally {
         storageKey.dispose();
       }
-      terminal.stderr(`stored as ${BACKUP_MAC_SECRET.unstable} under the storage key ${storageKey.id}\n`);
+      terminal.stderr(
+        `stored as ${BACKUP_MAC_SECRET.unstable} under the storage key ${excerpt(storageKey.id)}\n`,
+      );
     });
   } finally {
     macKey.dispose();

@@ -7,8 +7,9 @@ import { KeyBackupError } from '../engine/errors.js';
 import { UsageError, parseCommand } from './command.js';
 import { expectUrl, findHomeserver, tellRetry, withServer } from './homeserver.js';
 import { ProgressLine } from './progress.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
 import { readUsersFile, type MigratingUser } from './users-file.js';
+import { excerpt, printable, quote } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup migrate --from WHERE --to WHERE --users FILE [--replace] [--json]
 
@@ -132,7 +133,8 @@ async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promi
       },
       onFailed: ({ room_id, session_id, error: { code, message } }) => {
         failures.push({ room_id, session_id, code, reason: shown(message) });
-        tell(`room ${room_id ?? 'unknown'}, session ${session_id ?? 'unknown'}: ${code}: ${message}`);
+        const [room, session] = [room_id, session_id].map((id) => excerpt(id ?? 'unknown'));
+        tell(`room ${room}, session ${session}: ${code}: ${message}`);
       },
     });
     const { sourceVersion, version } = outcome;
@@ -168,7 +170,7 @@ async function expectUser(
   if (owner !== userId) {
     throw new KeyBackupError(
       'bad-parameters',
-      `${field}: expected a token of this user, got one of ${owner}`,
+      `${field}: expected a token of this user, got one of ${quote(owner)}`,
     );
   }
 }
@@ -184,7 +186,7 @@ function isWell({ outcome }: UserOutcome): boolean {
 
 function sentence({ outcome, failures, ...rest }: UserOutcome): string {
   const { copied = 0, count = 0, sourceCount = 0, version = '', created, sourceChanged } = rest;
-  const keys = `${copied} keys copied to ${created ? 'the new version' : 'version'} ${printable(version)}, which has ${count}`;
+  const keys = `${copied} keys copied to ${created ? 'the new version' : 'version'} ${excerpt(version)}, which has ${count}`;
   switch (outcome) {
     case 'complete':
       return keys + (sourceChanged ? '; the source has changed meanwhile, so run it again' : '');
@@ -195,7 +197,7 @@ function sentence({ outcome, failures, ...rest }: UserOutcome): string {
     case 'no-backup':
       return 'has no backup, skipped';
     case 'other-backup':
-      return `NOT COPIED: the destination has another backup, version ${printable(version)}; see --replace`;
+      return `NOT COPIED: the destination has another backup, version ${excerpt(version)}; see --replace`;
     case 'failed':
       return `FAILED: ${printable(`${rest.code ?? ''}: ${rest.reason ?? ''}`)}`;
   }

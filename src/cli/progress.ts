@@ -24,12 +24,12 @@ export class ProgressLine {
     const rate = `${Math.round(keys / seconds)} keys/s`;
     const left = share === undefined || share <= 0 ? '' : `, ${clock((seconds * (1 - share)) / share)} left`;
     const percent = share === undefined ? '' : `${Math.floor(100 * share)} % `;
-    this.#terminal.stderr(`\r\x1b[K${percent}${keys} keys, ${rate}${left}`);
+    this.#terminal.progress(`${percent}${keys} keys, ${rate}${left}`);
   }
 
   /** Takes the line away. */
   clear(): void {
-    if (this.#printed > 0) this.#terminal.stderr('\r\x1b[K');
+    if (this.#printed > 0) this.#terminal.progress('');
   }
 }
 

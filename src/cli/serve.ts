@@ -19,6 +19,7 @@ import { expectUrl, findHomeserver } from './homeserver.js';
 import { systemError } from './system-error.js';
 import { STORE_OPTIONS, openStore } from './open-store.js';
 import type { Terminal } from './terminal.js';
+import { quote } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup serve (--db FILE | --postgres URL) (--homeserver WHERE | --tokens FILE) [options]
        megolm-backup serve --dev [--json]
@@ -254,7 +255,7 @@ function stopAsked(signal: AbortSignal): Promise<void> {
 function hostAndPort(option: string, value: string): { host: string; port: number } {
   const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:[\]]+):)?([0-9]{1,5})$/.exec(value);
   if (!match || Number(match[2]) > 65_535) {
-    throw new UsageError(`${option}: expected HOST:PORT, got ${JSON.stringify(value)}`);
+    throw new UsageError(`${option}: expected HOST:PORT, got ${quote(value)}`);
   }
   return {
     host: ((match[1] as string | undefined) ?? '127.0.0.1').replace(/[[\]]/g, ''),

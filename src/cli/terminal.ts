@@ -3,6 +3,7 @@ import { Writable, addAbortSignal } from 'node:stream';
 import { isatty } from 'node:tty';
 import { InputError, UsageError } from './command.js';
 import { systemError } from './system-error.js';
+import { printable } from '../engine/quote.js';
 
 /** The world of a command: what it prints to, reads from, and is stopped by. */
 export interface Terminal {
@@ -10,6 +11,8 @@ export interface Terminal {
   stdout(text: string): void;
   /** Prints everything that is no result: progress, warnings, errors. */
   stderr(text: string): void;
+  /** Puts a line of numbers in the place of the one before; an empty one takes it away. */
+  progress(line: string): void;
   /** Writes a piece of a long result to standard output and waits until it is taken. */
   write(text: string): Promise<void>;
   /**
@@ -42,15 +45,9 @@ export class Interrupted extends Error {
   }
 }
 
-/**
- * A text of foreign origin for a terminal: characters that are not to be seen but steer it, or the direction of the
- * text, are written as escapes. A server that names a signature could otherwise write over the verdict about it.
- */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
-    const codePoint = character.codePointAt(0) ?? 0;
-    return `\\u{${codePoint.toString(16)}}`;
-  });
+/** Text of several lines for a terminal: foreign text in it cannot steer the terminal or write over other text. */
+function shown(text: string): string {
+  return text.split('\n').map(printable).join('\n');
 }
 
 /** The terminal of this process. */
@@ -75,14 +72,17 @@ export function processTerminal(): Terminal {
   process.stderr.on('error', () => undefined);
   return {
     stdout: (text) => {
-      process.stdout.write(text);
+      process.stdout.write(shown(text));
     },
     stderr: (text) => {
-      process.stderr.write(text);
+      process.stderr.write(shown(text));
+    },
+    progress: (line) => {
+      process.stderr.write(`\r\x1b[K${line}`);
     },
     write: (text) =>
       new Promise((resolve, reject) => {
-        process.stdout.write(text, (error) => {
+        process.stdout.write(process.stdout.isTTY ? shown(text) : text, (error) => {
           if (!error) {
             resolve();
             return;

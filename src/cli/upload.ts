@@ -22,6 +22,7 @@ import { MAC_KEY_USAGE, chooseMacKey } from './mac-key-file.js';
 import { ProgressLine } from './progress.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
+import { excerpt } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup upload EXPORT.json --homeserver WHERE --key-file FILE [options]
        megolm-backup upload EXPORT.json --homeserver WHERE --key ed25519:ID=BASE64 [options]
@@ -134,7 +135,7 @@ async function findBackup(
   if (!create) throw new InputError('there is no backup; --create makes one');
   const { publicKey } = create;
   const created = await createBackup(roomKeys, { publicKey, signal });
-  terminal.stderr(`made backup version ${created.version}; no device has signed it\n`);
+  terminal.stderr(`made backup version ${excerpt(created.version)}; no device has signed it\n`);
   return created;
 }
 
@@ -174,7 +175,7 @@ async function upload(
         },
         onFailed: ({ session_id, error }) => {
           progress.clear();
-          terminal.stderr(`${session_id ?? 'a session'}: ${error.code}: ${error.message}\n`);
+          terminal.stderr(`${excerpt(session_id ?? 'a session')}: ${error.code}: ${error.message}\n`);
         },
       }),
     );
@@ -255,7 +256,8 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
     `${uploaded} uploaded, ${skipped} skipped, ${failures.length} failed; the backup has ${count} keys\n`,
   );
   if (outcome.outcome !== 'complete') {
-    const now = currentVersion === undefined ? 'there is none now' : `the current one is ${currentVersion}`;
+    const now =
+      currentVersion === undefined ? 'there is none now' : `the current one is ${excerpt(currentVersion)}`;
     terminal.stderr(`the backup was ${outcome.outcome} meanwhile; ${now}\n`);
   }
   if (kept > 0) {

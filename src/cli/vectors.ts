@@ -3,9 +3,10 @@ import { fileURLToPath } from 'node:url';
 import { isJsonObject } from '../engine/json.js';
 import { InputError, parseCommand } from './command.js';
 import { systemError } from './system-error.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
 import type { CaseFields } from './vector-cases.js';
 import { faultOf } from './vector-fault.js';
+import { printable } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup vectors [FILE ...]
 

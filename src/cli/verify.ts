@@ -2,7 +2,8 @@ import { verifyAuthData, type AuthDataVerdict, type SignatureState } from '../en
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseCommand, parseUserId } from './command.js';
 import { readKeyFile } from './key-file.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
+import { excerpt } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup verify AUTH_DATA.json --user ID [--key ed25519:ID=BASE64 ...] [options]
 
@@ -83,7 +84,7 @@ function asText({ trusted, by, reason, publicKey, signatures }: AuthDataVerdict)
     `public key: ${publicKey?.toBase64() ?? 'none that can be used'}`,
     ...signatures.map(
       ({ userId, keyId, state, reason: why }) =>
-        `${printable(userId)} ${printable(keyId)}: ${STATES[state]} (${why})`,
+        `${excerpt(userId)} ${excerpt(keyId)}: ${STATES[state]} (${why})`,
     ),
   ];
   if (signatures.length === 0) lines.push('no signatures');

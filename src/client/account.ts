@@ -1,5 +1,5 @@
 import { expectObject, expectString, type JsonObject } from '../engine/json.js';
-import { RequestError } from './errors.js';
+import { isRequestError } from './errors.js';
 import { path } from './http.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 
@@ -22,7 +22,7 @@ export async function accountData(
   try {
     return await roomKeys.homeserver.request(request, (value) => expectObject(value, 'the body'));
   } catch (error) {
-    if (error instanceof RequestError && error.code === 'not-found') return undefined;
+    if (isRequestError(error) && error.code === 'not-found') return undefined;
     throw error;
   }
 }

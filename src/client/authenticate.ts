@@ -18,6 +18,7 @@ import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey } from './upload-batch.js';
+import { quote } from '../engine/quote.js';
 
 /** What became of one record: a new or unchanged one, or the reason why it cannot be read. */
 export type AuthenticateResult =
@@ -140,7 +141,8 @@ async function targetOf(
     return created;
   }
   const target = await roomKeys.version(into.version, { signal });
-  if (!target) throw new RequestError('not-found', `version ${into.version}: the server does not have it`);
+  if (!target)
+    throw new RequestError('not-found', `version ${quote(into.version)}: the server does not have it`);
   expectAlgorithm(target);
   key.expectMatch(target.auth_data);
   return into.version;
@@ -247,7 +249,7 @@ class RecordSender {
     // Only a request refuses a record here.
     if (!(error instanceof RequestError)) throw error;
     const { code, status, errcode } = error;
-    const which = `room ${String(room_id)}, session ${String(session_id)}`;
+    const which = `room ${quote(String(room_id))}, session ${quote(String(session_id))}`;
     const message = `${this.#refused.length} records were refused, the first of them ${which}: ${error.message}`;
     throw new RequestError(code, message, { status, errcode, cause: error });
   }

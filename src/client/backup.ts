@@ -13,7 +13,16 @@ import { ownValue, type JsonObject } from '../engine/json.js';
 import { BackupPublicKey } from '../engine/keys.js';
 import { accountData, setAccountData } from './account.js';
 import { RequestError } from './errors.js';
+import {
+  badPublicKey,
+  invalidSignature,
+  unknownAlgorithm,
+  untrusted,
+  wrongKey,
+  type Finding,
+} from './findings.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
+import { quote } from '../engine/quote.js';
 
 /** What goes into a new backup version. */
 export interface NewBackup extends CallOptions {
@@ -50,7 +59,7 @@ export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promi
   const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
   // Asked for and not assumed: the etag is the server's, and another client may have been quicker.
   const info = await roomKeys.version(version, { signal });
-  if (!info) throw new RequestError('not-found', `version ${version}: just created, and already gone`);
+  if (!info) throw new RequestError('not-found', `version ${quote(version)}: just created, and already gone`);
   return info;
 }
 
@@ -78,7 +87,7 @@ export async function updateAuthData(
   options: CallOptions = {},
 ): Promise<NewVersion> {
   const info = await roomKeys.version(version, options);
-  if (!info) throw new RequestError('not-found', `version ${version}: the server does not have it`);
+  if (!info) throw new RequestError('not-found', `version ${quote(version)}: the server does not have it`);
   const update = { algorithm: info.algorithm, auth_data: change(info.auth_data) };
   await roomKeys.updateVersion(version, update, options);
   return update;
@@ -97,29 +106,38 @@ export function signBackup(
 /** Whom to believe about a backup; or to encrypt to it although nobody vouches for it, said in so many words. */
 export type Trust = VerifyOptions | 'encrypt-to-an-untrusted-backup';
 
-/** A backup and what is to be said about it. */
+/** A backup, and whether it is one to encrypt to. */
 export interface BackupVerdict {
   readonly info: VersionInfo;
-  /** Absent for another algorithm: then nothing is known about it. */
+  /** Absent for another algorithm. */
   readonly authData: AuthDataVerdict | undefined;
-  /** Whether keys may be encrypted to it. */
-  readonly usable: boolean;
-  /** Everything that is wrong with it, for people; empty when nothing is. */
-  readonly problems: readonly string[];
+  /** Whether keys may be encrypted to it; `undefined` when no key was given to judge by. */
+  readonly usable: boolean | undefined;
+  /** What is wrong with it; empty when nothing is. */
+  readonly findings: readonly Finding[];
 }
 
-/** Says whether a version is one to encrypt to, and everything that is wrong with it. */
+/**
+ * Says whether a version is one to encrypt to, and what is wrong with it; {@link diagnose} looks at its keys as well.
+ *
+ * @param trust - Without a decryption key and trusted keys it is not judged whether the backup is trusted.
+ */
 export function judgeBackup(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
   if (info.algorithm !== BACKUP_ALGORITHM) {
-    const problem = `algorithm: expected ${BACKUP_ALGORITHM}, got ${info.algorithm.slice(0, 100)}`;
-    return { info, authData: undefined, usable: false, problems: [problem] };
+    return { info, authData: undefined, usable: false, findings: [unknownAlgorithm(info.algorithm)] };
   }
   const authData = verifyAuthData(info.auth_data, trust);
-  const problems = authData.signatures
-    .filter(({ state }) => state === 'invalid')
-    .map(({ userId, keyId, reason }) => `auth_data.signatures of ${userId}, ${keyId}: ${reason}`);
-  if (!authData.trusted) problems.unshift(authData.reason);
-  return { info, authData, usable: authData.trusted, problems };
+  const { publicKey, keyMatches, trusted, reason, signatures } = authData;
+  const { decryptionKey, trustedKeys = [] } = trust;
+  const asked = decryptionKey !== undefined || trustedKeys.length > 0;
+  const findings: Finding[] = [];
+  if (!publicKey) findings.push(badPublicKey(reason));
+  else if (keyMatches === false) findings.push(wrongKey());
+  if (publicKey && asked && !trusted) findings.push(untrusted(reason));
+  for (const { keyId, state, reason: why } of signatures) {
+    if (state === 'invalid') findings.push(invalidSignature(keyId, why));
+  }
+  return { info, authData, usable: publicKey && !asked ? undefined : trusted, findings };
 }
 
 /**
@@ -134,7 +152,7 @@ export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicK
   if (trust === 'encrypt-to-an-untrusted-backup') return publicKey;
   const { trusted, reason } = verifyAuthData(info.auth_data, trust);
   if (!trusted) {
-    throw new KeyBackupError('untrusted-backup', `backup version ${info.version}: ${reason}`);
+    throw new KeyBackupError('untrusted-backup', `backup version ${quote(info.version)}: ${reason}`);
   }
   return publicKey;
 }
@@ -144,7 +162,7 @@ export function expectAlgorithm({ version, algorithm }: Pick<VersionInfo, 'versi
   if (algorithm === BACKUP_ALGORITHM) return;
   throw new KeyBackupError(
     'unsupported-algorithm',
-    `backup version ${version}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
+    `backup version ${quote(version)}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
   );
 }
 

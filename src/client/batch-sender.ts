@@ -1,6 +1,7 @@
 import type { KeysChanged } from '../api/types.js';
 import type { KeyBackupError } from '../engine/errors.js';
-import { RequestError } from './errors.js';
+import { isRequestError } from './errors.js';
+import { isAboutKeys } from './refusal.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { batchBody, type BatchLimits, type SealedKey } from './upload-batch.js';
 
@@ -14,13 +15,16 @@ export interface FailedUpload {
 /** Where batches go, and who hears of them. */
 export interface BatchSenderOptions extends CallOptions {
   readonly limits: BatchLimits;
-  /** So many keys in a row that the server refuses one by one are not the keys' fault, and end it. */
+  /** This many keys refused one by one, and none accepted: the keys are not to blame, and sending ends. */
   readonly hopeless: number;
-  /** Hears of every acknowledged request and of the keys that were in it. */
+  /** Called for every acknowledged request, with the keys in it. */
   readonly onSent: (answer: KeysChanged, keys: readonly SealedKey[]) => void;
-  /** Hears of every key that the server refused by itself. */
+  /** Called for every key that the server refused on its own. */
   readonly onFailed: (failure: FailedUpload) => void;
 }
+
+/** Records are about 1.2 KB: a server or proxy that finds one of up to this many bytes too large allows none. */
+const USUAL_BYTES = 16_384;
 
 /** Sends keys to one version of a backup, in as few requests as the server allows. */
 export class BatchSender {
@@ -43,9 +47,9 @@ export class BatchSender {
   }
 
   /**
-   * Sends keys. What the server refuses as a whole is cut in half until the key that is to blame stands alone.
+   * Sends keys. A request that is refused because of its keys is halved until the key to blame is alone.
    *
-   * @throws {@link RequestError} for every refusal but 400 and 413, which speak of the keys.
+   * @throws {@link RequestError} for every refusal that is not about a key.
    */
   async send(keys: readonly SealedKey[]): Promise<void> {
     if (keys.length === 0) return;
@@ -55,11 +59,11 @@ export class BatchSender {
       const answer = await this.#roomKeys.putKeys(this.#version, batchBody(keys), { signal });
       this.#options.onSent(answer, keys);
     } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
+      if (!isRequestError(error) || !isAboutKeys(error)) throw error;
       const tooLarge = error.code === 'too-large';
-      if (!tooLarge && error.status !== 400) throw error;
       if (keys.length === 1) {
-        const [{ room_id, session_id }] = keys;
+        const [{ room_id, session_id, bytes }] = keys;
+        if (tooLarge && bytes <= USUAL_BYTES) throw error;
         this.#failed++;
         this.#options.onFailed({ room_id, session_id, error });
         return;
@@ -71,7 +75,6 @@ export class BatchSender {
       const failed = this.#failed - before;
       // One key was to blame, not the size of the request.
       if (failed > 0) this.#limits = limits;
-      // Not one of many keys is to the server's liking: then it is not the keys.
       if (failed === keys.length && failed >= this.#options.hopeless) throw error;
     }
   }

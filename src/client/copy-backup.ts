@@ -6,7 +6,7 @@ import { ahead } from './ahead.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadBatches } from './download.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
-import { UploadBatch, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
+import { UploadBatch, isUnicode, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
 
 /** How to copy. */
 export interface CopyOptions extends CallOptions {
@@ -138,7 +138,7 @@ async function copyKeys(
   };
   const sender = new BatchSender(destination, version, {
     limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
-    // Whoever moves away wants every key that can be had, however many others cannot.
+    // Copy every key that can be copied, however many cannot.
     hopeless: Infinity,
     signal,
     onSent: (_, keys) => {
@@ -171,8 +171,8 @@ async function* batchesOf(
         continue;
       }
       const { room_id, session_id } = item;
-      if (!isFaithful(item.value)) {
-        const message = 'the record: expected integers within ±(2^53-1), got another number';
+      if (!isFaithful(item.value) || !isUnicode(room_id) || !isUnicode(session_id)) {
+        const message = 'the record: expected Unicode text and integers within ±(2^53-1), got others';
         onFailed({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
         continue;
       }
@@ -188,11 +188,12 @@ async function* batchesOf(
   yield batch.keys;
 }
 
-/** Whether JavaScript writes the numbers as it read them. */
+/** Whether JavaScript writes the numbers as it read them, and the text is one that servers take. */
 function isFaithful(value: unknown): boolean {
+  if (typeof value === 'string') return isUnicode(value);
   if (typeof value === 'number') return Number.isSafeInteger(value);
   if (typeof value !== 'object' || value === null) return true;
-  return Object.values(value).every(isFaithful);
+  return Object.entries(value).every(([name, item]) => isUnicode(name) && isFaithful(item));
 }
 
 /** Signatures come and go on a backup that stays the same. */

@@ -3,32 +3,22 @@ import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js'
 import { replaces, type KeyRank } from '../api/replacement.js';
 import type { BackupFault } from '../api/backup-reader.js';
 import type { VersionInfo } from '../api/types.js';
-import {
-  BACKUP_ALGORITHM,
-  verifyAuthData,
-  type AuthDataVerdict,
-  type SigningKey,
-} from '../engine/auth-data.js';
+import { type AuthDataVerdict, type SigningKey } from '../engine/auth-data.js';
 import type { Backend, Progress } from '../engine/backend.js';
 import type { BackupRecord } from '../engine/batch.js';
 import { KeyBackupError } from '../engine/errors.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
-import { backupWish, type BackupWish } from './backup.js';
+import { backupWish, judgeBackup, type BackupWish } from './backup.js';
 import { downloadKeys, type DownloadedKey } from './download.js';
 import {
-  badPublicKey,
   betterLocally,
   countDiffers,
   damagedKeys,
-  invalidSignature,
   noBackup,
   notBackedUp,
   partlyAuthenticated,
-  unknownAlgorithm,
-  untrusted,
   unwanted,
-  wrongKey,
   wrongMac,
   type Finding,
 } from './findings.js';
@@ -105,7 +95,10 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   }
   const findings: Finding[] = [];
   if (wish === false) findings.push(unwanted());
-  const authData = examineAuthData(info, options, findings);
+  const { userId: owner = '', trustedKeys, knownKeys, key } = options;
+  const trust = { userId: owner, trustedKeys, knownKeys, decryptionKey: key };
+  const { authData, findings: problems } = judgeBackup(info, trust);
+  findings.push(...problems);
   const fits = authData?.keyMatches === true;
   let keys: KeysDiagnosis | undefined;
   if (fits || options.sessions) {
@@ -120,33 +113,6 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
 }
 
 const WEIGHTS: readonly Finding['severity'][] = ['error', 'warning', 'note'];
-
-function examineAuthData(
-  info: VersionInfo,
-  options: DiagnoseOptions,
-  findings: Finding[],
-): AuthDataVerdict | undefined {
-  if (info.algorithm !== BACKUP_ALGORITHM) {
-    findings.push(unknownAlgorithm(info.algorithm));
-    return undefined;
-  }
-  const { userId = '', trustedKeys = [], knownKeys = [], key } = options;
-  const verdict = verifyAuthData(info.auth_data, {
-    userId,
-    trustedKeys,
-    knownKeys,
-    ...(key && { decryptionKey: key }),
-  });
-  if (!verdict.publicKey) findings.push(badPublicKey(verdict.reason));
-  else if (verdict.keyMatches === false) findings.push(wrongKey());
-  // Who names nobody to trust has not asked whether the backup is trusted.
-  const asked = key !== undefined || trustedKeys.length > 0;
-  if (asked && verdict.publicKey && !verdict.trusted) findings.push(untrusted(verdict.reason));
-  for (const { keyId, state, reason } of verdict.signatures) {
-    if (state === 'invalid') findings.push(invalidSignature(keyId, reason));
-  }
-  return verdict;
-}
 
 /** One pass over the keys of a backup: tries each, and compares each with the copy held locally. */
 class KeysExamination {

@@ -1,6 +1,6 @@
 import { expectObject, isJsonObject, ownValue } from '../engine/json.js';
 import { KeyBackupError } from '../engine/errors.js';
-import { RequestError } from './errors.js';
+import { isRequestError, RequestError } from './errors.js';
 import { Homeserver, type HomeserverOptions } from './http.js';
 import type { CallOptions } from './room-keys.js';
 
@@ -64,8 +64,8 @@ async function lookUp(
     } as const;
     return (await server.request(request, checkWellKnown)).replace(/\/+$/, '');
   } catch (error) {
-    // Only a clear "there is none": a broken file must not send the token to a server nobody named.
-    if (error instanceof RequestError && error.status === 404) return baseUrl;
+    // The file is no part of the API: here the status decides. A broken file must not send the token elsewhere.
+    if (isRequestError(error) && error.status === 404) return baseUrl;
     throw error;
   }
 }

@@ -1,11 +1,13 @@
 import { KeyBackupError, type ErrorCode } from '../engine/errors.js';
+import { isFromCallback } from '../engine/callback.js';
 
-/** The codes of {@link RequestError}. `too-large` is a status of 413. */
+/** The codes of {@link RequestError}. `too-large` is `M_TOO_LARGE`, or status 413. */
 export type RequestCode = Extract<
   ErrorCode,
   | 'http'
   | 'network'
   | 'timeout'
+  /** `M_LIMIT_EXCEEDED`, or status 429. */
   | 'rate-limited'
   | 'unauthorized'
   | 'not-found'
@@ -48,9 +50,12 @@ export class RequestError extends KeyBackupError implements AnswerFacts {
   readonly status: number | undefined;
   /** The Matrix error code, `M_...`. */
   readonly errcode: string | undefined;
-  /** With `wrong-version`: the version that is current, when the server says so. */
+  /**
+   * With `wrong-version`: the current version, if the server names one. Absent if it names the one it has just
+   * refused, as Synapse does; then `RoomKeys.currentVersion` tells.
+   */
   readonly current_version: string | undefined;
-  /** With `rate-limited`: how long the server asks to wait, as it said, however long. */
+  /** With `rate-limited` and status 503: how many milliseconds the server asks to wait, however many. */
   readonly retry_after_ms: number | undefined;
 
   constructor(code: RequestCode, message: string, facts: AnswerFacts & { readonly cause?: unknown } = {}) {
@@ -60,4 +65,9 @@ export class RequestError extends KeyBackupError implements AnswerFacts {
     this.current_version = facts.current_version;
     this.retry_after_ms = facts.retry_after_ms;
   }
+}
+
+/** Whether a request of ours failed, and not one that a callback made. */
+export function isRequestError(error: unknown): error is RequestError {
+  return error instanceof RequestError && !isFromCallback(error);
 }

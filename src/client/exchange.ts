@@ -2,6 +2,7 @@ import type { AbortSignalLike } from '../engine/backend.js';
 import { concatAll } from '../engine/bytes.js';
 import { messageOf } from '../engine/errors.js';
 import { RequestError } from './errors.js';
+import { excerpt } from '../engine/quote.js';
 
 /** The part of an answer of `fetch` that is used; the platform's own fits. */
 export interface FetchResponse {
@@ -167,5 +168,5 @@ export async function readAll(
 /** `fetch` hides the reason one level down. */
 function reasonOf(error: unknown): string {
   const { cause } = (error ?? {}) as { cause?: unknown };
-  return messageOf(cause) ?? messageOf(error) ?? 'no reason given';
+  return excerpt(messageOf(cause) ?? messageOf(error) ?? 'no reason given');
 }

@@ -1,3 +1,5 @@
+import { excerpt, quote } from '../engine/quote.js';
+
 /** What can be found. */
 export type FindingCode =
   | 'no-backup'
@@ -62,7 +64,7 @@ export function unknownAlgorithm(algorithm: string): Finding {
   return finding(
     'unknown-algorithm',
     'error',
-    `The backup has the algorithm ${JSON.stringify(algorithm.slice(0, 100))}, which cannot be read here`,
+    `The backup has the algorithm ${quote(algorithm)}, which cannot be read here`,
     'Use the client that made it, or make a new backup',
   );
 }
@@ -98,7 +100,7 @@ export function invalidSignature(keyId: string, reason: string): Finding {
   return finding(
     'invalid-signature',
     'warning',
-    `The signature by ${keyId} does not hold: ${reason}`,
+    `The signature by ${excerpt(keyId)} does not hold: ${reason}`,
     'Sign the backup again with that key',
   );
 }

@@ -1,10 +1,12 @@
 import type { AbortSignalLike } from '../engine/backend.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { orAborted } from '../engine/turn.js';
+import { callback, isFromCallback } from '../engine/callback.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './exchange.js';
 import { parseAnswer, refusal } from './refusal.js';
 import { Retry, type RetryOptions } from './retry.js';
+import { excerpt } from '../engine/quote.js';
 
 /** How to reach a homeserver. */
 export interface HomeserverOptions extends RetryOptions, ExchangeOptions {
@@ -122,48 +124,53 @@ export class Homeserver {
   /** The answer, when it is a 2xx. */
   async #send(exchange: Exchange, request: HttpRequest): Promise<FetchResponse> {
     const url = this.#baseUrl + request.path + queryString(request.query);
-    const response = await exchange.send(url, await this.#init(request), name(request));
+    const accessToken = await this.#accessToken(request);
+    const response = await exchange.send(url, init(request, accessToken), name(request));
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
       throw new RequestError('http', `${name(request)}: the answer came from another server`);
     }
-    throw await refusal(name(request), exchange, response);
+    throw await refusal(name(request), request.query?.version, accessToken, exchange, response);
   }
 
-  async #init(request: HttpRequest) {
+  async #accessToken(request: HttpRequest): Promise<string | undefined> {
     const { accessToken } = this.#options;
-    const { method, body, followRedirects = false } = request;
-    const redirect = followRedirects ? ('follow' as const) : ('manual' as const);
-    const headers: Record<string, string> = { accept: 'application/json' };
-    if (!followRedirects && accessToken !== undefined) {
-      const token = typeof accessToken === 'function' ? await given(accessToken, request) : accessToken;
-      headers.authorization = `Bearer ${expectHeaderText(token)}`;
-    }
-    if (body === undefined) return { method, headers, redirect };
-    headers['content-type'] = 'application/json';
-    return { method, headers, redirect, body: typeof body === 'string' ? body : JSON.stringify(body) };
+    if (request.followRedirects || accessToken === undefined) return undefined;
+    return expectHeaderText(
+      typeof accessToken === 'function' ? await given(accessToken, request) : accessToken,
+    );
   }
+}
+
+function init({ method, body, followRedirects = false }: HttpRequest, accessToken: string | undefined) {
+  const redirect = followRedirects ? ('follow' as const) : ('manual' as const);
+  const headers: Record<string, string> = { accept: 'application/json' };
+  if (accessToken !== undefined) headers.authorization = `Bearer ${accessToken}`;
+  if (body === undefined) return { method, headers, redirect };
+  headers['content-type'] = 'application/json';
+  return { method, headers, redirect, body: typeof body === 'string' ? body : JSON.stringify(body) };
 }
 
 /** A token that is made for this request, waited for no longer than until its signal aborts. */
 async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
   const { signal } = request;
   try {
-    return await orAborted(Promise.resolve(accessToken()), signal);
+    return await orAborted(
+      callback(async () => accessToken()),
+      signal,
+    );
   } catch (error) {
-    if (!signal?.aborted) throw error;
+    if (!signal?.aborted || isFromCallback(error)) throw error;
     throw new RequestError('aborted', `${name(request)}: aborted by its signal`, { cause: signal.reason });
   }
 }
 
-/** Of anything else `fetch` complains itself, and quotes the token. White space at the ends it takes off. */
+/** The token without white space around it. `fetch` itself would quote it in its complaint. */
 function expectHeaderText(token: string): string {
-  if (
-    typeof token === 'string' &&
-    /^[\t\x20-\x7e\x80-\xff]*$/.test(token.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, ''))
-  ) {
-    return token;
+  if (typeof token === 'string') {
+    const text = token.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, '');
+    if (/^[\t\x20-\x7e\x80-\xff]*$/.test(text)) return text;
   }
   throw new RequestError(
     'bad-parameters',
@@ -207,7 +214,7 @@ function readAnswer<Answer>(
 }
 
 function name({ method, path: requestPath }: HttpRequest): string {
-  return `${method} ${requestPath}`;
+  return `${method} ${excerpt(requestPath)}`;
 }
 
 function queryString(query: Readonly<Record<string, string | undefined>> = {}): string {

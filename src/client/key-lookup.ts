@@ -3,7 +3,7 @@ import type { DecryptedSession } from '../engine/batch.js';
 import type { BackupDecryptionKey } from '../engine/keys.js';
 import { orAborted } from '../engine/turn.js';
 import { expectAlgorithm } from './backup.js';
-import { RequestError } from './errors.js';
+import { isRequestError } from './errors.js';
 import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
@@ -125,7 +125,7 @@ export class KeyLookup {
       if (!found) this.#rememberMissing(id);
       return found;
     } catch (error) {
-      if (error instanceof RequestError && error.code === 'rate-limited') {
+      if (isRequestError(error) && error.code === 'rate-limited') {
         this.#pausedUntil = this.#now() + Math.min(MAX_PAUSE, error.retry_after_ms ?? pause);
       }
       throw error;

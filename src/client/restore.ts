@@ -20,6 +20,7 @@ import { randomBytes } from '@noble/hashes/utils.js';
 import { expectAlgorithm } from './backup.js';
 import { downloadBatches } from './download.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
+import { quote } from '../engine/quote.js';
 
 /** One key that a restore gives, and whether it proves where it comes from. */
 export interface RestoredKey extends Provenance {
@@ -155,7 +156,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     if (state && state.version !== info.version) {
       throw new KeyBackupError(
         'bad-parameters',
-        `state.version: expected ${info.version}, got another: this state is of another backup`,
+        `state.version: expected ${quote(info.version)}, got another: this state is of another backup`,
       );
     }
     this.#roomKeys = roomKeys;

@@ -1,5 +1,6 @@
 import type { AbortSignalLike } from '../engine/backend.js';
-import { RequestError } from './errors.js';
+import { callback } from '../engine/callback.js';
+import { isRequestError, RequestError } from './errors.js';
 
 /** How failed requests are repeated. */
 export interface RetryOptions {
@@ -58,13 +59,13 @@ export class Retry {
     idempotent: boolean,
     signal: AbortSignalLike | undefined,
   ): Promise<void> {
-    if (!(error instanceof RequestError) || attempt > this.#retries || !mayPass(error, idempotent)) {
+    if (!isRequestError(error) || attempt > this.#retries || !mayPass(error, idempotent)) {
       throw error;
     }
     const asked = error.retry_after_ms;
     const jitter = this.#random() * Math.min(this.#maxDelay, this.#delay * 2 ** (attempt - 1));
     const delay = asked === undefined ? jitter : Math.min(this.#maxDelay, asked);
-    this.#onRetry?.({ attempt, delay, asked, error });
+    callback(() => this.#onRetry?.({ attempt, delay, asked, error }));
     await this.#sleep(delay, signal);
   }
 }
@@ -73,7 +74,9 @@ export class Retry {
 function mayPass({ code, status = 0 }: RequestError, idempotent: boolean): boolean {
   // A request that was turned away has not been done, whatever it was.
   if (code === 'rate-limited') return true;
-  return idempotent && (code === 'network' || code === 'timeout' || code === 'bad-response' || status >= 500);
+  if (!idempotent) return false;
+  if (code === 'http') return status >= 500;
+  return code === 'network' || code === 'timeout' || code === 'bad-response';
 }
 
 /** Resolves after a while; rejects with `aborted` as soon as the signal says so. */

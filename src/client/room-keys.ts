@@ -11,7 +11,7 @@ import type {
 import type { AbortSignalLike } from '../engine/backend.js';
 import { KeyBackupError } from '../engine/errors.js';
 import { expectObject } from '../engine/json.js';
-import { RequestError } from './errors.js';
+import { isRequestError, RequestError } from './errors.js';
 import { Homeserver, path, type HomeserverOptions, type HttpRequest } from './http.js';
 
 /** What every call accepts. */
@@ -236,7 +236,7 @@ export class RoomKeys {
     try {
       return await this.homeserver.request(request, check);
     } catch (error) {
-      if (error instanceof RequestError && error.code === 'not-found') return undefined;
+      if (isRequestError(error) && error.code === 'not-found') return undefined;
       throw error;
     }
   }

@@ -22,6 +22,12 @@ export function sealKey(session: EncryptedSession): SealedKey {
   return { ...session, json, bytes };
 }
 
+/** Whether a text is Unicode. Servers refuse a whole request over a lone surrogate, some as no JSON at all. */
+export function isUnicode(text: string): boolean {
+  // In Unicode mode this matches a surrogate only where it has no partner.
+  return !/[\ud800-\udfff]/u.test(text);
+}
+
 /** The keys of one request: bounded in number and in bytes, each session once. */
 export class UploadBatch {
   /** Copies left out because the batch has a better one of the same session. */

@@ -1,7 +1,10 @@
 import type { VersionInfo } from '../api/types.js';
 import type { ExportedSessionData } from '../engine/room-key.js';
 import { trustedPublicKey } from './backup.js';
-import { RequestError } from './errors.js';
+import { KeyBackupError } from '../engine/errors.js';
+import { callback, isFromCallback } from '../engine/callback.js';
+import { isRequestError } from './errors.js';
+import { mayPassLater } from './refusal.js';
 import type { RoomKeys } from './room-keys.js';
 import { uploadSessions, type UploadOptions, type UploadOutcome } from './upload.js';
 
@@ -14,9 +17,13 @@ export interface UploadQueueOptions extends Omit<
   readonly delay?: number | undefined;
   /** After failures the delay doubles up to this; default 5 min. */
   readonly maxDelay?: number | undefined;
-  /** Is told how every upload ended. After `replaced` or `deleted` the queue has stopped. */
+  /** Called with the outcome of every upload. After `replaced` or `deleted` the queue has stopped. */
   readonly onOutcome?: ((outcome: UploadOutcome) => void) | undefined;
-  /** Is told why an upload failed; its sessions stay in the queue and are tried again. */
+  /**
+   * Called with what made an upload fail; sessions that were not acknowledged stay in the queue. They are tried again
+   * after an error that may pass; for any other the queue has stopped: a refusal that is not about a single key, such
+   * as a 400 from a proxy or an invalid access token, or something that a callback threw.
+   */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
@@ -73,12 +80,17 @@ export class UploadQueue {
     else this.#schedule();
   }
 
-  /** Uploads what waits now. It never rejects: `onError` is told, and the sessions stay. */
+  /**
+   * Uploads what waits now. What goes wrong goes to `onError`, and the sessions stay.
+   *
+   * @throws What `onError` throws; without `onError`, what another callback threw. For an upload that the queue begins
+   * by itself that is an unhandled rejection.
+   */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    // One upload at a time, and then what came during it.
-    while (this.#running) await this.#running;
+    // One upload at a time, and then what came during it. What it throws is for whoever began it.
+    while (this.#running) await this.#running.catch(() => undefined);
     if (this.#stopped || this.#waiting.length === 0) return;
     this.#running = this.#upload([...this.#waiting]);
     await this.#running;
@@ -86,8 +98,11 @@ export class UploadQueue {
 
   /** Uploads what waits and stops. What cannot be uploaded stays in {@link UploadQueue.waiting}. */
   async close(): Promise<void> {
-    await this.flush();
-    this.#stop();
+    try {
+      await this.flush();
+    } finally {
+      this.#stop();
+    }
   }
 
   /** Stops at once, also in the middle of a request. */
@@ -110,11 +125,13 @@ export class UploadQueue {
       });
       this.#failures = 0;
       if (outcome.outcome !== 'complete') this.#stop();
-      onOutcome?.(outcome);
+      callback(() => onOutcome?.(outcome));
     } catch (error) {
+      if (signal.aborted && !isFromCallback(error)) return;
       this.#failures++;
-      if (!this.#stopped) onError?.(error);
-      if (error instanceof RequestError && error.code === 'unauthorized') this.#stop();
+      if (!mayPass(error)) this.#stop();
+      if (onError) onError(error);
+      else if (isFromCallback(error)) throw error;
     } finally {
       this.#waiting = this.#waiting.slice(acknowledged);
       this.#running = undefined;
@@ -133,4 +150,10 @@ export class UploadQueue {
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
+}
+
+/** Whether the same upload may succeed later. */
+function mayPass(error: unknown): boolean {
+  if (isRequestError(error)) return mayPassLater(error);
+  return error instanceof KeyBackupError && !isFromCallback(error) && error.code === 'backend-failed';
 }

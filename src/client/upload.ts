@@ -9,11 +9,13 @@ import type { ExportedSessionData } from '../engine/room-key.js';
 import { ahead } from './ahead.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
-import { RequestError } from './errors.js';
+import { callback, isFromCallback } from '../engine/callback.js';
+import { isRequestError, type RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './room-keys.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
-import { UploadBatch, sealKey, type SealedKey } from './upload-batch.js';
+import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
+import { quote } from '../engine/quote.js';
 
 /** What an upload needs to go on where another one stopped. */
 export interface UploadState extends Mark {
@@ -22,7 +24,7 @@ export interface UploadState extends Mark {
   readonly etag: string;
 }
 
-/** How to upload. */
+/** How to upload. What a callback throws ends the upload, and is what {@link uploadSessions} throws. */
 export interface UploadOptions extends CallOptions, EncryptSettings {
   /** Whom to believe about the backup. */
   readonly trust: Trust;
@@ -78,9 +80,9 @@ export interface UploadOutcome {
   readonly state: UploadState;
 }
 
-/** So many requests' worth of keys is encrypted while one is on its way. */
+/** Requests' worth of keys that are encrypted while one is on its way. */
 const BATCHES_AHEAD = 2;
-/** So many keys in a row that a server refuses one by one are not the keys' fault. */
+/** This many keys refused one by one, and none accepted: the keys are not to blame. */
 const HOPELESS = 32;
 
 /**
@@ -130,7 +132,7 @@ export async function uploadSessions(
   if (state && state.version !== info.version) {
     throw new KeyBackupError(
       'bad-parameters',
-      `state.version: expected ${info.version}, got another: this state is of another backup`,
+      `state.version: expected ${quote(info.version)}, got another: this state is of another backup`,
     );
   }
   const judge = skipStored === 'authenticated' ? macKey : undefined;
@@ -139,6 +141,9 @@ export async function uploadSessions(
     : undefined;
   return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
 }
+
+/** What ended an upload early. */
+type Ended = Pick<UploadOutcome, 'currentVersion'> & { readonly outcome: 'replaced' | 'deleted' };
 
 interface MarkedBatch {
   readonly keys: readonly SealedKey[];
@@ -197,21 +202,39 @@ class Upload {
   async run(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   ): Promise<UploadOutcome> {
-    try {
-      const batches = ahead((signal) => this.#batches(sessions, signal), BATCHES_AHEAD, this.#options.signal);
-      for await (const batch of batches) {
-        await this.#sender.send(batch.keys);
-        for (const failure of batch.failures) this.#fail(failure);
-        this.#superseded += batch.superseded;
-        await this.#advance(batch.mark);
-      }
-    } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      if (error.code === 'wrong-version') return this.#outcome('replaced', await this.#current(error));
-      if (error.code === 'not-found') return this.#outcome('deleted', await this.#current(error));
-      throw error;
+    const batches = ahead((signal) => this.#batches(sessions, signal), BATCHES_AHEAD, this.#options.signal);
+    for await (const batch of batches) {
+      const ended = await this.#send(batch.keys);
+      if (ended) return this.#outcome(ended.outcome, ended.currentVersion);
+      for (const failure of batch.failures) this.#fail(failure);
+      this.#superseded += batch.superseded;
+      await this.#advance(batch.mark);
     }
     return this.#outcome('complete', this.#info.version, await this.#kept());
+  }
+
+  /** Sends keys. What the server says about the version is an outcome and no error. */
+  async #send(keys: readonly SealedKey[]): Promise<Ended | undefined> {
+    try {
+      await this.#sender.send(keys);
+      return undefined;
+    } catch (error) {
+      const ended = isRequestError(error) ? await this.#endedBy(error) : undefined;
+      if (!ended) throw error;
+      return ended;
+    }
+  }
+
+  async #endedBy({ code, errcode, current_version }: RequestError): Promise<Ended | undefined> {
+    const { signal } = this.#options;
+    const ask = async () => (await this.#roomKeys.currentVersion({ signal }))?.version;
+    if (code === 'wrong-version')
+      return { outcome: 'replaced', currentVersion: current_version ?? (await ask()) };
+    if (code === 'not-found') return { outcome: 'deleted', currentVersion: await ask() };
+    // What servers of the Conduit family say of a version that is not the current one.
+    if (errcode !== 'M_INVALID_PARAM') return undefined;
+    const currentVersion = await ask();
+    return currentVersion === this.#info.version ? undefined : { outcome: 'replaced', currentVersion };
   }
 
   async #kept(): Promise<number> {
@@ -230,7 +253,7 @@ class Upload {
     const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
       signal,
-      ...(isVerified !== undefined && { isVerified }),
+      ...(isVerified !== undefined && { isVerified: marked(isVerified) }),
       ...{ macKey, macNames, bindRoomId, unauthenticated },
       backend,
       total,
@@ -240,9 +263,15 @@ class Upload {
     let mark: Mark = this.#state;
     for await (const result of results) {
       const after = this.#input.next();
+      // Not a failure of the session.
+      if (!result.ok && isFromCallback(result.error)) throw result.error;
       if (!result.ok) {
         const { room_id, session_id, error } = result;
         failures.push({ room_id, session_id, error });
+      } else if (!isUnicode(result.room_id) || !isUnicode(result.session_id)) {
+        const { room_id, session_id } = result;
+        const message = 'room_id, session_id: expected Unicode text, got a lone surrogate';
+        failures.push({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
       } else {
         const key = sealKey(result);
         if (!batch.fits(key, this.#sender.limits)) {
@@ -259,7 +288,7 @@ class Upload {
 
   #fail(failure: FailedUpload): void {
     this.#failures.push(failure);
-    this.#options.onFailed?.(failure);
+    callback(() => this.#options.onFailed?.(failure));
   }
 
   /** Other keys than ours can only show in the numbers: more new ones than we sent, or fewer than there were. */
@@ -273,8 +302,8 @@ class Upload {
     const { onState, onProgress, total } = this.#options;
     const { position, input_hash } = mark;
     this.#state = { version: this.#info.version, etag: this.#answer.etag, position, input_hash };
-    onProgress?.({ done: position, total, failed: this.#failures.length });
-    await onState?.(this.#state);
+    callback(() => onProgress?.({ done: position, total, failed: this.#failures.length }));
+    await callback(() => onState?.(this.#state));
   }
 
   #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
@@ -286,12 +315,6 @@ class Upload {
     );
     if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
     return covered === true;
-  }
-
-  /** The current version: the refusal names it, or else the server is asked. */
-  async #current(refusal: RequestError): Promise<string | undefined> {
-    if (refusal.current_version !== undefined) return refusal.current_version;
-    return (await this.#roomKeys.currentVersion({ signal: this.#options.signal }))?.version;
   }
 
   #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined, kept = 0): UploadOutcome {
@@ -308,4 +331,8 @@ class Upload {
       state: this.#state,
     };
   }
+}
+
+function marked(isVerified: NonNullable<UploadOptions['isVerified']>): typeof isVerified {
+  return typeof isVerified === 'function' ? (session) => callback(() => isVerified(session)) : isVerified;
 }

@@ -8,6 +8,7 @@ import { isJsonObject, ownValue, type JsonObject } from './json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
 import { SecretBytes } from './secret-bytes.js';
 import { utf8Encode } from './utf8.js';
+import { excerpt } from './quote.js';
 
 /**
  * The `auth_data` of a backup version: its public key, and who signed it.
@@ -210,7 +211,7 @@ export function verifyAuthData(authData: unknown, options: VerifyOptions): AuthD
     return {
       trusted: true,
       by: 'signature',
-      reason: `signed by the trusted key ${signature.keyId}`,
+      reason: `signed by the trusted key ${excerpt(signature.keyId)}`,
       ...base,
     };
   }
@@ -246,7 +247,10 @@ function signingKeys({ trustedKeys = [], knownKeys = [] }: VerifyOptions): Map<s
     }
     const bytes = decodeOr(publicKey, 32);
     if (!bytes)
-      throw new KeyBackupError('bad-parameters', `${keyId}: expected base64 of 32 bytes, got something else`);
+      throw new KeyBackupError(
+        'bad-parameters',
+        `${excerpt(keyId)}: expected base64 of 32 bytes, got something else`,
+      );
     keys.set(keyId, { publicKey: bytes, trusted });
   }
   return keys;

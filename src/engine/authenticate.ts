@@ -82,13 +82,14 @@ const CHUNK = 256;
  * @example
  * ```ts
  * import { readFile } from 'node:fs/promises';
- * import { BackupDecryptionKey, authenticateSessions, encryptSessionsSync } from 'megolm-backup';
+ * import { BackupDecryptionKey, authenticateSessions, encryptSessionsSync, type ExportedSessionData } from 'megolm-backup';
  *
- * const sessions = JSON.parse(await readFile('export.json', 'utf8')).slice(0, 1); // the user's own store
+ * // The user's own store.
+ * const sessions: ExportedSessionData[] = JSON.parse(await readFile('export.json', 'utf8')).slice(0, 1);
  * const key = BackupDecryptionKey.generate();
- * const records = encryptSessionsSync(sessions, key.publicKey).filter(({ ok }) => ok); // a backup without backup_mac
+ * const records = encryptSessionsSync(sessions, key.publicKey).filter((result) => result.ok); // a backup without backup_mac
  *
- * const trusted = (_roomId, sessionId) => sessions.find(({ session_id }) => session_id === sessionId);
+ * const trusted = (_roomId: string, sessionId: string) => sessions.find(({ session_id }) => session_id === sessionId);
  * for await (const result of authenticateSessions(records, key, trusted)) {
  *   if (result.ok) console.log(result.authentication, result.was); // authenticated no-mac
  * }

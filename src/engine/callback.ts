@@ -1,21 +1,29 @@
+import { KeyBackupError } from './errors.js';
+
 /**
- * One rule for the caller's callbacks: the engine calls them itself, after it waited, and never hands them to a backend.
- * What one throws reaches the caller once, unchanged, whatever it is.
+ * Callbacks of the caller are called from here, and never handed to a backend. What one throws reaches the caller once
+ * and unchanged, even if it is a {@link KeyBackupError}: it is never retried, and never taken for the error of one key.
  */
 
 let thrown: WeakSet<object> | undefined;
 
-/** Calls a callback of the caller's, and remembers what it throws: see {@link isFromCallback}. */
+/** Calls a callback and marks what it throws, or what its promise rejects with. */
 export function callback<Result>(call: () => Result): Result {
   try {
-    return call();
+    const result = call();
+    if (result instanceof Promise) result.catch(mark);
+    return result;
   } catch (error) {
-    if (typeof error === 'object' && error !== null) (thrown ??= new WeakSet()).add(error);
+    mark(error);
     throw error;
   }
 }
 
-/** Whether a callback threw this error. It must not pass for the error of one key or one attempt. */
-export function isFromCallback(error: object): boolean {
-  return thrown?.has(error) ?? false;
+function mark(error: unknown): void {
+  if (typeof error === 'object' && error !== null) (thrown ??= new WeakSet()).add(error);
+}
+
+/** Whether a callback threw the error. Everything that this package throws on purpose is a {@link KeyBackupError}. */
+export function isFromCallback(error: unknown): boolean {
+  return !(error instanceof KeyBackupError) || (thrown?.has(error) ?? false);
 }

@@ -1,4 +1,5 @@
 import { KeyBackupError, describe } from './errors.js';
+import { excerpt } from './quote.js';
 
 /** Deeper nesting than any signed object has; a bound, so that hostile input cannot exhaust the stack. */
 const MAX_DEPTH = 512;
@@ -68,7 +69,7 @@ function writeString(text: string, path: string): string {
 }
 
 function refused(path: string, expected: string, got: string): KeyBackupError {
-  return new KeyBackupError('bad-canonical-json', `${path}: expected ${expected}, got ${got}`);
+  return new KeyBackupError('bad-canonical-json', `${excerpt(path)}: expected ${expected}, got ${got}`);
 }
 
 /** Orders two strings by code point. UTF-16 puts the astral planes before U+E000..U+FFFF; this does not. */

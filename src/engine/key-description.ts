@@ -4,6 +4,7 @@ import { KeyBackupError, describe, numberOr } from './errors.js';
 import { expectObject, expectString, isJsonObject, ownValue } from './json.js';
 import { checkIterations, pbkdf2, type DeriveOptions } from './passphrase.js';
 import { utf8Encode } from './utf8.js';
+import { excerpt } from './quote.js';
 
 /**
  * What a user's account data says about the keys of their secret storage, without the keys themselves.
@@ -53,16 +54,17 @@ export function defaultKeyId(accountData: AccountData): string {
 export function keyDescription(accountData: AccountData, id: string): KeyDescription {
   const type = `m.secret_storage.key.${id}`;
   const content = ownValue(accountData, type);
+  const field = excerpt(type);
   // An empty object is how account data is deleted.
   if (content === undefined || (isJsonObject(content) && Object.keys(content).length === 0)) {
-    throw new KeyBackupError('missing-field', `${type}: expected the description of a key, got nothing`);
+    throw new KeyBackupError('missing-field', `${field}: expected the description of a key, got nothing`);
   }
-  const description = expectObject(content, type);
-  const algorithm = expectString(description, 'algorithm', type);
+  const description = expectObject(content, field);
+  const algorithm = expectString(description, 'algorithm', field);
   if (algorithm !== SECRET_STORAGE_ALGORITHM) {
     throw new KeyBackupError(
       'unsupported-algorithm',
-      `${type}.algorithm: expected ${SECRET_STORAGE_ALGORITHM}, got another`,
+      `${field}.algorithm: expected ${SECRET_STORAGE_ALGORITHM}, got another`,
     );
   }
   return description as unknown as KeyDescription;

@@ -23,6 +23,7 @@ import { checkIterations, type DeriveOptions } from './passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
 import { SecretBytes } from './secret-bytes.js';
 import { utf8Decode, utf8Encode } from './utf8.js';
+import { quote } from './quote.js';
 
 /**
  * Secret storage, `m.secret_storage.v1.aes-hmac-sha2`: where users keep the backup decryption key today. The key that
@@ -377,7 +378,7 @@ function encryptedSecret(name: string, content: unknown, id: string): SealedSecr
   const encrypted = ownValue(expectObject(content, name), 'encrypted');
   if (encrypted === undefined) throw missing(`${name}.encrypted`);
   const stored = ownValue(expectObject(encrypted, `${name}.encrypted`), id);
-  const field = `${name}.encrypted[${JSON.stringify(id)}]`;
+  const field = `${name}.encrypted[${quote(id)}]`;
   if (stored === undefined) throw missing(field);
   const secret: JsonObject = expectObject(stored, field);
   const text = expectString(secret, 'ciphertext', field);

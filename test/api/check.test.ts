@@ -118,7 +118,7 @@ test('what was expected is said', () => {
   const message = (change: object) => fault(() => checkKeyBackupData({ ...key(), ...change })).message;
   expect(message({ is_verified: 1 })).toBe('is_verified: expected true or false, got a number');
   expect(message({ forwarded_count: -1 })).toBe(
-    'forwarded_count: expected an integer of 0 to 2^53-1, got a number',
+    'forwarded_count: expected an integer of 0 to 2^53-1, got -1',
   );
   expect(fault(() => checkErrorBody({ errcode: 1 })).message).toBe(
     'errcode: expected a string, got a number',
@@ -153,7 +153,7 @@ test('versions', () => {
   );
   expect(fault(() => checkNewVersion([])).message).toContain('the body: expected an object, got an array');
   expect(fault(() => checkVersionUpdate({ algorithm: 'a', auth_data: {}, version: 1 })).message).toContain(
-    'version: expected',
+    'version: expected a string, got a number',
   );
   expect(checkVersionUpdate({ algorithm: 'a', auth_data: {} }).version).toBeUndefined();
   expect(fault(() => checkVersionCreated({ version: 1 })).code).toBe('bad-json');

@@ -24,6 +24,7 @@ async function runIn(folder: string, args: readonly string[], stdin: string): Pr
     stderr: (text) => {
       stderr += text;
     },
+    progress: () => undefined,
     write: (text) => {
       stdout += text;
       return Promise.resolve();

@@ -175,7 +175,7 @@ describe('migrate', () => {
     }
     const end = await work.run(args);
     expect(end.code).toBe(1);
-    expect(end.stderr).toMatch(/^@alice:example\.org: room !r:x, session bad\\u\{1b\}\[2J: http: .*400/);
+    expect(end.stderr).toMatch(/^@alice:example\.org: room !r:x, session bad\\u001b\[2J: http: .*400/);
     expect(end.stdout).toMatch(/INCOMPLETE: 4 keys copied .* which has 4; 1 failed, the source has 5\n$/);
     expect(await contents(to.as(USERS[0]))).toHaveLength(4);
     const json = JSON.parse((await work.run([...args, '--json'])).stdout) as { users: unknown[] };
@@ -190,7 +190,9 @@ describe('migrate', () => {
     work.writeJson('users.json', [{ ...users[1] }]);
     const end = await work.run(args);
     expect(end.code).toBe(1);
-    expect(end.stdout).toContain('from_token: expected a token of this user, got one of @alice:example.org');
+    expect(end.stdout).toContain(
+      'from_token: expected a token of this user, got one of "@alice:example.org"',
+    );
     expect(await to.as(USERS[1]).currentVersion()).toBeUndefined();
     source.faulty = (_, path) => path.endsWith('whoami');
     const error = `no token ${users[1].from_token}`;

@@ -73,6 +73,36 @@ describe('every command that talks to a server', () => {
   });
 });
 
+describe('what a server wrote', () => {
+  const HOSTILE = `x\r\nusable     yes\u001b[2J\u009b2J\u202e${'y'.repeat(5000)}`;
+
+  it('neither steers the terminal nor forges a line, and JSON stays what it was', async () => {
+    const { server, work, reach, withKey } = await begin();
+    const signatures = { '@alice:example.org': { [`ed25519:${HOSTILE}`]: 'x' } };
+    server.createVersion(HOSTILE, { ...createAuthData(work.key.publicKey), signatures });
+    const ends = [await work.run(['versions', ...reach]), await work.run(['diagnose', ...withKey])];
+    server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey), signatures });
+    ends.push(await work.run(['versions', ...reach]), await work.run(['diagnose', ...withKey]));
+    server.faulty = (method) => method === 'PUT';
+    const body = JSON.stringify({ errcode: 'M_X', error: HOSTILE });
+    server.faults = Array.from({ length: 9 }, () => ({ kind: 'answer', status: 400, body }) as const);
+    work.writeJson('export.json', makeSessions(2));
+    ends.push(await work.run(['upload', 'export.json', ...withKey]));
+    expect(ends.filter(({ stdout, stderr }) => (stdout + stderr).includes('\\u009b2J'))).toHaveLength(4);
+    for (const { stdout, stderr } of ends) {
+      expect(stdout + stderr).not.toMatch(/[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+      for (const line of (stdout + stderr).split('\n')) {
+        expect(line.length).toBeLessThan(1000);
+        expect(line).not.toMatch(/^usable +yes/);
+      }
+    }
+    server.faults = [];
+    const { stdout } = await work.run(['versions', ...reach, '--json']);
+    expect(stdout).not.toMatch(/[\x7f-\x9f\u202e]/);
+    expect(JSON.parse(stdout)).toMatchObject({ signatures: [{ keyId: `ed25519:${HOSTILE}` }] });
+  });
+});
+
 describe('versions', () => {
   it('shows the current version, and whether the keys given fit', async () => {
     const { server, work, reach, withKey } = await begin();
@@ -85,7 +115,7 @@ describe('versions', () => {
     const shown = await work.run(['versions', ...reach]);
     expect(shown.code).toBe(0);
     expect(shown.stdout).toContain('version    v1');
-    expect(shown.stdout).toContain('usable     no');
+    expect(shown.stdout).toContain('usable     unknown');
     expect((await work.run(['versions', ...withKey])).code).toBe(0);
     const signed = await work.run(['versions', ...reach, '--key', signer, '--json']);
     expect(signed.code).toBe(0);

@@ -198,7 +198,7 @@ describe.concurrent('verify', () => {
     expect(end.code).toBe(1);
     expect(end.stdout.trimEnd().split('\n')).toHaveLength(3);
     expect(end.stdout.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
-    expect(end.stdout).toContain('\\u{1b}[2J');
+    expect(end.stdout).toContain('\\u001b[2J');
   });
 
   const malformed: Record<string, [content: string | Uint8Array, code: number, message: RegExp]> = {
@@ -240,7 +240,7 @@ describe.concurrent('vectors', () => {
     expect(end.code).toBe(1);
     const lines = end.stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(2);
-    expect(lines[0]).toBe('own.json: unknown \\u{1b}[2J kind: no such kind of case: recovery-key nope');
+    expect(lines[0]).toBe('own.json: unknown \\u001b[2J kind: no such kind of case: recovery-key nope');
     expect(lines[1]).toBe('0 passed, 1 failed');
   });
 

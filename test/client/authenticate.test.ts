@@ -179,7 +179,7 @@ describe('authenticating a backup on a server', () => {
     const work = authenticate(server, sessions, { into: 'new' });
     const refusal = { code: 'http', status: 400, errcode: 'M_BAD_JSON', cause: { code: 'http' } };
     await expect(work).rejects.toMatchObject(refusal);
-    const named = `1 records were refused, the first of them room ${room_id}, session ${session_id}: `;
+    const named = `1 records were refused, the first of them room "${room_id}", session "${session_id}": `;
     await expect(work).rejects.toThrow(named);
     expect(authenticities(server, 1)).toEqual(Array<string>(5).fill('verified'));
   });

@@ -40,7 +40,7 @@ describe('versions', () => {
     });
     expect(judgeBackup(info, { userId, trustedKeys: [deviceKey] })).toMatchObject({
       usable: true,
-      problems: [],
+      findings: [],
       authData: { by: 'signature' },
     });
     await signBackup(roomKeys, info.version, [ed25519Signer(userId, new Uint8Array(32).fill(4), 'OTHER')]);
@@ -53,7 +53,7 @@ describe('versions', () => {
     const changed = (await roomKeys.currentVersion())!;
     const verdict = judgeBackup(changed, { userId, trustedKeys: [deviceKey] });
     expect(verdict.usable).toBe(false);
-    expect(verdict.problems).toHaveLength(2);
+    expect(verdict.findings.map(({ code }) => code)).toEqual(['untrusted', 'invalid-signature']);
     const next = await replaceBackup(roomKeys, info.version, { publicKey: key.publicKey, signers: [device] });
     expect((await roomKeys.currentVersion())?.version).toBe(next.version);
     expect(await roomKeys.version(info.version)).toBeUndefined();
