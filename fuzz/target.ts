@@ -58,8 +58,8 @@ export class Seen {
 
   /** Counts a refusal with one of the codes, and throws everything else. */
   refused(codes: readonly string[], error: unknown): void {
-    if (!(error instanceof KeyBackupError) || !codes.includes(error.code as string)) throw error;
-    this.count(error.code as string);
+    if (!(error instanceof KeyBackupError) || !codes.includes(error.code)) throw error;
+    this.count(error.code);
   }
 }
 

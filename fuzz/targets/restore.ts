@@ -171,7 +171,7 @@ function decrypted(room_id: string, session_id: string, key_backup_data: unknown
   try {
     return JSON.stringify(decryptSession({ room_id, session_id, key_backup_data }, KEY).session);
   } catch (error) {
-    if (error instanceof KeyBackupError) return (error as KeyBackupError).code;
+    if (error instanceof KeyBackupError) return error.code;
     throw error;
   }
 }

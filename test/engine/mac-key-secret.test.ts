@@ -25,7 +25,7 @@ function codeOf(operation: () => unknown): string {
   try {
     operation();
   } catch (error) {
-    if (error instanceof KeyBackupError) return error.code as string;
+    if (error instanceof KeyBackupError) return error.code;
     throw error;
   }
   return 'nothing was thrown';

@@ -18,7 +18,7 @@ test('lines of one turn are written together after it, in their order', async ()
     milliseconds: 1.26,
     userId: '@a:x',
   });
-  log.error(new KeyBackupError('store-failed' as never, 'the store failed', { cause: new Error('secret') }));
+  log.error(new KeyBackupError('store-failed', 'the store failed', { cause: new Error('secret') }));
   log.error('secret');
   expect(written).toEqual([]);
   await turn();
