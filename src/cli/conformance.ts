@@ -1,21 +1,23 @@
-import { hasBackup, runConformance } from '../conformance/run.js';
+import { hasBackup, runConformance, type CheckResult } from '../conformance/run.js';
 import { NotConforming } from '../conformance/server-under-test.js';
 import { InputError, UsageError, parseCommand, parseCount } from './command.js';
 import { readToken } from './homeserver.js';
-import type { Terminal } from './terminal.js';
+import { printable, type Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup conformance --homeserver URL --token-file FILE --token-file-b FILE [options]
 
-Checks a server's key backup API against the specification, as two of its users, and prints a line a check.
+Checks a server's key backup API against the specification, as two of its users, and prints one line for each check.
+What the specification demands is printed with its section. What only this project recommends is printed apart, with the
+reason, and does not change the exit code.
 
   --homeserver URL             the server's base URL
   --token-file FILE            a file with the access token of the first user
   --token-file-b FILE          the same of a second, other user
-  --destroy-existing-backups   goes on although a user has a backup: THE BACKUPS OF BOTH USERS ARE DELETED
+  --destroy-existing-backups   run although a user has a backup: THE BACKUPS OF BOTH USERS ARE DELETED
   --max-body BYTES             the server's limit for bodies, to check it too
-  --json                       prints the results as one line of JSON
+  --json                       print the results of both kinds as one line of JSON
 
-Exit code 0 when every check passed, 1 when some did not, 2 for wrong usage, an account that has a backup, or no way to
+Exit code 0 when the server meets the specification, 1 when it violates it, 2 for wrong usage, an account that has a backup, or no way to
 the server.
 
 example:
@@ -59,18 +61,41 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
   }
   const json = values.json === true;
   const results = await reached(
-    runConformance(address, ({ name, passed, reason }) => {
-      if (!json) terminal.stdout(passed ? `ok    ${name}\n` : `FAIL  ${name}\n      ${reason ?? ''}\n`);
+    runConformance(address, (result) => {
+      if (!json && result.kind === 'specification') terminal.stdout(lineOf(result, 'FAIL'));
     }),
     homeserver,
   );
-  const failed = results.filter(({ passed }) => !passed).length;
-  terminal.stdout(
-    json
-      ? `${JSON.stringify({ passed: results.length - failed, failed, checks: results })}\n`
-      : `${results.length - failed} passed, ${failed} failed\n`,
-  );
-  return failed === 0 ? 0 : 1;
+  const required = countOf(results, 'specification');
+  const recommended = countOf(results, 'recommendation');
+  if (json) {
+    const numbers = { ...required, recommendations: recommended, checks: results };
+    terminal.stdout(`${JSON.stringify(numbers)}\n`);
+  } else {
+    terminal.stdout('\nnot in the specification, and recommended:\n');
+    for (const result of results) {
+      if (result.kind === 'recommendation') terminal.stdout(lineOf(result, 'note'));
+    }
+    terminal.stdout(
+      `\nspecification: ${required.passed} passed, ${required.failed} failed\n` +
+        `recommendations: ${recommended.passed} followed, ${recommended.failed} not followed\n`,
+    );
+  }
+  return required.failed === 0 ? 0 : 1;
+}
+
+function lineOf({ name, section, why, passed, reason, note }: CheckResult, failed: string): string {
+  if (passed) return `ok    ${name}${note === undefined ? '' : `: ${note}`}\n`;
+  return `${failed}  ${name}\n      ${section ?? why ?? ''}\n      ${printable(reason ?? '')}\n`;
+}
+
+function countOf(
+  results: readonly CheckResult[],
+  kind: CheckResult['kind'],
+): { passed: number; failed: number } {
+  const ofKind = results.filter((result) => result.kind === kind);
+  const passed = ofKind.filter((result) => result.passed).length;
+  return { passed, failed: ofKind.length - passed };
 }
 
 async function reached<T>(result: Promise<T>, homeserver: string): Promise<T> {

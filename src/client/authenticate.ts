@@ -83,7 +83,7 @@ export interface AuthenticateOutcome {
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  * @param info - The version, as the server gave it.
- * @param trusted - Gives the trusted copy of a session, at once or as a promise; `undefined` where there is none.
+ * @param trusted - Gives the trusted copy of a session, at once or as a promise; `undefined` without one.
  * @throws {@link KeyBackupError} `wrong-key` before anything is downloaded; `unsupported-algorithm`;
  * {@link RequestError}: `wrong-version` when there is a newer version; `http` or `too-large` when the server refuses
  * records, after all others were sent; and whatever `trusted` throws.

@@ -10,7 +10,7 @@ import type { CallOptions, RoomKeys } from './room-keys.js';
 
 /** How good a stored record is. */
 interface Stored extends KeyRank {
-  /** Whether it has a right `backup_mac`; false where nobody asked. */
+  /** Whether it has a right `backup_mac`; false without a MAC key. */
   readonly hasRightMac: boolean;
 }
 

@@ -1,192 +1,238 @@
+import type { KeysChanged } from '../api/types.js';
 import { replaces, type KeyRank } from '../api/replacement.js';
 import { getKey, getKeys, key, keysPath, newVersion, putKey, putKeys, readVersion } from './backup.js';
-import { expectEqual, expectError, expectOk, expectThat, type Check } from './server-under-test.js';
+import {
+  expectEqual,
+  expectError,
+  expectOk,
+  expectRefused,
+  expectThat,
+  recommendation,
+  specification,
+  type Check,
+  type User,
+} from './server-under-test.js';
 
-/** What the specification says of keys that are written again, deleted and counted. */
+const KEYS = 'Server-side key backups';
+const PUT = 'Server-side key backups, PUT /room_keys/keys';
+const DELETE = 'Server-side key backups, DELETE /room_keys/keys';
+const ETAG = 'Server-side key backups, etag of GET /room_keys/version';
+const DATA = 'Server-side key backups, KeyBackupData';
+
+/** Checks of keys that are written again, deleted and counted. */
 export const REPLACEMENT_CHECKS: readonly Check[] = [
-  {
-    name: 'of two copies verified wins, then the lower index, then the lower count; a tie keeps the stored one',
-    run: async ({ alice }) => {
+  specification(
+    KEYS,
+    'of two copies verified wins, then the lower index, then the lower count',
+    async ({ alice }) => {
       const version = await newVersion(alice);
-      const ranks: KeyRank[] = [];
-      for (const is_verified of [false, true]) {
-        for (const first_message_index of [0, 7]) {
-          for (const forwarded_count of [0, 7])
-            ranks.push({ is_verified, first_message_index, forwarded_count });
-        }
-      }
       for (const batched of [false, true]) {
-        for (const [i, stored] of ranks.entries()) {
-          const sessions = ranks.map((candidate, j) => ({ id: `${batched}-${i}-${j}`, candidate }));
+        for (const [i, stored] of RANKS.entries()) {
+          const candidates = RANKS.filter((candidate) => candidate !== stored);
+          const sessions = candidates.map((candidate, j) => ({ id: `${batched}-${i}-${j}`, candidate }));
           const all = (mark: string, of: (candidate: KeyRank) => KeyRank): Record<string, unknown> =>
             Object.fromEntries(sessions.map(({ id, candidate }) => [id, marked(of(candidate), mark)]));
-          await putKeys(alice, version, { '!r:x': { sessions: all('old', () => stored) } });
-          const news = all('new', (candidate) => candidate);
+          await putKeys(alice, version, { '!r:x': { sessions: all('oldA', () => stored) } });
+          const news = all('newA', (candidate) => candidate);
           if (batched) await putKeys(alice, version, { '!r:x': { sessions: news } });
           else for (const id of Object.keys(news)) await putKey(alice, version, '!r:x', id, news[id]);
           for (const { id, candidate } of sessions) {
-            const expected = replaces(candidate, stored) ? marked(candidate, 'new') : marked(stored, 'old');
+            const expected = replaces(candidate, stored) ? marked(candidate, 'newA') : marked(stored, 'oldA');
             const what = `${JSON.stringify(candidate)} over ${JSON.stringify(stored)}`;
             expectEqual(await getKey(alice, version, '!r:x', id), expected, what);
           }
         }
       }
     },
-  },
-  {
-    name: 'the whole record is replaced',
-    run: async ({ alice }) => {
+  ),
+  recommendation(
+    'a repeated upload then changes nothing',
+    'of two equally good copies the stored one stays',
+    async ({ alice }) => {
       const version = await newVersion(alice);
-      await putKey(alice, version, '!r:x', 's', {
-        ...key(5),
-        only: 'old',
-        session_data: { old: 1, both: 1 },
-      });
-      const better = { ...key(4), more: ['new'], session_data: { new: 1, both: 2 } };
-      await putKey(alice, version, '!r:x', 's', better);
-      expectEqual(await getKey(alice, version, '!r:x', 's'), better, 'the key');
+      await putKey(alice, version, '!r:x', 's', key(3, 0, false, 'oldA'));
+      await putKey(alice, version, '!r:x', 's', key(3, 0, false, 'newA'));
+      expectEqual(await getKey(alice, version, '!r:x', 's'), key(3, 0, false, 'oldA'), 'the key');
     },
-  },
-  {
-    name: 'the etag changes when and only when keys changed, and count is the number of keys',
-    run: async ({ alice }) => {
+  ),
+  specification(KEYS, 'a better copy replaces the whole session_data', async ({ alice }) => {
+    const version = await newVersion(alice);
+    const { session_data } = key() as { session_data: object };
+    await putKey(alice, version, '!r:x', 's', {
+      ...key(5),
+      session_data: { ...session_data, old: 1, both: 1 },
+    });
+    const better = { ...key(4), session_data: { ...session_data, new: 1, both: 2 } };
+    await putKey(alice, version, '!r:x', 's', better);
+    expectEqual(await getKey(alice, version, '!r:x', 's'), better, 'the key');
+  }),
+  specification(ETAG, 'the etag changes when keys change', async ({ alice }) => {
+    const version = await newVersion(alice);
+    const etags = new Set([(await readVersion(alice)).etag]);
+    for (const [what, change] of changes(alice, version)) {
+      const { etag } = await change();
+      expectThat(!etags.has(etag), `etag after ${what}: expected a new one, got one seen before`);
+      etags.add(etag);
+      expectEqual((await readVersion(alice)).etag, etag, `etag of the version after ${what}`);
+    }
+  }),
+  specification(PUT, 'count is the number of keys', async ({ alice }) => {
+    const version = await newVersion(alice);
+    for (const [what, change, expected] of changes(alice, version)) {
+      expectEqual((await change()).count, expected, `count after ${what}`);
+      expectEqual((await readVersion(alice)).count, expected, `count of the version after ${what}`);
+    }
+    expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
+  }),
+  specification(ETAG, 'the etag stays when a write changes nothing', async ({ alice }) => {
+    const version = await newVersion(alice);
+    await putKeys(alice, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } });
+    const { etag } = await readVersion(alice);
+    for (const rooms of [
+      { '!r:x': { sessions: { s: key(4), t: key(9) } } },
+      {},
+      { '!r:x': { sessions: {} } },
+    ]) {
+      await putKeys(alice, version, rooms);
+      expectEqual((await readVersion(alice)).etag, etag, 'etag');
+    }
+  }),
+  specification(ETAG, 'the etag stays when a deletion finds no keys', async ({ alice }) => {
+    const version = await newVersion(alice);
+    await putKey(alice, version, '!r:x', 's', key());
+    const { etag } = await readVersion(alice);
+    for (const ids of [['!r:x', 'none'], ['!none:x']]) {
+      await remove(alice, version, ...ids);
+      expectEqual((await readVersion(alice)).etag, etag, 'etag');
+    }
+  }),
+  specification(DELETE, 'keys may be deleted from an older version', async ({ alice }) => {
+    const older = await newVersion(alice);
+    await putKeys(alice, older, { '!r:x': { sessions: { s: key(), t: key() } } });
+    await newVersion(alice);
+    expectEqual((await remove(alice, older, '!r:x', 's')).count, 1, 'count');
+  }),
+  specification(DELETE, 'deleting keys from an unknown version is 404', async ({ alice }) => {
+    await newVersion(alice);
+    for (const ids of [[], ['!r:x'], ['!r:x', 's']]) {
+      const answer = await alice.call('DELETE', keysPath('none', ...ids));
+      expectError(answer, 404, 'M_NOT_FOUND', 'DELETE in an unknown version');
+    }
+  }),
+  specification(DATA, 'a key without a required field is refused', async ({ alice }) => {
+    const version = await newVersion(alice);
+    for (const field of Object.keys(key())) {
+      await expectKeyRefused(alice, version, { ...key(), [field]: undefined }, `without ${field}`);
+    }
+  }),
+  specification(DATA, 'a key with a field of another type is refused', async ({ alice }) => {
+    const version = await newVersion(alice);
+    for (const [field, value] of [
+      ['first_message_index', 1.5],
+      ['first_message_index', '0'],
+      ['forwarded_count', null],
+      ['is_verified', 'false'],
+      ['is_verified', 0],
+      ['session_data', []],
+      ['session_data', 'x'],
+    ] as const) {
+      const what = `with ${field} ${JSON.stringify(value)}`;
+      await expectKeyRefused(alice, version, { ...key(), [field]: value }, what);
+    }
+  }),
+  recommendation(
+    'no session has such a number, and it would win or lose against every true one',
+    'a negative index and a count beyond 2^53 are refused',
+    async ({ alice }) => {
       const version = await newVersion(alice);
-      const etags = new Set([(await readVersion(alice)).etag]);
-      const changed = async (
-        count: number,
-        call: Promise<{ etag: string; count: number }>,
-      ): Promise<void> => {
-        const answer = await call;
-        expectThat(!etags.has(answer.etag), 'etag: expected a new one after a change');
-        etags.add(answer.etag);
-        expectEqual(answer.count, count, 'count');
-        const { etag, count: counted } = await readVersion(alice);
-        expectEqual({ etag, count: counted }, { etag: answer.etag, count }, 'the version');
-      };
-      const same = async (call: Promise<{ etag: string; count: number }>): Promise<void> => {
-        const before = await readVersion(alice);
-        const { etag, count } = await call;
-        expectEqual(
-          { etag, count },
-          { etag: before.etag, count: before.count },
-          'the answer when nothing changed',
-        );
-      };
-      const remove = async (...ids: string[]): Promise<{ etag: string; count: number }> =>
-        expectOk(await alice.call('DELETE', keysPath(version, ...ids)), 'DELETE') as {
-          etag: string;
-          count: number;
-        };
-      await changed(2, putKeys(alice, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } }));
-      await same(
-        putKeys(alice, version, { '!r:x': { sessions: { s: key(3, 0, false, 'tie'), t: key(9) } } }),
-      );
-      await same(putKeys(alice, version, {}));
-      await same(putKeys(alice, version, { '!r:x': { sessions: {} } }));
-      await changed(2, putKeys(alice, version, { '!r:x': { sessions: { s: key(2), t: key(9) } } }));
-      await changed(3, putKey(alice, version, '!q:x', 's', key()));
-      await same(remove('!r:x', 'none'));
-      await same(remove('!none:x'));
-      await changed(2, remove('!r:x', 's'));
-      await changed(1, remove('!q:x'));
-      await changed(0, remove());
-      await same(remove());
-      expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
-    },
-  },
-  {
-    name: 'keys may be deleted from any existing version',
-    run: async ({ alice }) => {
-      const older = await newVersion(alice);
-      await putKeys(alice, older, { '!r:x': { sessions: { s: key(), t: key() } } });
-      await newVersion(alice);
-      const left = expectOk(
-        await alice.call('DELETE', keysPath(older, '!r:x', 's')),
-        'DELETE in an older version',
-      );
-      expectEqual((left as { count: unknown }).count, 1, 'count');
-      for (const ids of [[], ['!r:x'], ['!r:x', 's']]) {
-        const answer = await alice.call('DELETE', keysPath('none', ...ids));
-        expectError(answer, 404, 'M_NOT_FOUND', 'DELETE in an unknown version');
+      for (const fields of [{ first_message_index: -1 }, { forwarded_count: 2 ** 53 }]) {
+        await expectKeyRefused(alice, version, { ...key(), ...fields }, `with ${JSON.stringify(fields)}`);
       }
     },
-  },
-  {
-    name: 'a batch is all or nothing, and the error names room and session',
-    run: async ({ alice }) => {
+  ),
+  specification(PUT, 'a body of another shape is refused', async ({ alice }) => {
+    const version = await newVersion(alice);
+    for (const body of [
+      {},
+      { rooms: [] },
+      { rooms: { '!r:x': {} } },
+      { rooms: { '!r:x': { sessions: [] } } },
+      [],
+      null,
+    ]) {
+      expectRefused(await alice.call('PUT', keysPath(version), body), `PUT ${JSON.stringify(body)}`);
+    }
+  }),
+  recommendation(
+    'a client that sent 200 keys knows that none of them is stored',
+    'a batch with an invalid key stores nothing',
+    async ({ alice }) => {
       const version = await newVersion(alice);
       const { etag } = await readVersion(alice);
-      const wrong: readonly Record<string, unknown>[] = [
-        { first_message_index: -1 },
-        { first_message_index: 1.5 },
-        { first_message_index: '0' },
-        { forwarded_count: null },
-        { forwarded_count: 2 ** 53 },
-        { is_verified: 'false' },
-        { is_verified: 0 },
-        { session_data: [] },
-        { session_data: 'x' },
-        { is_verified: undefined },
-        { session_data: undefined },
-        { first_message_index: undefined },
-        { forwarded_count: undefined },
-      ];
-      for (const fields of wrong) {
-        const bad = { ...key(), ...fields };
-        const good = { sessions: { good: key() } };
-        const rooms = {
-          '!first:x': good,
-          '!room-name:x': { sessions: { good: key(), 'session-name': bad } },
-          '!last:x': good,
-        };
-        const error = expectError(
-          await alice.call('PUT', keysPath(version), { rooms }),
-          400,
-          'M_BAD_JSON',
-          'PUT /keys',
-        );
-        for (const id of ['!room-name:x', 'session-name', Object.keys(fields)[0]]) {
-          expectThat(
-            String(error.error).includes(id),
-            `error: expected it to name ${id}, got ${String(error.error)}`,
-          );
-        }
-        const room = { sessions: { good: key(), bad } };
-        expectError(
-          await alice.call('PUT', keysPath(version, '!r:x'), room),
-          400,
-          'M_BAD_JSON',
-          'PUT of a room',
-        );
-        expectError(
-          await alice.call('PUT', keysPath(version, '!r:x', 's'), bad),
-          400,
-          'M_BAD_JSON',
-          'PUT of a key',
-        );
-      }
-      for (const body of [
-        {},
-        { rooms: [] },
-        { rooms: { '!r:x': {} } },
-        { rooms: { '!r:x': { sessions: [] } } },
-        [],
-        null,
-      ]) {
-        expectError(
-          await alice.call('PUT', keysPath(version), body),
-          400,
-          'M_BAD_JSON',
-          `PUT ${JSON.stringify(body)}`,
-        );
-      }
+      await alice.call('PUT', keysPath(version), batchWith({ ...key(), is_verified: 'false' }));
       const after = await readVersion(alice);
       expectEqual([after.count, after.etag], [0, etag], 'count and etag');
       expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
     },
-  },
+  ),
+  recommendation(
+    'the client can leave out that key and send the others',
+    'the error about an invalid key names the room, the session and the field',
+    async ({ alice }) => {
+      const version = await newVersion(alice);
+      const bad = batchWith({ ...key(), is_verified: 'false' });
+      const error = expectError(
+        await alice.call('PUT', keysPath(version), bad),
+        400,
+        'M_BAD_JSON',
+        'PUT /keys',
+      );
+      for (const id of ['!room-name:x', 'session-name', 'is_verified']) {
+        const text = String(error.error);
+        expectThat(text.includes(id), `error: expected it to name ${id}, got ${text}`);
+      }
+    },
+  ),
 ];
 
-function marked(rank: KeyRank, mark: string): unknown {
-  return key(rank.first_message_index, rank.forwarded_count, rank.is_verified, mark);
+const RANKS: readonly KeyRank[] = [false, true].flatMap((is_verified) =>
+  [0, 7].flatMap((first_message_index) =>
+    [0, 7].map((forwarded_count) => ({ is_verified, first_message_index, forwarded_count })),
+  ),
+);
+
+function marked(rank: KeyRank, ciphertext: string): unknown {
+  return key(rank.first_message_index, rank.forwarded_count, rank.is_verified, ciphertext);
+}
+
+async function remove(user: User, version: string, ...ids: readonly string[]): Promise<KeysChanged> {
+  return expectOk(await user.call('DELETE', keysPath(version, ...ids)), 'DELETE') as KeysChanged;
+}
+
+/** Changes of a new version, one after another, and how many keys there are after each. */
+function changes(user: User, version: string): [what: string, () => Promise<KeysChanged>, count: number][] {
+  return [
+    ['a batch', () => putKeys(user, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } }), 2],
+    ['a better key', () => putKeys(user, version, { '!r:x': { sessions: { s: key(2), t: key(9) } } }), 2],
+    ['another key', () => putKey(user, version, '!q:x', 's', key()), 3],
+    ['a deleted key', () => remove(user, version, '!r:x', 's'), 2],
+    ['a deleted room', () => remove(user, version, '!q:x'), 1],
+    ['the deletion of all', () => remove(user, version), 0],
+  ];
+}
+
+function batchWith(bad: unknown): object {
+  const good = { sessions: { good: key() } };
+  const rooms = { '!first:x': good, '!room-name:x': { sessions: { good: key(), 'session-name': bad } } };
+  return { rooms: { ...rooms, '!last:x': good } };
+}
+
+async function expectKeyRefused(user: User, version: string, bad: unknown, what: string): Promise<void> {
+  for (const [path, body] of [
+    [keysPath(version), { rooms: { '!r:x': { sessions: { bad } } } }],
+    [keysPath(version, '!r:x'), { sessions: { bad } }],
+    [keysPath(version, '!r:x', 'bad'), bad],
+  ] as const) {
+    expectRefused(await user.call('PUT', path, body), `PUT of a key ${what}`);
+  }
 }

@@ -18,9 +18,17 @@ export const CHECKS: readonly Check[] = [
 /** How one check went. */
 export interface CheckResult {
   readonly name: string;
+  /** Only a `specification` check that did not pass is a violation. */
+  readonly kind: Check['kind'];
+  /** With `specification`: the section of the client-server specification that demands it. */
+  readonly section?: string;
+  /** With `recommendation`: why this project recommends it. */
+  readonly why?: string;
   readonly passed: boolean;
   /** Why it did not pass: what was expected, what came. */
   readonly reason?: string;
+  /** Which of several right answers the server gives, or that the check was not tried. */
+  readonly note?: string;
 }
 
 /** Whether one of the two users has a backup, which the checks would delete. */
@@ -55,14 +63,14 @@ export async function runConformance(
   const results: CheckResult[] = [];
   await deleteVersions(server.alice);
   await deleteVersions(server.bob);
-  for (const { name, run } of CHECKS) {
+  for (const { run, ...about } of CHECKS) {
     address.signal?.throwIfAborted();
     let result: CheckResult;
     try {
-      await run(server);
-      result = { name, passed: true };
+      const note = await run(server);
+      result = { ...about, passed: true, ...(note !== undefined && { note }) };
     } catch (error) {
-      result = { name, passed: false, reason: error instanceof Error ? error.message : String(error) };
+      result = { ...about, passed: false, reason: error instanceof Error ? error.message : String(error) };
     }
     results.push(result);
     onResult(result);

@@ -26,14 +26,46 @@ export interface Answer {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
-  /** The body as JSON; undefined where it is none. */
+  /** The body as JSON; undefined where it is not JSON. */
   readonly json: unknown;
 }
 
-/** One sentence of the specification, and what shows whether a server keeps to it. */
-export interface Check {
+/** One statement about servers, and how to test it. */
+export type Check = {
   readonly name: string;
-  readonly run: (server: ServerUnderTest) => Promise<void>;
+  /** Throws {@link NotConforming}. Where several answers are right, returns which one the server gives. */
+  readonly run: (server: ServerUnderTest) => Promise<string | undefined>;
+} & (
+  | {
+      readonly kind: 'specification';
+      /** The section of the client-server specification that demands it. */
+      readonly section: string;
+    }
+  | {
+      readonly kind: 'recommendation';
+      /** Why this project recommends it. The specification does not demand it. */
+      readonly why: string;
+    }
+);
+
+/** Gives a note, or anything else where there is nothing to add. */
+type Run = (server: ServerUnderTest) => Promise<unknown>;
+
+/** A check of what a section of the specification demands. */
+export function specification(section: string, name: string, run: Run): Check {
+  return { kind: 'specification', section, name, run: noted(run) };
+}
+
+/** A check of what this project recommends. */
+export function recommendation(why: string, name: string, run: Run): Check {
+  return { kind: 'recommendation', why, name, run: noted(run) };
+}
+
+function noted(run: Run): Check['run'] {
+  return async (server) => {
+    const note = await run(server);
+    return typeof note === 'string' ? note : undefined;
+  };
 }
 
 /** What a check throws when the server does otherwise. */
@@ -110,14 +142,14 @@ export function expectThat(holds: boolean, what: string): void {
   if (!holds) throw new NotConforming(what);
 }
 
-/** Expects a success and returns its body. */
+/** Expects a success, and returns its body. */
 export function expectOk(answer: Answer, what: string): unknown {
   expectThat(answer.status === 200, `${what}: expected 200, got ${answer.status} ${shown(answer.text)}`);
   expectThat(answer.json !== undefined, `${what}: expected JSON, got ${shown(answer.text)}`);
   return answer.json;
 }
 
-/** Expects an error and returns its body. */
+/** Expects an error with exactly this status, and returns its body. */
 export function expectError(
   answer: Answer,
   status: number,
@@ -132,6 +164,19 @@ export function expectError(
   );
   expectThat(typeof body.error === 'string', `${what}: expected a text in \`error\`, got ${got}`);
   return body;
+}
+
+/**
+ * Expects a refusal that is the client's fault, where the specification names no status: 4xx with one of the errcodes, or
+ * with any.
+ */
+export function expectRefused(answer: Answer, what: string, errcodes?: readonly string[]): void {
+  const { errcode } = (answer.json ?? {}) as { errcode?: unknown };
+  const isKnown = typeof errcode === 'string' && (errcodes?.includes(errcode) ?? true);
+  expectThat(
+    answer.status >= 400 && answer.status < 500 && isKnown,
+    `${what}: expected 4xx ${errcodes?.join(' or ') ?? 'with an errcode'}, got ${answer.status} ${shown(answer.text)}`,
+  );
 }
 
 function canonical(value: unknown): string {

@@ -21,7 +21,7 @@ import { orAborted, untilAborted } from './turn.js';
  *
  * - `authenticated`: the trusted copy agrees with it. Here is a new record, which reads as `verified`.
  * - `declared`: nothing vouches for it. Here is a new record, which reads as `declared-unauthenticated`: its trusted
- *   copy was forwarded, or there is none and `declareUnknown` is set.
+ *   copy was forwarded, or missing while `declareUnknown` is set.
  * - `already`: it has a right `backup_mac`.
  * - `unknown`: there is no trusted copy. It stays as it is.
  * - `conflicting`: the trusted copy says something else. It stays as it is. Do not believe it.
@@ -55,7 +55,7 @@ export interface AuthenticateOptions extends BatchOptions {
   readonly declareUnknown?: boolean | undefined;
 }
 
-/** The trusted copy of a session, from the user's own store; `undefined` where there is none. */
+/** The trusted copy of a session, from the user's own store; `undefined` without one. */
 export type TrustedCopyOf = (
   roomId: string,
   sessionId: string,

@@ -60,7 +60,7 @@ const MAC_LENGTH = 32;
 const MAX_CHARACTERS = 256;
 
 /**
- * The key of the `backup_mac`. Whoever has it can write keys that pass for authenticated, and read none.
+ * The key of the `backup_mac`. Its holder can write keys that pass for authenticated, but read none.
  *
  * @example
  * ```ts
@@ -230,7 +230,7 @@ function macsOf(sessionData: object): unknown[] {
 /**
  * Checks the `backup_mac` of a `session_data`, under either name. A record that carries both has to be right in both.
  *
- * @returns `no-mac` only when there is none at all: a MAC of a wrong type or form is `wrong-mac`.
+ * @returns `no-mac` only without any MAC: one of a wrong type or form is `wrong-mac`.
  * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed; never for what the record holds.
  */
 export function checkBackupMac(sessionData: object, macKey: BackupMacKey): 'no-mac' | 'wrong-mac' | 'right' {
@@ -244,7 +244,7 @@ export function checkBackupMac(sessionData: object, macKey: BackupMacKey): 'no-m
 function isMac(value: unknown, expected: Uint8Array): boolean {
   if (typeof value !== 'string' || value.length > MAX_CHARACTERS) return false;
   const mac = unlessRefused('bad-base64', () => base64Decode(value, 'backup_mac'));
-  // The length is asked for in so many words: a MAC cut short must never pass for a right one.
+  // The length is checked on its own: a MAC cut short must never pass for a right one.
   return mac?.length === MAC_LENGTH && equal(mac, expected);
 }
 

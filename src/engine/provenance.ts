@@ -46,8 +46,8 @@ export interface Statement {
 /**
  * A session with this provenance instead of what it carried.
  *
- * A declaration that the session brings along stays when no other is given: nobody vouches for a key by leaving
- * something out. A copy of a room id that it brings along always goes.
+ * A declaration that the session brings along stays when no other is given: leaving something
+ * out vouches for nothing. A copy of a room id that it brings along always goes.
  *
  * @returns The session itself when there is nothing to change, else a new object. What is no session passes
  * through, for the check that follows.

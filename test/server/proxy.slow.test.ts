@@ -16,11 +16,8 @@ const MAX_BODY = 50 * 2 ** 20;
 
 /** Checks that a proxy answers itself, before the server has heard of the request: U+0000 and broken encodings. */
 const ANSWERED_BY_ITSELF: Readonly<Record<string, readonly string[]>> = {
-  nginx: [
-    'ids in paths are percent-decoded once, and any string is one',
-    'an invalid percent-encoding is the caller’s error',
-  ],
-  Caddy: ['an invalid percent-encoding is the caller’s error'],
+  nginx: ['any string is an id in a path', 'an invalid percent-encoding is 4xx with an errcode'],
+  Caddy: ['an invalid percent-encoding is 4xx with an errcode'],
 };
 
 const IDS = [
