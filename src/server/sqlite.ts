@@ -4,7 +4,8 @@
  * @packageDocumentation
  */
 
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { KeyBackupError } from '../engine/errors.js';
 import type {
   BackupStore,
   Changed,
@@ -21,7 +22,7 @@ import type {
 } from './store.js';
 import { newVersionId, textOf } from './store.js';
 import { loadSqlite, type SqliteConnection, type SqliteValue } from './sqlite-driver.js';
-import { storeFailed } from './errors.js';
+import { storeFailed, type ServerCode } from './errors.js';
 import { KeyReader } from './sqlite-key-reader.js';
 import { KeyWriter, type Change } from './sqlite-key-writer.js';
 import { reserveLog } from './sqlite-log.js';
@@ -49,8 +50,9 @@ export interface SqliteOptions {
  * several in one transaction with the event loop running in between. One server process at a time is meant to
  * serve a file; a second that opens it (for the audit trail, say) waits for its turn.
  *
- * @param file - A path; the directory has to exist.
- * @throws KeyBackupError `missing-dependency`, `unsupported-schema`, `store-failed`.
+ * @param file - The path of a file in a directory that exists. Not `:memory:` and not a URI.
+ * @throws KeyBackupError `bad-parameters` for another kind of name, `missing-dependency`, `unsupported-schema`,
+ * `store-failed`.
  *
  * @example
  * ```ts
@@ -58,12 +60,17 @@ export interface SqliteOptions {
  * ```
  */
 export async function openSqliteStore(file: string, options: SqliteOptions = {}): Promise<BackupStore> {
+  if (NO_PATH.test(file)) {
+    throw new KeyBackupError<ServerCode>(
+      'bad-parameters',
+      `expected the path of an SQLite file, got ${JSON.stringify(file)}`,
+    );
+  }
   const open = await loadSqlite();
   const pages = options.checkpointPages ?? 16_000;
   let writer: SqliteConnection | undefined;
   try {
-    // Whom users talk to is nobody's business; the files beside it get the same mode. One that exists keeps its own.
-    closeSync(openSync(file, 'a', 0o600));
+    createPrivately(file);
     writer = open(file);
     writer.exec('PRAGMA busy_timeout = 5000');
     writer.exec('PRAGMA journal_mode = WAL');
@@ -84,6 +91,25 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
   } catch (error) {
     writer?.close();
     throw error instanceof Error && error.name === 'KeyBackupError' ? error : storeFailed(error);
+  }
+}
+
+/** Names that SQLite and its bindings take for a database in memory, a temporary one, or a URI. */
+const NO_PATH = /^(?:$|:memory:|(?:file|libsql|https?|wss?):)/i;
+
+/**
+ * Makes the file readable by its owner only, as are then the files beside it; a file that exists keeps its mode.
+ *
+ * A file that exists is never opened and closed here: closing any descriptor of it would drop all locks that this
+ * process holds on it, and another process would then delete the log under open connections.
+ */
+function createPrivately(file: string): void {
+  try {
+    closeSync(openSync(file, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    // The name is that of a link to a file that does not exist yet.
+    if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600));
   }
 }
 

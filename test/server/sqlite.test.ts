@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
@@ -265,20 +265,6 @@ test('a file of the first schema is brought up to date', async () => {
   expect((await readAll(opened, '@a:x', version)).map(([, session]) => session)).toEqual(['a', 'b', 'c']);
   await opened.close();
   expect(faults(file)).toEqual({ integrity: 'ok', unplaced: 0, dangling: 0, twice: 0 });
-  await remove();
-});
-
-test('a new file is its owner’s alone, and one that exists keeps its mode', async () => {
-  const { store, file, remove } = await temporarySqlite();
-  await newVersion(store, '@a:x');
-  const modes = () => ['', '-wal', '-shm'].map((end) => (statSync(file + end).mode & 0o777).toString(8));
-  expect(modes()).toEqual(['600', '600', '600']);
-  await store.close();
-  chmodSync(file, 0o640);
-  const again = await openSqliteStore(file);
-  await newVersion(again, '@a:x');
-  expect(modes()[0]).toBe('640');
-  await again.close();
   await remove();
 });
 
