@@ -5,7 +5,6 @@ import { describe, expect, test } from 'vitest';
 /** Why Windows or macOS cannot check out a tracked path; undefined where they can. */
 function fault(path: string): string | undefined {
   for (const name of path.split('/')) {
-    // eslint-disable-next-line no-control-regex
     if (/[:*?"<>|\\\0-\x1f]/.test(name)) return 'has a character that Windows forbids';
     if (/[. ]$/.test(name)) return 'ends with a dot or a space';
     if (/^(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)/i.test(name)) return 'is reserved on Windows';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
-import { openSqliteStore } from '../../src/server/sqlite.js';
+import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import { keyOf, newVersion, readAll } from '../contracts/store.js';
 import { temporarySqlite } from '../support/serving.js';
 
