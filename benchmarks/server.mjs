@@ -8,7 +8,7 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openSqliteStore } from '../dist/server/sqlite/index.js';
-import { compactKeysOfRooms } from '../dist/server/compact-keys.js';
+import { keysOfRooms } from '../dist/server/put-body.js';
 import { startPostgres } from './postgres.mjs';
 import { beside } from './server-beside.mjs';
 import { runningServer, startHttpAlone, startServer } from './server-processes.mjs';
@@ -156,7 +156,7 @@ async function beginning(server, file) {
   for (let turn = 0; turn < 5; turn++) {
     const store = await openSqliteStore(join(directory, `first-${turn}.db`));
     const { version } = await store.createVersion('@bench:x', { algorithm: 'a', auth_data: '{}' }, {});
-    const keys = compactKeysOfRooms(Buffer.from(newBatch(200).body));
+    const keys = keysOfRooms(Buffer.from(newBatch(200).body));
     const begun = performance.now();
     await store.writeKeys('@bench:x', version, keys, {}, undefined);
     times.push(performance.now() - begun);
