@@ -1,4 +1,4 @@
-import Database from 'libsql';
+import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { escapedName } from '../../src/server/store.js';
 
 /** A database as schema 2 had it: an index in tables of its own, in which the newest keys are missing. */
@@ -110,29 +110,27 @@ export function keyAt(i: number): { room_id: string; session_id: string; data: s
  * Makes such a database with keys 0 to `count` - 1, of which the last quarter is not in the index, an empty room, a
  * replaced key, and a deleted version whose keys are still there.
  */
-export function makeSchema2(file: string, count: number): void {
-  const database = new Database(file);
+export async function makeSchema2(file: string, count: number): Promise<void> {
+  const database = (await loadSqlite())(file);
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF');
   database.exec(TABLES);
   database.exec('BEGIN');
-  const version = database.prepare(
-    `INSERT INTO versions (id, user_id, version, algorithm_json, auth_data, etag, deleted)
-     VALUES (?, ?, ?, '"m.megolm_backup.v1.curve25519-aes-sha2"', ?, ?, ?)`,
-  );
-  version.run([1, USER, 'deleted', '', 3, 1]);
-  version.run([2, USER, VERSION, '{"a":1}', 41, 0]);
-  const room = database.prepare('INSERT INTO rooms (id, version, room_id) VALUES (?, ?, ?)');
-  for (let i = 0; i < ROOMS; i++) room.run([i + 1, 2, keyAt(i).room_id]);
-  room.run([ROOMS + 1, 2, '!empty:x']);
-  room.run([ROOMS + 2, 1, keyAt(0).room_id]);
-  const insert = database.prepare(
-    `INSERT INTO keys (room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data)
-     VALUES (?, ?, ?, ?, ?, 0, 'D', ?)`,
-  );
-  for (let i = 0; i < 10; i++) insert.run([ROOMS + 2, `s${i}`, null, 0, 0, '{}']);
+  const version = `INSERT INTO versions (id, user_id, version, algorithm_json, auth_data, etag, deleted)
+    VALUES (?, ?, ?, '"m.megolm_backup.v1.curve25519-aes-sha2"', ?, ?, ?)`;
+  database.run(version, [1, USER, 'deleted', '', 3, 1]);
+  database.run(version, [2, USER, VERSION, '{"a":1}', 41, 0]);
+  const room = 'INSERT INTO rooms (id, version, room_id) VALUES (?, ?, ?)';
+  for (let i = 0; i < ROOMS; i++) database.run(room, [i + 1, 2, keyAt(i).room_id]);
+  database.run(room, [ROOMS + 1, 2, '!empty:x']);
+  database.run(room, [ROOMS + 2, 1, keyAt(0).room_id]);
+  const key = `INSERT INTO keys (
+      room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
+    ) VALUES (?, ?, ?, ?, ?, 0, 'D', ?)`;
+  for (let i = 0; i < 10; i++) database.run(key, [ROOMS + 2, `s${i}`, null, 0, 0, '{}']);
   for (let i = 0; i < count; i++) {
     const { session_id, data } = keyAt(i);
-    insert.run([(i % ROOMS) + 1, session_id, escapedName(session_id), i % 3 === 0 ? 1 : 0, i % 5, data]);
+    const verified = i % 3 === 0 ? 1 : 0;
+    database.run(key, [(i % ROOMS) + 1, session_id, escapedName(session_id), verified, i % 5, data]);
   }
   database.exec(`
     UPDATE keys SET device_id = 'E' WHERE id = 11;

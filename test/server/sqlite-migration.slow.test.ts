@@ -21,7 +21,11 @@ async function killWhileMigrating(file: string, bytes: number): Promise<void> {
   });
   let printed = '';
   child.stdout.on('data', (text) => (printed += String(text)));
-  const exited = new Promise<void>((resolve) => child.once('exit', () => { resolve(); }));
+  const exited = new Promise<void>((resolve) =>
+    child.once('exit', () => {
+      resolve();
+    }),
+  );
   while ((statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) < bytes && child.exitCode === null) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
@@ -35,7 +39,7 @@ test('a migration of 200,000 keys that is killed in the middle is completed by t
   const directory = mkdtempSync(join(tmpdir(), 'migration-'));
   const file = join(directory, 'backup.db');
   try {
-    makeSchema2(file, KEYS);
+    await makeSchema2(file, KEYS);
     // The new index takes more than all of these.
     for (const bytes of [100_000, 2_000_000, 8_000_000]) {
       await killWhileMigrating(file, bytes);

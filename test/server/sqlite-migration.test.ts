@@ -1,8 +1,8 @@
-import Database from 'libsql';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import { keyOf, newVersion, readAll } from '../contracts/store.js';
 import { makeSchema2 } from './schema-2.js';
@@ -18,21 +18,23 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
+const openRaw = await loadSqlite();
+
 function change(sql: string): void {
-  const database = new Database(file);
+  const database = openRaw(file);
   database.exec(sql);
   database.close();
 }
 
 test('brings a database of schema 2 over', async () => {
-  makeSchema2(file, 1_000);
+  await makeSchema2(file, 1_000);
   const store = await openSqliteStore(file);
   await expectMigrated(store, file, 1_000);
   await store.close();
 });
 
 test('a migration that fails changes nothing, and the next open completes it', async () => {
-  makeSchema2(file, 1_000);
+  await makeSchema2(file, 1_000);
   change('ALTER TABLE late_index RENAME TO mislaid');
   await expect(openSqliteStore(file)).rejects.toMatchObject({ code: 'store-failed' });
   expect(schemaOf(file)).toBe(2);
@@ -41,6 +43,19 @@ test('a migration that fails changes nothing, and the next open completes it', a
   change('ALTER TABLE mislaid RENAME TO late_index');
   const store = await openSqliteStore(file);
   await expectMigrated(store, file, 1_000);
+  await store.close();
+});
+
+test('a migration on a full disk changes nothing, and the next open completes it', async () => {
+  await makeSchema2(file, 4_000);
+  const [pages] = ask(file, 'PRAGMA page_count') as [number];
+  await expect(openSqliteStore(file, { maxPages: pages + 10 })).rejects.toMatchObject({
+    code: 'store-failed',
+    message: expect.stringContaining('full') as unknown,
+  });
+  expect(schemaOf(file)).toBe(2);
+  const store = await openSqliteStore(file);
+  await expectMigrated(store, file, 4_000);
   await store.close();
 });
 

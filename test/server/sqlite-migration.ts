@@ -1,8 +1,10 @@
-import Database from 'libsql';
 import { expect } from 'vitest';
+import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import type { BackupStore, KeyPosition } from '../../src/server/store.js';
 import { keyOf } from '../contracts/store.js';
 import { USER, VERSION, keyAt } from './schema-2.js';
+
+const openRaw = await loadSqlite();
 
 /** The number of a database's schema. */
 export function schemaOf(file: string): unknown {
@@ -11,10 +13,10 @@ export function schemaOf(file: string): unknown {
 
 /** The first row of a query, by a connection of its own. */
 export function ask(file: string, sql: string): unknown[] {
-  const database = new Database(file);
-  const row = database.prepare(sql).raw().get() as unknown[];
+  const database = openRaw(file);
+  const row = database.first(sql);
   database.close();
-  return row;
+  return row ?? [];
 }
 
 /** Expects everything that `makeSchema2` stored, and a store that takes writes. */

@@ -1,22 +1,25 @@
 import { copyFileSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Database from 'libsql';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { utf8Encode } from '../../src/engine/utf8.js';
+import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { KeyToWrite } from '../../src/server/store.js';
 import { keyOf, newVersion, readAll, storeContract } from '../contracts/store.js';
 import { runs } from '../support/runs.js';
 import { temporarySqlite } from '../support/serving.js';
 
+/** By the store's own binding: another one in this process would drop its locks. */
+const openRaw = await loadSqlite();
+
 const SOUND = { integrity: 'ok', empty: 0, homeless: 0, miscounted: 0 };
 
 /** What must hold after any writes and deletions: a sound file, rooms only with keys, sums that are right. */
 function stateOf(file: string): Record<string, unknown> {
-  const database = new Database(file);
-  const one = (sql: string): unknown => (database.prepare(sql).raw().get() as unknown[])[0];
+  const database = openRaw(file);
+  const one = (sql: string): unknown => database.first(sql)?.[0];
   const found = {
     integrity: one('PRAGMA integrity_check'),
     empty: one('SELECT count(*) FROM rooms WHERE id NOT IN (SELECT room FROM keys)'),
@@ -98,8 +101,8 @@ test('a room is removed with its last key', async () => {
   const keys = ['a', 'b'].flatMap((room) => ['s', 't'].map((session) => keyOf(room, session)));
   await store.writeKeys('@a:x', version, keys, {}, undefined);
   const rooms = (): unknown => {
-    const database = new Database(file);
-    const names = database.prepare('SELECT room_id FROM rooms ORDER BY room_id').raw().all();
+    const database = openRaw(file);
+    const names = database.all('SELECT room_id FROM rooms ORDER BY room_id');
     database.close();
     return names;
   };

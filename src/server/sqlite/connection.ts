@@ -32,6 +32,15 @@ export async function loadSqlite(): Promise<(file: string) => SqliteConnection> 
   return (file) => connect(openLibsql(new Libsql(file) as unknown as Libsql));
 }
 
+/** Ends a transaction that failed. */
+export function rollback(connection: SqliteConnection): void {
+  try {
+    connection.exec('ROLLBACK');
+  } catch {
+    // A full disk has ended the transaction already.
+  }
+}
+
 /**
  * The text of a statement that depends on its number of rows, made once for each number.
  *

@@ -21,9 +21,9 @@ import type {
   UnknownVersion,
   VersionContent,
 } from '../store.js';
-import { newVersionId, textOf } from '../store.js';
-import { loadSqlite, type SqliteConnection, type SqliteValue } from './connection.js';
-import { deleteKeys, readKey, readKeys, writeKeys, type Change } from './keys.js';
+import { newVersionId } from '../store.js';
+import { loadSqlite, type SqliteConnection } from './connection.js';
+import { deleteKeys, readKey, readKeys, readReplacements, writeKeys, type Change } from './keys.js';
 import { migrate } from './schema.js';
 import { Rollback, createWriteQueue, type WriteQueue } from './write-queue.js';
 
@@ -75,10 +75,10 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
     writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 2_048}`);
+    if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     migrate(writer);
     // From here on: the sort of a migration may be larger than memory.
     writer.exec('PRAGMA temp_store = MEMORY');
-    if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     const reader = connect();
     // Most pages are read once; the operating system caches the others.
     reader.exec('PRAGMA cache_size = -2048');
@@ -284,28 +284,7 @@ class SqliteStore implements BackupStore {
   }
 
   readReplacements(userId: string, after: number, limit: number): Promise<readonly Replacement[]> {
-    return this.#reading(() =>
-      this.#reader
-        .all(
-          `SELECT replacements.id, time, versions.version, CAST(room_id AS BLOB), CAST(session_id AS BLOB),
-           old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
-           new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
-         FROM replacements JOIN versions ON versions.id = replacements.version
-         WHERE replacements.version IN (SELECT id FROM versions WHERE user_id = ?) AND replacements.id > ?
-         ORDER BY replacements.id LIMIT ?`,
-          [userId, after, limit],
-        )
-        .map((row) => ({
-          id: row[0] as number,
-          time: row[1] as number,
-          user_id: userId,
-          version: row[2] as string,
-          room_id: textOf(row[3]),
-          session_id: textOf(row[4]),
-          before: origin(row.slice(5, 9)),
-          after: origin(row.slice(9, 13)),
-        })),
-    );
+    return this.#reading(() => readReplacements(this.#reader, userId, after, limit));
   }
 
   pruneReplacements(before: number): Promise<void> {
@@ -418,13 +397,4 @@ class SqliteStore implements BackupStore {
       return Promise.reject(storeFailed(error));
     }
   }
-}
-
-function origin(row: readonly SqliteValue[]): Replacement['before'] {
-  return {
-    is_verified: row[0] === 1,
-    first_message_index: row[1] as number,
-    forwarded_count: row[2] as number,
-    ...(row[3] === null ? {} : { device_id: row[3] as string }),
-  };
 }

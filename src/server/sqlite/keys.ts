@@ -7,6 +7,7 @@ import {
   type KeyPosition,
   type KeyScope,
   type KeyToWrite,
+  type Replacement,
   type RoomPage,
   type UnknownKey,
 } from '../store.js';
@@ -165,6 +166,43 @@ function readRoom(
   ) as [number, Uint8Array, Uint8Array];
   if (count === 0) return undefined;
   return { room_id: roomId, members, count, last_session_id: textOf(last) };
+}
+
+/** The audit trail of a user after an entry's id. */
+export function readReplacements(
+  connection: SqliteConnection,
+  userId: string,
+  after: number,
+  limit: number,
+): Replacement[] {
+  const rows = connection.all(
+    `SELECT replacements.id, time, versions.version, CAST(room_id AS BLOB), CAST(session_id AS BLOB),
+       old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
+       new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
+     FROM replacements JOIN versions ON versions.id = replacements.version
+     WHERE replacements.version IN (SELECT id FROM versions WHERE user_id = ?) AND replacements.id > ?
+     ORDER BY replacements.id LIMIT ?`,
+    [userId, after, limit],
+  );
+  return rows.map((row) => ({
+    id: row[0] as number,
+    time: row[1] as number,
+    user_id: userId,
+    version: row[2] as string,
+    room_id: textOf(row[3]),
+    session_id: textOf(row[4]),
+    before: origin(row.slice(5, 9)),
+    after: origin(row.slice(9, 13)),
+  }));
+}
+
+function origin(row: readonly SqliteValue[]): Replacement['before'] {
+  return {
+    is_verified: row[0] === 1,
+    first_message_index: row[1] as number,
+    forwarded_count: row[2] as number,
+    ...(row[3] === null ? {} : { device_id: row[3] as string }),
+  };
 }
 
 function writeBatch(

@@ -1,6 +1,6 @@
 import { KeyBackupError } from '../../engine/errors.js';
 import type { ServerCode } from '../errors.js';
-import type { SqliteConnection } from './connection.js';
+import { rollback, type SqliteConnection } from './connection.js';
 
 /**
  * The number of {@link TABLES} in `PRAGMA user_version`; a change of them needs a new number and a step in
@@ -119,7 +119,7 @@ export function migrate(connection: SqliteConnection): void {
     if (found < SCHEMA) connection.exec(`${UPGRADES[found]} PRAGMA user_version = ${SCHEMA}`);
     connection.exec('COMMIT');
   } catch (error) {
-    connection.exec('ROLLBACK');
+    rollback(connection);
     throw error;
   }
 }

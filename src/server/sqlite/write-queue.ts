@@ -1,5 +1,5 @@
 import { storeFailed } from '../errors.js';
-import type { SqliteConnection } from './connection.js';
+import { rollback, type SqliteConnection } from './connection.js';
 
 /**
  * The order of writes on the one connection that writes.
@@ -125,14 +125,6 @@ async function toEnd(write: () => Generator<void, unknown>): Promise<unknown> {
   for (let step = steps.next(); ; step = steps.next()) {
     if (step.done) return step.value;
     await nextTurn();
-  }
-}
-
-function rollback(connection: SqliteConnection): void {
-  try {
-    connection.exec('ROLLBACK');
-  } catch {
-    // A full disk has ended the transaction already.
   }
 }
 
