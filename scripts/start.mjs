@@ -9,7 +9,7 @@ import { Restore, RoomKeys, createBackup, uploadSessions } from '../dist/client/
 import { BackupDecryptionKey, ed25519Signer, verifyAuthData } from '../dist/index.js';
 import { authenticateByTokens, createHandler } from '../dist/server/index.js';
 import { listen } from '../dist/server/node.js';
-import { openSqliteStore } from '../dist/server/sqlite.js';
+import { openSqliteStore } from '../dist/server/sqlite/index.js';
 
 const user_id = '@sample:localhost';
 const checks = [];

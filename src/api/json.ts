@@ -1,6 +1,5 @@
 import { KeyBackupError } from '../engine/errors.js';
 import { utf8Decode } from '../engine/utf8.js';
-import { endOfString } from './json-members.js';
 import { quote } from '../engine/quote.js';
 
 /**
@@ -45,14 +44,6 @@ export function parseJson(text: string): unknown {
  * @throws {@link KeyBackupError} As {@link parseJson}; invalid UTF-8 is `not-json`.
  */
 export function parseJsonBytes(bytes: Uint8Array, path = ''): unknown {
-  return readJsonBytes(bytes, path).value;
-}
-
-/** {@link parseJsonBytes}, with the text that was parsed. */
-export function readJsonBytes(
-  bytes: Uint8Array,
-  path = '',
-): { readonly text: string; readonly value: unknown } {
   let text: string;
   try {
     text = utf8Decode(bytes, 'the body');
@@ -61,7 +52,7 @@ export function readJsonBytes(
       cause,
     });
   }
-  return { text, value: parseWellFormed(text, path) };
+  return parseWellFormed(text, path);
 }
 
 // By their range, since not every engine knows `\p{Surrogate}`; in a pair they are no characters of their own.
@@ -126,6 +117,16 @@ function findFault(text: string): Fault | undefined {
     }
   }
   return undefined;
+}
+
+/** Index of the closing quote of the string that opens at `start`; the text's length if there is none. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes++;
+    if (backslashes % 2 === 0) return end;
+  }
+  return text.length;
 }
 
 function endOfNumber(text: string, start: number): number {

@@ -2,7 +2,8 @@ import { hasBackup, runConformance, type CheckResult } from '../conformance/run.
 import { NotConforming } from '../conformance/server-under-test.js';
 import { InputError, UsageError, parseCommand, parseCount } from './command.js';
 import { readToken } from './homeserver.js';
-import { printable, type Terminal } from './terminal.js';
+import type { Terminal } from './terminal.js';
+import { excerpt } from '../engine/quote.js';
 
 export const usage = `usage: megolm-backup conformance --homeserver URL --token-file FILE --token-file-b FILE [options]
 
@@ -86,7 +87,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
 
 function lineOf({ name, section, why, passed, reason, note }: CheckResult, failed: string): string {
   if (passed) return `ok    ${name}${note === undefined ? '' : `: ${note}`}\n`;
-  return `${failed}  ${name}\n      ${section ?? why ?? ''}\n      ${printable(reason ?? '')}\n`;
+  return `${failed}  ${name}\n      ${section ?? why ?? ''}\n      ${excerpt(reason ?? '')}\n`;
 }
 
 function countOf(

@@ -25,7 +25,7 @@ export async function openStore(
   if (db !== undefined && postgres === undefined) {
     if (mustExist && !existsSync(db))
       throw new InputError(`--db: there is no ${db}; name the file that "serve --db" made`);
-    const { openSqliteStore } = await import('../server/sqlite.js');
+    const { openSqliteStore } = await import('../server/sqlite/index.js');
     return orUnusable(`--db: ${db}`, openSqliteStore(db));
   }
   if (postgres !== undefined && db === undefined) {

@@ -1,42 +1,28 @@
-import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../api/check.js';
-import { jsonPath, parseJsonBytes, readJsonBytes } from '../api/json.js';
 import type { Call } from './call.js';
-import { compactKeysOfRoom, compactKeysOfRooms } from './compact-keys.js';
 import { MatrixError, jsonResponse } from './http.js';
 import { readPosition, streamKeys, type Paging } from './keys-stream.js';
-import { keyToWrite, keysOfRoom, keysOfRooms } from './keys-to-write.js';
+import { keyOfSession, keysOfRoom, keysOfRooms } from './put-body.js';
 import type { KeyScope, KeyToWrite } from './store.js';
 import { overQuota, unknownVersion } from './versions.js';
 
 /** `PUT /room_keys/keys` */
 export async function putKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
-  const body = await call.body();
-  const compact = compactKeysOfRooms(body);
-  if (compact) return write(call, version, compact);
-  const { text, value } = readJsonBytes(body);
-  return write(call, version, keysOfRooms(text, checkKeyBackups(value)));
+  return write(call, version, keysOfRooms(await call.body()));
 }
 
 /** `PUT /room_keys/keys/{roomId}` */
 export async function putRoomKeys(call: Call): Promise<Response> {
   const version = requiredVersion(call);
   const roomId = call.pathParameter('roomId');
-  const body = await call.body();
-  const compact = compactKeysOfRoom(body, roomId);
-  if (compact) return write(call, version, compact);
-  const path = jsonPath('rooms', roomId);
-  const { text, value } = readJsonBytes(body, path);
-  return write(call, version, keysOfRoom(text, roomId, checkRoomKeyBackup(value, path)));
+  return write(call, version, keysOfRoom(await call.body(), roomId));
 }
 
 /** `PUT /room_keys/keys/{roomId}/{sessionId}` */
 export async function putSessionKey(call: Call): Promise<Response> {
   const version = requiredVersion(call);
   const [roomId, sessionId] = [call.pathParameter('roomId'), call.pathParameter('sessionId')];
-  const path = jsonPath(jsonPath(jsonPath('rooms', roomId), 'sessions'), sessionId);
-  const key = checkKeyBackupData(parseJsonBytes(await call.body(), path), path);
-  return write(call, version, [keyToWrite(roomId, sessionId, key, JSON.stringify(key))]);
+  return write(call, version, [keyOfSession(await call.body(), roomId, sessionId)]);
 }
 
 /** `GET /room_keys/keys`: of the current version when none is given. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MAX_JSON_DEPTH, jsonPath, parseJson, parseJsonBytes, readJsonBytes } from '../../src/api/json.js';
+import { MAX_JSON_DEPTH, jsonPath, parseJson, parseJsonBytes } from '../../src/api/json.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
 import { runs } from '../support/runs.js';
 
@@ -144,13 +144,6 @@ describe('an error says where and what', () => {
     expect(() => parseJsonBytes(new TextEncoder().encode('[]['.repeat(300)), 'rooms')).toThrow(
       'rooms: expected at most 100 levels, got more',
     );
-  });
-
-  test('of bytes whose text is wanted too', () => {
-    const read = (text: string, path?: string) => readJsonBytes(new TextEncoder().encode(text), path);
-    expect(read(' {"a":"é"}')).toEqual({ text: ' {"a":"é"}', value: { a: 'é' } });
-    expect(() => read('{"a":[1.5]}')).toThrow(new RegExp(`^a\\[0\\]: expected`));
-    expect(() => read('{"a":[1.5]}', 'rooms')).toThrow(`rooms.a[0]: ${fraction}`);
   });
 
   test('of bytes that are no UTF-8, with the reason', () => {

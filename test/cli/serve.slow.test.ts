@@ -193,6 +193,13 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
       () => ['--db', join(directory, 'none', 'x'), ...tokens()],
       'store-failed',
     ],
+    [
+      'a database in memory',
+      () => ['--db', ':memory:', ...tokens()],
+      'bad-parameters: expected the path of an SQLite file, got ":memory:"',
+    ],
+    ['a database URI', () => ['--db', 'file:x', ...tokens()], 'bad-parameters: expected the path'],
+    ['a database without a name', () => ['--db', '', ...tokens()], 'bad-parameters: expected the path'],
     ['a database that is no URL', () => ['--postgres', 'x', ...tokens()], '--postgres: expected a URL'],
     [
       'a tokens file of something else',
@@ -201,7 +208,7 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
     ],
     [
       'an address of another machine',
-      () => ['--db', ':memory:', ...tokens(), '--listen', '192.0.2.1:1'],
+      () => ['--db', join(directory, 'unreached.db'), ...tokens(), '--listen', '192.0.2.1:1'],
       '--listen: ',
     ],
     ['--dev with a database', () => ['--dev', '--db', 'x'], '--dev'],

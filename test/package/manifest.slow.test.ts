@@ -31,7 +31,7 @@ describe('the files in the package', () => {
   test('are the build, its sources, the vectors and the documents', () => {
     const unexpected = [...files].filter(
       (path) =>
-        !/^(?:dist|src)\/(?:[a-z0-9-]+\/)?[a-z0-9-]+(?:\.d)?\.(?:ts|js)(?:\.map)?$/.test(path) &&
+        !/^(?:dist|src)\/(?:[a-z0-9-]+\/)*[a-z0-9-]+(?:\.d)?\.(?:ts|js)(?:\.map)?$/.test(path) &&
         !/^vectors\/[a-z0-9.-]+\.json$/.test(path) &&
         !path.startsWith('docs/') &&
         !['package.json', 'LICENSE', 'vectors/README.md'].includes(path) &&

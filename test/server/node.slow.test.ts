@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { utf8Decode } from '../../src/engine/utf8.js';
 import { listen, type Listening } from '../../src/server/node.js';
-import { openSqliteStore } from '../../src/server/sqlite.js';
+import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { authenticateByTokens } from '../../src/server/authenticate.js';
 import { createHandler, type HandlerOptions } from '../../src/server/handler.js';
 import { listen, type ListenOptions } from '../../src/server/node.js';
-import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite.js';
+import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 
 export const TOKEN_A = 'token-a';

@@ -4,7 +4,9 @@
  * @packageDocumentation
  */
 
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { KeyBackupError } from '../../engine/errors.js';
+import { storeFailed } from '../errors.js';
 import type {
   BackupStore,
   Changed,
@@ -18,39 +20,34 @@ import type {
   StoredVersion,
   UnknownVersion,
   VersionContent,
-} from './store.js';
-import { newVersionId, textOf } from './store.js';
-import { loadSqlite, type SqliteConnection, type SqliteValue } from './sqlite-driver.js';
-import { storeFailed } from './errors.js';
-import { KeyReader } from './sqlite-key-reader.js';
-import { KeyWriter, type Change } from './sqlite-key-writer.js';
-import { reserveLog } from './sqlite-log.js';
-import { Undo, createWriteQueue } from './sqlite-queue.js';
-import { migrate } from './sqlite-schema.js';
-import { SqliteSession } from './sqlite-session.js';
+} from '../store.js';
+import { newVersionId } from '../store.js';
+import { loadSqlite, type SqliteConnection } from './connection.js';
+import { deleteKeys, readKey, readKeys, readReplacements, writeKeys, type Change } from './keys.js';
+import { migrate } from './schema.js';
+import { Rollback, createWriteQueue, type WriteQueue } from './write-queue.js';
 
 /** How the file is used. */
 export interface SqliteOptions {
-  /** Pages of 4 KiB in the write-ahead log before they are copied into the file. Default 16,000. */
+  /** Pages of 4 KiB in the write-ahead log, at most, before they are copied into the file. Default 16,000. */
   readonly checkpointPages?: number;
   /** Kibibytes of page cache of the writing connection. Default 2,048. */
   readonly cacheKibibytes?: number;
-  /** How many of the newest keys at least are found through memory before they go into the index. Default 4,096. */
-  readonly tailKeys?: number;
   /** Pages of 4 KiB the file may have; a write beyond fails as on a full disk. Default as SQLite has it. */
   readonly maxPages?: number;
 }
 
 /**
- * Opens a store in one SQLite file, made where there is none.
+ * Opens a store in one SQLite file and creates the file if it does not exist.
  *
- * The journal is a write-ahead log with `synchronous=FULL`: what was acknowledged survives a killed process and
- * a power loss. One connection writes, one reads; a batch of up to 500 keys is one statement, larger ones are
- * several in one transaction with the event loop running in between. One server process at a time is meant to
- * serve a file; a second that opens it (for the audit trail, say) waits for its turn.
+ * The journal is a write-ahead log with `synchronous=FULL`: an acknowledged write survives a killed process and a power
+ * loss. One connection writes, one reads; a batch of up to 500 keys is one statement, larger ones are several in one
+ * transaction, between which the event loop runs. One server process is meant to serve a file; another process that
+ * opens it, to read the audit trail for example, waits for its turn.
  *
- * @param file - A path; the directory has to exist.
- * @throws KeyBackupError `missing-dependency`, `unsupported-schema`, `store-failed`.
+ * @param file - The path of a file in a directory that exists. Not `:memory:` and not a URI.
+ * @throws KeyBackupError `bad-parameters` for another kind of name, `missing-dependency`, `unsupported-schema`,
+ * `store-failed`.
  *
  * @example
  * ```ts
@@ -58,36 +55,66 @@ export interface SqliteOptions {
  * ```
  */
 export async function openSqliteStore(file: string, options: SqliteOptions = {}): Promise<BackupStore> {
+  if (NO_PATH.test(file)) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `expected the path of an SQLite file, got ${JSON.stringify(file)}`,
+    );
+  }
   const open = await loadSqlite();
-  const pages = options.checkpointPages ?? 16_000;
-  let writer: SqliteConnection | undefined;
+  const connections: SqliteConnection[] = [];
+  const connect = (): SqliteConnection => {
+    const connection = open(file);
+    connections.push(connection);
+    connection.exec('PRAGMA busy_timeout = 5000');
+    return connection;
+  };
   try {
-    // Whom users talk to is nobody's business; the files beside it get the same mode. One that exists keeps its own.
-    closeSync(openSync(file, 'a', 0o600));
-    writer = open(file);
-    writer.exec('PRAGMA busy_timeout = 5000');
+    createPrivately(file);
+    const writer = connect();
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
-    writer.exec(`PRAGMA wal_autocheckpoint = ${pages}`);
     writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 2_048}`);
-    migrate(writer);
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
-    const reader = open(file);
-    reader.exec('PRAGMA busy_timeout = 5000');
-    // Most of it is read once and from end to end; what is read again the operating system has.
+    migrate(writer);
+    // From here on: the sort of a migration may be larger than memory.
+    writer.exec('PRAGMA temp_store = MEMORY');
+    const reader = connect();
+    // Most pages are read once; the operating system caches the others.
     reader.exec('PRAGMA cache_size = -2048');
-    const store = new SqliteStore(writer, reader, options.tailKeys ?? 4_096, () => {
-      reserveLog(file, pages);
-    });
+    const store = new SqliteStore(writer, reader, options.checkpointPages ?? 16_000);
     await store.purge();
     return store;
   } catch (error) {
-    writer?.close();
-    throw error instanceof Error && error.name === 'KeyBackupError' ? error : storeFailed(error);
+    for (const connection of connections) connection.close();
+    throw error instanceof KeyBackupError ? error : storeFailed(error);
+  }
+}
+
+/** Names that SQLite and its bindings take for a database in memory, a temporary one, or a URI. */
+const NO_PATH = /^(?:$|:memory:|(?:file|libsql|https?|wss?):)/i;
+
+/**
+ * Makes the file readable by its owner only, as are then the files beside it; a file that exists keeps its mode.
+ *
+ * A file that exists is never opened and closed here: closing any descriptor of it would drop all locks that this
+ * process holds on it, and another process would then delete the log under open connections.
+ */
+function createPrivately(file: string): void {
+  try {
+    closeSync(openSync(file, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    // The name is that of a link to a file that does not exist yet.
+    if (!existsSync(file)) closeSync(openSync(file, 'a', 0o600));
   }
 }
 
 const UNKNOWN_VERSION: UnknownVersion = { outcome: 'unknown-version' };
+/** Pages of the log of a small database. */
+const MIN_LOG_PAGES = 1_000;
+/** Bytes of a page and its header in the log. */
+const PAGE_IN_LOG = 4_120;
 /** Rows deleted before the event loop runs again. */
 const DELETE_ROWS = 5_000;
 
@@ -101,22 +128,19 @@ interface VersionRow {
 }
 
 class SqliteStore implements BackupStore {
-  readonly #writer: SqliteSession;
-  readonly #reader: SqliteSession;
-  readonly #keys: KeyWriter;
-  readonly #stored: KeyReader;
-  readonly #queue: ReturnType<typeof createWriteQueue>;
+  readonly #writer: SqliteConnection;
+  readonly #reader: SqliteConnection;
+  readonly #queue: WriteQueue;
+  readonly #maxLogPages: number;
+  #logPages = 0;
   #closed: Promise<void> | undefined;
-  /** What is to be done before the first keys are written. */
-  #begin: (() => void) | undefined;
 
-  constructor(writer: SqliteConnection, reader: SqliteConnection, tail: number, begin: () => void) {
-    this.#writer = new SqliteSession(writer);
-    this.#reader = new SqliteSession(reader);
-    this.#keys = new KeyWriter(this.#writer, tail);
-    this.#stored = new KeyReader(this.#reader);
-    this.#begin = begin;
-    this.#queue = createWriteQueue(writer, this.#keys);
+  constructor(writer: SqliteConnection, reader: SqliteConnection, maxLogPages: number) {
+    this.#writer = writer;
+    this.#reader = reader;
+    this.#maxLogPages = maxLogPages;
+    this.#queue = createWriteQueue(writer);
+    this.#sizeLog();
   }
 
   createVersion(
@@ -187,7 +211,7 @@ class SqliteStore implements BackupStore {
         version,
       ]);
       if (!row) return UNKNOWN_VERSION;
-      // Gone for everybody at once; its rows follow below, or when the file is next opened.
+      // Invisible at once; its keys are deleted below, or when the file is next opened.
       store.#writer.run(
         `UPDATE versions SET deleted = 1, auth_data = '', count = 0, bytes = 0 WHERE id = ? AND deleted = 0`,
         [row[0]],
@@ -204,11 +228,11 @@ class SqliteStore implements BackupStore {
     return this.#write(function* (store) {
       for (;;) {
         const row = store.#writer.first(
-          `SELECT rooms.id FROM versions JOIN rooms ON rooms.version = versions.id
+          `SELECT versions.id FROM versions JOIN rooms ON rooms.version = versions.id
            WHERE versions.deleted = 1 LIMIT 1`,
         );
         if (!row) return;
-        yield* store.#keys.deleteRoom(row[0] as number);
+        yield* deleteKeys(store.#writer, row[0] as number, {});
       }
     });
   }
@@ -224,9 +248,9 @@ class SqliteStore implements BackupStore {
       const row = store.#version(userId, version);
       if (!row) return UNKNOWN_VERSION;
       if (row.current !== version) return { outcome: 'wrong-version', current_version: row.current } as const;
-      store.#begin?.();
-      store.#begin = undefined;
-      return store.#changed(userId, row, yield* store.#keys.write(row.id, keys, writer), quota);
+      const change = yield* writeKeys(store.#writer, row.id, keys, writer);
+      store.#sizeLog();
+      return store.#changed(userId, row, change, quota);
     });
   }
 
@@ -234,14 +258,7 @@ class SqliteStore implements BackupStore {
     return this.#write(function* (store) {
       const row = store.#version(userId, version);
       if (!row) return UNKNOWN_VERSION;
-      let [count, bytes] = [0, 0];
-      for (const room of store.#keys.roomsInScope(row.id, scope.room_id)) {
-        const [deleted, size] = yield* store.#keys.deleteRoom(room, scope.session_id);
-        count += deleted;
-        bytes += size;
-      }
-      const change = { changed: count, added: -count, bytes: -bytes, largest: 0 };
-      return store.#changed(userId, row, change, {});
+      return store.#changed(userId, row, yield* deleteKeys(store.#writer, row.id, scope), {});
     });
   }
 
@@ -251,7 +268,7 @@ class SqliteStore implements BackupStore {
     roomId: string,
     sessionId: string,
   ): ReturnType<BackupStore['readKey']> {
-    return this.#reading(() => this.#stored.readKey(userId, version, roomId, sessionId) ?? UNKNOWN_VERSION);
+    return this.#reading(() => readKey(this.#reader, userId, version, roomId, sessionId) ?? UNKNOWN_VERSION);
   }
 
   readKeys(
@@ -262,33 +279,12 @@ class SqliteStore implements BackupStore {
     limit: number,
   ): Promise<KeyPage | UnknownVersion> {
     return this.#reading(
-      () => this.#stored.readKeys(userId, version, scope, after, limit) ?? UNKNOWN_VERSION,
+      () => readKeys(this.#reader, userId, version, scope, after, limit) ?? UNKNOWN_VERSION,
     );
   }
 
   readReplacements(userId: string, after: number, limit: number): Promise<readonly Replacement[]> {
-    return this.#reading(() =>
-      this.#reader
-        .all(
-          `SELECT replacements.id, time, versions.version, CAST(room_id AS BLOB), CAST(session_id AS BLOB),
-           old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
-           new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
-         FROM replacements JOIN versions ON versions.id = replacements.version
-         WHERE replacements.version IN (SELECT id FROM versions WHERE user_id = ?) AND replacements.id > ?
-         ORDER BY replacements.id LIMIT ?`,
-          [userId, after, limit],
-        )
-        .map((row) => ({
-          id: row[0] as number,
-          time: row[1] as number,
-          user_id: userId,
-          version: row[2] as string,
-          room_id: textOf(row[3]),
-          session_id: textOf(row[4]),
-          before: origin(row.slice(5, 9)),
-          after: origin(row.slice(9, 13)),
-        })),
-    );
+    return this.#reading(() => readReplacements(this.#reader, userId, after, limit));
   }
 
   pruneReplacements(before: number): Promise<void> {
@@ -309,7 +305,7 @@ class SqliteStore implements BackupStore {
     return this.#write(function* (store) {
       const versions = store.#writer.all(`SELECT id FROM versions WHERE user_id = ?`, [userId]);
       for (const [version] of versions) {
-        for (const room of store.#keys.roomsInScope(version as number)) yield* store.#keys.deleteRoom(room);
+        yield* deleteKeys(store.#writer, version as number, {});
         store.#writer.run(`DELETE FROM replacements WHERE version = ?`, [version]);
         store.#writer.run(`DELETE FROM versions WHERE id = ?`, [version]);
       }
@@ -319,7 +315,7 @@ class SqliteStore implements BackupStore {
 
   ping(): Promise<void> {
     return this.#reading(
-      () => void this.#reader.all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)', []),
+      () => void this.#reader.all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)'),
     );
   }
 
@@ -331,14 +327,26 @@ class SqliteStore implements BackupStore {
     }));
   }
 
-  /** So that whoever copies the file after a stop has everything. */
+  /** Lets the log become four times as long as the database: a longer one saves writes, a small backup keeps a small one. */
+  #sizeLog(): void {
+    if (this.#logPages === this.#maxLogPages) return;
+    const [pages] = this.#writer.first('PRAGMA page_count') as [number];
+    const wanted = Math.min(Math.max(4 * pages, MIN_LOG_PAGES), this.#maxLogPages);
+    if (wanted < 2 * this.#logPages && wanted < this.#maxLogPages) return;
+    this.#logPages = wanted;
+    this.#writer.exec(`PRAGMA wal_autocheckpoint = ${wanted}`);
+    // A large write makes the log longer; after a checkpoint it goes back to this.
+    this.#writer.exec(`PRAGMA journal_size_limit = ${wanted * PAGE_IN_LOG}`);
+  }
+
+  /** A copy of the file after a stop is then complete. */
   #emptyLog(): void {
     try {
-      // Whoever else has the file open is not waited for: the last one does it.
+      // Not waiting for other processes that have the file open: the last one does it.
       this.#writer.exec('PRAGMA busy_timeout = 0');
       this.#writer.exec('PRAGMA wal_checkpoint(TRUNCATE)');
     } catch {
-      // Nothing is lost: what is in the log stays there, and is read from there.
+      // Nothing is lost: the log stays and is read.
     }
   }
 
@@ -353,7 +361,7 @@ class SqliteStore implements BackupStore {
     return { outcome: 'changed', etag: String(row.etag + 1), count };
   }
 
-  /** Undoes the write under way when the user now holds too much. */
+  /** Rolls the write back when the user now holds too much. */
   #checkQuota(userId: string, quota: Quota): void {
     if (Object.values(quota).every((limit) => limit === undefined)) return;
     const [versions, keys, bytes] = this.#writer.first(
@@ -361,7 +369,7 @@ class SqliteStore implements BackupStore {
       [userId],
     ) as [number, number, number];
     const over = (of: keyof Quota): never => {
-      throw new Undo({ outcome: 'over-quota', of } satisfies OverQuota);
+      throw new Rollback({ outcome: 'over-quota', of } satisfies OverQuota);
     };
     if (quota.versions !== undefined && versions > quota.versions) over('versions');
     if (quota.keys !== undefined && keys > quota.keys) over('keys');
@@ -389,13 +397,4 @@ class SqliteStore implements BackupStore {
       return Promise.reject(storeFailed(error));
     }
   }
-}
-
-function origin(row: readonly SqliteValue[]): Replacement['before'] {
-  return {
-    is_verified: row[0] === 1,
-    first_message_index: row[1] as number,
-    forwarded_count: row[2] as number,
-    ...(row[3] === null ? {} : { device_id: row[3] as string }),
-  };
 }

@@ -1,12 +1,12 @@
-import { storeFailed } from './errors.js';
-import type { SqliteConnection } from './sqlite-driver.js';
+import { storeFailed } from '../errors.js';
+import { rollback, type SqliteConnection } from './connection.js';
 
 /**
- * Writes wait here for their turn on the one writing connection.
+ * The order of writes on the one connection that writes.
  *
- * Those that wait together run in one transaction, each in a savepoint of its own where there are several, and share
- * one sync to disk: with many clients that is where the time goes. A write is a generator; wherever it yields, the event loop
- * runs before it goes on, so a large one does not hold up reads and other requests for long.
+ * Writes that wait together run in one transaction, each in a savepoint of its own, and share one sync to disk, which
+ * takes most of the time with many clients. A write is a generator: the event loop runs wherever it yields, so that a
+ * large write does not hold up reads and other requests.
  */
 export interface WriteQueue {
   /**
@@ -16,7 +16,7 @@ export interface WriteQueue {
    * @throws KeyBackupError `store-failed` when anything fails; then nothing of it was stored.
    */
   add<T>(write: () => Generator<void, T>): Promise<T>;
-  /** Waits for all writes and takes no more. */
+  /** Waits for all writes and accepts no more. */
   close(): Promise<void>;
 }
 
@@ -26,55 +26,41 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** A write throws this to undo what it did, and the value becomes its result. */
-export class Undo extends Error {
+/** Thrown by a write to undo what it did; the value becomes its result. */
+export class Rollback extends Error {
   readonly result: unknown;
 
   constructor(result: unknown) {
-    super('undone');
+    super('rolled back');
     this.result = result;
   }
 }
 
-/** Who keeps in memory what a transaction does. */
-export interface Memory {
-  /** A transaction begins. */
-  begun(): void;
-  /** Something that it did was undone; also a part of it, as when one write of several was. */
-  undone(): void;
-}
+/** Writes in one transaction. */
+const MAX_GROUP = 32;
 
-/** How many writes at most share a transaction. */
-const GROUP = 32;
-
-/**
- * Makes the queue of a connection, which has to do nothing else that writes.
- *
- * @param memory - Told before the first write of a transaction, and after it was undone.
- */
-export function createWriteQueue(connection: SqliteConnection, memory: Memory): WriteQueue {
+/** Makes the queue of a connection, which must not write in any other way. */
+export function createWriteQueue(connection: SqliteConnection): WriteQueue {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
   let closed = false;
 
   async function drain(): Promise<void> {
-    // One turn of the event loop, so that requests that arrived together go together.
+    // One turn of the event loop, so that requests that arrived together share a transaction.
     await nextTurn();
     while (waiting.length > 0) {
-      const group = waiting.splice(0, GROUP);
+      const group = waiting.splice(0, MAX_GROUP);
       const results: unknown[] = [];
       try {
-        memory.begun();
         connection.exec('BEGIN IMMEDIATE');
         if (group.length === 1) {
-          results.push(await runAlone(connection, group[0].write, memory));
+          results.push(await runAlone(connection, group[0].write));
         } else {
-          for (const { write } of group) results.push(await runOne(connection, write, memory));
+          for (const { write } of group) results.push(await runOne(connection, write));
           connection.exec('COMMIT');
         }
       } catch (cause) {
         rollback(connection);
-        memory.undone();
         for (const { reject } of group) reject(storeFailed(cause));
         continue;
       }
@@ -103,40 +89,33 @@ export function createWriteQueue(connection: SqliteConnection, memory: Memory): 
   };
 }
 
-/** A write that is a transaction by itself. */
+/** A write that has the transaction to itself. */
 async function runAlone(
   connection: SqliteConnection,
   write: () => Generator<void, unknown>,
-  memory: Memory,
 ): Promise<unknown> {
   try {
     const result = await toEnd(write);
     connection.exec('COMMIT');
     return result;
   } catch (error) {
-    if (!(error instanceof Undo)) throw error;
+    if (!(error instanceof Rollback)) throw error;
     connection.exec('ROLLBACK');
-    memory.undone();
     return error.result;
   }
 }
 
 /** A write among others in one transaction. */
-async function runOne(
-  connection: SqliteConnection,
-  write: () => Generator<void, unknown>,
-  memory: Memory,
-): Promise<unknown> {
+async function runOne(connection: SqliteConnection, write: () => Generator<void, unknown>): Promise<unknown> {
   connection.exec('SAVEPOINT one');
   try {
     const result = await toEnd(write);
     connection.exec('RELEASE one');
     return result;
   } catch (error) {
-    if (!(error instanceof Undo)) throw error;
+    if (!(error instanceof Rollback)) throw error;
     connection.exec('ROLLBACK TO one');
     connection.exec('RELEASE one');
-    memory.undone();
     return error.result;
   }
 }
@@ -146,14 +125,6 @@ async function toEnd(write: () => Generator<void, unknown>): Promise<unknown> {
   for (let step = steps.next(); ; step = steps.next()) {
     if (step.done) return step.value;
     await nextTurn();
-  }
-}
-
-function rollback(connection: SqliteConnection): void {
-  try {
-    connection.exec('ROLLBACK');
-  } catch {
-    // A full disk ends the transaction by itself; then there is nothing to roll back.
   }
 }
 

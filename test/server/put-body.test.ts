@@ -1,10 +1,15 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect } from 'vitest';
-import { checkKeyBackups, checkRoomKeyBackup } from '../../src/api/check.js';
-import { readJsonBytes } from '../../src/api/json.js';
 import { utf8Decode, utf8Encode } from '../../src/engine/utf8.js';
-import { compactKeysOfRoom, compactKeysOfRooms } from '../../src/server/compact-keys.js';
-import { keysOfRoom, keysOfRooms } from '../../src/server/keys-to-write.js';
+import {
+  compactKeysOfRoom,
+  compactKeysOfRooms,
+  keyOfSession,
+  keysOfRoom,
+  keysOfRooms,
+  parseKeysOfRoom,
+  parseKeysOfRooms,
+} from '../../src/server/put-body.js';
 import type { KeyToWrite } from '../../src/server/store.js';
 import { runs } from '../support/runs.js';
 
@@ -16,10 +21,7 @@ const readable = (keys: readonly KeyToWrite[] | undefined) =>
   keys?.map(({ data, ...key }) => ({ ...key, data: utf8Decode(data, 'the key') }));
 const compact = (text: string) => readable(compactKeysOfRooms(utf8Encode(text)));
 
-function parsed(bytes: Uint8Array): ReturnType<typeof readable> {
-  const { text, value } = readJsonBytes(bytes);
-  return readable(keysOfRooms(text, checkKeyBackups(value)));
-}
+const parsed = (bytes: Uint8Array) => readable(parseKeysOfRooms(bytes));
 
 describe('a body as clients write it', () => {
   test('gives its keys, with their data as it is written', () => {
@@ -188,8 +190,7 @@ test.prop([rooms], { numRuns: runs(300) })('what is understood is what parsing g
     const one = utf8Encode(JSON.stringify(room));
     const keys = readable(compactKeysOfRoom(one, roomId));
     if (!keys) continue;
-    const { text, value } = readJsonBytes(one);
-    expect(keys).toEqual(readable(keysOfRoom(text, roomId, checkRoomKeyBackup(value))));
+    expect(keys).toEqual(readable(parseKeysOfRoom(one, roomId)));
   }
 });
 
@@ -213,3 +214,98 @@ test.prop([fc.record(places), fc.constantFrom('set', 'insert', 'remove', 'swap',
     if (found) expect(found).toEqual(parsed(changed));
   },
 );
+
+/** JSON text of a value, with white space, escapes and names that are there twice in some places. */
+const oddly = (value: unknown, random: () => number): string => {
+  const space = () => (random() < 0.1 ? ' \n' : '');
+  const text = (string: string) =>
+    random() < 0.2
+      ? `"${Array.from({ length: string.length }, (_, i) => `\\u${string.charCodeAt(i).toString(16).padStart(4, '0')}`).join('')}"`
+      : JSON.stringify(string);
+  if (typeof value === 'string') return text(value);
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const list = Array.isArray(value)
+    ? value.map((one) => oddly(one, random))
+    : Object.entries(value).flatMap(([name, one]) => {
+        const member = (of: unknown) => `${text(name)}${space()}:${space()}${oddly(of, random)}`;
+        return random() < 0.1 ? [member(null), member(one)] : [member(one)];
+      });
+  const [open, close] = Array.isArray(value) ? '[]' : '{}';
+  return `${open}${space()}${list.join(`${space()},${space()}`)}${space()}${close}`;
+};
+
+/** Without numbers that are rejected. */
+const wholeRooms = rooms.map(
+  (some) =>
+    JSON.parse(
+      JSON.stringify(some, (_, value: unknown) =>
+        typeof value === 'number' ? Math.trunc(value) % 2 ** 53 : value,
+      ),
+    ) as typeof some,
+);
+
+test.prop([wholeRooms, fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true }))], {
+  numRuns: runs(300),
+})('the keys of a body are those that JSON.parse finds, however it is written', (some, numbers) => {
+  const text = oddly({ rooms: some }, () => numbers.next().value as number);
+  const expected = Object.entries((JSON.parse(text) as { rooms: typeof some }).rooms).flatMap(
+    ([room, { sessions }]) =>
+      Object.entries(sessions).map(([session, key]) => [room, session, JSON.stringify(key)]),
+  );
+  const found = readable(keysOfRooms(utf8Encode(text)));
+  expect(found?.map(({ room_id, session_id, data }) => [room_id, session_id, data])).toEqual(expected);
+});
+
+const spaced = (record: string) => utf8Encode(body(record).replaceAll(':{', ': {'));
+
+describe('a body that is parsed', () => {
+  test('keeps unknown members at every level of a record', () => {
+    const data = RECORD.replace('{', '{"__proto__":{"a":[1,null]},"é":"\\u0000",').replace(
+      '"mac"',
+      '"more":{"1":2},"mac"',
+    );
+    const [key] = keysOfRooms(spaced(data));
+    expect(utf8Decode(key.data, 'the key')).toBe(JSON.stringify(JSON.parse(data)));
+    expect(utf8Decode(key.data, 'the key')).toContain('"__proto__":{"a":[1,null]}');
+  });
+
+  test.each([
+    ['a whole number with a point', '3.0', '3'],
+    ['an exponent', '30e-1', '3'],
+    ['a negative zero', '-0', '0'],
+    ['the largest number', '9007199254740991', '9007199254740991'],
+  ])('stores %s as an equal number', (_, written, stored) => {
+    const [key] = keysOfRooms(spaced(RECORD.replace('{', `{"n":[${written}],`)));
+    expect(utf8Decode(key.data, 'the key')).toContain(`{"n":[${stored}],`);
+  });
+
+  test.each(['1.5', '1e400', '9007199254740993', '-9007199254740993', '1e-1', '1.00000000000000000001'])(
+    'rejects %s, which would change',
+    (number) => {
+      const record = RECORD.replace('{', `{"n":[${number}],`);
+      const error = expect.objectContaining({ code: 'bad-json' }) as Error;
+      expect(() => keysOfRooms(spaced(record))).toThrow(error);
+      expect(() => keysOfRoom(utf8Encode(`{"sessions":{"s":${record}}}`), '!r:x')).toThrow(error);
+      expect(() => keyOfSession(utf8Encode(record), '!r:x', 's')).toThrow(error);
+    },
+  );
+
+  test('takes the last of members that are there twice', () => {
+    const twice = RECORD.replace('{', '{"first_message_index":9,');
+    expect(keysOfRooms(spaced(twice))).toMatchObject([{ first_message_index: 3 }]);
+    const rooms = (index: number) => `{"!r:x":{"sessions":{"s":${RECORD.replace('3', String(index))}}}}`;
+    expect(keysOfRooms(utf8Encode(`{"rooms":${rooms(1)},"rooms":${rooms(2)}}`))).toMatchObject([
+      { room_id: '!r:x', session_id: 's', first_message_index: 2 },
+    ]);
+  });
+
+  test('gives one room or one session', () => {
+    const rank = { first_message_index: 3, forwarded_count: 0, is_verified: false };
+    const expected = { room_id: '__proto__', session_id: 's', ...rank, data: RECORD };
+    expect(readable(keysOfRoom(utf8Encode(` {"sessions":{"s":${RECORD}}}`), '__proto__'))).toEqual([
+      expected,
+    ]);
+    expect(readable([keyOfSession(utf8Encode(` ${RECORD} `), '__proto__', 's')])).toEqual([expected]);
+    expect(() => keyOfSession(utf8Encode('{}'), '!r:x', 's')).toThrow('rooms["!r:x"].sessions.s');
+  });
+});

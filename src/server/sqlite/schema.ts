@@ -1,18 +1,19 @@
-import { KeyBackupError } from '../engine/errors.js';
-import type { SqliteConnection } from './sqlite-driver.js';
+import { KeyBackupError } from '../../engine/errors.js';
+import { rollback, type SqliteConnection } from './connection.js';
 
 /**
- * The tables in SQLite, as a list of migrations: `PRAGMA user_version` counts those that ran.
- *
- * `keys` is a rowid table with its rooms interned, to which rows of 1.2 KB are appended: that writes several times
- * faster than a table ordered by its primary key, whose pages split all the time. What finds them is `places`,
- * see `sqlite-places.ts`.
- * Ids are TEXT and read as BLOB, because bindings cut text at U+0000; `name` is the session id as a JSON string
- * writes it, where the two differ. The audit trail is kept by a trigger, so that it costs nothing where nothing is
- * replaced; with the sizes in it, it also tells the writer what a batch did.
+ * The number of {@link TABLES} in `PRAGMA user_version`; a change of them needs a new number and a step in
+ * {@link UPGRADES}.
  */
-const MIGRATIONS: readonly string[] = [
-  `
+const SCHEMA = 3;
+
+/**
+ * A room has a row as long as it has keys. `keys` has a rowid, so that rows of 1.2 KB are appended; only the index is
+ * written in random places.
+ * Ids are TEXT and are read as BLOB, because bindings cut text at U+0000. `name` is the session id as JSON writes it,
+ * without quotes, where the two differ. A trigger keeps the audit trail, which costs nothing where nothing is replaced.
+ */
+const TABLES = `
   CREATE TABLE versions (
     id INTEGER PRIMARY KEY,
     user_id TEXT NOT NULL,
@@ -81,50 +82,43 @@ const MIGRATIONS: readonly string[] = [
       octet_length(OLD.data), octet_length(NEW.data)
     FROM rooms WHERE rooms.id = OLD.room;
   END;
-  `,
-  // An index on `keys` became a table that new rows are merged into late. Of `late_index`, which has one row,
-  // `merged_through` says up to which id that was done, `last_key` up to which ids were given to rows that may be
-  // deleted by now, and `deletions` tells other connections that rows were deleted.
-  `
-  CREATE TABLE places (
-    room INTEGER NOT NULL,
-    session_id TEXT NOT NULL,
-    key INTEGER NOT NULL,
-    PRIMARY KEY (room, session_id)
-  ) STRICT, WITHOUT ROWID;
-  INSERT INTO places SELECT room, session_id, id FROM keys ORDER BY room, session_id;
-  DROP INDEX keys_of_room;
+`;
 
-  CREATE TABLE late_index (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    merged_through INTEGER NOT NULL,
-    last_key INTEGER NOT NULL,
-    deletions INTEGER NOT NULL
-  ) STRICT;
-  INSERT INTO late_index SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0), 0 FROM keys;
+const REMOVE_EMPTY_ROOMS = `
+  DELETE FROM rooms WHERE NOT EXISTS (SELECT 1 FROM keys WHERE keys.room = rooms.id);
+`;
+
+/** What turns the tables of earlier schemas into {@link TABLES}. Schema 2 kept its index in tables of its own. */
+const UPGRADES: Readonly<Record<number, string>> = {
+  0: TABLES,
+  1: REMOVE_EMPTY_ROOMS,
+  2: `
+    CREATE UNIQUE INDEX keys_of_room ON keys (room, session_id);
+    DROP TABLE places;
+    DROP TABLE late_index;
+    ${REMOVE_EMPTY_ROOMS}
   `,
-];
+};
 
 /**
- * Brings a database to this release's tables.
+ * Brings a database to this release's tables, in one transaction: interrupted, it leaves the database as it was.
  *
- * @throws KeyBackupError `unsupported-schema` when a newer release was here before.
+ * @throws KeyBackupError `unsupported-schema` when a newer release has changed the tables.
  */
 export function migrate(connection: SqliteConnection): void {
   connection.exec('BEGIN IMMEDIATE');
   try {
-    const done = connection.prepare('PRAGMA user_version').all([])[0][0] as number;
-    if (done > MIGRATIONS.length) {
+    const [found] = connection.first('PRAGMA user_version') as [number];
+    if (found > SCHEMA) {
       throw new KeyBackupError(
         'unsupported-schema',
-        `the database has schema ${done}, this release knows up to ${MIGRATIONS.length}`,
+        `the database has schema ${found}, this release knows up to ${SCHEMA}`,
       );
     }
-    for (const migration of MIGRATIONS.slice(done)) connection.exec(migration);
-    connection.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+    if (found < SCHEMA) connection.exec(`${UPGRADES[found]} PRAGMA user_version = ${SCHEMA}`);
     connection.exec('COMMIT');
   } catch (error) {
-    connection.exec('ROLLBACK');
+    rollback(connection);
     throw error;
   }
 }

@@ -1,0 +1,283 @@
+import {
+  escapedName,
+  pageLimit,
+  textOf,
+  type FoundKey,
+  type KeyPage,
+  type KeyPosition,
+  type KeyScope,
+  type KeyToWrite,
+  type Replacement,
+  type RoomPage,
+  type UnknownKey,
+} from '../store.js';
+import { forRows, type SqliteConnection, type SqliteValue } from './connection.js';
+
+/** What a write did to the keys of a version. */
+export interface Change {
+  /** Keys added, replaced or deleted. */
+  readonly changed: number;
+  /** By how many keys the version grew. */
+  readonly added: number;
+  /** By how many bytes the data grew. */
+  readonly bytes: number;
+  /** Bytes of the largest data written. */
+  readonly largest: number;
+}
+
+/** Keys in one statement. */
+const STATEMENT_KEYS = 500;
+/** Rows deleted before the event loop runs again. */
+const DELETE_ROWS = 5_000;
+
+/**
+ * Stores those keys that win by the replacement rule, and yields between statements.
+ *
+ * @param version - A row of `versions`.
+ * @param writer - The device that writes.
+ */
+export function* writeKeys(
+  connection: SqliteConnection,
+  version: number,
+  keys: readonly KeyToWrite[],
+  writer: string | undefined,
+): Generator<void, Change> {
+  const total = { changed: 0, added: 0, bytes: 0, largest: 0 };
+  for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
+    if (start > 0) yield;
+    const change = writeBatch(connection, version, keys.slice(start, start + STATEMENT_KEYS), writer);
+    total.changed += change.changed;
+    total.added += change.added;
+    total.bytes += change.bytes;
+    total.largest = Math.max(total.largest, change.largest);
+  }
+  return total;
+}
+
+/** Deletes the keys in scope and the rooms they leave empty, and yields between statements. */
+export function* deleteKeys(
+  connection: SqliteConnection,
+  version: number,
+  { room_id, session_id }: KeyScope,
+): Generator<void, Change> {
+  const rooms = connection.all(
+    `SELECT id FROM rooms WHERE version = ? ${room_id === undefined ? '' : 'AND room_id = ?'}`,
+    room_id === undefined ? [version] : [version, room_id],
+  );
+  const one = session_id === undefined ? '' : 'AND session_id = ?3';
+  let [count, bytes] = [0, 0];
+  for (const [room] of rooms) {
+    for (;;) {
+      const sizes = connection.all(
+        `DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE room = ?1 ${one} LIMIT ?2)
+         RETURNING octet_length(data)`,
+        session_id === undefined ? [room, DELETE_ROWS] : [room, DELETE_ROWS, session_id],
+      );
+      count += sizes.length;
+      for (const [size] of sizes) bytes += size as number;
+      if (sizes.length < DELETE_ROWS) break;
+      yield;
+    }
+    connection.run(`DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM keys WHERE room = ?1)`, [
+      room,
+    ]);
+    yield;
+  }
+  return { changed: count, added: -count, bytes: -bytes, largest: 0 };
+}
+
+/** One key; undefined when the user has no such version. */
+export function readKey(
+  connection: SqliteConnection,
+  userId: string,
+  version: string,
+  roomId: string,
+  sessionId: string,
+): FoundKey | UnknownKey | undefined {
+  const row = connection.first(
+    `SELECT versions.id, keys.data FROM versions
+     LEFT JOIN rooms ON rooms.version = versions.id AND rooms.room_id = ?1
+     LEFT JOIN keys ON keys.room = rooms.id AND keys.session_id = ?2
+     WHERE versions.user_id = ?3 AND versions.version = ?4 AND versions.deleted = 0`,
+    [roomId, sessionId, userId, version],
+  );
+  if (!row) return undefined;
+  return row[1] === null ? { outcome: 'unknown-key' } : { outcome: 'key', data: row[1] as string };
+}
+
+/** Rooms read in one statement at first, and at most; the number doubles, because rooms may hold one key or thousands. */
+const FIRST_ROOMS = 4;
+const MAX_ROOMS = 32;
+
+/** The next keys of a version, in the order of their bytes; undefined when the user has no such version. */
+export function readKeys(
+  connection: SqliteConnection,
+  userId: string,
+  version: string,
+  scope: KeyScope,
+  after: KeyPosition | undefined,
+  limit: number,
+): KeyPage | undefined {
+  const row = connection.first(
+    `SELECT id, largest FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`,
+    [userId, version],
+  );
+  if (!row) return undefined;
+  const pages: RoomPage[] = [];
+  let left = pageLimit(limit, row[1] as number);
+  let first = after?.room_id ?? '';
+  for (let count = FIRST_ROOMS; left > 0; count = Math.min(2 * count, MAX_ROOMS)) {
+    const rooms = connection.all(
+      `SELECT id, CAST(room_id AS BLOB) FROM rooms
+       WHERE version = ? AND room_id >= ? ${scope.room_id === undefined ? '' : 'AND room_id = ?'}
+       ORDER BY room_id LIMIT ?`,
+      [row[0], first, ...(scope.room_id === undefined ? [] : [scope.room_id]), count],
+    );
+    for (const [room, name] of rooms) {
+      const roomId = textOf(name);
+      const previous = after?.room_id === roomId ? after.session_id : undefined;
+      const page = left > 0 ? readRoom(connection, room as number, roomId, previous, left) : undefined;
+      if (page) pages.push(page);
+      left -= page?.count ?? 0;
+    }
+    if (rooms.length < count) break;
+    // The smallest string after the last of these.
+    first = `${textOf(rooms[count - 1][1])}\0`;
+  }
+  return { outcome: 'page', rooms: pages };
+}
+
+function readRoom(
+  connection: SqliteConnection,
+  room: number,
+  roomId: string,
+  previous: string | undefined,
+  limit: number,
+): RoomPage | undefined {
+  const [count, last, members] = connection.first(
+    `SELECT count(*), CAST(max(session_id) AS BLOB),
+       CAST(group_concat('"' || coalesce(name, session_id) || '":' || data, ',') AS BLOB)
+     FROM (
+       SELECT session_id, name, data FROM keys
+       WHERE room = ?1 ${previous === undefined ? '' : 'AND session_id > ?3'}
+       ORDER BY session_id LIMIT ?2
+     )`,
+    previous === undefined ? [room, limit] : [room, limit, previous],
+  ) as [number, Uint8Array, Uint8Array];
+  if (count === 0) return undefined;
+  return { room_id: roomId, members, count, last_session_id: textOf(last) };
+}
+
+/** The audit trail of a user after an entry's id. */
+export function readReplacements(
+  connection: SqliteConnection,
+  userId: string,
+  after: number,
+  limit: number,
+): Replacement[] {
+  const rows = connection.all(
+    `SELECT replacements.id, time, versions.version, CAST(room_id AS BLOB), CAST(session_id AS BLOB),
+       old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
+       new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
+     FROM replacements JOIN versions ON versions.id = replacements.version
+     WHERE replacements.version IN (SELECT id FROM versions WHERE user_id = ?) AND replacements.id > ?
+     ORDER BY replacements.id LIMIT ?`,
+    [userId, after, limit],
+  );
+  return rows.map((row) => ({
+    id: row[0] as number,
+    time: row[1] as number,
+    user_id: userId,
+    version: row[2] as string,
+    room_id: textOf(row[3]),
+    session_id: textOf(row[4]),
+    before: origin(row.slice(5, 9)),
+    after: origin(row.slice(9, 13)),
+  }));
+}
+
+function origin(row: readonly SqliteValue[]): Replacement['before'] {
+  return {
+    is_verified: row[0] === 1,
+    first_message_index: row[1] as number,
+    forwarded_count: row[2] as number,
+    ...(row[3] === null ? {} : { device_id: row[3] as string }),
+  };
+}
+
+function writeBatch(
+  connection: SqliteConnection,
+  version: number,
+  batch: readonly KeyToWrite[],
+  writer: string | undefined,
+): Change {
+  const rooms = [...new Set(batch.map(({ room_id }) => room_id))];
+  connection.run(insertRooms(rooms.length), [version, ...rooms]);
+  const before = connection.first(
+    `SELECT (SELECT max(id) FROM keys), (SELECT max(id) FROM replacements)`,
+  ) as [number | null, number | null];
+  const { data, starts } = join(batch);
+  const parameters: SqliteValue[] = [version, writer ?? null, data];
+  for (const [i, key] of batch.entries()) {
+    parameters.push(starts[i], key.data.length, key.is_verified ? 1 : 0, key.first_message_index);
+    parameters.push(key.forwarded_count, key.room_id, key.session_id, escapedName(key.session_id));
+  }
+  connection.run(upsertKeys(batch.length), parameters);
+  // New rows have higher ids than all before, and each replaced row left an entry in the audit trail.
+  const [added, addedBytes, addedLargest, replaced, grown, replacedLargest] = connection.first(
+    `SELECT * FROM
+       (SELECT count(*), total(octet_length(data)), coalesce(max(octet_length(data)), 0)
+        FROM keys WHERE id > ?1),
+       (SELECT count(*) AS replaced, total(new_size - old_size) AS grown, coalesce(max(new_size), 0) AS largest
+        FROM replacements WHERE id > ?2)`,
+    before.map((id) => id ?? 0),
+  ) as [number, number, number, number, number, number];
+  return {
+    changed: added + replaced,
+    added,
+    bytes: addedBytes + grown,
+    largest: Math.max(addedLargest, replacedLargest),
+  };
+}
+
+/** Joins the data of a batch: one large parameter is several times faster than many. */
+function join(batch: readonly KeyToWrite[]): { data: Uint8Array; starts: number[] } {
+  // SQL counts from 1.
+  const starts: number[] = [];
+  let length = 0;
+  for (const { data } of batch) {
+    starts.push(length + 1);
+    length += data.length;
+  }
+  const joined = Buffer.allocUnsafeSlow(length);
+  for (const [i, { data }] of batch.entries()) joined.set(data, starts[i] - 1);
+  return { data: joined, starts };
+}
+
+const insertRooms = forRows(
+  '(?1, ?)',
+  (rows) => `INSERT INTO rooms (version, room_id) VALUES ${rows} ON CONFLICT DO NOTHING`,
+);
+
+/** The replacement rule of the specification: the best key by this order stays, the stored one when they are equal. */
+const upsertKeys = forRows(
+  '(?2, CAST(substr(?3, ?, ?) AS TEXT), ?, ?, ?, ?, ?, ?)',
+  (rows) => `
+    WITH batch (
+      device_id, data, is_verified, first_message_index, forwarded_count, room_id, session_id, name
+    ) AS (VALUES ${rows})
+    INSERT INTO keys (
+      room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
+    )
+    SELECT rooms.id, batch.session_id, batch.name, batch.is_verified, batch.first_message_index,
+      batch.forwarded_count, batch.device_id, batch.data
+    FROM batch CROSS JOIN rooms ON rooms.version = ?1 AND rooms.room_id = batch.room_id
+    ON CONFLICT (room, session_id) DO UPDATE SET
+      is_verified = excluded.is_verified,
+      first_message_index = excluded.first_message_index,
+      forwarded_count = excluded.forwarded_count,
+      device_id = excluded.device_id,
+      data = excluded.data
+    WHERE (NOT excluded.is_verified, excluded.first_message_index, excluded.forwarded_count)
+      < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)`,
+);
