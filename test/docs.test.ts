@@ -156,28 +156,6 @@ describe('docs/architecture.svg', () => {
   });
 });
 
-describe('docs/api', () => {
-  const { name, exports } = JSON.parse(read('package.json')) as {
-    name: string;
-    exports: Record<string, string>;
-  };
-  const subpaths = Object.keys(exports).filter((subpath) => exports[subpath].endsWith('.js'));
-  const pages = readdirSync(join(root, 'docs/api'), { recursive: true, encoding: 'utf8' })
-    .filter((page) => page.endsWith('.md'))
-    .map((page) => page.replaceAll('\\', '/'));
-
-  test('has a page for every subpath and no other', () => {
-    const expected = subpaths.map((subpath) => `${subpath.replace(/^\./, name)}.md`);
-    expect(pages.sort()).toEqual([...expected, 'README.md'].sort());
-  });
-
-  test.each(pages)('%s says nothing of where and when it was made', (page) => {
-    const text = read(`docs/api/${page}`);
-    expect(text).not.toContain(root);
-    expect(text).not.toMatch(/Defined in|\b[0-9a-f]{40}\b/);
-  });
-});
-
 describe('docs/how-the-scheme-works.md', () => {
   const outputs = fences(read('docs/how-the-scheme-works.md')).map(({ output = '' }) => output);
 
