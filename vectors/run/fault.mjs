@@ -1,28 +1,28 @@
-import { KeyBackupError } from '../engine/errors.js';
-import { isJsonObject } from '../engine/json.js';
-import { CASES, type CaseFields } from './vector-cases.js';
+import { KeyBackupError } from '../../dist/engine/errors.js';
+import { isJsonObject } from '../../dist/engine/json.js';
+import { CASES } from './cases.mjs';
 
 /**
  * Runs a case of a vector file.
  *
  * @returns What is wrong with its outcome, or `undefined` when it is as expected.
  */
-export async function faultOf(kind: string, fields: CaseFields): Promise<string | undefined> {
+export async function faultOf(kind, fields) {
   const operation = typeof fields.operation === 'string' ? ` ${fields.operation}` : '';
   const runCase = CASES.get(`${kind}${operation}`);
-  if (!runCase) return `no such kind of case: ${kind}${operation}`;
-  let outcome: CaseFields;
+  if (!runCase) return `unknown kind of case: ${kind}${operation}`;
+  let outcome;
   try {
     outcome = await runCase(fields);
   } catch (error) {
     return faultOfRefusal(error, fields);
   }
-  if (fields.result !== 'valid') return `expected ${String(fields.code)}, but it was accepted`;
+  if (fields.result !== 'valid') return `expected ${fields.code}, but it was accepted`;
   const wrong = Object.keys(outcome).find((name) => !sameJson(outcome[name], expected(fields, name)));
   return wrong === undefined ? undefined : `${wrong}: not as expected`;
 }
 
-function faultOfRefusal(error: unknown, fields: CaseFields): string | undefined {
+function faultOfRefusal(error, fields) {
   if (!(error instanceof KeyBackupError)) return `expected a coded error, got ${String(error)}`;
   const came = [error.code, error.check].filter(Boolean).join(' ');
   if (fields.result !== 'invalid') return `expected to be accepted, but got ${came}: ${error.message}`;
@@ -31,13 +31,13 @@ function faultOfRefusal(error: unknown, fields: CaseFields): string | undefined 
   return isRight ? undefined : `expected ${wanted}, got ${came}`;
 }
 
-function expected(fields: CaseFields, name: string): unknown {
+function expected(fields, name) {
   const value = fields[name];
-  return name === 'expected_flags' && Array.isArray(value) ? [...(value as readonly string[])].sort() : value;
+  return name === 'expected_flags' && Array.isArray(value) ? [...value].sort() : value;
 }
 
 /** Whether two values are the same JSON, whatever the order of their keys. */
-function sameJson(a: unknown, b: unknown): boolean {
+function sameJson(a, b) {
   if (Array.isArray(a) && Array.isArray(b)) {
     return a.length === b.length && a.every((value, i) => sameJson(value, b[i]));
   }
