@@ -54,12 +54,20 @@ describe('every document', () => {
     }
   });
 
-  test.each(DOCUMENTS)('%s names commands that package.json has', (path) => {
+  const workflows = readdirSync(join(root, '.github/workflows')).map((name) => `.github/workflows/${name}`);
+
+  test.each([...DOCUMENTS, ...workflows])('%s names commands that package.json has', (path) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
     for (const [, name] of read(path).matchAll(/npm run (?:--silent )?([\w:]+)/g)) {
       expect(Object.keys(scripts)).toContain(name);
     }
   });
+});
+
+test('the nightly workflow fuzzes every target', () => {
+  const [, list] = /target:\s*\[([^\]]*)\]/.exec(read('.github/workflows/nightly.yml')) ?? [];
+  const targets = readdirSync(join(root, 'fuzz/corpus')).map((name) => name.replace('.jsonl', ''));
+  expect((list.match(/[\w-]+/g) ?? []).sort()).toEqual(targets.sort());
 });
 
 /** What headings can be linked by. */
