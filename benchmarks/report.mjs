@@ -262,7 +262,7 @@ export function report(results) {
         `${number(Math.max(...others))} in the worst.`,
     );
   }
-  sections.push('![Ratios to libolm](comparison.svg)', '## What is promised', promiseTable(results));
+  sections.push('## What is promised', promiseTable(results));
   if (missed.length > 0) {
     sections.push(
       `Missed: ${missed.map(({ title, found, floor }) => `${title} (${found}, promised ${floor})`).join('; ')}.`,
