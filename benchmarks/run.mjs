@@ -1,15 +1,12 @@
-// The benchmark: npm run bench (at the root, which builds first). About a quarter of an hour; RESULTS.md and
-// comparison.svg are written by it and by nothing else.
+// The benchmark: npm run bench (in the root, which builds first). Takes about a quarter of an hour and writes RESULTS.md.
 //
 //   --quick           small sizes and one process each, to see that it runs; writes nothing
-//   --only A,B        only these parts: table, warm, large, nodes, steps, memory, client; the others stay as
-//                     results.json has them
+//   --only A,B        only these parts: table, warm, large, nodes, steps, memory, client; writes nothing
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { chart } from './chart.mjs';
-import { WORKERS } from './contenders.mjs';
+import { busy } from './processes.mjs';
 import { report, shortReport } from './report.mjs';
 
 const file = (name) => new URL(name, import.meta.url);
@@ -45,12 +42,6 @@ function measure(task, node = process.execPath) {
   return { ...measured, others: Math.round(100 * others) / 100 };
 }
 
-/** How long, in milliseconds, the processors were at work since the machine started. */
-function busy() {
-  const times = cpus().flatMap(({ times: { idle: _, ...others } }) => Object.values(others));
-  return { time: times.reduce((sum, time) => sum + time, 0), at: performance.now() };
-}
-
 function run(command, args, options = {}) {
   return execFileSync(command, args, {
     cwd: file('.'),
@@ -65,7 +56,7 @@ function run(command, args, options = {}) {
 const often = (task, count = PROCESSES, node) =>
   Array.from({ length: count }, () => () => measure(task, node));
 
-/** Each part is measured in processes of their own, one after the other, and kept after every one of them. */
+/** Each part is measured in processes of its own, one after the other. */
 const MEASURE = {
   table: () => [
     ...['sync', 'pure', 'node'].flatMap((name) => often({ names: [name], sizes: SIZES })),
@@ -125,10 +116,7 @@ function nodeBinary(version) {
 }
 
 if (!existsSync(file('node_modules'))) run('npm', ['ci', '--silent']);
-const stored = file('results.json');
-const results = existsSync(stored) && !quick ? JSON.parse(readFileSync(stored, 'utf8')) : {};
-results.bulk = BULK;
-results.workers = WORKERS;
+const results = { bulk: BULK };
 try {
   for (const part of PARTS.filter((name) => parts.includes(name))) {
     const machine = {
@@ -138,18 +126,10 @@ try {
       threads: availableParallelism(),
       gibibytes: Math.round(totalmem() / 2 ** 30),
     };
-    const measured = [];
-    for (const task of MEASURE[part]()) {
-      measured.push(task());
-      results[part] = { machine, measured };
-      if (!quick) writeFileSync(stored, JSON.stringify(results, undefined, 1));
-    }
+    results[part] = { machine, measured: MEASURE[part]().map((task) => task()) };
   }
 } finally {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }
-if (!quick) {
-  writeFileSync(file('RESULTS.md'), report(results));
-  writeFileSync(file('comparison.svg'), chart(results));
-}
+if (!quick && !flag('--only')) writeFileSync(file('RESULTS.md'), report(results));
 console.log(shortReport(results));

@@ -1,53 +1,19 @@
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Target } from './target.js';
 
-/** Most bytes that are kept for one target. */
-const MOST_BYTES = 12_000;
+/** A line of a corpus: text, or bytes that are not UTF-8. */
+type Line = string | { readonly base64: string };
 
-/** Where the inputs of a target are kept, and those that broke it. Everything runs in the package's root. */
-export function corpusFolder(target: string): string {
-  return join('fuzz', 'corpus', target);
+/** The inputs to begin with: those of the target itself and those of its file in `fuzz/corpus`. Runs in the root. */
+export function inputsOf({ name, seeds }: Target): Uint8Array[] {
+  const file = join('fuzz', 'corpus', `${name}.jsonl`);
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : [];
+  return [...seeds(), ...lines.map((line) => bytesOf(JSON.parse(line) as Line))].map((input) =>
+    typeof input === 'string' ? new TextEncoder().encode(input) : input,
+  );
 }
 
-export function findingsFolder(): string {
-  return join('fuzz', 'findings');
-}
-
-/** The inputs that are kept of a target. */
-export function readCorpus(target: string): Uint8Array[] {
-  const folder = corpusFolder(target);
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .sort()
-    .map((name) => new Uint8Array(readFileSync(join(folder, name))));
-}
-
-/** Keeps these inputs instead of those that were there: each once, the first ones until there are too many bytes. */
-export function writeCorpus(target: string, inputs: readonly Uint8Array[]): { files: number; bytes: number } {
-  const folder = corpusFolder(target);
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  const names = new Set<string>();
-  let bytes = 0;
-  for (const input of inputs) {
-    const name = nameOf(input);
-    if (names.has(name) || bytes + input.length > MOST_BYTES) continue;
-    names.add(name);
-    bytes += input.length;
-    writeFileSync(join(folder, name), input);
-  }
-  return { files: names.size, bytes };
-}
-
-/** Keeps an input that broke something. Returns the file's name. */
-export function writeFinding(target: string, input: Uint8Array): string {
-  mkdirSync(findingsFolder(), { recursive: true });
-  const file = join(findingsFolder(), `${target}-${nameOf(input)}`);
-  writeFileSync(file, input);
-  return file;
-}
-
-function nameOf(input: Uint8Array): string {
-  return createHash('sha256').update(input).digest('hex').slice(0, 16);
+function bytesOf(line: Line): string | Uint8Array {
+  return typeof line === 'string' ? line : Uint8Array.from(Buffer.from(line.base64, 'base64'));
 }

@@ -82,6 +82,11 @@ function show(value: unknown): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
+/** Words of a format, separated by white space. */
+export function words(text: TemplateStringsArray): string[] {
+  return text.raw[0].trim().split(/\s+/);
+}
+
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** An input as text; what is no UTF-8 becomes U+FFFD. */

@@ -4,7 +4,7 @@
  * README as it is and fails when the table says something else. For Linux on x64, where the runtimes come from.
  */
 import { execFile, spawn } from 'node:child_process';
-import { copyFile, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,7 +89,8 @@ async function install() {
   };
   await writeFile(inFolder('package.json'), JSON.stringify({ private: true, type: 'module', dependencies }));
   await npm(['install', '--prefer-offline', '--ignore-scripts', '--no-audit', '--no-fund'], folder);
-  // The vectors and the sessions of a checkout; the suite itself is in no package.
+  // Neither the vectors nor the suite are in the package.
+  await cp(join(root, 'vectors'), installed('megolm-backup/vectors'), { recursive: true });
   const suite = join(root, 'test/runtimes');
   for (const name of await readdir(suite)) {
     if (name.endsWith('.mjs')) await copyFile(join(suite, name), inFolder(name));
@@ -209,7 +210,7 @@ function rowOf(name, { means, vectors, checks }, server) {
 async function bundle(entry, conditions) {
   const { outputFiles } = await build({
     entryPoints: [entry],
-    alias: { '#vector-fault': installed('megolm-backup/dist/cli/vector-fault.js') },
+    alias: { '#vector-fault': installed('megolm-backup/vectors/run/fault.mjs') },
     bundle: true,
     conditions,
     format: conditions.includes('react-native') ? 'iife' : 'esm',

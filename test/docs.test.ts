@@ -54,12 +54,20 @@ describe('every document', () => {
     }
   });
 
-  test.each(DOCUMENTS)('%s names commands that package.json has', (path) => {
+  const workflows = readdirSync(join(root, '.github/workflows')).map((name) => `.github/workflows/${name}`);
+
+  test.each([...DOCUMENTS, ...workflows])('%s names commands that package.json has', (path) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
     for (const [, name] of read(path).matchAll(/npm run (?:--silent )?([\w:]+)/g)) {
       expect(Object.keys(scripts)).toContain(name);
     }
   });
+});
+
+test('the nightly workflow fuzzes every target', () => {
+  const [, list] = /target:\s*\[([^\]]*)\]/.exec(read('.github/workflows/nightly.yml')) ?? [];
+  const targets = readdirSync(join(root, 'fuzz/corpus')).map((name) => name.replace('.jsonl', ''));
+  expect((list.match(/[\w-]+/g) ?? []).sort()).toEqual(targets.sort());
 });
 
 /** What headings can be linked by. */
@@ -153,28 +161,6 @@ describe('docs/architecture.svg', () => {
       [],
     );
     expect(open).toEqual([]);
-  });
-});
-
-describe('docs/api', () => {
-  const { name, exports } = JSON.parse(read('package.json')) as {
-    name: string;
-    exports: Record<string, string>;
-  };
-  const subpaths = Object.keys(exports).filter((subpath) => exports[subpath].endsWith('.js'));
-  const pages = readdirSync(join(root, 'docs/api'), { recursive: true, encoding: 'utf8' })
-    .filter((page) => page.endsWith('.md'))
-    .map((page) => page.replaceAll('\\', '/'));
-
-  test('has a page for every subpath and no other', () => {
-    const expected = subpaths.map((subpath) => `${subpath.replace(/^\./, name)}.md`);
-    expect(pages.sort()).toEqual([...expected, 'README.md'].sort());
-  });
-
-  test.each(pages)('%s says nothing of where and when it was made', (page) => {
-    const text = read(`docs/api/${page}`);
-    expect(text).not.toContain(root);
-    expect(text).not.toMatch(/Defined in|\b[0-9a-f]{40}\b/);
   });
 });
 

@@ -3,7 +3,7 @@ import { createAuthData, ed25519Signer, signAuthData, verifyAuthData } from '../
 import { canonicalJson } from '../../src/engine/canonical-json.js';
 import { publicSigningKeyOf } from '../../src/engine/ed25519.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../../src/engine/keys.js';
-import { claim, claimEqual, jsonOf, textOf, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 
 const USER = '@a:e';
@@ -19,19 +19,10 @@ export const authDataTarget: Target = {
   reads: 'auth_data and its signatures',
   jsonAt: 0,
   words: [
-    '"public_key":"',
-    '"signatures":{',
-    '"@a:e":{',
-    '"ed25519:DEVICE":"',
-    '"ed25519:',
-    '"unsigned":{}',
-    '"private_key_salt":"s"',
-    '"private_key_iterations":500000',
-    '"__proto__":',
-    '1.5',
-    '\\ud800',
-    ',',
-    '=',
+    ...words`
+    "public_key":" "signatures":{ "@a:e":{ "ed25519:DEVICE":" "ed25519: "unsigned":{}
+    "private_key_salt":"s" "private_key_iterations":500000 "__proto__": 1.5 \ud800 , =
+  `,
     'A'.repeat(43),
     'A'.repeat(86),
   ],

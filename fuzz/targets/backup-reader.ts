@@ -1,7 +1,7 @@
 import { BackupReader, type BackupForm, type BackupItem } from '../../src/api/backup-reader.js';
 import { jsonPath } from '../../src/api/json.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
-import { claim, claimEqual, inChunks, jsonOf, textOf, type Seen, type Target } from '../target.js';
+import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 
 const CODES = ['bad-json', 'bad-utf8', 'missing-field', 'too-large', 'truncated'];
 const FORMS: readonly BackupForm[] = ['rooms', 'sessions', 'array'];
@@ -13,25 +13,13 @@ export const backupReaderTarget: Target = {
   reads: 'a backup’s body in pieces',
   jsonAt: 2,
   words: [
-    '"rooms":{',
-    '"sessions":{',
-    '"!r:e":{',
-    '{"rooms":{"!r":{"sessions":{',
-    '}}}}',
-    '"next_batch":"t"',
-    '"__proto__":',
-    '{"room_id":"!r","session_id":"s"}',
-    '\\"',
-    '\\\\',
-    '"\\u0073essions"',
-    ',',
-    'null',
-    '[]',
-    '"a":1',
+    ...words`
+    "rooms":{ "sessions":{ "!r:e":{ {"rooms":{"!r":{"sessions":{ }}}} "next_batch":"t" "__proto__":
+    {"room_id":"!r","session_id":"s"} \" \\ "\u0073essions" , null [] "a":1 [[[[[[[[[[[
+    ]]]]]]]]]]]
+  `,
     '\ufeff',
     'x'.repeat(500),
-    '[[[[[[[[[[[',
-    ']]]]]]]]]]]',
   ],
   seeds: () => [
     '\x00\x00{"rooms":{"!r":{"sessions":{"a":{"x":1},"b":[2]}},"!q":{"sessions":{}}},"n":1}',

@@ -1,5 +1,5 @@
 import { canonicalJson } from '../../src/engine/canonical-json.js';
-import { claim, claimEqual, jsonOf, textOf, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 import { textsOf } from '../vectors.js';
 
 /** Idempotent, the same value, and every object's names in the order of their UTF-8 bytes. */
@@ -7,26 +7,10 @@ export const canonicalJsonTarget: Target = {
   name: 'canonical-json',
   reads: 'JSON on its way to its canonical form',
   jsonAt: 0,
-  words: [
-    '{"":',
-    '"__proto__":',
-    '"\\ud83d\\ude00":1,',
-    '"\\uffff":1,',
-    '\\ud800',
-    '-0',
-    '1e3',
-    '0.5',
-    '9007199254740992',
-    '[[[[[[[[',
-    ']]]]]]]]',
-    '\\u0007',
-    '\\/',
-    '"toJSON":1',
-    'null',
-    'true',
-    '1E400',
-    '-9007199254740991',
-  ],
+  words: words`
+    {"": "__proto__": "\ud83d\ude00":1, "\uffff":1, \ud800 -0 1e3 0.5 9007199254740992 [[[[[[[[
+    ]]]]]]]] \u0007 \/ "toJSON":1 null true 1E400 -9007199254740991
+  `,
   seeds: () => [
     ...textsOf('canonical-json', 'input_json', 1500),
     '{"\\ue000":1,"\\ud83d\\ude00":2,"a":[{"b":{}},-0,1e2]}',

@@ -2,7 +2,7 @@ import { parseJson, parseJsonBytes } from '../../src/api/json.js';
 import { canonicalJson } from '../../src/engine/canonical-json.js';
 import { KeyBackupError } from '../../src/engine/errors.js';
 import { parseObject } from '../../src/engine/json.js';
-import { claim, claimEqual, jsonOf, textOf, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 /** Never another value than `JSON.parse` gives, and never one that would not come back as it was written. */
 export const jsonTarget: Target = {
@@ -10,28 +10,11 @@ export const jsonTarget: Target = {
   reads: 'the JSON of a server’s requests, and of a room key',
   jsonAt: 0,
   words: [
-    '\\ud83d\\ude00',
-    '\\ud800',
-    '\\udc00',
-    '\\\\',
-    '\\"',
-    '1e400',
-    '1.0',
-    '1.5',
-    '0e9',
-    '1e-1',
-    '10e-1',
-    '9007199254740993',
-    '9007199254740991',
-    '-0',
-    '00',
-    '[[[[[[[[[[',
-    ']]]]]]]]]]',
-    '{"a":',
-    '"__proto__":',
+    ...words`
+    \ud83d\ude00 \ud800 \udc00 \\ \" 1e400 1.0 1.5 0e9 1e-1 10e-1 9007199254740993
+    9007199254740991 -0 00 [[[[[[[[[[ ]]]]]]]]]] {"a": "__proto__": 100000000000000000000e-20 0.00
+  `,
     '\ufeff',
-    '100000000000000000000e-20',
-    '0.00',
   ],
   seeds: () => [
     '{"a":[1,-2,3e2,"x\\ud83d\\ude00\\\\",null,true,{}],"__proto__":{"b":1.0}}',

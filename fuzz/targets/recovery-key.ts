@@ -1,7 +1,7 @@
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { looksLikeKey } from '../../src/engine/mistyped-key.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/engine/recovery-key.js';
-import { claim, claimEqual, textOf, type Target } from '../target.js';
+import { claim, claimEqual, textOf, words, type Target } from '../target.js';
 import { textsOf } from '../vectors.js';
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
@@ -35,20 +35,14 @@ export const recoveryKeyTarget: Target = {
   name: 'recovery-key',
   reads: 'the text form of a key, and the forms of the secret',
   words: [
-    'Es',
-    '1',
-    '0',
-    'O',
-    'I',
-    'l',
+    ...words`
+    Es 1 0 O I l , 255 256
+  `,
     ' ',
     '\u00a0',
     '\u0085',
     '\ufeff',
     '\u2003',
-    ',',
-    '255',
-    '256',
     '\r\n',
   ],
   maxLength: 400,

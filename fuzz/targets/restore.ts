@@ -7,7 +7,7 @@ import { BACKUP_ALGORITHM, createAuthData } from '../../src/engine/auth-data.js'
 import { KeyBackupError } from '../../src/engine/errors.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import type { ExportedSessionData } from '../../src/engine/room-key.js';
-import { claim, claimEqual, inChunks, type Seen, type Target } from '../target.js';
+import { claim, claimEqual, inChunks, words, type Seen, type Target } from '../target.js';
 import { vectorCases } from '../vectors.js';
 
 const KEY = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(0x42));
@@ -42,23 +42,11 @@ export const restoreTarget: Target = {
   name: 'restore',
   reads: 'a restore: the body of GET /room_keys/keys in pieces, to the room keys',
   jsonAt: 1,
-  words: [
-    '"rooms":{',
-    '"sessions":{',
-    '{"rooms":{"!r":{"sessions":{',
-    '}}}}',
-    '"session_data":{',
-    '"ephemeral":"',
-    '"ciphertext":"',
-    '"mac":"',
-    '"first_message_index":0',
-    '"forwarded_count":0',
-    '"is_verified":false',
-    '"__proto__":',
-    ',',
-    '\\"',
-    '"org.megolm-backup.next_batch":"t"',
-  ],
+  words: words`
+    "rooms":{ "sessions":{ {"rooms":{"!r":{"sessions":{ }}}} "session_data":{ "ephemeral":"
+    "ciphertext":" "mac":" "first_message_index":0 "forwarded_count":0 "is_verified":false
+    "__proto__": , \" "org.megolm-backup.next_batch":"t"
+  `,
   seeds: () => {
     const sessions = vectorCases('key-export.prepare')
       .filter(({ result, flags }) => result === 'valid' && Array.isArray(flags))

@@ -1,6 +1,6 @@
 import { prepareExportedSession, readExportedSession } from '../../src/engine/exported-session.js';
 import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/engine/room-key.js';
-import { claim, claimEqual, jsonOf, textOf, type Seen, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 
 const CODES = [
@@ -16,26 +16,12 @@ export const roomKeyTarget: Target = {
   name: 'room-key',
   reads: 'the JSON of a room key: plaintext of a backup, entry of an export',
   jsonAt: 0,
-  words: [
-    '"session_key":"',
-    '"session_id":"',
-    '"room_id":"!r"',
-    '"algorithm":"m.megolm.v1.aes-sha2"',
-    '"sender_claimed_keys":{}',
-    '"sender_key":null',
-    '"forwarding_curve25519_key_chain":["',
-    '"m.shared_history":true',
-    '"shared_history":false',
-    '"org.matrix.msc3061.shared_history":1',
-    '"__proto__":{"a":1}',
-    '"toJSON":1',
-    '\\ud800',
-    '{"ed25519":"',
-    ',',
-    '=',
-    '[[[[[[[[',
-    ']]]]]]]]',
-  ],
+  words: words`
+    "session_key":" "session_id":" "room_id":"!r" "algorithm":"m.megolm.v1.aes-sha2"
+    "sender_claimed_keys":{} "sender_key":null "forwarding_curve25519_key_chain":["
+    "m.shared_history":true "shared_history":false "org.matrix.msc3061.shared_history":1
+    "__proto__":{"a":1} "toJSON":1 \ud800 {"ed25519":" , = [[[[[[[[ ]]]]]]]]
+  `,
   seeds: () => [
     ...jsonsOf('key-export.prepare', 'entry', 1500),
     ...jsonsOf('room-key.invalid', 'exported', 1500),

@@ -1,7 +1,7 @@
 import { defaultKeyId, keyDescription, passphraseParameters } from '../../src/engine/key-description.js';
 import { readMasterKey } from '../../src/engine/master-key.js';
 import { SecretStorageKey } from '../../src/engine/secret-storage.js';
-import { claim, claimEqual, jsonOf, textOf, type Seen, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 
 const KEY = new Uint8Array(32).fill(0x23);
@@ -14,26 +14,12 @@ export const secretStorageTarget: Target = {
   name: 'secret-storage',
   reads: 'the account data of secret storage',
   jsonAt: 0,
-  words: [
-    '"m.secret_storage.default_key":{"key":"k"}',
-    '"m.secret_storage.key.k":{',
-    '"m.megolm_backup.v1":{"encrypted":{"k":{',
-    '"algorithm":"m.secret_storage.v1.aes-hmac-sha2"',
-    '"iv":"',
-    '"mac":"',
-    '"ciphertext":"',
-    '"passphrase":{',
-    '"algorithm":"m.pbkdf2"',
-    '"salt":"s"',
-    '"iterations":500000',
-    '"iterations":0',
-    '"bits":256',
-    '"bits":512',
-    '"__proto__":',
-    ',',
-    'AAAA',
-    '=',
-  ],
+  words: words`
+    "m.secret_storage.default_key":{"key":"k"} "m.secret_storage.key.k":{
+    "m.megolm_backup.v1":{"encrypted":{"k":{ "algorithm":"m.secret_storage.v1.aes-hmac-sha2" "iv":"
+    "mac":" "ciphertext":" "passphrase":{ "algorithm":"m.pbkdf2" "salt":"s" "iterations":500000
+    "iterations":0 "bits":256 "bits":512 "__proto__": , AAAA =
+  `,
   maxLength: 2048,
   seeds: () => {
     const key = SecretStorageKey.fromBytes(KEY, 'k');

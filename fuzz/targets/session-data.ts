@@ -2,7 +2,7 @@ import { createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { BackupDecryptionKey } from '../../src/engine/keys.js';
 import { decryptSessionData, encryptWithEphemeral } from '../../src/engine/session-data.js';
-import { claim, claimEqual, jsonOf, textOf, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 const CODES = [
   'bad-json',
@@ -24,16 +24,9 @@ export const sessionDataTarget: Target = {
   reads: 'session_data: its fields, its MAC, its padding',
   jsonAt: 0,
   words: [
-    '"ephemeral":"',
-    '"ciphertext":"',
-    '"mac":"',
-    '"mac":""',
-    'AAAA',
-    '=',
-    '==',
-    '"unsigned":{}',
-    'null',
-    '-',
+    ...words`
+    "ephemeral":" "ciphertext":" "mac":" "mac":"" AAAA = == "unsigned":{} null -
+  `,
     'A'.repeat(43),
   ],
   maxLength: 1024,

@@ -9,7 +9,7 @@ import {
   checkVersionInfo,
   checkVersionUpdate,
 } from '../../src/api/check.js';
-import { claim, claimEqual, jsonOf, textOf, type Target } from '../target.js';
+import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 type Test = (value: unknown) => boolean;
 
@@ -68,30 +68,12 @@ export const wireTarget: Target = {
   name: 'wire',
   reads: 'requests and answers of the HTTP API',
   jsonAt: 0,
-  words: [
-    '"rooms":{',
-    '"sessions":{',
-    '"first_message_index":0',
-    '"forwarded_count":0',
-    '"is_verified":false',
-    '"session_data":{}',
-    '"algorithm":"a"',
-    '"auth_data":{}',
-    '"version":"1"',
-    '"etag":"0"',
-    '"count":1',
-    '"errcode":"M_UNKNOWN"',
-    '"error":""',
-    '"retry_after_ms":1',
-    '"current_version":"2"',
-    '"__proto__":{',
-    '-1',
-    '1.5',
-    '9007199254740992',
-    '1e400',
-    'null',
-    '[]',
-  ],
+  words: words`
+    "rooms":{ "sessions":{ "first_message_index":0 "forwarded_count":0 "is_verified":false
+    "session_data":{} "algorithm":"a" "auth_data":{} "version":"1" "etag":"0" "count":1
+    "errcode":"M_UNKNOWN" "error":"" "retry_after_ms":1 "current_version":"2" "__proto__":{ -1 1.5
+    9007199254740992 1e400 null []
+  `,
   seeds: () => {
     const one = { first_message_index: 0, forwarded_count: 1, is_verified: true, session_data: { a: 1 } };
     const info = { algorithm: 'a', auth_data: { public_key: 'k' }, version: '1', etag: '2', count: 3 };

@@ -48,7 +48,6 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'check a server against the specification',
       load: () => import('./conformance.js'),
     },
-    vectors: { about: 'run test vector files', load: () => import('./vectors.js') },
   };
 
 function usage(): string {

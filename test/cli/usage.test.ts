@@ -12,11 +12,7 @@ const COMMANDS = [
   'authenticate',
   'export',
   'rescue',
-  'vectors',
 ];
-
-/** The example of `vectors` runs them all, which the quick tier does elsewhere. */
-const TRIED = COMMANDS.filter((command) => command !== 'vectors' || process.env.TIER === 'slow');
 
 /** Their examples want a server, or a database. */
 const WITH_SERVER = [
@@ -49,7 +45,7 @@ describe.concurrent('help', () => {
     expect(main.startsWith('#!/usr/bin/env node\n')).toBe(true);
   });
 
-  it.each(TRIED)('of %s has an example that is right usage', async (command) => {
+  it.each(COMMANDS)('of %s has an example that is right usage', async (command) => {
     const work = new Workspace();
     const { authData, signer } = signedAuthData(work.key);
     work.writeJson('export.json', [work.session()]);
@@ -59,10 +55,6 @@ describe.concurrent('help', () => {
     work.writeJson('account.json', {});
     work.write('phrase.txt', 'a passphrase\n');
     work.write('element-keys.txt', await elementKeys);
-    work.writeJson('my-vectors.json', {
-      ...{ format: 'megolm-backup-vectors/1', kind: 'canonical-json', cases: [] },
-      ...{ origin: { name: 'x', version: '1' }, notes: {} },
-    });
     const help = await work.run([command, '--help']);
     expect(help).toMatchObject({ code: 0, stderr: '' });
     expect(help.stdout).toMatch(new RegExp(`^usage: megolm-backup ${command}`));
@@ -82,7 +74,6 @@ describe.concurrent('help', () => {
       expect(given.stderr).not.toContain('--help');
       const ran = own.join() === args.join() ? given : await work.run(own);
       expect(ran.code).toBe(0);
-      if (command === 'vectors') expect(ran.stdout).toMatch(/ passed, 0 failed\n$/);
     }
   });
 
@@ -135,7 +126,7 @@ describe.concurrent('wrong usage', () => {
     ],
     [['decrypt', 'key.txt', '--report', 'key.txt'], /--report: key\.txt is a file that is read here/],
     [['authenticate', 'a', '--trusted', 'b', '--new-version'], /--new-version is for a server only/],
-    [['vectors', '--json'], /Unknown option '--json'/],
+    [['vectors'], /unknown command "vectors"/],
   ];
 
   it.each(wrong)('%j is said', async (args, message) => {
@@ -223,38 +214,5 @@ describe.concurrent('verify', () => {
     const end = await work.run(VERIFY);
     expect(end.code).toBe(code);
     expect(end.stdout + end.stderr).toMatch(message);
-  });
-});
-
-describe.concurrent('vectors', () => {
-  const file = (cases: unknown[]) => ({
-    ...{ format: 'megolm-backup-vectors/1', kind: 'recovery-key', notes: {}, cases },
-    origin: { name: 'x', version: '1' },
-  });
-
-  it('says which cases fail, and how many', async () => {
-    const work = new Workspace();
-    const invalid = { flags: [], comment: '', operation: 'decode', result: 'invalid', recovery_key: 'Es' };
-    work.writeJson('own.json', file([{ ...invalid, id: 'unknown \u001b[2J kind', operation: 'nope' }]));
-    const end = await work.run(['vectors', 'own.json']);
-    expect(end.code).toBe(1);
-    const lines = end.stdout.trimEnd().split('\n');
-    expect(lines).toHaveLength(2);
-    expect(lines[0]).toBe('own.json: unknown \\u001b[2J kind: no such kind of case: recovery-key nope');
-    expect(lines[1]).toBe('0 passed, 1 failed');
-  });
-
-  it.each([
-    ['missing.json', /cannot read missing\.json \(ENOENT: no such file or directory\)/],
-    ['key.txt', /cannot read key\.txt \(no JSON\)/],
-    ['other.json', /expected a vector file of format megolm-backup-vectors\/1/],
-    ['cases.json', /expected every case to be an object/],
-  ])('of %s is an error', async (name, message) => {
-    const work = new Workspace();
-    work.writeJson('other.json', { cases: [] });
-    work.writeJson('cases.json', file([1]));
-    const end = await work.run(['vectors', name]);
-    expect(end).toMatchObject({ code: 2, stdout: '' });
-    expect(end.stderr).toMatch(message);
   });
 });

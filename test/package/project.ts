@@ -38,6 +38,7 @@ export async function run(program: string, args: readonly string[], cwd = ROOT):
 /** Where a tarball would be, and the files in it. */
 interface PackResult {
   readonly filename: string;
+  readonly unpackedSize: number;
   readonly files: readonly { readonly path: string }[];
 }
 

@@ -41,7 +41,7 @@ const MISSING_METHODS = [
 
 const root = new URL('.', import.meta.resolve('megolm-backup/package.json'));
 const world = await data(root);
-const faultFile = new URL('dist/cli/vector-fault.js', root).href;
+const faultFile = new URL('vectors/run/fault.mjs', root).href;
 const { stdout } = process;
 const randomness = crypto;
 

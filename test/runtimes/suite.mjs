@@ -19,7 +19,7 @@ const SESSIONS = 300;
  * Runs everything.
  *
  * @param world.vectors - The vector files, parsed: `[{ name, kind, cases }]`.
- * @param world.faultOf - What runs a case of them (`cli/vector-fault.js`).
+ * @param world.faultOf - What runs a case of them (`vectors/run/fault.mjs`).
  * @param world.sessions - Exported sessions, some hundreds.
  * @param world.backends - Further backends by name, those of `megolm-backup/node`.
  * @param world.homeserver - `{ baseUrl, accessToken }` of a server to talk to, where there is one.

