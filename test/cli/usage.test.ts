@@ -3,16 +3,7 @@ import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
 
-const COMMANDS = [
-  'keygen',
-  'mac-key',
-  'encrypt',
-  'decrypt',
-  'verify',
-  'authenticate',
-  'export',
-  'rescue',
-];
+const COMMANDS = ['keygen', 'mac-key', 'encrypt', 'decrypt', 'verify', 'authenticate', 'export', 'rescue'];
 
 /** Their examples want a server, or a database. */
 const WITH_SERVER = [

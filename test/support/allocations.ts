@@ -25,7 +25,7 @@ export async function allocations(run: () => unknown): Promise<AnyArray[]> {
       }),
     );
   type Slice = (this: Uint8Array, start?: number, end?: number) => Uint8Array<ArrayBuffer>;
-  const slice = Reflect.get(Uint8Array.prototype, 'slice') as Slice;
+  const slice: Slice = Reflect.get(Uint8Array.prototype, 'slice');
   const spy = vi.spyOn(Uint8Array.prototype, 'slice').mockImplementation(function (
     this: Uint8Array,
     ...args
