@@ -73,9 +73,12 @@ export async function perform(job: Job, backend: Backend): Promise<Reply> {
 }
 
 async function encrypt({ recipient, plaintexts }: EncryptJob, backend: Backend): Promise<EncryptReply> {
-  const sessionData = await encryptManyBy(backend, recipient, unpack(plaintexts), {});
-  wipe(plaintexts.bytes);
-  return { direction: 'encrypt', sessionData };
+  try {
+    const sessionData = await encryptManyBy(backend, recipient, unpack(plaintexts), {});
+    return { direction: 'encrypt', sessionData };
+  } finally {
+    wipe(plaintexts.bytes);
+  }
 }
 
 async function decrypt(
@@ -89,8 +92,9 @@ async function decrypt(
     mac: parts[3 * i + 2],
     salvage: own,
   }));
-  const results = await decryptManyBy(backend, privateKey, parsed, {});
-  wipe(privateKey);
+  const results = await decryptManyBy(backend, privateKey, parsed, {}).finally(() => {
+    wipe(privateKey);
+  });
   const remarks = new Map<number, FailureMessage | readonly SessionDataFlag[]>();
   const plaintexts = results.map((result, slot) => {
     if (result instanceof KeyBackupError) {
