@@ -100,8 +100,10 @@ async function agreeManyNatively(
 ): Promise<Uint8Array> {
   // There is no raw form for private keys.
   const encoded = pkcs8(privateKey);
-  const imported = await subtle.importKey('pkcs8', encoded, X25519, false, ['deriveBits']);
-  wipe(encoded);
+  const importing = subtle.importKey('pkcs8', encoded, X25519, false, ['deriveBits']);
+  const imported = await importing.finally(() => {
+    wipe(encoded);
+  });
   const sharedSecrets = new Uint8Array(publicKeys.length);
   const agree = async (offset: number) => {
     const bytes = publicKeys.subarray(offset, offset + 32);
@@ -112,8 +114,15 @@ async function agreeManyNatively(
   };
   const agreements: Promise<void>[] = [];
   for (let offset = 0; offset < publicKeys.length; offset += 32) agreements.push(agree(offset));
-  await Promise.all(agreements);
-  return sharedSecrets;
+  try {
+    await Promise.all(agreements);
+    return sharedSecrets;
+  } catch (error) {
+    // Not before the last has ended, which could write after the wiping.
+    await Promise.allSettled(agreements);
+    wipe(sharedSecrets);
+    throw error;
+  }
 }
 
 /** 32 zero bytes where the public key is of low order, for which WebCrypto gives an OperationError. */

@@ -112,12 +112,9 @@ async function decrypt(
     mac: parts[3 * i + 2],
     salvage: own,
   }));
-  let results: Awaited<ReturnType<typeof decryptManyBy>>;
-  try {
-    results = await decryptManyBy(backend, privateKey, parsed, {});
-  } finally {
+  const results = await decryptManyBy(backend, privateKey, parsed, {}).finally(() => {
     wipe(privateKey);
-  }
+  });
   const remarks = new Map<number, FailureMessage | readonly SessionDataFlag[]>();
   const plaintexts = results.map((result, slot) => {
     if (result instanceof KeyBackupError) {

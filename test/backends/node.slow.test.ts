@@ -2,6 +2,7 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { describe, expect, test, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { openPurely, sealPurely } from '../../src/engine/session-data.js';
+import { publicKeyOf } from '../../src/engine/x25519.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 
@@ -71,4 +72,15 @@ test('private keys go to OpenSSL as bytes, which are wiped', async () => {
     expect(key).toBeInstanceOf(Uint8Array);
     expect((key as Uint8Array).every((byte) => byte === 0)).toBe(true);
   }
+});
+
+test('a private key is imported once for an array, and again when the array holds another', async () => {
+  const privateKey = new Uint8Array(randomBytes(32));
+  const publicKeys = Uint8Array.of(9, ...new Uint8Array(31));
+  imported.length = 0;
+  for (const byte of [1, 1, 2, 1]) {
+    privateKey.fill(byte);
+    expect(await agreeMany(privateKey, publicKeys)).toEqual(publicKeyOf(privateKey));
+  }
+  expect(imported).toHaveLength(3);
 });

@@ -6,6 +6,7 @@ import { pbkdf2 } from '../../src/engine/passphrase.js';
 import { agreeMany, encapsulateMany } from '../../src/engine/x25519.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
+import { allocations, holding } from '../support/allocations.js';
 
 /** Node's own WebCrypto has X25519 too; the browser's is tested in a browser. */
 
@@ -91,6 +92,23 @@ describe('what the platform can do', () => {
     });
     expect(has).toBe(true);
     expect(secrets).toEqual(agreeMany(privateKey, publicKeys));
+  });
+
+  test('leaves no secret of a chunk in which it fails', async () => {
+    let calls = 0;
+    let secrets: Uint8Array = new Uint8Array();
+    const made = await allocations(async () => {
+      ({ secrets } = await withSubtle({
+        deriveBits: (...args: Parameters<typeof subtle.deriveBits>) =>
+          ++calls === 3
+            ? Promise.reject(new DOMException('no memory', 'DataError'))
+            : subtle.deriveBits(...args),
+      }));
+    });
+    // Those that were under way when it failed have ended by now. The one array is the result.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(holding(made, secrets.subarray(32 * 19))).toBe(1);
+    expect(holding(made, privateKey)).toBe(0);
   });
 });
 

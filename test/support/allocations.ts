@@ -16,7 +16,8 @@ export async function allocations(run: () => unknown): Promise<AnyArray[]> {
     vi.stubGlobal(
       name,
       new Proxy(original, {
-        construct: (target, args) => note(Reflect.construct(target as typeof Uint8Array, args) as AnyArray),
+        construct: (target, args) =>
+          note(new (target as new (...args: unknown[]) => AnyArray)(...(args as unknown[]))),
         get(target, property, receiver) {
           const value = Reflect.get(target, property, receiver) as unknown;
           if (property !== 'from' && property !== 'of') return value;
@@ -25,7 +26,8 @@ export async function allocations(run: () => unknown): Promise<AnyArray[]> {
       }),
     );
   type Slice = (this: Uint8Array, start?: number, end?: number) => Uint8Array<ArrayBuffer>;
-  const slice: Slice = Reflect.get(Uint8Array.prototype, 'slice');
+  const slice = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'slice')
+    ?.value as Slice;
   const spy = vi.spyOn(Uint8Array.prototype, 'slice').mockImplementation(function (
     this: Uint8Array,
     ...args
