@@ -4,11 +4,11 @@ import type { Terminal } from './terminal.js';
 
 export const usage = `usage: megolm-backup erase-user (--db FILE | --postgres URL) --user ID --yes
 
-Removes everything the server holds about a user: versions, keys and the audit trail. There is no way back. A file in
-SQLite keeps its size; VACUUM it to give the space back.
+Removes everything the server holds about a user: versions, keys and the audit trail. This cannot be undone. An SQLite
+file keeps its size; VACUUM it to free the space.
 
-  --user ID   whom
-  --yes       that you mean it
+  --user ID   the user to erase
+  --yes       confirm
 
 Exit code 0 when it is gone, 1 when there was nothing, 2 for wrong usage or no such database.
 

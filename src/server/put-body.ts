@@ -148,7 +148,7 @@ function readKey(
 function endOfStrings(body: Buffer, start: number): number {
   const names: Uint8Array[] = [];
   return eachMember(body, start, (from, to, at) => {
-    // Session data has three members, and a few more where it is extended; so few are compared at once.
+    // Session data has three members, or a few more where it is extended: comparing all of them is fast.
     if (names.length === MAX_STRINGS || names.some((name) => isAt(body, from, to, name))) return NONE;
     names.push(body.subarray(from, to));
     const end = endOfString(body, at);
@@ -185,7 +185,7 @@ function endOfString(body: Buffer, start: number): number {
   return body.indexOf(QUOTE, end);
 }
 
-/** A string that ends within so many bytes is found faster here than by asking the platform. */
+/** Up to this many bytes, a loop finds the end of a string faster than `indexOf`. */
 const SHORT = 48;
 
 /** A body where every `"` begins or ends a string and every string says what it looks like: ASCII without escapes. */
@@ -217,7 +217,7 @@ function isAt(body: Uint8Array, from: number, to: number, expected: Uint8Array):
  *
  * @param begin - All of the object up to that map.
  * @param read - Gets an id and where its value begins; returns where that ends, or {@link NONE}.
- * @returns Where the object ends, or {@link NONE}, also where an id stands twice.
+ * @returns Where the object ends; {@link NONE} also if an id is there twice.
  */
 function readMap(
   body: Buffer,
@@ -240,7 +240,7 @@ function readMap(
 /**
  * Goes through the members of the object that begins at `start`.
  *
- * @param visit - Gets where the name stands between its quotes and where the value begins; returns where that ends,
+ * @param visit - Gets the start and end of the name without quotes and the start of the value; returns its end,
  * or {@link NONE}.
  * @returns Where the object ends, or {@link NONE}.
  */

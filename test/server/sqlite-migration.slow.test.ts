@@ -10,7 +10,7 @@ import { expectMigrated, schemaOf } from './sqlite-migration.js';
 const KEYS = 200_000;
 const STORE = new URL('../../dist/server/sqlite/index.js', import.meta.url).href;
 
-/** Opens the file in a process of its own and kills it once the migration has written so many bytes to the log. */
+/** Opens the file in a process of its own and kills it once the migration has written this many bytes to the log. */
 async function killWhileMigrating(file: string, bytes: number): Promise<void> {
   const program = `
     import { openSqliteStore } from ${JSON.stringify(STORE)};
