@@ -13,15 +13,14 @@ const slow = process.env.TIER === 'slow';
 const ALONE = [
   'test/backends/auto.test.ts',
   'test/backends/workers.test.ts',
-  'test/engine/base64.test.ts',
-  'test/engine/utf8.test.ts',
+  'test/encoding/base64.test.ts',
+  'test/encoding/utf8.test.ts',
 ];
 
 /** What changes no working directory and loads no database runs in threads in the quick tier, which start sooner. */
 const THREADS = [
-  'test/api/**/*.test.ts',
   'test/client/**/*.test.ts',
-  'test/engine/**/*.test.ts',
+  'test/{encoding,curve25519,scheme,formats,batch,secret-storage,wire,report}/**/*.test.ts',
   'test/vectors/**/*.test.ts',
 ];
 
@@ -85,7 +84,7 @@ export default defineConfig({
     outputFile: { json: `test-results/${slow ? 'slow' : 'quick'}.json` },
     coverage: {
       provider: 'v8',
-      include: ['src/engine/**'],
+      include: ['src/{encoding,curve25519,scheme,formats,batch,secret-storage}/**'],
       reporter: ['text', 'json-summary'],
     },
   },

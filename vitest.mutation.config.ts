@@ -7,7 +7,7 @@ export default defineConfig({
     alias: { '#platform': fileURLToPath(new URL('src/backends/platform-node.ts', import.meta.url)) },
   },
   test: {
-    include: ['test/{engine,api}/**/*.test.ts'],
+    include: ['test/{encoding,curve25519,scheme,formats,batch,secret-storage,wire,report}/**/*.test.ts'],
     exclude: ['**/*.slow.test.ts'],
     isolate: false,
   },

@@ -15,9 +15,9 @@
  */
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { randomBytes } from 'node:crypto';
-import { ladderMany } from '../src/engine/ladder.js';
-import { buildTable, recipientPoint } from '../src/engine/recipient-table.js';
-import { tableProducts } from '../src/engine/table-product.js';
+import { ladderMany } from '../src/curve25519/montgomery-ladder.js';
+import { buildTable, recipientPoint } from '../src/curve25519/recipient-table.js';
+import { tableProducts } from '../src/curve25519/table-product.js';
 
 interface Kernel {
   readonly name: string;

@@ -1,5 +1,5 @@
 import { deepStrictEqual } from 'node:assert';
-import { KeyBackupError } from '../src/engine/errors.js';
+import { KeyBackupError } from '../src/errors.js';
 
 /** One parser under test, and what has to hold of it for every input. */
 export interface Target {

@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { Restore, RoomKeys, createBackup, uploadSessions } from '../dist/client/index.js';
 import { BackupDecryptionKey, ed25519Signer, verifyAuthData } from '../dist/index.js';
 import { authenticateByTokens, createHandler } from '../dist/server/index.js';
-import { listen } from '../dist/server/node.js';
+import { listen } from '../dist/server/listen.js';
 import { openSqliteStore } from '../dist/server/sqlite/index.js';
 
 const user_id = '@sample:localhost';

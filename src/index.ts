@@ -5,6 +5,6 @@
  * @packageDocumentation
  */
 
-export * from './engine/index.js';
-export * from './engine/rescue.js';
+export * from './engine.js';
+export * from './rescue.js';
 export { decryptSessions, encryptSessions } from './backends/auto.js';

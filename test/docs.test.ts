@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import * as client from '../src/client/index.js';
-import { openPurely, parseSessionData } from '../src/engine/session-data.js';
+import { openPurely, parseSessionData } from '../src/scheme/session-data.js';
 import * as face from '../src/index.js';
 import { codeSpans, fences, prose, table } from './support/markdown.js';
 import { libolm, vodozemac } from './support/peers.js';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Restore } from '../src/client/restore.js';
-import { RoomKeys } from '../src/client/room-keys.js';
+import { RoomKeys } from '../src/client/api.js';
 import { uploadSessions } from '../src/client/upload.js';
 import {
   BACKUP_ALGORITHM,

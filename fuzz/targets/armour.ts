@@ -1,5 +1,5 @@
-import { ArmourReader, ArmourWriter } from '../../src/engine/armour.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
+import { ArmourReader, ArmourWriter } from '../../src/formats/armor.js';
+import { KeyBackupError } from '../../src/errors.js';
 import { claim, claimEqual, inChunks, type Seen, type Target } from '../target.js';
 
 const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----';

@@ -1,8 +1,8 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { createAuthData, ed25519Signer, signAuthData, verifyAuthData } from '../../src/engine/auth-data.js';
-import { canonicalJson } from '../../src/engine/canonical-json.js';
-import { publicSigningKeyOf } from '../../src/engine/ed25519.js';
-import { BackupDecryptionKey, BackupPublicKey } from '../../src/engine/keys.js';
+import { createAuthData, ed25519Signer, signAuthData, verifyAuthData } from '../../src/scheme/auth-data.js';
+import { canonicalJson } from '../../src/encoding/canonical-json.js';
+import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
+import { BackupDecryptionKey, BackupPublicKey } from '../../src/scheme/keys.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 

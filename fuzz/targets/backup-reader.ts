@@ -1,6 +1,6 @@
-import { BackupReader, type BackupForm, type BackupItem } from '../../src/api/backup-reader.js';
-import { jsonPath } from '../../src/api/json.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
+import { BackupReader, type BackupForm, type BackupItem } from '../../src/wire/backup-reader.js';
+import { jsonPath } from '../../src/encoding/strict-json.js';
+import { KeyBackupError } from '../../src/errors.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 
 const CODES = ['bad-json', 'bad-utf8', 'missing-field', 'too-large', 'truncated'];

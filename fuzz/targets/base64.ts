@@ -1,4 +1,4 @@
-import { base64Decode, base64Encode } from '../../src/engine/base64.js';
+import { base64Decode, base64Encode } from '../../src/encoding/base64.js';
 import { claim, claimEqual, textOf, type Target } from '../target.js';
 
 const LANGUAGE = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?$/;

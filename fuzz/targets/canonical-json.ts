@@ -1,4 +1,4 @@
-import { canonicalJson } from '../../src/engine/canonical-json.js';
+import { canonicalJson } from '../../src/encoding/canonical-json.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 import { textsOf } from '../vectors.js';
 

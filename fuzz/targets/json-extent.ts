@@ -1,4 +1,4 @@
-import { JsonExtent } from '../../src/api/json-extent.js';
+import { JsonExtent } from '../../src/wire/json-extent.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, type Target } from '../target.js';
 
 const LIMITS = { bytes: 600, depth: 12 };

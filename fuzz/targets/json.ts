@@ -1,7 +1,7 @@
-import { parseJson, parseJsonBytes } from '../../src/api/json.js';
-import { canonicalJson } from '../../src/engine/canonical-json.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
-import { parseObject } from '../../src/engine/json.js';
+import { parseJson, parseJsonBytes } from '../../src/encoding/strict-json.js';
+import { canonicalJson } from '../../src/encoding/canonical-json.js';
+import { KeyBackupError } from '../../src/errors.js';
+import { parseObject } from '../../src/encoding/json.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 /** Never another value than `JSON.parse` gives, and never one that would not come back as it was written. */

@@ -1,6 +1,6 @@
 import { createCipheriv, createHmac } from 'node:crypto';
-import type { Backend } from '../../src/engine/backend.js';
-import { readKeyExport, writeKeyExport, type ExportResult } from '../../src/engine/key-export.js';
+import type { Backend } from '../../src/batch/backend.js';
+import { readKeyExport, writeKeyExport, type ExportResult } from '../../src/formats/key-export.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Target } from '../target.js';
 import { jsonsOf, textsOf } from '../vectors.js';
 

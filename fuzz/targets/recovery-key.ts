@@ -1,6 +1,6 @@
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import { looksLikeKey } from '../../src/engine/mistyped-key.js';
-import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/engine/recovery-key.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { looksLikeKey } from '../../src/secret-storage/recovery-key-typo.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
 import { claim, claimEqual, textOf, words, type Target } from '../target.js';
 import { textsOf } from '../vectors.js';
 

@@ -1,12 +1,12 @@
-import { BackupReader } from '../../src/api/backup-reader.js';
+import { BackupReader } from '../../src/wire/backup-reader.js';
 import { Restore } from '../../src/client/restore.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
-import { pureBackend } from '../../src/engine/backend.js';
-import { decryptSession, encryptSession } from '../../src/engine/batch.js';
-import { BACKUP_ALGORITHM, createAuthData } from '../../src/engine/auth-data.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import type { ExportedSessionData } from '../../src/engine/room-key.js';
+import { RoomKeys } from '../../src/client/api.js';
+import { pureBackend } from '../../src/batch/backend.js';
+import { decryptSession, encryptSession } from '../../src/batch/batch.js';
+import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
+import { KeyBackupError } from '../../src/errors.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { claim, claimEqual, inChunks, words, type Seen, type Target } from '../target.js';
 import { vectorCases } from '../vectors.js';
 

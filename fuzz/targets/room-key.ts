@@ -1,5 +1,5 @@
-import { prepareExportedSession, readExportedSession } from '../../src/engine/exported-session.js';
-import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/engine/room-key.js';
+import { prepareExportedSession, readExportedSession } from '../../src/formats/exported-session.js';
+import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/formats/room-key.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 

@@ -1,6 +1,6 @@
-import { defaultKeyId, keyDescription, passphraseParameters } from '../../src/engine/key-description.js';
-import { readMasterKey } from '../../src/engine/master-key.js';
-import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { defaultKeyId, keyDescription, passphraseParameters } from '../../src/secret-storage/key-description.js';
+import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 

@@ -1,7 +1,7 @@
 import { createDecipheriv, createHmac, hkdfSync } from 'node:crypto';
 import { x25519 } from '@noble/curves/ed25519.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import { decryptSessionData, encryptWithEphemeral } from '../../src/engine/session-data.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { decryptSessionData, encryptWithEphemeral } from '../../src/scheme/session-data.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 const CODES = [

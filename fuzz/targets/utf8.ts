@@ -1,4 +1,4 @@
-import { decodePortably, encodePortably, utf8Decode } from '../../src/engine/utf8.js';
+import { decodePortably, encodePortably, utf8Decode } from '../../src/encoding/utf8.js';
 import { claimEqual, type Target } from '../target.js';
 
 const platform = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

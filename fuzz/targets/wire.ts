@@ -8,7 +8,7 @@ import {
   checkVersionCreated,
   checkVersionInfo,
   checkVersionUpdate,
-} from '../../src/api/check.js';
+} from '../../src/wire/validate.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 type Test = (value: unknown) => boolean;

@@ -1,4 +1,4 @@
-import type { Fetch } from '../../src/client/exchange.js';
+import type { Fetch } from '../../src/client/fetch-attempt.js';
 
 /**
  * A fetch that speaks to one server and to nobody else, whatever it is asked. The client has no reason to ask for

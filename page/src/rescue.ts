@@ -1,15 +1,15 @@
-import { KeyFit } from '../../src/api/key-fit.js';
-import { Report, type Place } from '../../src/api/report.js';
+import { KeyFit } from '../../src/report/key-match-counter.js';
+import { Report, type Place } from '../../src/report/report.js';
 import {
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
   rescueKeys,
   type RescueKey,
-} from '../../src/api/rescue.js';
+} from '../../src/report/rescue.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
-import { unlock } from '../../src/engine/unlock.js';
+import { KeyBackupError } from '../../src/errors.js';
+import { unlock } from '../../src/secret-storage/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
 import { openSource, type Source } from './source.js';
 

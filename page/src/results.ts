@@ -1,4 +1,4 @@
-import type { Authenticity } from '../../src/engine/backup-mac.js';
+import type { Authenticity } from '../../src/scheme/backup-mac.js';
 import { chart } from './chart.js';
 import type { Answer } from './messages.js';
 

@@ -1,15 +1,15 @@
-import { readBackup } from '../../src/api/backup-reader.js';
-import { rescueItems, type RescuedKey } from '../../src/api/rescue.js';
+import { readBackup } from '../../src/wire/backup-reader.js';
+import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { ownUserId } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { fetchSecretStorage } from '../../src/client/secret-storage.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
-import { isJsonObject, parseObject, type JsonObject } from '../../src/engine/json.js';
-import type { AccountData } from '../../src/engine/key-description.js';
-import type { BackupDecryptionKey } from '../../src/engine/keys.js';
+import { KeyBackupError } from '../../src/errors.js';
+import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
+import type { AccountData } from '../../src/secret-storage/key-description.js';
+import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { Task } from './messages.js';
 import { onlyTo } from './only-to.js';
 

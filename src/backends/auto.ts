@@ -1,18 +1,18 @@
 import { localBackend, processors } from '#platform';
-import type { Backend } from '../engine/backend.js';
-import type { DecryptResult, EncryptResult } from '../engine/batch.js';
-import { run, type BatchOptions, type ChosenBackend } from '../engine/chunks.js';
+import type { Backend } from '../batch/backend.js';
+import type { DecryptResult, EncryptResult } from '../batch/batch.js';
+import { run, type BatchOptions, type ChosenBackend } from '../batch/run.js';
 import {
   decryption,
   encryption,
   type BackupRecord,
   type DecryptSettings,
   type EncryptSettings,
-} from '../engine/directions.js';
-import { KeyBackupError } from '../engine/errors.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
-import { decryptManyBy, encryptManyBy } from '../engine/session-data-batch.js';
+} from '../batch/directions.js';
+import { KeyBackupError } from '../errors.js';
+import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
+import { decryptManyBy, encryptManyBy } from '../batch/session-data-batch.js';
 import { workersBackend, type WorkersBackend } from './workers.js';
 
 /** The engine's batches by the fastest means that the platform has. */

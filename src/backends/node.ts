@@ -14,13 +14,13 @@ import {
   pbkdf2,
   type KeyObject,
 } from 'node:crypto';
-import type { Backend, Encapsulated, Sealed } from '../engine/backend.js';
-import { concat, equal, plainBytes, wipe } from '../engine/bytes.js';
-import { deriveKeys } from '../engine/derived-keys.js';
-import { encapsulateWithTable, hasTable } from '../engine/fixed-recipient.js';
-import { isLowOrder } from '../engine/low-order.js';
-import { openPurely, sealPurely } from '../engine/session-data.js';
-import { encapsulateMany as encapsulateManyPurely } from '../engine/x25519.js';
+import type { Backend, Encapsulated, Sealed } from '../batch/backend.js';
+import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
+import { deriveKeys } from '../scheme/derived-keys.js';
+import { encapsulateWithTable, hasTable } from '../curve25519/fixed-base.js';
+import { isLowOrder } from '../curve25519/low-order.js';
+import { openPurely, sealPurely } from '../scheme/session-data.js';
+import { encapsulateMany as encapsulateManyPurely } from '../curve25519/x25519.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**

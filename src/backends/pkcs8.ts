@@ -1,4 +1,4 @@
-import { concat } from '../engine/bytes.js';
+import { concat } from '../encoding/bytes.js';
 
 /** What stands before the 32 bytes of an X25519 private key in PKCS#8 (RFC 8410, section 7). */
 const PREFIX = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 110, 4, 34, 4, 32];

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { Backend } from '../engine/backend.js';
+import type { Backend } from '../batch/backend.js';
 import { nodeBackend } from './node.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
 import { transferOf, type Job, type Reply } from './worker-job.js';

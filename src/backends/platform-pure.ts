@@ -1,5 +1,5 @@
-import { pureBackend, type Backend } from '../engine/backend.js';
-import { KeyBackupError } from '../engine/errors.js';
+import { pureBackend, type Backend } from '../batch/backend.js';
+import { KeyBackupError } from '../errors.js';
 import type { WorkerThread } from './platform.js';
 
 /** `#platform` for React Native and others that have neither workers nor `import.meta`. */

@@ -1,4 +1,4 @@
-import { pureBackend, type Backend } from '../engine/backend.js';
+import { pureBackend, type Backend } from '../batch/backend.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
 import { webCryptoBackend, webCryptoHasX25519 } from './webcrypto.js';
 import { transferOf, type Job, type Reply } from './worker-job.js';

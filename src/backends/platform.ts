@@ -1,4 +1,4 @@
-import type { Backend } from '../engine/backend.js';
+import type { Backend } from '../batch/backend.js';
 import type { Job, Reply } from './worker-job.js';
 
 /**

@@ -4,10 +4,10 @@
  * @packageDocumentation
  */
 
-import type { Backend } from '../engine/backend.js';
-import { concat, equal, wipe } from '../engine/bytes.js';
-import { pbkdf2 } from '../engine/passphrase.js';
-import { agreeMany as agreeManyPurely, publicKeyOf } from '../engine/x25519.js';
+import type { Backend } from '../batch/backend.js';
+import { concat, equal, wipe } from '../encoding/bytes.js';
+import { pbkdf2 } from '../scheme/passphrase.js';
+import { agreeMany as agreeManyPurely, publicKeyOf } from '../curve25519/x25519.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**

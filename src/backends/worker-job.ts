@@ -1,13 +1,13 @@
-import type { Backend } from '../engine/backend.js';
-import { plainBytes, wipe } from '../engine/bytes.js';
-import { KeyBackupError, messageOf, type ErrorCode } from '../engine/errors.js';
-import { decryptManyBy, encryptManyBy } from '../engine/session-data-batch.js';
+import type { Backend } from '../batch/backend.js';
+import { plainBytes, wipe } from '../encoding/bytes.js';
+import { KeyBackupError, messageOf, type ErrorCode } from '../errors.js';
+import { decryptManyBy, encryptManyBy } from '../batch/session-data-batch.js';
 import type {
   OpenedSessionData,
   ParsedSessionData,
   SessionData,
   SessionDataFlag,
-} from '../engine/session-data.js';
+} from '../scheme/session-data.js';
 
 /**
  * What travels between a pool and its workers: a chunk of keys as one buffer, and what came of it. The buffers

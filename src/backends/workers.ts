@@ -5,9 +5,9 @@
  */
 
 import { processors, startWorker } from '#platform';
-import type { AbortSignalLike, Backend } from '../engine/backend.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { turn } from '../engine/turn.js';
+import type { AbortSignalLike, Backend } from '../batch/backend.js';
+import { KeyBackupError } from '../errors.js';
+import { turn } from '../async.js';
 import type { WorkerThread } from './platform.js';
 import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
 

@@ -1,6 +1,6 @@
-import { BACKUP_ALGORITHM, type SigningKey } from '../engine/auth-data.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
+import { BACKUP_ALGORITHM, type SigningKey } from '../scheme/auth-data.js';
+import { KeyBackupError } from '../errors.js';
+import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { UsageError } from './command.js';
 import { readJsonObject } from './json-file.js';
 

@@ -1,7 +1,7 @@
-import { KeyFit } from '../api/key-fit.js';
-import type { BackupRecord } from '../engine/batch.js';
-import { isJsonObject } from '../engine/json.js';
-import type { Report } from '../api/report.js';
+import { KeyFit } from '../report/key-match-counter.js';
+import type { BackupRecord } from '../batch/batch.js';
+import { isJsonObject } from '../encoding/json.js';
+import type { Report } from '../report/report.js';
 import type { ResultFiles } from './result-files.js';
 import type { Terminal } from './terminal.js';
 

@@ -2,7 +2,7 @@ import { existsSync, statSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Terminal } from './terminal.js';
-import { quote } from '../engine/quote.js';
+import { quote } from '../encoding/quote.js';
 
 /** A command of the command line. */
 export interface Command {

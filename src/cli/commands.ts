@@ -1,52 +1,52 @@
-import { KeyFit } from '../api/key-fit.js';
-import { KeyBackupError } from '../engine/errors.js';
+import { KeyFit } from '../report/key-match-counter.js';
+import { KeyBackupError } from '../errors.js';
 import { InputError, UsageError, type Command } from './command.js';
 import { Interrupted, type Terminal } from './terminal.js';
-import { printable, quote } from '../engine/quote.js';
+import { printable, quote } from '../encoding/quote.js';
 
 /** Every command, loaded only when it is asked for. */
 const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load: () => Promise<Command> }>> =
   {
-    keygen: { about: 'make a backup decryption key', load: () => import('./keygen.js') },
+    keygen: { about: 'make a backup decryption key', load: () => import('./commands/keygen.js') },
     'mac-key': {
       about: 'the key with which a device vouches for what it writes',
-      load: () => import('./mac-key.js'),
+      load: () => import('./commands/mac-key.js'),
     },
-    encrypt: { about: 'encrypt exported sessions into backup objects', load: () => import('./encrypt.js') },
-    decrypt: { about: 'decrypt backup objects into exported sessions', load: () => import('./decrypt.js') },
+    encrypt: { about: 'encrypt exported sessions into backup objects', load: () => import('./commands/encrypt.js') },
+    decrypt: { about: 'decrypt backup objects into exported sessions', load: () => import('./commands/decrypt.js') },
     authenticate: {
       about: 'vouch for the keys of a backup that you have trusted copies of',
-      load: () => import('./authenticate.js'),
+      load: () => import('./commands/authenticate.js'),
     },
     verify: {
       about: 'say whether an auth_data is to be trusted, and why',
-      load: () => import('./verify.js'),
+      load: () => import('./commands/verify.js'),
     },
-    versions: { about: 'show the current backup version of an account', load: () => import('./versions.js') },
-    upload: { about: 'encrypt exported sessions and upload them', load: () => import('./upload.js') },
-    restore: { about: 'download and decrypt a backup', load: () => import('./restore.js') },
+    versions: { about: 'show the current backup version of an account', load: () => import('./commands/versions.js') },
+    upload: { about: 'encrypt exported sessions and upload them', load: () => import('./commands/upload.js') },
+    restore: { about: 'download and decrypt a backup', load: () => import('./commands/restore.js') },
     diagnose: {
       about: 'say in what state a backup is, and what to do',
-      load: () => import('./diagnose.js'),
+      load: () => import('./commands/diagnose.js'),
     },
     rescue: {
       about: 'from what you hold to an export file that every client imports',
-      load: () => import('./rescue.js'),
+      load: () => import('./commands/rescue.js'),
     },
     export: {
       about: 'encrypted key export file <-> array of exported sessions',
-      load: () => import('./export.js'),
+      load: () => import('./commands/export.js'),
     },
-    serve: { about: 'serve the key backup API', load: () => import('./serve.js') },
+    serve: { about: 'serve the key backup API', load: () => import('./commands/serve.js') },
     migrate: {
       about: "copy users' backups from another server to this one",
-      load: () => import('./migrate.js'),
+      load: () => import('./commands/migrate.js'),
     },
-    audit: { about: 'say which device replaced which key on a server', load: () => import('./audit.js') },
-    'erase-user': { about: 'remove a user from a server', load: () => import('./erase-user.js') },
+    audit: { about: 'say which device replaced which key on a server', load: () => import('./commands/audit.js') },
+    'erase-user': { about: 'remove a user from a server', load: () => import('./commands/erase-user.js') },
     conformance: {
       about: 'check a server against the specification',
-      load: () => import('./conformance.js'),
+      load: () => import('./commands/conformance.js'),
     },
   };
 

@@ -1,4 +1,4 @@
-import type { Authenticate } from '../server/authenticate.js';
+import type { Authenticate } from '../server/identify.js';
 import type { Handler } from '../server/handler.js';
 
 /**

@@ -1,12 +1,12 @@
 import { discoverHomeserver } from '../client/discovery.js';
 import { RequestError } from '../client/errors.js';
 import type { RetryNotice } from '../client/retry.js';
-import { RoomKeys } from '../client/room-keys.js';
-import type { VersionInfo } from '../api/types.js';
+import { RoomKeys } from '../client/api.js';
+import type { VersionInfo } from '../wire/types.js';
 import { InputError, UsageError } from './command.js';
 import { readSecretLine } from './key-file.js';
 import type { Terminal } from './terminal.js';
-import { quote } from '../engine/quote.js';
+import { quote } from '../encoding/quote.js';
 
 /** The arguments of every command that talks to a server. */
 export const HOMESERVER_ARGUMENTS = {

@@ -1,6 +1,6 @@
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { parseObject, type JsonObject } from '../engine/json.js';
+import { parseObject, type JsonObject } from '../encoding/json.js';
 import { InputError } from './command.js';
 import { systemError } from './system-error.js';
 

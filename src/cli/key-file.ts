@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { KeyBackupError } from '../engine/errors.js';
-import { BackupDecryptionKey } from '../engine/keys.js';
+import { KeyBackupError } from '../errors.js';
+import { BackupDecryptionKey } from '../scheme/keys.js';
 import { InputError, UsageError } from './command.js';
 import { systemError } from './system-error.js';
 import type { Terminal } from './terminal.js';

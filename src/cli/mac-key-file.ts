@@ -1,6 +1,6 @@
-import { BackupMacKey } from '../engine/backup-mac.js';
-import { KeyBackupError } from '../engine/errors.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../engine/keys.js';
+import { BackupMacKey } from '../scheme/backup-mac.js';
+import { KeyBackupError } from '../errors.js';
+import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { InputError } from './command.js';
 import { readSecretLine } from './key-file.js';
 import type { Terminal } from './terminal.js';

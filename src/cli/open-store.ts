@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { KeyBackupError } from '../engine/errors.js';
+import { KeyBackupError } from '../errors.js';
 import type { BackupStore } from '../server/store.js';
 import { InputError, UsageError } from './command.js';
 import type { Terminal } from './terminal.js';
@@ -37,7 +37,7 @@ export async function openStore(
     if (!URL.canParse(postgres) && !postgres.startsWith('/')) {
       throw new UsageError('--postgres: expected a URL, postgres://USER@HOST/DATABASE, got something else');
     }
-    const { openPostgresStore } = await import('../server/postgres.js');
+    const { openPostgresStore } = await import('../server/postgres/index.js');
     return orUnusable('--postgres', openPostgresStore(postgres));
   }
   throw new UsageError('give either --db FILE or --postgres URL');

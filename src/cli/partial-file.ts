@@ -1,10 +1,10 @@
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
 import type { RestoreState } from '../client/restore.js';
-import { isJsonObject } from '../engine/json.js';
+import { isJsonObject } from '../encoding/json.js';
 import { InputError } from './command.js';
 import { systemError } from './system-error.js';
-import type { Place } from '../api/report.js';
+import type { Place } from '../report/report.js';
 import { writeStateFile } from './state-file.js';
 import type { Terminal } from './terminal.js';
 

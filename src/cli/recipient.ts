@@ -1,7 +1,7 @@
-import { verifyAuthData } from '../engine/auth-data.js';
-import type { BackupMacKey } from '../engine/backup-mac.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { BackupPublicKey, type BackupDecryptionKey } from '../engine/keys.js';
+import { verifyAuthData } from '../scheme/auth-data.js';
+import type { BackupMacKey } from '../scheme/backup-mac.js';
+import { KeyBackupError } from '../errors.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { UsageError, parseUserId } from './command.js';
 import { readKeyFile } from './key-file.js';

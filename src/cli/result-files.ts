@@ -1,6 +1,6 @@
 import { UsageError, isSameFile } from './command.js';
 import { openOutput, type Output } from './output.js';
-import type { Report } from '../api/report.js';
+import type { Report } from '../report/report.js';
 import type { Terminal } from './terminal.js';
 
 /** The two files of a command: its result, and the report on it. */

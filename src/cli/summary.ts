@@ -1,4 +1,4 @@
-import type { Report } from '../api/report.js';
+import type { Report } from '../report/report.js';
 import type { Terminal } from './terminal.js';
 
 /** What a command says at the end with `--json`. */

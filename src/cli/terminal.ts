@@ -3,7 +3,7 @@ import { Writable, addAbortSignal } from 'node:stream';
 import { isatty } from 'node:tty';
 import { InputError, UsageError } from './command.js';
 import { systemError } from './system-error.js';
-import { printable } from '../engine/quote.js';
+import { printable } from '../encoding/quote.js';
 
 /** The world of a command: what it prints to, reads from, and is stopped by. */
 export interface Terminal {

@@ -1,6 +1,6 @@
-import { KeyBackupError } from '../engine/errors.js';
-import { expectObject, expectString } from '../engine/json.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
+import { KeyBackupError } from '../errors.js';
+import { expectObject, expectString } from '../encoding/json.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
 import { InputError } from './command.js';
 import { openKeysFile } from './input.js';
 

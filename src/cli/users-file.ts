@@ -1,4 +1,4 @@
-import { isJsonObject } from '../engine/json.js';
+import { isJsonObject } from '../encoding/json.js';
 import { InputError, isUserId } from './command.js';
 import { isToken } from './homeserver.js';
 import { warnIfReadable } from './key-file.js';

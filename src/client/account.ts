@@ -1,7 +1,7 @@
-import { expectObject, expectString, type JsonObject } from '../engine/json.js';
+import { expectObject, expectString, type JsonObject } from '../encoding/json.js';
 import { isRequestError } from './errors.js';
 import { path } from './http.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 
 /** The user id that the access token belongs to. */
 export function ownUserId(roomKeys: RoomKeys, options: CallOptions = {}): Promise<string> {

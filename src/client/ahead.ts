@@ -1,4 +1,4 @@
-import type { AbortSignalLike } from '../engine/backend.js';
+import type { AbortSignalLike } from '../batch/backend.js';
 
 /**
  * Lets a source work ahead of its consumer: while the consumer is busy with one value, the next ones are made.

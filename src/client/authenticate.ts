@@ -1,24 +1,24 @@
-import { IdSet } from '../api/id-set.js';
-import type { VersionInfo } from '../api/types.js';
+import { IdSet } from '../wire/session-id-set.js';
+import type { VersionInfo } from '../wire/types.js';
 import {
   authenticateSessions,
   type AuthenticatedRecord,
   type Authentication,
   type TrustedCopyOf,
-} from '../engine/authenticate.js';
-import type { Backend, Progress } from '../engine/backend.js';
-import { BackupMacKey, type MacNames } from '../engine/backup-mac.js';
-import type { BackupRecord, EncryptedSession } from '../engine/batch.js';
-import type { KeyBackupError } from '../engine/errors.js';
-import type { BackupDecryptionKey } from '../engine/keys.js';
+} from '../batch/authenticate.js';
+import type { Backend, Progress } from '../batch/backend.js';
+import { BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import type { BackupRecord, EncryptedSession } from '../batch/batch.js';
+import type { KeyBackupError } from '../errors.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadKeys } from './download.js';
 import { RequestError } from './errors.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey } from './upload-batch.js';
-import { quote } from '../engine/quote.js';
+import { quote } from '../encoding/quote.js';
 
 /** What became of one record: a new or unchanged one, or the reason why it cannot be read. */
 export type AuthenticateResult =

@@ -1,4 +1,4 @@
-import type { NewVersion, OpaqueObject, VersionInfo } from '../api/types.js';
+import type { NewVersion, OpaqueObject, VersionInfo } from '../wire/types.js';
 import {
   BACKUP_ALGORITHM,
   createAuthData,
@@ -7,10 +7,10 @@ import {
   type AuthDataVerdict,
   type Signer,
   type VerifyOptions,
-} from '../engine/auth-data.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { ownValue, type JsonObject } from '../engine/json.js';
-import { BackupPublicKey } from '../engine/keys.js';
+} from '../scheme/auth-data.js';
+import { KeyBackupError } from '../errors.js';
+import { ownValue, type JsonObject } from '../encoding/json.js';
+import { BackupPublicKey } from '../scheme/keys.js';
 import { accountData, setAccountData } from './account.js';
 import { RequestError } from './errors.js';
 import {
@@ -21,8 +21,8 @@ import {
   wrongKey,
   type Finding,
 } from './findings.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
-import { quote } from '../engine/quote.js';
+import type { CallOptions, RoomKeys } from './api.js';
+import { quote } from '../encoding/quote.js';
 
 /** What goes into a new backup version. */
 export interface NewBackup extends CallOptions {

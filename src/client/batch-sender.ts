@@ -1,8 +1,8 @@
-import type { KeysChanged } from '../api/types.js';
-import type { KeyBackupError } from '../engine/errors.js';
+import type { KeysChanged } from '../wire/types.js';
+import type { KeyBackupError } from '../errors.js';
 import { isRequestError } from './errors.js';
-import { isAboutKeys } from './refusal.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import { isAboutKeys } from './http-error.js';
+import type { CallOptions, RoomKeys } from './api.js';
 import { batchBody, type BatchLimits, type SealedKey } from './upload-batch.js';
 
 /** A key that was not stored, and why. */

@@ -1,11 +1,11 @@
-import type { NewVersion, VersionInfo } from '../api/types.js';
-import type { Progress } from '../engine/backend.js';
-import { KeyBackupError } from '../engine/errors.js';
-import type { KeyBackupData } from '../engine/room-key.js';
+import type { NewVersion, VersionInfo } from '../wire/types.js';
+import type { Progress } from '../batch/backend.js';
+import { KeyBackupError } from '../errors.js';
+import type { KeyBackupData } from '../formats/room-key.js';
 import { ahead } from './ahead.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadBatches } from './download.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 import { UploadBatch, isUnicode, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
 
 /** How to copy. */

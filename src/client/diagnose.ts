@@ -1,14 +1,14 @@
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
-import { replaces, type KeyRank } from '../api/replacement.js';
-import type { BackupFault } from '../api/backup-reader.js';
-import type { VersionInfo } from '../api/types.js';
-import { type AuthDataVerdict, type SigningKey } from '../engine/auth-data.js';
-import type { Backend, Progress } from '../engine/backend.js';
-import type { BackupRecord } from '../engine/batch.js';
-import { KeyBackupError } from '../engine/errors.js';
-import type { BackupDecryptionKey } from '../engine/keys.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
+import { replaces, type KeyRank } from '../wire/replacement.js';
+import type { BackupFault } from '../wire/backup-reader.js';
+import type { VersionInfo } from '../wire/types.js';
+import { type AuthDataVerdict, type SigningKey } from '../scheme/auth-data.js';
+import type { Backend, Progress } from '../batch/backend.js';
+import type { BackupRecord } from '../batch/batch.js';
+import { KeyBackupError } from '../errors.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
 import { backupWish, judgeBackup, type BackupWish } from './backup.js';
 import { downloadKeys, type DownloadedKey } from './download.js';
 import {
@@ -22,7 +22,7 @@ import {
   wrongMac,
   type Finding,
 } from './findings.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 import { rankOfRecord, rankOfSession } from './stored-keys.js';
 
 /** What a look into the keys has shown. */

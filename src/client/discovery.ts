@@ -1,8 +1,8 @@
-import { expectObject, isJsonObject, ownValue } from '../engine/json.js';
-import { KeyBackupError } from '../engine/errors.js';
+import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
+import { KeyBackupError } from '../errors.js';
 import { isRequestError, RequestError } from './errors.js';
 import { Homeserver, type HomeserverOptions } from './http.js';
-import type { CallOptions } from './room-keys.js';
+import type { CallOptions } from './api.js';
 
 /**
  * Finds a homeserver's base URL and asks it whether it is one.

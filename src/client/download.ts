@@ -1,7 +1,7 @@
-import type { BackupEntry, BackupFault, BackupItem } from '../api/backup-reader.js';
-import { IdSet } from '../api/id-set.js';
+import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-reader.js';
+import { IdSet } from '../wire/session-id-set.js';
 import { RequestError } from './errors.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 
 /** Which keys of a backup to download. */
 export interface DownloadOptions extends CallOptions {

@@ -1,4 +1,4 @@
-import { excerpt, quote } from '../engine/quote.js';
+import { excerpt, quote } from '../encoding/quote.js';
 
 /** What can be found. */
 export type FindingCode =

@@ -1,12 +1,12 @@
-import type { AbortSignalLike } from '../engine/backend.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { orAborted } from '../engine/turn.js';
-import { callback, isFromCallback } from '../engine/callback.js';
+import type { AbortSignalLike } from '../batch/backend.js';
+import { KeyBackupError } from '../errors.js';
+import { orAborted } from '../async.js';
+import { callback, isFromCallback } from '../callback.js';
 import { RequestError } from './errors.js';
-import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './exchange.js';
-import { parseAnswer, refusal } from './refusal.js';
+import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
+import { parseAnswer, refusal } from './http-error.js';
 import { Retry, type RetryOptions } from './retry.js';
-import { excerpt } from '../engine/quote.js';
+import { excerpt } from '../encoding/quote.js';
 
 /** How to reach a homeserver. */
 export interface HomeserverOptions extends RetryOptions, ExchangeOptions {

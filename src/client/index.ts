@@ -5,12 +5,12 @@
  */
 
 export { RequestError, type AnswerFacts, type RequestCode } from './errors.js';
-export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './exchange.js';
+export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './fetch-attempt.js';
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
 export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';
-export { RoomKeys, type CallOptions, type Page } from './room-keys.js';
+export { RoomKeys, type CallOptions, type Page } from './api.js';
 export {
   backupWish,
   createBackup,
@@ -53,7 +53,7 @@ export {
   type RestoredKey,
   type UnrestoredKey,
 } from './restore.js';
-export type { AuthenticityCounts } from '../api/authenticity.js';
+export type { AuthenticityCounts } from '../report/authenticity.js';
 export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
 export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
@@ -65,8 +65,8 @@ export {
   type BackupEntry,
   type BackupItem,
   type BackupReaderOptions,
-} from '../api/backup-reader.js';
-export { IdSet } from '../api/id-set.js';
+} from '../wire/backup-reader.js';
+export { IdSet } from '../wire/session-id-set.js';
 export type {
   KeyBackupData,
   KeyBackups,
@@ -75,4 +75,4 @@ export type {
   OpaqueObject,
   RoomKeyBackup,
   VersionInfo,
-} from '../api/types.js';
+} from '../wire/types.js';

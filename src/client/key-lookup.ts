@@ -1,12 +1,12 @@
-import type { VersionInfo } from '../api/types.js';
-import type { DecryptedSession } from '../engine/batch.js';
-import type { BackupDecryptionKey } from '../engine/keys.js';
-import { orAborted } from '../engine/turn.js';
+import type { VersionInfo } from '../wire/types.js';
+import type { DecryptedSession } from '../batch/batch.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { orAborted } from '../async.js';
 import { expectAlgorithm } from './backup.js';
 import { isRequestError } from './errors.js';
 import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 
 /** How keys are looked up. */
 export interface KeyLookupOptions {

@@ -1,9 +1,9 @@
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../api/authenticity.js';
-import { IdSet } from '../api/id-set.js';
-import type { BackupEntry } from '../api/backup-reader.js';
-import type { VersionInfo } from '../api/types.js';
-import type { Backend, Progress } from '../engine/backend.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
+import { IdSet } from '../wire/session-id-set.js';
+import type { BackupEntry } from '../wire/backup-reader.js';
+import type { VersionInfo } from '../wire/types.js';
+import type { Backend, Progress } from '../batch/backend.js';
 import {
   decryptSession,
   type BackupRecord,
@@ -11,16 +11,16 @@ import {
   type DecryptedSession,
   type DecryptSettings,
   type Provenance,
-} from '../engine/batch.js';
-import { KeyBackupError } from '../engine/errors.js';
-import type { BackupDecryptionKey } from '../engine/keys.js';
-import type { ExportedSessionData, RoomKeyFlag } from '../engine/room-key.js';
-import { throwIfAborted } from '../engine/turn.js';
+} from '../batch/batch.js';
+import { KeyBackupError } from '../errors.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import type { ExportedSessionData, RoomKeyFlag } from '../formats/room-key.js';
+import { throwIfAborted } from '../async.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { expectAlgorithm } from './backup.js';
 import { downloadBatches } from './download.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
-import { quote } from '../engine/quote.js';
+import type { CallOptions, RoomKeys } from './api.js';
+import { quote } from '../encoding/quote.js';
 
 /** One key that a restore gives, and whether it proves where it comes from. */
 export interface RestoredKey extends Provenance {

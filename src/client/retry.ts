@@ -1,5 +1,5 @@
-import type { AbortSignalLike } from '../engine/backend.js';
-import { callback } from '../engine/callback.js';
+import type { AbortSignalLike } from '../batch/backend.js';
+import { callback } from '../callback.js';
 import { isRequestError, RequestError } from './errors.js';
 
 /** How failed requests are repeated. */

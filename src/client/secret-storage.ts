@@ -1,16 +1,16 @@
-import { BACKUP_MAC_SECRET, type BackupMacKey, type MacNames } from '../engine/backup-mac.js';
-import { isJsonObject, ownValue, type JsonObject } from '../engine/json.js';
-import type { AccountData } from '../engine/key-description.js';
-import type { BackupDecryptionKey } from '../engine/keys.js';
-import { readMacKeySecret, type MacKeySecret } from '../engine/mac-key-secret.js';
+import { BACKUP_MAC_SECRET, type BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import type { AccountData } from '../secret-storage/key-description.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { readMacKeySecret, type MacKeySecret } from '../secret-storage/mac-key-secret.js';
 import {
   BACKUP_SECRET,
   MASTER_KEY_SECRET,
   type SecretStorageKey,
   type StorageWriteOptions,
-} from '../engine/secret-storage.js';
+} from '../secret-storage/secret-storage.js';
 import { accountData, setAccountData } from './account.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 
 /** As many keys as `unlock` looks at. */
 const MAX_KEYS = 8;

@@ -1,12 +1,12 @@
-import type { IdSet } from '../api/id-set.js';
-import type { KeyRank } from '../api/replacement.js';
-import { replaces } from '../api/replacement.js';
-import { checkBackupMac, type BackupMacKey } from '../engine/backup-mac.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { isJsonObject, ownValue } from '../engine/json.js';
-import { readSessionKey, type ExportedSessionData } from '../engine/room-key.js';
+import type { IdSet } from '../wire/session-id-set.js';
+import type { KeyRank } from '../wire/replacement.js';
+import { replaces } from '../wire/replacement.js';
+import { checkBackupMac, type BackupMacKey } from '../scheme/backup-mac.js';
+import { KeyBackupError } from '../errors.js';
+import { isJsonObject, ownValue } from '../encoding/json.js';
+import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
 import { downloadKeys } from './download.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 
 /** How good a stored record is. */
 interface Stored extends KeyRank {

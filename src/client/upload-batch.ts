@@ -1,6 +1,6 @@
-import { replaces } from '../api/replacement.js';
-import type { EncryptedSession } from '../engine/batch.js';
-import { utf8Encode } from '../engine/utf8.js';
+import { replaces } from '../wire/replacement.js';
+import type { EncryptedSession } from '../batch/batch.js';
+import { utf8Encode } from '../encoding/utf8.js';
 
 /** How large a request may be. */
 export interface BatchLimits {

@@ -1,11 +1,11 @@
-import type { VersionInfo } from '../api/types.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
+import type { VersionInfo } from '../wire/types.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
 import { trustedPublicKey } from './backup.js';
-import { KeyBackupError } from '../engine/errors.js';
-import { callback, isFromCallback } from '../engine/callback.js';
+import { KeyBackupError } from '../errors.js';
+import { callback, isFromCallback } from '../callback.js';
 import { isRequestError } from './errors.js';
-import { mayPassLater } from './refusal.js';
-import type { RoomKeys } from './room-keys.js';
+import { mayPassLater } from './http-error.js';
+import type { RoomKeys } from './api.js';
 import { uploadSessions, type UploadOptions, type UploadOutcome } from './upload.js';
 
 /** How a queue uploads. */

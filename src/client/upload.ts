@@ -1,21 +1,21 @@
-import { IdSet } from '../api/id-set.js';
+import { IdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
-import type { KeysChanged, VersionInfo } from '../api/types.js';
-import type { Backend, Progress } from '../engine/backend.js';
-import type { EncryptSettings } from '../engine/batch.js';
-import { KeyBackupError } from '../engine/errors.js';
-import type { BackupPublicKey } from '../engine/keys.js';
-import type { ExportedSessionData } from '../engine/room-key.js';
+import type { KeysChanged, VersionInfo } from '../wire/types.js';
+import type { Backend, Progress } from '../batch/backend.js';
+import type { EncryptSettings } from '../batch/batch.js';
+import { KeyBackupError } from '../errors.js';
+import type { BackupPublicKey } from '../scheme/keys.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
 import { ahead } from './ahead.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
-import { callback, isFromCallback } from '../engine/callback.js';
+import { callback, isFromCallback } from '../callback.js';
 import { isRequestError, type RequestError } from './errors.js';
-import type { CallOptions, RoomKeys } from './room-keys.js';
+import type { CallOptions, RoomKeys } from './api.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
-import { quote } from '../engine/quote.js';
+import { quote } from '../encoding/quote.js';
 
 /** What an upload needs to go on where another one stopped. */
 export interface UploadState extends Mark {

@@ -1,4 +1,4 @@
-import type { KeysChanged, VersionInfo } from '../api/types.js';
+import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import { expectOk, type User } from './server-under-test.js';
 
 /** The one algorithm that the specification lets every server take. */

@@ -1,5 +1,5 @@
-import type { KeysChanged } from '../api/types.js';
-import { replaces, type KeyRank } from '../api/replacement.js';
+import type { KeysChanged } from '../wire/types.js';
+import { replaces, type KeyRank } from '../wire/replacement.js';
 import { getKey, getKeys, key, keysPath, newVersion, putKey, putKeys, readVersion } from './backup.js';
 import {
   expectEqual,

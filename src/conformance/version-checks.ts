@@ -1,4 +1,4 @@
-import type { VersionInfo } from '../api/types.js';
+import type { VersionInfo } from '../wire/types.js';
 import {
   ALGORITHM,
   authData,

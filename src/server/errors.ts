@@ -1,4 +1,4 @@
-import { KeyBackupError, messageOf } from '../engine/errors.js';
+import { KeyBackupError, messageOf } from '../errors.js';
 
 /**
  * Imports an optional peer.

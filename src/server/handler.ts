@@ -1,6 +1,6 @@
 import type { Context, Hono } from 'hono';
-import type { Authenticate } from './authenticate.js';
-import type { Call } from './call.js';
+import type { Authenticate } from './identify.js';
+import type { Call } from './request-context.js';
 import { importPeer } from './errors.js';
 import { MatrixError, errorResponse, preflightResponse, readBody } from './http.js';
 import * as keys from './keys.js';

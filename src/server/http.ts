@@ -1,5 +1,5 @@
-import { KeyBackupError } from '../engine/errors.js';
-import type { ErrorBody } from '../api/types.js';
+import { KeyBackupError } from '../errors.js';
+import type { ErrorBody } from '../wire/types.js';
 
 /** What every answer carries, so that clients in browsers may read it. */
 const CORS = {

@@ -6,10 +6,10 @@
 
 export { createApp, createHandler } from './handler.js';
 export type { Handler, HandlerOptions, RequestRecord } from './handler.js';
-export { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from './authenticate.js';
-export type { Authenticate, Caller, HomeserverOptions, StaticToken } from './authenticate.js';
+export { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from './identify.js';
+export type { Authenticate, Caller, HomeserverOptions, StaticToken } from './identify.js';
 export { MatrixError } from './http.js';
-export type { ErrorBody } from '../api/types.js';
+export type { ErrorBody } from '../wire/types.js';
 export { withHealth } from './health.js';
 export { createLog } from './log.js';
 export type { Log } from './log.js';

@@ -1,6 +1,6 @@
-import type { Call } from './call.js';
+import type { Call } from './request-context.js';
 import { MatrixError, jsonResponse } from './http.js';
-import { readPosition, streamKeys, type Paging } from './keys-stream.js';
+import { readPosition, streamKeys, type Paging } from './stream-keys.js';
 import { keyOfSession, keysOfRoom, keysOfRooms } from './put-body.js';
 import type { KeyScope, KeyToWrite } from './store.js';
 import { overQuota, unknownVersion } from './versions.js';

@@ -1,4 +1,4 @@
-import { KeyBackupError, messageOf } from '../engine/errors.js';
+import { KeyBackupError, messageOf } from '../errors.js';
 import type { RequestRecord } from './handler.js';
 
 /** Structured logs: one JSON object a line, with no tokens, ids of keys or key data in it. */

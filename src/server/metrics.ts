@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { importPeer } from './errors.js';
 import type { RequestRecord } from './handler.js';
-import { started } from './node.js';
+import { started } from './listen.js';
 
 /** Prometheus metrics of one process. */
 export interface Metrics {

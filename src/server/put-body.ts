@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
-import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../api/check.js';
-import { jsonPath, parseJsonBytes } from '../api/json.js';
-import type { KeyBackupData, RoomKeyBackup } from '../api/types.js';
-import { utf8Encode } from '../engine/utf8.js';
+import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../wire/validate.js';
+import { jsonPath, parseJsonBytes } from '../encoding/strict-json.js';
+import type { KeyBackupData, RoomKeyBackup } from '../wire/types.js';
+import { utf8Encode } from '../encoding/utf8.js';
 import type { KeyToWrite } from './store.js';
 
 /**

@@ -1,5 +1,5 @@
-import type { KeyRank } from '../api/replacement.js';
-import type { KeysChanged } from '../api/types.js';
+import type { KeyRank } from '../wire/replacement.js';
+import type { KeysChanged } from '../wire/types.js';
 
 /**
  * What a key backup server needs of a database.

@@ -1,6 +1,6 @@
-import { checkNewVersion, checkVersionUpdate } from '../api/check.js';
-import { parseJsonBytes } from '../api/json.js';
-import type { Call } from './call.js';
+import { checkNewVersion, checkVersionUpdate } from '../wire/validate.js';
+import { parseJsonBytes } from '../encoding/strict-json.js';
+import type { Call } from './request-context.js';
 import { MatrixError, jsonResponse } from './http.js';
 import type { Quota, StoredVersion } from './store.js';
 

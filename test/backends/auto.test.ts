@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Backend } from '../../src/engine/backend.js';
-import { BackupDecryptionKey, pureBackend, type BackupRecord } from '../../src/engine/index.js';
+import type { Backend } from '../../src/batch/backend.js';
+import { BackupDecryptionKey, pureBackend, type BackupRecord } from '../../src/engine.js';
 import { all, failure, gist, sessions } from './sessions.js';
 
 /** What is chosen, on a platform that only writes down what it is asked for. */
@@ -35,7 +35,7 @@ vi.mock('../../src/backends/workers.js', () => ({
 
 const local: Backend = { name: 'local' };
 const { decryptSessions, encryptSessions } = await import('../../src/backends/auto.js');
-const { decryptManyBy, encryptManyBy } = await import('../../src/engine/session-data-batch.js');
+const { decryptManyBy, encryptManyBy } = await import('../../src/batch/session-data-batch.js');
 const byEngine = {
   encryptMany: vi.fn<NonNullable<Backend['encryptMany']>>((...task) => encryptManyBy(pureBackend, ...task)),
   decryptMany: vi.fn<NonNullable<Backend['decryptMany']>>((...task) => decryptManyBy(pureBackend, ...task)),

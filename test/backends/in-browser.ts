@@ -1,6 +1,6 @@
 import { webCryptoBackend, webCryptoHasX25519 } from '../../src/backends/webcrypto.js';
 import { workersBackend } from '../../src/backends/workers.js';
-import { agreeMany } from '../../src/engine/x25519.js';
+import { agreeMany } from '../../src/curve25519/x25519.js';
 import {
   BackupDecryptionKey,
   KeyBackupError,

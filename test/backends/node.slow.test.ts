@@ -1,8 +1,8 @@
 import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { describe, expect, test, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
-import { openPurely, sealPurely } from '../../src/engine/session-data.js';
-import { publicKeyOf } from '../../src/engine/x25519.js';
+import { openPurely, sealPurely } from '../../src/scheme/session-data.js';
+import { publicKeyOf } from '../../src/curve25519/x25519.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 

@@ -1,9 +1,9 @@
 import { pbkdf2Sync, randomBytes, webcrypto } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import type { Backend } from '../../src/engine/backend.js';
-import { pbkdf2 } from '../../src/engine/passphrase.js';
-import { agreeMany, encapsulateMany } from '../../src/engine/x25519.js';
+import type { Backend } from '../../src/batch/backend.js';
+import { pbkdf2 } from '../../src/scheme/passphrase.js';
+import { agreeMany, encapsulateMany } from '../../src/curve25519/x25519.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 import { allocations, holding } from '../support/allocations.js';

@@ -5,15 +5,15 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { workersBackend, type WorkersBackend, type WorkersOptions } from '../../src/backends/workers.js';
-import type { ParsedSessionData } from '../../src/engine/session-data.js';
-import { sealPurely } from '../../src/engine/session-data.js';
-import { agreeMany, encapsulateMany } from '../../src/engine/x25519.js';
+import type { ParsedSessionData } from '../../src/scheme/session-data.js';
+import { sealPurely } from '../../src/scheme/session-data.js';
+import { agreeMany, encapsulateMany } from '../../src/curve25519/x25519.js';
 import {
   BackupDecryptionKey,
   KeyBackupError,
   decryptManySync,
   encryptSessions,
-} from '../../src/engine/index.js';
+} from '../../src/engine.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 import { bundleFile } from './bundles.js';

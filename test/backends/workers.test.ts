@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { pureBackend, BackupDecryptionKey, decryptManySync } from '../../src/engine/index.js';
+import { pureBackend, BackupDecryptionKey, decryptManySync } from '../../src/engine.js';
 import type { WorkerListener, WorkerThread } from '../../src/backends/platform.js';
 import type { Job, Reply } from '../../src/backends/worker-job.js';
 import { failure } from './sessions.js';

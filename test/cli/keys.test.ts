@@ -1,6 +1,6 @@
 import { chmodSync, statSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { Workspace, backupOf } from './workspace.js';
 
 interface Generated {

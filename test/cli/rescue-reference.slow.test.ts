@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createBackup } from '../../src/client/backup.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { startHomeserver, type Homeserver } from '../support/homeserver.js';
 import { damage, makeAccount } from '../support/rescuable-account.js';
 import { directSessions } from '../support/sample.js';

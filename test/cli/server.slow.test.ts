@@ -1,7 +1,7 @@
 import { describe, expect, it, afterEach } from 'vitest';
-import { createAuthData, encryptSessionsSync } from '../../src/engine/index.js';
-import { BACKUP_ALGORITHM } from '../../src/engine/auth-data.js';
-import type { KeyBackupData } from '../../src/api/types.js';
+import { createAuthData, encryptSessionsSync } from '../../src/engine.js';
+import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';
 import { Workspace, ended, signedAuthData } from './workspace.js';

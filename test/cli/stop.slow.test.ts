@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, statSync, symlinkSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { base64Encode } from '../../src/engine/base64.js';
-import { encryptSessions } from '../../src/engine/batch.js';
-import type { ExportedSessionData } from '../../src/engine/room-key.js';
+import { base64Encode } from '../../src/encoding/base64.js';
+import { encryptSessions } from '../../src/batch/batch.js';
+import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { MAIN, Workspace, ended, syntheticSession } from './workspace.js';
 
 /** 20,000 keys; encrypting takes the engine's quick way for many keys to one recipient. */

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import type { KeyBackupData } from '../../src/api/types.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import { BACKUP_ALGORITHM, BackupMacKey, createAuthData, encryptSession } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';

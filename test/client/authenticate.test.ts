@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { authenticateBackup, type AuthenticateBackupOptions } from '../../src/client/authenticate.js';
-import type { KeyBackupData } from '../../src/api/types.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import {
   BackupDecryptionKey,
   decryptSession,

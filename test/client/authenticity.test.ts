@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { KeyBackupData } from '../../src/api/types.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import { diagnose } from '../../src/client/diagnose.js';
 import { KeyLookup } from '../../src/client/key-lookup.js';
 import { Restore } from '../../src/client/restore.js';

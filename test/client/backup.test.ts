@@ -10,7 +10,7 @@ import {
 } from '../../src/client/backup.js';
 import { diagnose } from '../../src/client/diagnose.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
-import type { Fetch } from '../../src/client/exchange.js';
+import type { Fetch } from '../../src/client/fetch-attempt.js';
 import {
   BackupDecryptionKey,
   base64Encode,
@@ -18,8 +18,8 @@ import {
   encryptSessionsSync,
   type ExportedSessionData,
 } from '../../src/index.js';
-import { publicSigningKeyOf } from '../../src/engine/ed25519.js';
-import type { KeyBackupData } from '../../src/api/types.js';
+import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import type { KeyBackupServer } from '../support/key-backup-server.js';
 import { makeSession, makeSessions } from '../support/sessions.js';
 import { clientOf, key, makeBackup, startServer } from './support.js';

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { copyBackup } from '../../src/client/copy-backup.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
 import { clientOf, startServer } from './support.js';

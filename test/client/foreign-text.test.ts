@@ -5,7 +5,7 @@ import { Restore } from '../../src/client/restore.js';
 import { fetchSecretStorage } from '../../src/client/secret-storage.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import { ownUserId } from '../../src/client/account.js';
-import type { VersionInfo } from '../../src/api/types.js';
+import type { VersionInfo } from '../../src/wire/types.js';
 import {
   BACKUP_ALGORITHM,
   BackupDecryptionKey,
@@ -13,7 +13,7 @@ import {
   createAuthData,
   verifyAuthData,
 } from '../../src/index.js';
-import { defaultKeyId, keyDescription } from '../../src/engine/key-description.js';
+import { defaultKeyId, keyDescription } from '../../src/secret-storage/key-description.js';
 import type { Fault } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';
 import { clientOf, key, makeBackup, startServer, trust } from './support.js';

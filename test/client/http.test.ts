@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { RequestError } from '../../src/client/errors.js';
-import type { Fetch } from '../../src/client/exchange.js';
+import type { Fetch } from '../../src/client/fetch-attempt.js';
 import { Homeserver, path } from '../../src/client/http.js';
 import { retryAfter, type RetryNotice } from '../../src/client/retry.js';
 import { KeyBackupServer, type Fault } from '../support/key-backup-server.js';

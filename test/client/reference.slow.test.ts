@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createBackup } from '../../src/client/backup.js';
 import { diagnose } from '../../src/client/diagnose.js';
 import { Restore } from '../../src/client/restore.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { runs } from '../support/runs.js';

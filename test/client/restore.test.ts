@@ -7,14 +7,14 @@ import {
   type RestoreOptions,
   type RestoreResult,
 } from '../../src/client/restore.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import {
   BackupDecryptionKey,
   encryptSessionsSync,
   type ExportedSessionData,
   type Progress,
 } from '../../src/index.js';
-import type { KeyBackupData } from '../../src/api/types.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import type { Fault, KeyBackupServer } from '../support/key-backup-server.js';
 import { runs } from '../support/runs.js';
 import { makeSessions } from '../support/sessions.js';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { createBackup } from '../../src/client/backup.js';
 import {
   fetchBackupMacKey,
@@ -8,11 +8,11 @@ import {
   storeBackupKey,
   storeBackupMacKey,
 } from '../../src/client/secret-storage.js';
-import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/engine/backup-mac.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import { readMasterKey } from '../../src/engine/master-key.js';
-import { SecretStorageKey } from '../../src/engine/secret-storage.js';
-import { unlock } from '../../src/engine/unlock.js';
+import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/scheme/backup-mac.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
+import { unlock } from '../../src/secret-storage/unlock.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 
 const USER = '@alice:example.org';

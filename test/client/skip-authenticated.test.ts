@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { KeyBackupData } from '../../src/api/types.js';
+import type { KeyBackupData } from '../../src/wire/types.js';
 import { uploadSessions, type UploadOptions } from '../../src/client/upload.js';
 import {
   BackupDecryptionKey,

@@ -1,6 +1,6 @@
 import { onTestFinished } from 'vitest';
 import type { HomeserverOptions } from '../../src/client/http.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { BACKUP_ALGORITHM, BackupDecryptionKey, createAuthData } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 

@@ -1,6 +1,6 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { uploadSessions, type UploadOptions, type UploadState } from '../../src/client/upload.js';
 import { decryptSessions, type ExportedSessionData } from '../../src/index.js';
 import type { Fault, KeyBackupServer } from '../support/key-backup-server.js';

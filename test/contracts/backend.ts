@@ -7,7 +7,7 @@ import {
   encryptSessions,
   encryptSessionsSync,
   type BackupRecord,
-} from '../../src/engine/index.js';
+} from '../../src/engine.js';
 import { runs } from '../support/runs.js';
 import { DAMAGES, all, damaged, failure, gist, sessions } from '../backends/sessions.js';
 

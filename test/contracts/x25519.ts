@@ -1,8 +1,8 @@
 import { ed25519, x25519 } from '@noble/curves/ed25519.js';
 import { bytesToHex, hexToBytes, randomBytes } from '@noble/hashes/utils.js';
 import { describe, expect, test } from 'vitest';
-import type { Encapsulated } from '../../src/engine/backend.js';
-import { concat } from '../../src/engine/bytes.js';
+import type { Encapsulated } from '../../src/batch/backend.js';
+import { concat } from '../../src/encoding/bytes.js';
 import { runs } from '../support/runs.js';
 
 /** What every way to do X25519 in this package offers. */

@@ -6,7 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
-import { readKeyExport } from '../../src/engine/key-export.js';
+import { readKeyExport } from '../../src/formats/key-export.js';
 import { accountData, version } from './saved-files.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

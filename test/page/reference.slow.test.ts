@@ -1,7 +1,7 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createBackup } from '../../src/client/backup.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { startHomeserver, type Homeserver } from '../support/homeserver.js';
 import { damage, makeAccount } from '../support/rescuable-account.js';
 import { directSessions } from '../support/sample.js';

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { BACKUP_ALGORITHM, createAuthData } from '../../src/engine/auth-data.js';
-import { BackupMacKey } from '../../src/engine/backup-mac.js';
-import { encryptSessionsSync, type EncryptSettings } from '../../src/engine/batch.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import type { ExportedSessionData } from '../../src/engine/room-key.js';
-import { SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
+import { BackupMacKey } from '../../src/scheme/backup-mac.js';
+import { encryptSessionsSync, type EncryptSettings } from '../../src/batch/batch.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import type { ExportedSessionData } from '../../src/formats/room-key.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 
 /** What somebody saved of their account, for the tests of the page. */
 

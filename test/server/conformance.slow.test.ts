@@ -9,7 +9,7 @@ import {
   type ServerUnderTest,
 } from '../../src/conformance/server-under-test.js';
 import { BACKUP_ALGORITHM } from '../../src/index.js';
-import { openPostgresStore } from '../../src/server/postgres.js';
+import { openPostgresStore } from '../../src/server/postgres/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { Workspace } from '../cli/workspace.js';
 import { createMemoryStore } from '../support/memory-store.js';

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { MatrixError } from '../../src/server/http.js';
 import { createHandler, type Handler, type RequestRecord } from '../../src/server/handler.js';
 import type { BackupStore } from '../../src/server/store.js';
-import { KeyBackupError } from '../../src/engine/errors.js';
+import { KeyBackupError } from '../../src/errors.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { TOKEN_A, authenticate, temporarySqlite } from '../support/serving.js';
 import { runs } from '../support/runs.js';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { KeyBackupError } from '../../src/engine/errors.js';
+import { KeyBackupError } from '../../src/errors.js';
 import { createLog } from '../../src/server/log.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));

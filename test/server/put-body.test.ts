@@ -1,6 +1,6 @@
 import { fc, test } from '@fast-check/vitest';
 import { describe, expect } from 'vitest';
-import { utf8Decode, utf8Encode } from '../../src/engine/utf8.js';
+import { utf8Decode, utf8Encode } from '../../src/encoding/utf8.js';
 import {
   compactKeysOfRoom,
   compactKeysOfRooms,

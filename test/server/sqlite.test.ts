@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { utf8Encode } from '../../src/engine/utf8.js';
+import { utf8Encode } from '../../src/encoding/utf8.js';
 import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { KeyToWrite } from '../../src/server/store.js';

@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createBackup } from '../../src/client/backup.js';
-import type { Fetch } from '../../src/client/exchange.js';
+import type { Fetch } from '../../src/client/fetch-attempt.js';
 import { Restore } from '../../src/client/restore.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import { BackupDecryptionKey, BackupMacKey, encryptSession } from '../../src/index.js';
-import { openPostgresStore } from '../../src/server/postgres.js';
+import { openPostgresStore } from '../../src/server/postgres/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { startPostgres } from '../support/postgres.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';

@@ -6,7 +6,7 @@ import {
   preflightResponse,
   readBody,
 } from '../../src/server/http.js';
-import { listen } from '../../src/server/node.js';
+import { listen } from '../../src/server/listen.js';
 import { authenticate, temporarySqlite } from './serving.js';
 
 /** A request as it came, without its body. */

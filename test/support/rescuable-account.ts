@@ -1,13 +1,13 @@
 import { setAccountData } from '../../src/client/account.js';
 import { createBackup } from '../../src/client/backup.js';
-import { RoomKeys } from '../../src/client/room-keys.js';
+import { RoomKeys } from '../../src/client/api.js';
 import { storeBackupKey } from '../../src/client/secret-storage.js';
 import { uploadSessions } from '../../src/client/upload.js';
-import { base64Encode } from '../../src/engine/base64.js';
-import { BackupDecryptionKey } from '../../src/engine/keys.js';
-import { readMasterKey } from '../../src/engine/master-key.js';
-import type { ExportedSessionData } from '../../src/engine/room-key.js';
-import { MASTER_KEY_SECRET, SecretStorageKey } from '../../src/engine/secret-storage.js';
+import { base64Encode } from '../../src/encoding/base64.js';
+import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import type { ExportedSessionData } from '../../src/formats/room-key.js';
+import { MASTER_KEY_SECRET, SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { TOKEN_A } from './serving.js';
 
 /** Whom {@link TOKEN_A} belongs to. */

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { authenticateByTokens } from '../../src/server/authenticate.js';
+import { authenticateByTokens } from '../../src/server/identify.js';
 import { createHandler, type HandlerOptions } from '../../src/server/handler.js';
-import { listen, type ListenOptions } from '../../src/server/node.js';
+import { listen, type ListenOptions } from '../../src/server/listen.js';
 import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 

@@ -1,5 +1,5 @@
-import { KeyBackupError } from '../../dist/engine/errors.js';
-import { isJsonObject } from '../../dist/engine/json.js';
+import { KeyBackupError } from '../../dist/errors.js';
+import { isJsonObject } from '../../dist/encoding/json.js';
 import { CASES } from './cases.mjs';
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { closeSync, existsSync, openSync } from 'node:fs';
-import { KeyBackupError } from '../../engine/errors.js';
+import { KeyBackupError } from '../../errors.js';
 import { storeFailed } from '../errors.js';
 import type {
   BackupStore,

@@ -1,4 +1,4 @@
-import { KeyBackupError } from '../../engine/errors.js';
+import { KeyBackupError } from '../../errors.js';
 import { rollback, type SqliteConnection } from './connection.js';
 
 /**

@@ -1,0 +1,114 @@
+import { hasBackup, runConformance, type CheckResult } from '../../conformance/run.js';
+import { NotConforming } from '../../conformance/server-under-test.js';
+import { InputError, UsageError, parseCommand, parseCount } from '../command.js';
+import { readToken } from '../homeserver.js';
+import type { Terminal } from '../terminal.js';
+import { excerpt } from '../../encoding/quote.js';
+
+export const usage = `usage: megolm-backup conformance --homeserver URL --token-file FILE --token-file-b FILE [options]
+
+Checks a server's key backup API against the specification, as two of its users, and prints one line for each check.
+What the specification demands is printed with its section. What only this project recommends is printed apart, with the
+reason, and does not change the exit code.
+
+  --homeserver URL             the server's base URL
+  --token-file FILE            a file with the access token of the first user
+  --token-file-b FILE          the same of a second, other user
+  --destroy-existing-backups   run although a user has a backup: THE BACKUPS OF BOTH USERS ARE DELETED
+  --max-body BYTES             the server's limit for bodies, to check it too
+  --json                       print the results of both kinds as one line of JSON
+
+Exit code 0 when the server meets the specification, 1 when it violates it, 2 for wrong usage, an account that has a backup, or no way to
+the server.
+
+example:
+  megolm-backup conformance --homeserver http://127.0.0.1:8009 --token-file a.txt --token-file-b b.txt
+`;
+
+/** `megolm-backup conformance` */
+export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
+  const { values } = parseCommand(
+    args,
+    {
+      homeserver: { type: 'string' },
+      'token-file': { type: 'string' },
+      'token-file-b': { type: 'string' },
+      'destroy-existing-backups': { type: 'boolean' },
+      'max-body': { type: 'string' },
+      json: { type: 'boolean' },
+    },
+    [],
+  );
+  const { homeserver, 'token-file': fileA, 'token-file-b': fileB, 'max-body': maxBody } = values;
+  if (homeserver === undefined || !/^https?:\/\//.test(homeserver) || !URL.canParse(homeserver)) {
+    throw new UsageError('--homeserver: expected a URL that starts with http:// or https://');
+  }
+  if (fileA === undefined || fileB === undefined)
+    throw new UsageError('give --token-file and --token-file-b');
+  const address = {
+    url: homeserver,
+    tokenA: await readToken(fileA, 'access token', terminal),
+    tokenB: await readToken(fileB, 'second access token', terminal),
+    maxBody: parseCount('--max-body', maxBody),
+    signal: terminal.signal,
+  };
+  if (address.tokenA === address.tokenB)
+    throw new UsageError('--token-file-b: expected the token of another user, got the same one');
+
+  if (values['destroy-existing-backups'] !== true && (await reached(hasBackup(address), homeserver))) {
+    throw new InputError(
+      'an account has a backup, which the checks would delete; see --destroy-existing-backups',
+    );
+  }
+  const json = values.json === true;
+  const results = await reached(
+    runConformance(address, (result) => {
+      if (!json && result.kind === 'specification') terminal.stdout(lineOf(result, 'FAIL'));
+    }),
+    homeserver,
+  );
+  const required = countOf(results, 'specification');
+  const recommended = countOf(results, 'recommendation');
+  if (json) {
+    const numbers = { ...required, recommendations: recommended, checks: results };
+    terminal.stdout(`${JSON.stringify(numbers)}\n`);
+  } else {
+    terminal.stdout('\nnot in the specification, and recommended:\n');
+    for (const result of results) {
+      if (result.kind === 'recommendation') terminal.stdout(lineOf(result, 'note'));
+    }
+    terminal.stdout(
+      `\nspecification: ${required.passed} passed, ${required.failed} failed\n` +
+        `recommendations: ${recommended.passed} followed, ${recommended.failed} not followed\n`,
+    );
+  }
+  return required.failed === 0 ? 0 : 1;
+}
+
+function lineOf({ name, section, why, passed, reason, note }: CheckResult, failed: string): string {
+  if (passed) return `ok    ${name}${note === undefined ? '' : `: ${note}`}\n`;
+  return `${failed}  ${name}\n      ${section ?? why ?? ''}\n      ${excerpt(reason ?? '')}\n`;
+}
+
+function countOf(
+  results: readonly CheckResult[],
+  kind: CheckResult['kind'],
+): { passed: number; failed: number } {
+  const ofKind = results.filter((result) => result.kind === kind);
+  const passed = ofKind.filter((result) => result.passed).length;
+  return { passed, failed: ofKind.length - passed };
+}
+
+async function reached<T>(result: Promise<T>, homeserver: string): Promise<T> {
+  try {
+    return await result;
+  } catch (cause) {
+    if (!(cause instanceof Error)) throw cause;
+    // What the connection died of is the cause of what the platform throws.
+    const why = cause.cause instanceof Error ? cause.cause.message : cause.message;
+    throw new InputError(
+      cause instanceof NotConforming ? `${homeserver}: ${why}` : `no way to ${homeserver}: ${why}`,
+      { cause },
+    );
+  }
+}

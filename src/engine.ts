@@ -1,0 +1,100 @@
+/**
+ * The engine alone: Matrix server-side key backup, algorithm `m.megolm_backup.v1.curve25519-aes-sha2`, as pure
+ * functions over bytes and JSON. No input or output, no platform interfaces needed.
+ *
+ * @packageDocumentation
+ */
+
+export {
+  KeyBackupError,
+  type ErrorCode,
+  type KeyBackupErrorOptions,
+  type RecoveryKeyCheck,
+} from './errors.js';
+export type {
+  AbortSignalLike,
+  Backend,
+  Encapsulated,
+  Pipeline,
+  Progress,
+  Sealed,
+  SignalOptions,
+  WaitOptions,
+} from './batch/backend.js';
+export { pureBackend } from './batch/backend.js';
+export { base64Decode, base64Encode } from './encoding/base64.js';
+export type { JsonObject } from './encoding/json.js';
+export { canonicalJson } from './encoding/canonical-json.js';
+export { BackupDecryptionKey, BackupPublicKey } from './scheme/keys.js';
+export { decodeRecoveryKey, encodeRecoveryKey } from './scheme/recovery-key.js';
+export {
+  MAX_ITERATIONS,
+  derivePassphraseKey,
+  type DeriveOptions,
+  type PassphraseParameters,
+} from './scheme/passphrase.js';
+export {
+  MAX_PLAINTEXT_BYTES,
+  decryptSessionData,
+  encryptSessionData,
+  type OpenedSessionData,
+  type ParsedSessionData,
+  type ReadOptions,
+  type SessionData,
+  type SessionDataFlag,
+} from './scheme/session-data.js';
+export {
+  MEGOLM_ALGORITHM,
+  prepareRoomKey,
+  readRoomKey,
+  readSessionKey,
+  type ExportedSessionData,
+  type KeyBackupData,
+  type PreparedRoomKey,
+  type RestoredRoomKey,
+  type RoomKeyFlag,
+  type SessionKeyFacts,
+} from './formats/room-key.js';
+export {
+  BACKUP_ALGORITHM,
+  createAuthData,
+  ed25519Signer,
+  signAuthData,
+  verifyAuthData,
+  type AuthData,
+  type AuthDataVerdict,
+  type SignatureState,
+  type SignatureVerdict,
+  type Signer,
+  type SigningKey,
+  type VerifyOptions,
+} from './scheme/auth-data.js';
+export { decryptManySync, encryptManySync, type DecryptedSessionData } from './batch/session-data-batch.js';
+export {
+  BACKUP_MAC_SECRET,
+  BackupMacKey,
+  addBackupMac,
+  checkBackupMac,
+  type Authenticity,
+  type MacNames,
+} from './scheme/backup-mac.js';
+export type { UnauthenticatedSource } from './scheme/provenance.js';
+export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
+export {
+  decryptSession,
+  decryptSessions,
+  decryptSessionsSync,
+  encryptSession,
+  encryptSessions,
+  encryptSessionsSync,
+  type DecryptResult,
+  type EncryptResult,
+} from './batch/batch.js';
+export type {
+  BackupRecord,
+  DecryptSettings,
+  DecryptedSession,
+  EncryptSettings,
+  EncryptedSession,
+  Provenance,
+} from './batch/directions.js';

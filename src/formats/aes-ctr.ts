@@ -1,0 +1,62 @@
+import { ctr } from '@noble/ciphers/aes.js';
+import { copyBytes, wipe } from '../encoding/bytes.js';
+import { Remainder } from '../encoding/block-buffer.js';
+
+const BLOCK = 16;
+
+/**
+ * AES-256-CTR over data that comes in pieces. The counter is the whole 16 bytes, big-endian, as both formats that
+ * use it have it. Encryption and decryption are the same.
+ */
+export class AesCtr {
+  readonly #key: Uint8Array;
+  readonly #counter: Uint8Array;
+  readonly #rest = new Remainder(BLOCK);
+
+  /**
+   * @param key - 32 bytes; copied.
+   * @param iv - 16 bytes, the first counter; copied.
+   */
+  constructor(key: Uint8Array, iv: Uint8Array) {
+    this.#key = copyBytes(key);
+    this.#counter = copyBytes(iv);
+  }
+
+  /** Takes in a piece and gives what is whole blocks by now. */
+  update(bytes: Uint8Array): Uint8Array {
+    return this.#apply(this.#rest.push(bytes));
+  }
+
+  /** The rest, less than a block. Wipes the key: nothing can follow. */
+  final(): Uint8Array {
+    const last = this.#apply(this.#rest.take());
+    this.dispose();
+    return last;
+  }
+
+  /** Wipes the key of data that is not taken to its end. */
+  dispose(): void {
+    wipe(this.#key);
+  }
+
+  #apply(bytes: Uint8Array): Uint8Array {
+    if (bytes.length === 0) return bytes;
+    const result = ctr(this.#key, this.#counter).encrypt(bytes);
+    this.#advance(Math.ceil(bytes.length / BLOCK));
+    return result;
+  }
+
+  #advance(blocks: number): void {
+    let carry = blocks;
+    for (let i = BLOCK - 1; carry > 0 && i >= 0; i--) {
+      carry += this.#counter[i];
+      this.#counter[i] = carry;
+      carry = Math.floor(carry / 256);
+    }
+  }
+}
+
+/** {@link AesCtr} in one call. */
+export function aesCtr(key: Uint8Array, iv: Uint8Array, bytes: Uint8Array): Uint8Array {
+  return bytes.length === 0 ? new Uint8Array(0) : ctr(key, iv).encrypt(bytes);
+}

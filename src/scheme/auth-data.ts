@@ -1,0 +1,338 @@
+import { base64Decode, base64Encode } from '../encoding/base64.js';
+import { canonicalJson } from '../encoding/canonical-json.js';
+import { copyBytes, expectBytes } from '../encoding/bytes.js';
+import { DISPOSE } from '../encoding/dispose.js';
+import { KeyBackupError, describe } from '../errors.js';
+import { isSignedBy, publicSigningKeyOf, sign } from '../curve25519/ed25519.js';
+import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
+import { SecretBytes } from '../encoding/secret-bytes.js';
+import { utf8Encode } from '../encoding/utf8.js';
+import { excerpt } from '../encoding/quote.js';
+
+/**
+ * The `auth_data` of a backup version: its public key, and who signed it.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @see https://spec.matrix.org/v1.19/appendices/#signing-json
+ */
+
+/** The name of the algorithm in a backup version. */
+export const BACKUP_ALGORITHM = 'm.megolm_backup.v1.curve25519-aes-sha2';
+
+/**
+ * An account has a handful of cross-signing keys over its whole life. A server could name a million keys of its own
+ * making, each of which would take a millisecond and a look at the whole message to verify.
+ */
+const MAX_UNKNOWN_KEYS = 64;
+
+/** What this package writes as `auth_data`. Unknown fields are kept, and they are signed. */
+export interface AuthData {
+  /** Unpadded base64 of 32 bytes. */
+  readonly public_key: string;
+  /** By user id, then by key id (`ed25519:` and a device id or a public key). */
+  readonly signatures?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly [unknown: string]: unknown;
+}
+
+/** Somebody who signs: a device, or the user's cross-signing master key. */
+export interface Signer {
+  readonly userId: string;
+  /** `ed25519:DEVICEID`, or `ed25519:` and the unpadded base64 of a master key. */
+  readonly keyId: string;
+  /** Signs the bytes; 64 bytes. */
+  readonly sign: (message: Uint8Array) => Uint8Array;
+  /** Overwrites the private key, if it is in memory. */
+  readonly dispose: () => void;
+  /** The same, for `using`. */
+  readonly [DISPOSE]: () => void;
+}
+
+/** A public Ed25519 key under the id its signatures carry. */
+export interface SigningKey {
+  readonly keyId: string;
+  /** Base64 of 32 bytes, padded or not. */
+  readonly publicKey: string;
+}
+
+/**
+ * A signer with an Ed25519 key in memory.
+ *
+ * @param userId - Whose key it is: `@alice:example.org`.
+ * @param seed - 32 bytes; copied. The caller wipes its own.
+ * @param deviceId - The device whose key this is; without one, the key is taken as a cross-signing master key,
+ * whose id is its public key.
+ * @returns The signer, which the caller disposes of; it throws `bad-parameters` after that.
+ * @throws {@link KeyBackupError} `bad-length`.
+ */
+export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: string): Signer {
+  const secret = new SecretBytes(copyBytes(expectBytes(seed, 32, 'seed')), 'signing key');
+  const id = deviceId ?? base64Encode(publicSigningKeyOf(secret.value));
+  const dispose = () => {
+    secret.dispose();
+  };
+  return {
+    userId,
+    keyId: `ed25519:${id}`,
+    sign: (message) => sign(secret.value, message),
+    dispose,
+    [DISPOSE]: dispose,
+  };
+}
+
+/**
+ * The `auth_data` of a new backup, not signed yet.
+ *
+ * @param extra - Further fields; they will be signed.
+ * @returns A new object; its `public_key` is 43 characters of unpadded base64.
+ */
+export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {}): AuthData {
+  return { ...extra, public_key: publicKey.toBase64() };
+}
+
+/**
+ * Adds signatures, keeping those that are there and every unknown field.
+ *
+ * Signed is the canonical JSON without the top-level `signatures` and `unsigned`. Sign with the device key AND
+ * the master key where you can: a device's signature dies with the device.
+ *
+ * @returns A new object; the one given is not changed.
+ * @throws {@link KeyBackupError} `bad-auth-data`, `bad-canonical-json`, `bad-parameters` for a key id without
+ * `ed25519:`, `bad-length` for a signer whose signature is not 64 bytes.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, createAuthData, ed25519Signer, signAuthData, verifyAuthData } from 'megolm-backup';
+ *
+ * const key = BackupDecryptionKey.generate();
+ * const device = ed25519Signer('@a:example.org', new Uint8Array(32).fill(7), 'DEVICE');
+ * const authData = signAuthData(createAuthData(key.publicKey), [device]);
+ * console.log(verifyAuthData(authData, { userId: '@a:example.org', decryptionKey: key }).by); // decryption-key
+ * ```
+ */
+export function signAuthData(authData: unknown, signers: readonly Signer[]): AuthData {
+  if (!isJsonObject(authData)) {
+    throw new KeyBackupError('bad-auth-data', `auth_data: expected an object, got ${describe(authData)}`);
+  }
+  const message = signedBytes(authData);
+  const signatures = new Map(Object.entries(objectAt(authData, 'signatures')));
+  for (const { userId, keyId, sign: signBy } of signers) {
+    if (!keyId.startsWith('ed25519:')) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        'keyId: expected "ed25519:" and an id, got another algorithm',
+      );
+    }
+    const ofUser = new Map(Object.entries(objectAt(Object.fromEntries(signatures), userId)));
+    ofUser.set(keyId, base64Encode(expectBytes(signBy(message), 64, 'signature')));
+    signatures.set(userId, Object.fromEntries(ofUser));
+  }
+  return { ...authData, signatures: Object.fromEntries(signatures) } as unknown as AuthData;
+}
+
+/** State of one signature. */
+export type SignatureState = 'missing' | 'invalid' | 'valid-untrusted' | 'valid-trusted';
+
+/** One signature, or the lack of one that a trusted key could have made. */
+export interface SignatureVerdict {
+  readonly userId: string;
+  readonly keyId: string;
+  readonly state: SignatureState;
+  /** Why, for people. */
+  readonly reason: string;
+}
+
+/** What is known about an `auth_data` and whether to encrypt to it. */
+export interface AuthDataVerdict {
+  readonly trusted: boolean;
+  /** What the trust rests on: the decryption key we hold, a trusted signature, or nothing. */
+  readonly by: 'decryption-key' | 'signature' | null;
+  /** Why, for people. */
+  readonly reason: string;
+  /** Absent when the `auth_data` has no usable public key; then the backup is not trusted. */
+  readonly publicKey: BackupPublicKey | undefined;
+  /** With a decryption key given: whether it is this backup's. */
+  readonly keyMatches: boolean | undefined;
+  readonly signatures: readonly SignatureVerdict[];
+}
+
+/** Whom to believe. */
+export interface VerifyOptions {
+  /** The owner of the backup: only this user's signatures count. */
+  readonly userId: string;
+  /** Keys whose signatures make the backup trusted: verified devices, the user's own master key. */
+  readonly trustedKeys?: readonly SigningKey[];
+  /** Keys that are known but not trusted: their signatures can be checked, and no more. */
+  readonly knownKeys?: readonly SigningKey[];
+  /** The backup decryption key, if we hold it. */
+  readonly decryptionKey?: BackupDecryptionKey;
+}
+
+/**
+ * Says whether a backup is the user's own: by the decryption key we hold, by a signature, or not at all.
+ *
+ * A signature whose key nobody gave is `missing`, since nothing can be said about it, unless its id is itself a
+ * public key; of those that nobody gave, 64 are checked. Ed25519 is verified strictly, as RFC 8032 has it; a key of
+ * small order is invalid. A key id that is a public key, as a master key's is, has to be the key that signs.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param authData - As it came from the server.
+ * @returns The verdict. It never throws for what the `auth_data` holds.
+ * @throws {@link KeyBackupError} `bad-parameters` for keys given in a wrong form.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, createAuthData, ed25519Signer, signAuthData, verifyAuthData } from 'megolm-backup';
+ *
+ * const userId = '@alice:example.org';
+ * const master = ed25519Signer(userId, new Uint8Array(32).fill(7));
+ * const authData = signAuthData(createAuthData(BackupDecryptionKey.generate().publicKey), [master]);
+ *
+ * const { keyId } = master;
+ * const trustedKeys = [{ keyId, publicKey: keyId.slice('ed25519:'.length) }];
+ * console.log(verifyAuthData(authData, { userId, trustedKeys }).trusted); // true
+ * console.log(verifyAuthData({ ...authData, extra: 1 }, { userId, trustedKeys }).signatures[0].state); // invalid
+ * ```
+ */
+export function verifyAuthData(authData: unknown, options: VerifyOptions): AuthDataVerdict {
+  const keys = signingKeys(options);
+  const { publicKey, problem } = readPublicKey(authData);
+  const object = isJsonObject(authData) ? authData : {};
+  const signatures = verifySignatures(object, options.userId, keys);
+  const { decryptionKey } = options;
+  const keyMatches = decryptionKey && (publicKey ? decryptionKey.matches(object) : false);
+  const base = { publicKey, keyMatches, signatures };
+  if (!publicKey) return { trusted: false, by: null, reason: problem, ...base };
+  if (keyMatches) {
+    return { trusted: true, by: 'decryption-key', reason: 'the decryption key is this backup’s', ...base };
+  }
+  const signature = signatures.find(({ state }) => state === 'valid-trusted');
+  if (signature) {
+    return {
+      trusted: true,
+      by: 'signature',
+      reason: `signed by the trusted key ${excerpt(signature.keyId)}`,
+      ...base,
+    };
+  }
+  const reason = keyMatches === false ? 'the decryption key is another backup’s, and no' : 'no';
+  return { trusted: false, by: null, reason: `${reason} trusted key has signed this backup`, ...base };
+}
+
+function readPublicKey(authData: unknown): { publicKey: BackupPublicKey | undefined; problem: string } {
+  try {
+    return { publicKey: BackupPublicKey.fromAuthData(authData), problem: '' };
+  } catch (error) {
+    return { publicKey: undefined, problem: (error as KeyBackupError).message };
+  }
+}
+
+interface KnownKey {
+  readonly publicKey: Uint8Array;
+  readonly trusted: boolean;
+}
+
+function signingKeys({ trustedKeys = [], knownKeys = [] }: VerifyOptions): Map<string, KnownKey> {
+  const keys = new Map<string, KnownKey>();
+  const all = [
+    ...knownKeys.map((key) => ({ ...key, trusted: false })),
+    ...trustedKeys.map((key) => ({ ...key, trusted: true })),
+  ];
+  for (const { keyId, publicKey, trusted } of all) {
+    if (!keyId.startsWith('ed25519:')) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        'keyId: expected "ed25519:" and an id, got another algorithm',
+      );
+    }
+    const bytes = decodeOr(publicKey, 32);
+    if (!bytes)
+      throw new KeyBackupError(
+        'bad-parameters',
+        `${excerpt(keyId)}: expected base64 of 32 bytes, got something else`,
+      );
+    keys.set(keyId, { publicKey: bytes, trusted });
+  }
+  return keys;
+}
+
+function verifySignatures(
+  object: JsonObject,
+  userId: string,
+  keys: Map<string, KnownKey>,
+): SignatureVerdict[] {
+  const present = objectAt(objectAt(object, 'signatures'), userId);
+  const message = signable(object);
+  let unknown = 0;
+  const verdicts = Object.keys(present).map((keyId): SignatureVerdict => {
+    const known = keys.get(keyId);
+    if (!known && namedKey(keyId) && ++unknown > MAX_UNKNOWN_KEYS) {
+      return { userId, keyId, state: 'missing', reason: 'not checked: too many keys that nobody gave' };
+    }
+    return { userId, keyId, ...verifySignature(keyId, present[keyId], message, known) };
+  });
+  for (const [keyId, { trusted }] of keys) {
+    if (trusted && !Object.hasOwn(present, keyId)) {
+      verdicts.push({ userId, keyId, state: 'missing', reason: 'this trusted key has not signed' });
+    }
+  }
+  return verdicts;
+}
+
+function verifySignature(
+  keyId: string,
+  signature: unknown,
+  message: Uint8Array | undefined,
+  known: KnownKey | undefined,
+): { state: SignatureState; reason: string } {
+  const invalid = (reason: string) => ({ state: 'invalid' as const, reason });
+  if (!keyId.startsWith('ed25519:')) return invalid('the key id names another algorithm than ed25519');
+  const named = namedKey(keyId);
+  if (named && known && base64Encode(named) !== base64Encode(known.publicKey)) {
+    return invalid('the key id is a public key, and not the one given for it');
+  }
+  const publicKey = known?.publicKey ?? named;
+  if (!publicKey) return { state: 'missing', reason: 'the public key of this id is not known' };
+  const bytes = decodeOr(signature, 64);
+  if (!bytes) return invalid('the signature is not base64 of 64 bytes');
+  if (!message) return invalid('the signed part is not canonical JSON');
+  if (!isSignedBy(publicKey, message, bytes))
+    return invalid('the signature is not by this key over this data');
+  return known?.trusted
+    ? { state: 'valid-trusted', reason: 'signed by a trusted key' }
+    : { state: 'valid-untrusted', reason: 'signed by a key that is not trusted' };
+}
+
+/** An id that is the base64 of 32 bytes is a cross-signing key's: it names its own public key. */
+function namedKey(keyId: string): Uint8Array | undefined {
+  return decodeOr(keyId.slice('ed25519:'.length), 32);
+}
+
+function signable(object: JsonObject): Uint8Array | undefined {
+  try {
+    return signedBytes(object);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The bytes that a signature covers: all but the top-level `signatures` and `unsigned`. */
+function signedBytes(object: JsonObject): Uint8Array {
+  const covered = Object.entries(object).filter(([name]) => name !== 'signatures' && name !== 'unsigned');
+  return utf8Encode(canonicalJson(Object.fromEntries(covered)));
+}
+
+function objectAt(object: JsonObject, name: string): JsonObject {
+  const value = ownValue(object, name);
+  return isJsonObject(value) ? value : {};
+}
+
+function decodeOr(text: unknown, length: number): Uint8Array | undefined {
+  if (typeof text !== 'string' || text.length > 128) return undefined;
+  try {
+    const bytes = base64Decode(text, 'key');
+    return bytes.length === length ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,304 @@
+import type { DeriveOptions } from './passphrase.js';
+import { derivePassphraseKey } from './passphrase.js';
+import { base64Decode, base64Encode } from '../encoding/base64.js';
+import { copyBytes, equal, expectBytes } from '../encoding/bytes.js';
+import { KeyBackupError, describe } from '../errors.js';
+import { isJsonObject, ownValue } from '../encoding/json.js';
+import { isLowOrder } from '../curve25519/low-order.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
+import { SecretBytes } from '../encoding/secret-bytes.js';
+import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
+
+/** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
+const MAX_KEY_CHARACTERS = 256;
+
+/**
+ * The public key of a backup: what room keys are encrypted to. It is `auth_data.public_key`.
+ *
+ * Whoever knows it can add keys to the backup, so it is not a secret but no proof of origin either.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ *
+ * @example
+ * ```ts
+ * import { BackupPublicKey, KeyBackupError } from 'megolm-backup';
+ *
+ * try {
+ *   BackupPublicKey.fromAuthData({ public_key: 'A'.repeat(60) }); // as some accounts have it
+ * } catch (error) {
+ *   if (error instanceof KeyBackupError) console.log(error.code); // bad-auth-data
+ * }
+ * ```
+ */
+export class BackupPublicKey {
+  readonly #bytes: Uint8Array;
+
+  private constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  /**
+   * From the bytes.
+   *
+   * @param bytes - 32 bytes, little-endian u; they are copied. Bit 255 and non-canonical values are accepted.
+   * @throws {@link KeyBackupError} `bad-length`, `low-order-key`.
+   */
+  static fromBytes(bytes: Uint8Array): BackupPublicKey {
+    return BackupPublicKey.#checked(expectBytes(bytes, 32, 'public key'), 'public key');
+  }
+
+  /**
+   * @param text - Base64 of 32 bytes, padded or not.
+   * @throws {@link KeyBackupError} `bad-base64`, `bad-length`, `low-order-key`.
+   */
+  static fromBase64(text: string): BackupPublicKey {
+    return BackupPublicKey.#checked(decodeKey(text, 'public key'), 'public key');
+  }
+
+  /**
+   * Reads `public_key` of an `auth_data`. Real accounts carry malformed ones (60 characters that decode to 45
+   * bytes); such a backup can be reset but not written to.
+   *
+   * @param authData - The `auth_data` object as it came from the server.
+   * @throws {@link KeyBackupError} `bad-auth-data`, saying what came; `low-order-key`.
+   */
+  static fromAuthData(authData: unknown): BackupPublicKey {
+    if (!isJsonObject(authData)) {
+      throw new KeyBackupError('bad-auth-data', `auth_data: expected an object, got ${describe(authData)}`);
+    }
+    const text = ownValue(authData, 'public_key');
+    const field = 'auth_data.public_key';
+    if (typeof text !== 'string') {
+      throw new KeyBackupError(
+        'bad-auth-data',
+        `${field}: expected base64 of 32 bytes, got ${describe(text)}`,
+      );
+    }
+    let bytes: Uint8Array;
+    try {
+      bytes = decodeKey(text, field);
+    } catch (cause) {
+      throw new KeyBackupError(
+        'bad-auth-data',
+        `${(cause as KeyBackupError).message} (${text.length} characters); this backup has to be reset`,
+        {
+          cause,
+        },
+      );
+    }
+    return BackupPublicKey.#checked(bytes, field);
+  }
+
+  static #checked(bytes: Uint8Array, field: string): BackupPublicKey {
+    if (isLowOrder(bytes)) {
+      throw new KeyBackupError(
+        'low-order-key',
+        `${field}: expected a point of large order, got one of small order`,
+      );
+    }
+    return new BackupPublicKey(copyBytes(bytes));
+  }
+
+  /** The 32 bytes; a copy. */
+  toBytes(): Uint8Array {
+    return this.#bytes.slice();
+  }
+
+  /** 43 characters of unpadded base64, as `auth_data.public_key` has it. */
+  toBase64(): string {
+    return base64Encode(this.#bytes);
+  }
+
+  /** Whether both are the same 32 bytes. */
+  equals(other: BackupPublicKey): boolean {
+    return equal(this.#bytes, other.#bytes);
+  }
+}
+
+/**
+ * The decryption key of a backup: 32 bytes that read every room key in it.
+ *
+ * Its text form is what people call "recovery key"; so is the text form of their secret storage key, which is
+ * another key.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey } from 'megolm-backup';
+ *
+ * const key = BackupDecryptionKey.generate();
+ * const again = BackupDecryptionKey.fromRecoveryKey(key.toRecoveryKey());
+ * console.log(again.publicKey.equals(key.publicKey)); // true
+ * key.dispose();
+ * ```
+ */
+export class BackupDecryptionKey {
+  /** The public key X25519(key, 9). It stays readable after {@link BackupDecryptionKey.dispose}. */
+  readonly publicKey: BackupPublicKey;
+  readonly #secret: SecretBytes;
+
+  private constructor(bytes: Uint8Array) {
+    this.#secret = new SecretBytes(bytes, 'decryption key');
+    this.publicKey = BackupPublicKey.fromBytes(publicKeyOf(bytes));
+  }
+
+  /** A new key from the platform's secure generator. */
+  static generate(): BackupDecryptionKey {
+    return new BackupDecryptionKey(generatePrivateKeys(1));
+  }
+
+  /**
+   * @param bytes - 32 bytes; they are copied, the caller's stay the caller's to wipe.
+   * @throws {@link KeyBackupError} `bad-length`.
+   */
+  static fromBytes(bytes: Uint8Array): BackupDecryptionKey {
+    return new BackupDecryptionKey(copyBytes(expectBytes(bytes, 32, 'decryption key')));
+  }
+
+  /**
+   * @param text - Base64 of 32 bytes, padded or not, as the secret `m.megolm_backup.v1` holds it.
+   * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
+   */
+  static fromBase64(text: string): BackupDecryptionKey {
+    return new BackupDecryptionKey(decodeKey(text, 'decryption key'));
+  }
+
+  /**
+   * Reads the text form ("recovery key"): 48 base58 characters, white space ignored.
+   *
+   * @see https://spec.matrix.org/v1.19/appendices/#cryptographic-key-representation
+   * @throws {@link KeyBackupError} `bad-recovery-key` with `check`: `alphabet`, `length`, `prefix` or `parity`.
+   */
+  static fromRecoveryKey(text: string): BackupDecryptionKey {
+    return new BackupDecryptionKey(decodeRecoveryKey(text));
+  }
+
+  /**
+   * Reads the secret `m.megolm_backup.v1` in every form the wild has: base64, padded or not, and the
+   * comma-separated byte values that an old client stored.
+   *
+   * @param text - Of the one form or the other, white space around it ignored.
+   * @returns The key, and the flag `comma-separated-bytes` when it was that old form.
+   * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
+   */
+  static fromSecret(text: string): { key: BackupDecryptionKey; flags: readonly 'comma-separated-bytes'[] } {
+    if (typeof text !== 'string' || !text.includes(',')) {
+      // What is no string is the decoder's to refuse.
+      const base64 = typeof text === 'string' ? text.trim() : text;
+      return { key: BackupDecryptionKey.fromBase64(base64), flags: [] };
+    }
+    const values = text.length > MAX_KEY_CHARACTERS ? [] : text.split(',').map((value) => value.trim());
+    if (values.length !== 32 || !values.every((value) => /^\d{1,3}$/.test(value) && Number(value) < 256)) {
+      throw new KeyBackupError(
+        'bad-length',
+        'secret: expected 32 comma-separated byte values, got something else',
+      );
+    }
+    const bytes = Uint8Array.from(values, Number);
+    return { key: new BackupDecryptionKey(bytes), flags: ['comma-separated-bytes'] };
+  }
+
+  /**
+   * Derives the key of a legacy backup from its passphrase and the parameters in its `auth_data`:
+   * PBKDF2-HMAC-SHA-512, the salt as UTF-8, 32 bytes.
+   *
+   * @param passphrase - As the user typed it; it is not normalised.
+   * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and, to tell a wrong
+   * passphrase, `public_key`.
+   * @throws {@link KeyBackupError} `wrong-passphrase` when the key does not derive `public_key`;
+   * `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
+   */
+  static async fromPassphrase(
+    passphrase: string,
+    authData: unknown,
+    options: DeriveOptions = {},
+  ): Promise<BackupDecryptionKey> {
+    const expected = hasPublicKey(authData)
+      ? withoutHighBit(BackupPublicKey.fromAuthData(authData))
+      : undefined;
+    const key = new BackupDecryptionKey(await derivePassphraseKey(passphrase, authData, options));
+    if (expected && !key.publicKey.equals(expected)) {
+      key.dispose();
+      throw new KeyBackupError('wrong-passphrase', `passphrase: ${whyWrong(passphrase)}`);
+    }
+    return key;
+  }
+
+  /** The 32 bytes; a copy, which the caller wipes. Throws `bad-parameters` after {@link BackupDecryptionKey.dispose}. */
+  toBytes(): Uint8Array {
+    return this.#secret.value.slice();
+  }
+
+  /**
+   * 43 characters of unpadded base64, as the secret `m.megolm_backup.v1` holds it. Throws `bad-parameters` after
+   * {@link BackupDecryptionKey.dispose}.
+   */
+  toBase64(): string {
+    return base64Encode(this.#secret.value);
+  }
+
+  /**
+   * The text form: 48 characters in groups of four. Throws `bad-parameters` after
+   * {@link BackupDecryptionKey.dispose}.
+   */
+  toRecoveryKey(): string {
+    return encodeRecoveryKey(this.#secret.value);
+  }
+
+  /**
+   * Whether this key reads the backup with this `auth_data`: whether it derives the `public_key` there, bit 255 of
+   * which does not count.
+   *
+   * @param authData - The `auth_data` object as it came from the server.
+   * @throws {@link KeyBackupError} `bad-auth-data`, `low-order-key` when the `auth_data` has no usable key.
+   */
+  matches(authData: unknown): boolean {
+    return this.publicKey.equals(withoutHighBit(BackupPublicKey.fromAuthData(authData)));
+  }
+
+  /**
+   * Says a wrong key before any record does.
+   *
+   * @throws {@link KeyBackupError} `wrong-key` unless {@link BackupDecryptionKey.matches}, and what that throws.
+   */
+  expectMatch(authData: unknown): void {
+    if (!this.matches(authData)) {
+      throw new KeyBackupError(
+        'wrong-key',
+        'decryption key: expected one that derives auth_data.public_key, got the key of another backup',
+      );
+    }
+  }
+
+  /** Overwrites the key. Copies that the runtime or `toBytes` made, and strings, are out of its reach. */
+  dispose(): void {
+    this.#secret.dispose();
+  }
+}
+
+/** X25519 ignores bit 255, so a public key that carries it is still the same key. */
+export function withoutHighBit(publicKey: BackupPublicKey): BackupPublicKey {
+  const bytes = publicKey.toBytes();
+  bytes[31] &= 0x7f;
+  return BackupPublicKey.fromBytes(bytes);
+}
+
+function decodeKey(text: unknown, field: string): Uint8Array {
+  if (typeof text === 'string' && text.length > MAX_KEY_CHARACTERS) {
+    throw new KeyBackupError(
+      'bad-length',
+      `${field}: expected base64 of 32 bytes, got ${text.length} characters`,
+    );
+  }
+  return expectBytes(base64Decode(text, field), 32, field);
+}
+
+function hasPublicKey(authData: unknown): boolean {
+  return isJsonObject(authData) && ownValue(authData, 'public_key') !== undefined;
+}
+
+function whyWrong(passphrase: string): string {
+  const forms = ['NFC', 'NFKC'].filter((form) => passphrase.normalize(form) !== passphrase);
+  const advice =
+    forms.length === 0 ? '' : `; its ${forms.join(' and ')} form is another passphrase, try that`;
+  return `expected the one that derives auth_data.public_key, got another${advice}`;
+}

@@ -1,0 +1,165 @@
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha512 } from '@noble/hashes/sha2.js';
+import type { Backend, WaitOptions } from '../batch/backend.js';
+import { awaitBackend, expectFrom } from '../batch/backend-call.js';
+import { concat, copyBytes, wipe } from '../encoding/bytes.js';
+import { callback } from '../callback.js';
+import { KeyBackupError, describe, numberOr } from '../errors.js';
+import { TURN_MILLISECONDS, now, throwIfAborted, turn } from '../async.js';
+import { utf8Encode } from '../encoding/utf8.js';
+
+/**
+ * Keys made from a passphrase, as old clients did it: PBKDF2-HMAC-SHA-512 with parameters that stand in the
+ * backup's `auth_data`.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ */
+
+/** A server chooses the number of rounds; above this one it only wants to keep the processor busy. */
+export const MAX_ITERATIONS = 10_000_000;
+
+/** The parameters in `auth_data` under their names there. */
+export interface PassphraseParameters {
+  /** The salt is the UTF-8 bytes of this string, not what it might decode to. */
+  readonly private_key_salt: string;
+  /** 1 to 10,000,000; usually 500,000. */
+  readonly private_key_iterations: number;
+  /** 256, also when absent. */
+  readonly private_key_bits?: number;
+}
+
+/** What {@link derivePassphraseKey} accepts besides the passphrase. */
+export interface DeriveOptions extends WaitOptions {
+  /** Does PBKDF2 natively where it can; pure JavaScript otherwise. */
+  readonly backend?: Backend | undefined;
+}
+
+/**
+ * Derives the 32 bytes of a legacy backup key. The passphrase is taken as it is, without Unicode normalisation.
+ *
+ * Nothing is compared: a wrong passphrase gives another key. `BackupDecryptionKey.fromPassphrase` compares.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param passphrase - As the user typed it.
+ * @param parameters - The `auth_data` as it came from the server, or its {@link PassphraseParameters}.
+ * @returns 32 bytes; the caller owns and wipes them.
+ * @throws {@link KeyBackupError} `missing-field`, `bad-parameters` (types, 1 to 10,000,000 iterations, 256 bits
+ * only), `aborted`, `backend-failed`.
+ *
+ * @example
+ * ```ts
+ * import { derivePassphraseKey } from 'megolm-backup';
+ *
+ * const auth_data = { private_key_salt: 'a salt', private_key_iterations: 1000 };
+ * console.log((await derivePassphraseKey('a passphrase', auth_data)).length); // 32
+ * ```
+ */
+export async function derivePassphraseKey(
+  passphrase: string,
+  parameters: unknown,
+  options: DeriveOptions = {},
+): Promise<Uint8Array> {
+  const { salt, iterations } = checkParameters(parameters);
+  if (typeof passphrase !== 'string') {
+    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
+  }
+  const password = utf8Encode(passphrase);
+  try {
+    return await pbkdf2(password, utf8Encode(salt), iterations, 32, options);
+  } finally {
+    wipe(password);
+  }
+}
+
+function checkParameters(parameters: unknown): { salt: string; iterations: number } {
+  if (typeof parameters !== 'object' || parameters === null) {
+    throw new KeyBackupError('bad-parameters', `auth_data: expected an object, got ${describe(parameters)}`);
+  }
+  const { private_key_salt, private_key_iterations, private_key_bits } = parameters as Record<
+    string,
+    unknown
+  >;
+  if (private_key_salt === undefined || private_key_iterations === undefined) {
+    throw new KeyBackupError(
+      'missing-field',
+      'auth_data: expected private_key_salt and private_key_iterations: this backup has no passphrase',
+    );
+  }
+  if (typeof private_key_salt !== 'string') {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `auth_data.private_key_salt: expected a string, got ${describe(private_key_salt)}`,
+    );
+  }
+  checkIterations(private_key_iterations, 'auth_data.private_key_iterations');
+  if (private_key_bits !== undefined && private_key_bits !== 256) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `auth_data.private_key_bits: expected 256 or nothing, got ${numberOr(private_key_bits)}`,
+    );
+  }
+  return { salt: private_key_salt, iterations: private_key_iterations };
+}
+
+/** @throws {@link KeyBackupError} `bad-parameters` unless the number of rounds is 1 to 10,000,000. */
+export function checkIterations(value: unknown, field: string): asserts value is number {
+  if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > MAX_ITERATIONS) {
+    throw new KeyBackupError('bad-parameters', `${field}: expected 1 to 10,000,000, got ${numberOr(value)}`);
+  }
+}
+
+/**
+ * PBKDF2-HMAC-SHA-512, by the backend where it has it. The loop over noble's HMAC stands here because noble's
+ * own asynchronous form can neither be cancelled nor tell how far it is.
+ *
+ * @param length - Bytes wanted: 1 to 64, one block of the hash.
+ * @returns New bytes; the caller owns and wipes them.
+ * @throws {@link KeyBackupError} `aborted`, `backend-failed`.
+ */
+export async function pbkdf2(
+  password: Uint8Array,
+  salt: Uint8Array,
+  iterations: number,
+  length: number,
+  options: DeriveOptions = {},
+): Promise<Uint8Array> {
+  const { signal, onProgress, backend } = options;
+  throwIfAborted(signal);
+  const progress = (done: number) => callback(() => onProgress?.({ done, total: iterations, failed: 0 }));
+  // Without the backend: one that cannot do it, and asks this function to, would be asked again.
+  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal });
+  if (backend && deriving) {
+    const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
+    const key = copyBytes(expectFrom(backend, 'pbkdf2', given, length));
+    try {
+      progress(iterations);
+    } catch (error) {
+      wipe(key);
+      throw error;
+    }
+    return key;
+  }
+  const keyed = hmac.create(sha512, password);
+  const round = keyed._cloneInto();
+  const block = round.update(concat(salt, Uint8Array.of(0, 0, 0, 1))).digest();
+  const sum = block.slice();
+  try {
+    let pause = now() + TURN_MILLISECONDS;
+    for (let done = 1; done < iterations; done++) {
+      keyed._cloneInto(round).update(block).digestInto(block);
+      for (let i = 0; i < sum.length; i++) sum[i] ^= block[i];
+      if (done % 256 === 0 && now() >= pause) {
+        progress(done);
+        await turn();
+        throwIfAborted(signal);
+        pause = now() + TURN_MILLISECONDS;
+      }
+    }
+    progress(iterations);
+    return sum.slice(0, length);
+  } finally {
+    wipe(block, sum);
+    round.destroy();
+    keyed.destroy();
+  }
+}

@@ -1,0 +1,153 @@
+import { base64Decode } from '../encoding/base64.js';
+import { wipe } from '../encoding/bytes.js';
+import { KeyBackupError, describe, numberOr } from '../errors.js';
+import { expectObject, expectString, isJsonObject, ownValue } from '../encoding/json.js';
+import { checkIterations, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
+import { utf8Encode } from '../encoding/utf8.js';
+import { excerpt } from '../encoding/quote.js';
+
+/**
+ * What a user's account data says about the keys of their secret storage, without the keys themselves.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-storage
+ */
+
+/** The one algorithm of secret storage there is. */
+export const SECRET_STORAGE_ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
+
+/** Content of account data, by event type, as `GET /user/{userId}/account_data/{type}` gives it. */
+export type AccountData = Readonly<Record<string, unknown>>;
+
+/** What `m.secret_storage.key.<id>` holds. */
+export interface KeyDescription {
+  readonly algorithm: string;
+  readonly iv?: string;
+  readonly mac?: string;
+  readonly [unknown: string]: unknown;
+}
+
+/**
+ * The id of the key that the user's secrets are stored under.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-storage
+ * @param accountData - With the content of `m.secret_storage.default_key`.
+ * @throws {@link KeyBackupError} `missing-field` when the account has no secret storage; `bad-json`.
+ */
+export function defaultKeyId(accountData: AccountData): string {
+  const content = ownValue(accountData, 'm.secret_storage.default_key');
+  if (content === undefined) {
+    throw new KeyBackupError('missing-field', 'm.secret_storage.default_key: expected a key id, got nothing');
+  }
+  return expectString(
+    expectObject(content, 'm.secret_storage.default_key'),
+    'key',
+    'm.secret_storage.default_key',
+  );
+}
+
+/**
+ * The description of a key: the content of `m.secret_storage.key.<id>`.
+ *
+ * @returns The very object in the account data.
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
+ */
+export function keyDescription(accountData: AccountData, id: string): KeyDescription {
+  const type = `m.secret_storage.key.${id}`;
+  const content = ownValue(accountData, type);
+  const field = excerpt(type);
+  // An empty object is how account data is deleted.
+  if (content === undefined || (isJsonObject(content) && Object.keys(content).length === 0)) {
+    throw new KeyBackupError('missing-field', `${field}: expected the description of a key, got nothing`);
+  }
+  const description = expectObject(content, field);
+  const algorithm = expectString(description, 'algorithm', field);
+  if (algorithm !== SECRET_STORAGE_ALGORITHM) {
+    throw new KeyBackupError(
+      'unsupported-algorithm',
+      `${field}.algorithm: expected ${SECRET_STORAGE_ALGORITHM}, got another`,
+    );
+  }
+  return description as unknown as KeyDescription;
+}
+
+/**
+ * The `iv` and `mac` that a key is checked with.
+ *
+ * @param field - Names the description in an error.
+ * @returns 16 and 32 bytes; `undefined` when either is absent.
+ * @throws {@link KeyBackupError} `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when either is malformed.
+ */
+export function descriptionMac(
+  description: KeyDescription,
+  field: string,
+): { iv: Uint8Array; mac: Uint8Array } | undefined {
+  const decode = (name: string) =>
+    ownValue(description, name) === undefined
+      ? undefined
+      : base64Decode(expectString(description, name, field), `${field}.${name}`);
+  const iv = decode('iv');
+  const mac = decode('mac');
+  // nheko writes 32 bytes, of which its AES takes the first 16.
+  if (iv && iv.length !== 16 && iv.length !== 32) {
+    throw new KeyBackupError('bad-length', `${field}.iv: expected 16 bytes, got ${iv.length}`);
+  }
+  if (mac && mac.length !== 32) {
+    throw new KeyBackupError('bad-mac-length', `${field}.mac: expected 32 bytes, got ${mac.length}`);
+  }
+  return iv && mac && { iv: iv.subarray(0, 16), mac };
+}
+
+/**
+ * The bytes that a security phrase gives with the parameters of a key description.
+ *
+ * @returns 32 bytes; the caller owns and wipes them.
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`, `aborted`,
+ * `backend-failed`.
+ */
+export async function deriveStorageKey(
+  passphrase: string,
+  description: KeyDescription,
+  options: DeriveOptions = {},
+): Promise<Uint8Array> {
+  if (typeof passphrase !== 'string') {
+    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
+  }
+  const { salt, iterations } = passphraseParameters(description);
+  const password = utf8Encode(passphrase);
+  try {
+    return await pbkdf2(password, utf8Encode(salt), iterations, 32, options);
+  } finally {
+    wipe(password);
+  }
+}
+
+/**
+ * The passphrase parameters of a key description, checked: the server chooses them.
+ *
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`.
+ */
+export function passphraseParameters(description: KeyDescription): { salt: string; iterations: number } {
+  const field = 'secret storage key.passphrase';
+  const value = ownValue(description, 'passphrase');
+  if (value === undefined) {
+    throw new KeyBackupError(
+      'missing-field',
+      `${field}: expected parameters, got nothing: this key has no passphrase`,
+    );
+  }
+  const parameters = expectObject(value, field);
+  if (expectString(parameters, 'algorithm', field) !== 'm.pbkdf2') {
+    throw new KeyBackupError('unsupported-algorithm', `${field}.algorithm: expected m.pbkdf2, got another`);
+  }
+  const salt = expectString(parameters, 'salt', field);
+  const iterations = ownValue(parameters, 'iterations');
+  checkIterations(iterations, `${field}.iterations`);
+  const bits = ownValue(parameters, 'bits');
+  if (bits !== undefined && bits !== 256) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `${field}.bits: expected 256 or nothing, got ${numberOr(bits)}`,
+    );
+  }
+  return { salt, iterations };
+}

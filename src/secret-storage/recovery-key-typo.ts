@@ -1,0 +1,113 @@
+import type { AbortSignalLike } from '../batch/backend.js';
+import { wipe } from '../encoding/bytes.js';
+import { Pace } from '../batch/chunk-sizer.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
+
+/**
+ * Finds the key that somebody meant to type. One byte of parity lets 0.4 % of all mistakes pass, so every candidate
+ * that passes is compared with something that only the right key fits.
+ */
+
+/** The one mistake between what was typed and the key. */
+export type Mistake = 'substitution' | 'swap' | 'omission' | 'insertion';
+
+/** A key one mistake away from what was typed. */
+export interface MeantKey<Lock> {
+  /** The text form of the key: it is a secret. */
+  readonly text: string;
+  readonly mistake: Mistake;
+  /** What it fits. */
+  readonly lock: Lock;
+}
+
+const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
+const SYMBOLS = 48;
+/** So many characters outside the alphabet (0, O, I, l) are tried in all combinations: 58 or 58² of them. */
+const MAX_FOREIGN = 2;
+
+/** Whether a text has the length and the characters of a key's text form, give or take a mistake. */
+export function looksLikeKey(text: string): boolean {
+  const symbols = text.replace(/[\s\u0085]+/g, '');
+  return Math.abs(symbols.length - SYMBOLS) <= 1 && foreignIn(symbols).length <= MAX_FOREIGN;
+}
+
+/**
+ * Tries every single substitution, swap of neighbours, omission and insertion.
+ *
+ * @param text - What was typed, white space ignored.
+ * @param fits - What a key of 32 bytes fits, `undefined` when nothing. It must not keep the bytes.
+ * @returns The one key that fits; `undefined` when there is none, or more than one.
+ * @throws `aborted`.
+ */
+export async function findMeantKey<Lock>(
+  text: string,
+  fits: (key: Uint8Array) => Lock | undefined,
+  signal?: AbortSignalLike,
+): Promise<MeantKey<Lock> | undefined> {
+  const pace = new Pace(signal);
+  const found = new Map<string, MeantKey<Lock>>();
+  for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
+    const key = decodeOr(candidate);
+    if (key) {
+      try {
+        const lock = fits(key);
+        if (lock !== undefined) {
+          const meant = encodeRecoveryKey(key);
+          if (!found.has(meant)) found.set(meant, { text: meant, mistake, lock });
+        }
+      } finally {
+        wipe(key);
+      }
+    }
+    if (pace.due) await pace.rest();
+  }
+  const [only] = found.values();
+  return found.size === 1 ? only : undefined;
+}
+
+/** Where characters outside the alphabet stand. */
+function foreignIn(symbols: string): number[] {
+  return Array.from(symbols.matchAll(/[^1-9A-HJ-NP-Za-km-z]/g), ({ index }) => index);
+}
+
+function decodeOr(symbols: string): Uint8Array | undefined {
+  try {
+    return decodeRecoveryKey(symbols);
+  } catch {
+    return undefined;
+  }
+}
+
+function* candidates(typed: string): Generator<[string, Mistake], void, void> {
+  const foreign = foreignIn(typed);
+  if (typed.length === SYMBOLS) {
+    yield* substitutions(typed, foreign);
+    if (foreign.length === 0) yield* swaps(typed);
+  } else if (typed.length === SYMBOLS - 1 && foreign.length === 0) {
+    for (let i = 0; i <= typed.length; i++) {
+      for (const symbol of ALPHABET) yield [typed.slice(0, i) + symbol + typed.slice(i), 'omission'];
+    }
+  } else if (typed.length === SYMBOLS + 1) {
+    for (let i = 0; i < typed.length; i++) yield [typed.slice(0, i) + typed.slice(i + 1), 'insertion'];
+  }
+}
+
+/** At the foreign characters where there are some, since there the mistake must be; else everywhere. */
+function* substitutions(typed: string, foreign: readonly number[]): Generator<[string, Mistake], void, void> {
+  if (foreign.length > MAX_FOREIGN) return;
+  const [first, second] = foreign;
+  const places = foreign.length === 0 ? Array.from(typed).keys() : [first];
+  for (const i of places) {
+    for (const symbol of ALPHABET) {
+      const candidate = typed.slice(0, i) + symbol + typed.slice(i + 1);
+      if (foreign.length < 2) yield [candidate, 'substitution'];
+      else yield* substitutions(candidate, [second]);
+    }
+  }
+}
+
+function* swaps(typed: string): Generator<[string, Mistake], void, void> {
+  for (let i = 0; i + 1 < typed.length; i++) {
+    yield [typed.slice(0, i) + typed[i + 1] + typed[i] + typed.slice(i + 2), 'swap'];
+  }
+}

@@ -1,0 +1,408 @@
+import { hkdf } from '@noble/hashes/hkdf.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { aesCtr } from '../formats/aes-ctr.js';
+import { BACKUP_MAC_SECRET } from '../scheme/backup-mac.js';
+import { base64Decode, base64EncodePadded } from '../encoding/base64.js';
+import { copyBytes, equal, expectBytes, wipe } from '../encoding/bytes.js';
+import { DISPOSE } from '../encoding/dispose.js';
+import { KeyBackupError } from '../errors.js';
+import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
+import {
+  SECRET_STORAGE_ALGORITHM,
+  defaultKeyId,
+  deriveStorageKey,
+  descriptionMac,
+  keyDescription,
+  passphraseParameters,
+  type AccountData,
+  type KeyDescription,
+} from './key-description.js';
+import { checkIterations, type DeriveOptions } from '../scheme/passphrase.js';
+import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
+import { SecretBytes } from '../encoding/secret-bytes.js';
+import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
+import { quote } from '../encoding/quote.js';
+
+/**
+ * Secret storage, `m.secret_storage.v1.aes-hmac-sha2`: where users keep the backup decryption key today. The key that
+ * a user calls "recovery key" or "security key" is usually the key of THIS storage, and the backup's lies inside.
+ *
+ * HKDF-SHA-256 of the storage key (salt 32 zero bytes, info the secret's name, 64 bytes) gives an AES key and a MAC
+ * key; AES-256-CTR encrypts, HMAC-SHA-256 covers the ciphertext.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#msecret_storagev1aes-hmac-sha2-1
+ */
+
+/** The account data type, and the name, of the backup decryption key in the storage. */
+export const BACKUP_SECRET = 'm.megolm_backup.v1';
+
+/** The account data type, and the name, of the seed of the cross-signing master key. */
+export const MASTER_KEY_SECRET = 'm.cross_signing.master';
+
+const ZEROS = 32;
+/** A secret is a key in base64; what is far longer is none. */
+const MAX_CIPHERTEXT = 64 * 1024;
+
+/** One secret under one storage key: three fields of base64. */
+export interface EncryptedSecret {
+  /** 16 bytes, bit 63 zero when written. All three are written padded, and read padded or not. */
+  readonly iv: string;
+  readonly ciphertext: string;
+  /** 32 bytes over the ciphertext. */
+  readonly mac: string;
+}
+
+/**
+ * What the description says about a key: right or wrong, or `unchecked` where it has no `iv` or no `mac`. A malformed
+ * `iv` or `mac` fits no key: `wrong`.
+ */
+export type KeyCheck = 'right' | 'wrong' | 'unchecked';
+
+/** How to write with a storage key. */
+export interface StorageWriteOptions {
+  /**
+   * Writes with a key that nothing has proven ({@link SecretStorageKey.proven}). A key derived from a passphrase is
+   * refused all the same: what it writes lets the server try passphrases.
+   */
+  readonly allowUnproven?: boolean | undefined;
+}
+
+/**
+ * A server chooses the rounds of a passphrase, and with few of them whatever is written under its key gives the
+ * passphrase away.
+ */
+const MIN_WRITE_ITERATIONS = 100_000;
+
+/**
+ * A key of the secret storage: 32 bytes that open every secret stored under it.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, SecretStorageKey } from 'megolm-backup';
+ *
+ * // A user's account data: the storage key they hold, and a secret under it.
+ * const storage = SecretStorageKey.generate('abc');
+ * const accountData = {
+ *   'm.secret_storage.default_key': { key: storage.id },
+ *   'm.secret_storage.key.abc': storage.describe(),
+ *   'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', BackupDecryptionKey.generate().toBase64()),
+ * };
+ *
+ * const opened = SecretStorageKey.fromRecoveryKey(storage.toRecoveryKey(), accountData);
+ * const secret = opened.decryptSecret('m.megolm_backup.v1', accountData['m.megolm_backup.v1']);
+ * console.log(BackupDecryptionKey.fromSecret(secret).key.publicKey.toBase64().length); // 43
+ * ```
+ */
+export class SecretStorageKey {
+  /** The id in `m.secret_storage.key.<id>`. */
+  readonly id: string;
+  readonly #secret: SecretBytes;
+  readonly #iterations: number | undefined;
+  #proven = false;
+
+  private constructor(id: string, bytes: Uint8Array, iterations?: number) {
+    this.id = id;
+    this.#secret = new SecretBytes(bytes, 'secret storage key');
+    this.#iterations = iterations;
+  }
+
+  /** A new key from the platform's secure generator. Store {@link SecretStorageKey.describe} under its id. */
+  static generate(id: string): SecretStorageKey {
+    const key = new SecretStorageKey(id, randomBytes(32));
+    key.#proven = true;
+    return key;
+  }
+
+  /**
+   * @param bytes - 32 bytes; they are copied. Nothing is checked, so the key is not proven.
+   * @param iterations - If the bytes were derived from a passphrase: with how many rounds of PBKDF2.
+   * @throws {@link KeyBackupError} `bad-length`; `bad-parameters` for iterations other than 1 to 10,000,000.
+   */
+  static fromBytes(bytes: Uint8Array, id: string, iterations?: number): SecretStorageKey {
+    if (iterations !== undefined) checkIterations(iterations, 'iterations');
+    return new SecretStorageKey(id, copyBytes(expectBytes(bytes, 32, 'secret storage key')), iterations);
+  }
+
+  /**
+   * Reads the text form that the user holds, and checks it with the description's MAC. If the description has none,
+   * the key is assumed right for reading, and proven only if a secret in the account data decrypts.
+   *
+   * @param accountData - The account data; the key is the default one there unless `keyId` says otherwise.
+   * @throws {@link KeyBackupError} `bad-recovery-key`; `wrong-key` when the description's MAC does not fit;
+   * `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when it is malformed; `missing-field`, `bad-json`,
+   * `unsupported-algorithm` for the account data.
+   */
+  static fromRecoveryKey(text: string, accountData: AccountData, keyId?: string): SecretStorageKey {
+    const id = keyId ?? defaultKeyId(accountData);
+    const description = keyDescription(accountData, id);
+    const key = new SecretStorageKey(id, decodeRecoveryKey(text));
+    return checked(key, description, accountData, 'wrong-key');
+  }
+
+  /**
+   * Derives the key from the user's security phrase, and checks it as {@link SecretStorageKey.fromRecoveryKey} does.
+   * The phrase is taken as it is, without Unicode normalisation.
+   *
+   * @throws {@link KeyBackupError} `wrong-passphrase` when the description's MAC does not fit; `bad-base64`,
+   * `bad-length`, `bad-mac-length` when it is malformed; `missing-field` when the key has no passphrase;
+   * `bad-parameters` for parameters out of bounds; `unsupported-algorithm`, `bad-json`, `aborted`, `backend-failed`.
+   */
+  static async fromPassphrase(
+    passphrase: string,
+    accountData: AccountData,
+    options: DeriveOptions & { readonly keyId?: string | undefined } = {},
+  ): Promise<SecretStorageKey> {
+    const id = options.keyId ?? defaultKeyId(accountData);
+    const description = keyDescription(accountData, id);
+    const { iterations } = passphraseParameters(description);
+    const bytes = await deriveStorageKey(passphrase, description, options);
+    return checked(new SecretStorageKey(id, bytes, iterations), description, accountData, 'wrong-passphrase');
+  }
+
+  /**
+   * Whether the key is known to be the right one: it was made here, a description's MAC fitted, or it decrypted a
+   * stored secret. Otherwise nothing but the user says so, and it may read but not write.
+   */
+  get proven(): boolean {
+    return this.#proven;
+  }
+
+  /**
+   * Compares this key with a description; if its MAC fits, the key is proven. Throws `bad-parameters` after
+   * {@link SecretStorageKey.dispose}.
+   */
+  check(description: KeyDescription): KeyCheck {
+    let expected: ReturnType<typeof descriptionMac>;
+    try {
+      expected = descriptionMac(description, 'key description');
+    } catch {
+      return 'wrong';
+    }
+    if (!expected) return 'unchecked';
+    const { mac } = this.#seal('', new Uint8Array(ZEROS), expected.iv);
+    if (!equal(mac, expected.mac)) return 'wrong';
+    this.#proven = true;
+    return 'right';
+  }
+
+  /**
+   * The description that lets others check the key: the content of `m.secret_storage.key.<id>`.
+   *
+   * @throws {@link KeyBackupError} as {@link SecretStorageKey.encryptSecret} does.
+   */
+  describe(options: StorageWriteOptions = {}): KeyDescription {
+    this.#expectWritable(options);
+    const iv = newIv();
+    const { mac } = this.#seal('', new Uint8Array(ZEROS), iv);
+    return { algorithm: SECRET_STORAGE_ALGORITHM, iv: base64EncodePadded(iv), mac: base64EncodePadded(mac) };
+  }
+
+  /**
+   * Decrypts a secret, which proves the key.
+   *
+   * @param name - Its name, which is its account data type.
+   * @param content - The content of that account data: `{encrypted: {<key id>: {iv, ciphertext, mac}}}`.
+   * @throws {@link KeyBackupError} `missing-field` when it is not stored under this key; `mac-mismatch` when this key
+   * is not the one, or the secret was changed; `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length`, `bad-utf8`,
+   * `too-large`; `bad-parameters` when the key is disposed.
+   */
+  decryptSecret(name: string, content: unknown): string {
+    const { iv, ciphertext, mac } = encryptedSecret(name, content, this.id);
+    const keys = this.#deriveKeys(name);
+    try {
+      if (!equal(hmac(sha256, keys.subarray(32), ciphertext), mac)) {
+        throw new KeyBackupError(
+          'mac-mismatch',
+          `${name}: expected a secret encrypted with this key, got another, or one that was changed`,
+        );
+      }
+      this.#proven = true;
+      const plaintext = aesCtr(keys.subarray(0, 32), iv, ciphertext);
+      try {
+        return utf8Decode(plaintext, name);
+      } finally {
+        wipe(plaintext);
+      }
+    } finally {
+      wipe(keys);
+    }
+  }
+
+  /**
+   * Encrypts a secret.
+   *
+   * @param name - Its name, which is its account data type.
+   * @returns The content of the account data of that name, its base64 padded. What stood there under other keys is
+   * another secret now, so it is not kept.
+   * @throws {@link KeyBackupError} `unproven-key` when nothing has proven the key ({@link SecretStorageKey.proven});
+   * `bad-parameters` when it was derived from a passphrase with fewer than 100,000 rounds, or is disposed.
+   */
+  encryptSecret(
+    name: string,
+    secret: string,
+    options: StorageWriteOptions = {},
+  ): { readonly encrypted: Readonly<Record<string, EncryptedSecret>> } {
+    this.#expectWritable(options);
+    const plaintext = utf8Encode(secret);
+    try {
+      const iv = newIv();
+      const { ciphertext, mac } = this.#seal(name, plaintext, iv);
+      const stored = {
+        iv: base64EncodePadded(iv),
+        ciphertext: base64EncodePadded(ciphertext),
+        mac: base64EncodePadded(mac),
+      };
+      return { encrypted: Object.fromEntries([[this.id, stored]]) };
+    } finally {
+      wipe(plaintext);
+    }
+  }
+
+  /**
+   * The text form that the user keeps: 48 characters in groups of four. Throws `bad-parameters` after
+   * {@link SecretStorageKey.dispose}.
+   */
+  toRecoveryKey(): string {
+    return encodeRecoveryKey(this.#secret.value);
+  }
+
+  /** Overwrites the key. Copies that the runtime made, and strings, are out of its reach. */
+  dispose(): void {
+    this.#secret.dispose();
+  }
+
+  /** {@link SecretStorageKey.dispose}, for `using`. */
+  [DISPOSE](): void {
+    this.dispose();
+  }
+
+  /** What is written under a key lets everyone who sees it test guesses of that key. */
+  #expectWritable({ allowUnproven = false }: StorageWriteOptions): void {
+    const isDerived = this.#iterations !== undefined;
+    if (isDerived && this.#iterations < MIN_WRITE_ITERATIONS) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        `secret storage key: expected at least 100,000 rounds of its passphrase to write under it, got ${this.#iterations}`,
+      );
+    }
+    if (!this.#proven && (isDerived || !allowUnproven)) {
+      throw new KeyBackupError(
+        'unproven-key',
+        'secret storage key: expected one that a MAC or a stored secret proves, to write under it, got an unproven one',
+      );
+    }
+  }
+
+  #deriveKeys(name: string): Uint8Array {
+    return hkdf(sha256, this.#secret.value, new Uint8Array(32), utf8Encode(name), 64);
+  }
+
+  #seal(name: string, plaintext: Uint8Array, iv: Uint8Array): { ciphertext: Uint8Array; mac: Uint8Array } {
+    const keys = this.#deriveKeys(name);
+    try {
+      const ciphertext = aesCtr(keys.subarray(0, 32), iv, plaintext);
+      return { ciphertext, mac: hmac(sha256, keys.subarray(32), ciphertext) };
+    } finally {
+      wipe(keys);
+    }
+  }
+}
+
+function checked(
+  key: SecretStorageKey,
+  description: KeyDescription,
+  accountData: AccountData,
+  code: 'wrong-key' | 'wrong-passphrase',
+): SecretStorageKey {
+  try {
+    if (!descriptionMac(description, `m.secret_storage.key.${key.id}`)) {
+      decryptsAny(key, accountData);
+    } else if (key.check(description) === 'wrong') {
+      const what = code === 'wrong-key' ? 'key' : 'passphrase';
+      throw new KeyBackupError(code, `secret storage: expected the ${what} that fits its MAC, got another`);
+    }
+    return key;
+  } catch (error) {
+    key.dispose();
+    throw error;
+  }
+}
+
+/**
+ * Whether a key is the right one: by the description's MAC or, where that is absent or malformed, by a secret that it
+ * decrypts. It is proven then.
+ */
+export function provesRight(
+  key: SecretStorageKey,
+  description: KeyDescription,
+  accountData: AccountData,
+): boolean {
+  return key.check(description) === 'right' || (!hasMac(description) && decryptsAny(key, accountData));
+}
+
+function hasMac(description: KeyDescription): boolean {
+  try {
+    return descriptionMac(description, 'key description') !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a key decrypts a secret that is stored under it. */
+function decryptsAny(key: SecretStorageKey, accountData: AccountData): boolean {
+  // A list of our own: the server could name a million.
+  const names = [BACKUP_SECRET, MASTER_KEY_SECRET, ...Object.values(BACKUP_MAC_SECRET)];
+  return names.some((name) => {
+    try {
+      key.decryptSecret(name, ownValue(accountData, name));
+      return true;
+    } catch (error) {
+      if (error instanceof KeyBackupError) return false;
+      throw error;
+    }
+  });
+}
+
+interface SealedSecret {
+  readonly iv: Uint8Array;
+  readonly ciphertext: Uint8Array;
+  readonly mac: Uint8Array;
+}
+
+function encryptedSecret(name: string, content: unknown, id: string): SealedSecret {
+  const missing = (field: string) =>
+    new KeyBackupError('missing-field', `${field}: expected a secret under this storage key, got nothing`);
+  if (content === undefined) throw missing(name);
+  const encrypted = ownValue(expectObject(content, name), 'encrypted');
+  if (encrypted === undefined) throw missing(`${name}.encrypted`);
+  const stored = ownValue(expectObject(encrypted, `${name}.encrypted`), id);
+  const field = `${name}.encrypted[${quote(id)}]`;
+  if (stored === undefined) throw missing(field);
+  const secret: JsonObject = expectObject(stored, field);
+  const text = expectString(secret, 'ciphertext', field);
+  if (text.length > MAX_CIPHERTEXT) {
+    throw new KeyBackupError(
+      'too-large',
+      `${field}.ciphertext: expected at most ${MAX_CIPHERTEXT} characters, got ${text.length}`,
+    );
+  }
+  const mac = base64Decode(expectString(secret, 'mac', field), `${field}.mac`);
+  if (mac.length !== 32) {
+    throw new KeyBackupError('bad-mac-length', `${field}.mac: expected 32 bytes, got ${mac.length}`);
+  }
+  const iv = base64Decode(expectString(secret, 'iv', field), `${field}.iv`);
+  return {
+    iv: expectBytes(iv, 16, `${field}.iv`),
+    ciphertext: base64Decode(text, `${field}.ciphertext`),
+    mac,
+  };
+}
+
+/** Counters of 64 bits in some readers must not overflow, so bit 63 is zero. */
+function newIv(): Uint8Array {
+  const iv = randomBytes(16);
+  iv[8] &= 0x7f;
+  return iv;
+}

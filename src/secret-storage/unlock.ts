@@ -1,0 +1,340 @@
+import { base64Decode } from '../encoding/base64.js';
+import { copyBytes, wipe } from '../encoding/bytes.js';
+import { isFromCallback } from '../callback.js';
+import { KeyBackupError } from '../errors.js';
+import { isJsonObject, ownValue } from '../encoding/json.js';
+import {
+  deriveStorageKey,
+  descriptionMac,
+  passphraseParameters,
+  type AccountData,
+} from './key-description.js';
+import { BackupDecryptionKey } from '../scheme/keys.js';
+import { LocksOfAccount, type Opened, type UnlockedBy } from './locks.js';
+import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
+import { MAX_ITERATIONS, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
+import { decodeRecoveryKey } from '../scheme/recovery-key.js';
+import { throwIfAborted } from '../async.js';
+
+/**
+ * One way in: people hold "a recovery key" or "a passphrase" and cannot know which of four things it is. What their
+ * account's data allows is tried, and the answer says which it was.
+ */
+
+/** What the account has; leave out what there is not. */
+export interface UnlockOptions extends DeriveOptions {
+  /** The `auth_data` of the backup. Without a usable public key in it, no key is proven to be the backup's own. */
+  readonly authData?: unknown;
+  /** Account data by event type: the secret storage. */
+  readonly accountData?: AccountData | undefined;
+}
+
+/** The way in was found. */
+export interface Unlocked extends Opened {
+  readonly ok: true;
+}
+
+/** What was meant, most probably. It is a secret; ask before using it. */
+export interface Suggestion {
+  readonly text: string;
+  readonly by: UnlockedBy;
+  /** What stands between it and what was given. */
+  readonly change: Mistake | 'NFC' | 'NFKC' | 'outer-space';
+}
+
+/**
+ * A key that was compared with nothing, because the `auth_data` has no usable public key. It may be any key at all:
+ * use it to decrypt records and nothing else. If it is wrong, every record is a `mac-mismatch`.
+ */
+export interface UnprovenKey {
+  /** What it would be. */
+  readonly by: 'backup-decryption-key' | 'backup-passphrase';
+  /** The caller disposes of it. */
+  readonly key: BackupDecryptionKey;
+}
+
+/** Nothing fitted, or nothing could be compared. */
+export interface NotUnlocked {
+  readonly ok: false;
+  /** The most precise reason. */
+  readonly error: KeyBackupError;
+  /** What was tried, and why it was not that. */
+  readonly tried: readonly Attempt[];
+  /** The one key or phrase close to what was given that does fit. */
+  readonly suggestion: Suggestion | undefined;
+  /** The keys to try on the records; with `unproven-key` one or two, with every other error none. */
+  readonly unproven: readonly UnprovenKey[];
+}
+
+/** One way that did not lead in. */
+export interface Attempt {
+  readonly as: UnlockedBy;
+  readonly error: KeyBackupError;
+}
+
+/** All rounds of one call together: account data could name a thousand keys. */
+const MAX_TOTAL_ITERATIONS = 2 * MAX_ITERATIONS;
+
+/**
+ * Finds the backup decryption key with whatever the user holds: the secret storage key or the backup decryption key
+ * as text, base64 of either, a security phrase, or the passphrase of a legacy backup.
+ *
+ * A key is only believed when it derives the backup's public key, fits the storage's MAC, or decrypts a stored secret.
+ * If the `auth_data` has no usable public key, what may be the backup's own key is refused as `unproven-key` and offered
+ * as {@link NotUnlocked.unproven}. A mistyped key is searched for among all single substitutions, swaps, omissions and insertions; a phrase that does not fit is tried
+ * in its NFC and NFKC forms and without outer space. What is found that way is offered as `suggestion`, not used.
+ *
+ * @param given - What the user typed, or pasted.
+ * @returns The key and which it was, or the reason why nothing fits.
+ * @throws {@link KeyBackupError} `aborted`; `bad-parameters` when `given` is no string or longer than 4096
+ * characters.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, createAuthData, unlock } from 'megolm-backup';
+ *
+ * const key = BackupDecryptionKey.generate();
+ * const authData = createAuthData(key.publicKey);
+ * const typed = key.toRecoveryKey();
+ * const result = await unlock(typed, { authData });
+ * console.log(result.ok && result.by); // backup-decryption-key
+ *
+ * const mistyped = await unlock(typed.slice(0, -1), { authData });
+ * if (!mistyped.ok) console.log(mistyped.error.code, mistyped.suggestion?.change); // bad-recovery-key omission
+ * ```
+ */
+export async function unlock(given: string, options: UnlockOptions = {}): Promise<Unlocked | NotUnlocked> {
+  if (typeof given !== 'string' || given.length > 4096) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      'key or passphrase: expected a text of at most 4096 characters',
+    );
+  }
+  throwIfAborted(options.signal);
+  return new Search(options).run(given);
+}
+
+/** One call of {@link unlock}. */
+class Search {
+  readonly #options: UnlockOptions;
+  readonly #locks: LocksOfAccount;
+  readonly #tried: Attempt[] = [];
+  readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
+  #iterations = 0;
+
+  constructor(options: UnlockOptions) {
+    this.#options = options;
+    this.#locks = new LocksOfAccount(options.authData, options.accountData);
+  }
+
+  async run(given: string): Promise<Unlocked | NotUnlocked> {
+    const read = readKey(given);
+    try {
+      return await this.#search(given, read);
+    } finally {
+      if ('bytes' in read) wipe(read.bytes);
+      wipe(...this.#unproven.map(({ bytes }) => bytes));
+    }
+  }
+
+  async #search(given: string, read: ReadKey): Promise<Unlocked | NotUnlocked> {
+    if ('bytes' in read) {
+      const opened = this.#locks.open(read.bytes);
+      if (opened) return this.#end(opened);
+      this.#offer('backup-decryption-key', read.bytes);
+    }
+    const isKey = 'bytes' in read && read.form === 'text';
+    const typo = looksLikeKey(given) ? await this.#searchMistyped(given) : undefined;
+    if (isKey || typo) {
+      return this.#refusal('bytes' in read ? this.#reasonOfKey() : read.error, typo);
+    }
+    // A right form says that it is a key; anything else may just as well be a phrase.
+    const found = await this.#tryPhrases(given);
+    if (found) return found;
+    const suggestion = await this.#searchPhrase(given);
+    return this.#refusal(this.#reasonOfPhrase(given, read), suggestion);
+  }
+
+  #end(opened: Opened | Attempt): Unlocked | NotUnlocked {
+    if (!('error' in opened)) return { ok: true, ...opened };
+    // The key or phrase was right, what it opens was not.
+    this.#tried.push(opened);
+    return { ok: false, error: opened.error, tried: this.#tried, suggestion: undefined, unproven: [] };
+  }
+
+  /** Where nothing can be compared, the records will tell. */
+  #offer(by: UnprovenKey['by'], bytes: Uint8Array): void {
+    if (!this.#locks.hasPublicKey) this.#unproven.push({ by, bytes: copyBytes(bytes) });
+  }
+
+  #refusal(error: KeyBackupError, suggestion: Suggestion | undefined): NotUnlocked {
+    const unproven = this.#unproven.map(({ by, bytes }) => ({
+      by,
+      key: BackupDecryptionKey.fromBytes(bytes),
+    }));
+    return {
+      ok: false,
+      error: unproven.length > 0 ? notProven() : error,
+      tried: this.#tried,
+      suggestion,
+      unproven,
+    };
+  }
+
+  async #searchMistyped(given: string): Promise<Suggestion | undefined> {
+    const meant = await findMeantKey(given, (bytes) => this.#locks.fits(bytes), this.#options.signal);
+    return meant && { text: meant.text, by: meant.lock, change: meant.mistake };
+  }
+
+  /** The phrase as security phrase of each storage key, then as passphrase of a legacy backup. */
+  async #tryPhrases(phrase: string): Promise<Unlocked | NotUnlocked | undefined> {
+    for (const storage of this.#locks.storages) {
+      const found = await this.#attempt('security-phrase', async () => {
+        const { id, description } = storage;
+        const { iterations } = passphraseParameters(description);
+        this.#spend(iterations);
+        const bytes = await deriveStorageKey(phrase, description, this.#options);
+        const opened = wiping(bytes, () => this.#locks.openStorage(storage, bytes, iterations));
+        // A malformed MAC would fit no phrase at all: says that instead of blaming the phrase.
+        if (!opened) descriptionMac(description, `m.secret_storage.key.${id}`);
+        return opened;
+      });
+      if (found) return found;
+    }
+    if (!hasPassphrase(this.#options.authData)) return undefined;
+    return this.#attempt('backup-passphrase', async () => {
+      this.#spend(Number(ownValue(this.#options.authData as never, 'private_key_iterations')));
+      const bytes = await derivePassphraseKey(phrase, this.#options.authData, this.#options);
+      return wiping(bytes, () => {
+        this.#offer('backup-passphrase', bytes);
+        return this.#locks.openBackup(bytes, 'backup-passphrase');
+      });
+    });
+  }
+
+  async #attempt(
+    as: UnlockedBy,
+    open: () => Promise<Opened | Attempt | undefined>,
+  ): Promise<Unlocked | NotUnlocked | undefined> {
+    try {
+      const opened = await open();
+      if (opened) return this.#end(opened);
+      const isCompared = as !== 'backup-passphrase' || this.#locks.hasPublicKey;
+      this.#tried.push({ as, error: isCompared ? notThePhrase(as) : notProven() });
+    } catch (error) {
+      if (!(error instanceof KeyBackupError) || error.code === 'aborted' || isFromCallback(error))
+        throw error;
+      this.#tried.push({ as, error: error });
+    }
+    return undefined;
+  }
+
+  #spend(iterations: number): void {
+    if (this.#iterations + iterations > MAX_TOTAL_ITERATIONS) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        'passphrase: expected at most 20,000,000 rounds for all keys of the account together, got more: not tried',
+      );
+    }
+    this.#iterations += iterations;
+  }
+
+  async #searchPhrase(phrase: string): Promise<Suggestion | undefined> {
+    const forms: [string, Suggestion['change']][] = [
+      [phrase.trim(), 'outer-space'],
+      [phrase.normalize('NFC'), 'NFC'],
+      [phrase.normalize('NFKC'), 'NFKC'],
+    ];
+    const seen = new Set([phrase]);
+    const tried = this.#tried.length;
+    const unproven = this.#unproven.length;
+    for (const [text, change] of forms) {
+      if (seen.has(text) || text === '') continue;
+      seen.add(text);
+      const found = await this.#tryPhrases(text);
+      // The attempts with other forms are no answer to what was given.
+      this.#tried.length = tried;
+      wipe(...this.#unproven.splice(unproven).map(({ bytes }) => bytes));
+      if (found?.ok === true) {
+        found.key.dispose();
+        found.storageKey?.dispose();
+        found.masterKey?.dispose();
+        return { text, by: found.by, change };
+      }
+    }
+    return undefined;
+  }
+
+  #reasonOfKey(): KeyBackupError {
+    return this.#locks.malformed ?? fitsNothing();
+  }
+
+  #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
+    if (looksLikeKey(given)) return 'error' in read ? read.error : this.#reasonOfKey();
+    const isWrong = this.#tried.some(({ error }) => error.code === 'wrong-passphrase');
+    if (isWrong) {
+      return new KeyBackupError(
+        'wrong-passphrase',
+        'expected the account’s security phrase or passphrase, got another',
+      );
+    }
+    const failed = this.#tried.find(({ error }) => error.code !== 'missing-field');
+    if (failed) return failed.error;
+    if ('bytes' in read) return this.#reasonOfKey();
+    return new KeyBackupError(
+      'missing-field',
+      'expected a key (48 characters that start with "Es"): this account has neither a security phrase nor a passphrase',
+    );
+  }
+}
+
+type ReadKey =
+  { readonly bytes: Uint8Array; readonly form: 'text' | 'bytes' } | { readonly error: KeyBackupError };
+
+/** The 32 bytes in what was given, where it has the form of a key. */
+function readKey(given: string): ReadKey {
+  const symbols = given.replace(/[\s\u0085]+/g, '');
+  if (/^[A-Za-z0-9+/]{43}=?$/.test(symbols)) return { bytes: base64Decode(symbols, 'key'), form: 'bytes' };
+  try {
+    if (symbols.includes(',')) {
+      const { key } = BackupDecryptionKey.fromSecret(symbols);
+      const bytes = key.toBytes();
+      key.dispose();
+      return { bytes, form: 'bytes' };
+    }
+    return { bytes: decodeRecoveryKey(given), form: 'text' };
+  } catch (error) {
+    return { error: error as KeyBackupError };
+  }
+}
+
+/** Whatever comes of it, the bytes of a key do not stay. */
+function wiping<T>(bytes: Uint8Array, use: () => T): T {
+  try {
+    return use();
+  } finally {
+    wipe(bytes);
+  }
+}
+
+function hasPassphrase(authData: unknown): boolean {
+  return isJsonObject(authData) && ownValue(authData, 'private_key_salt') !== undefined;
+}
+
+function fitsNothing(): KeyBackupError {
+  return new KeyBackupError(
+    'wrong-key',
+    'key: expected the account’s secret storage key or the backup’s decryption key, got one that fits neither',
+  );
+}
+
+function notProven(): KeyBackupError {
+  return new KeyBackupError(
+    'unproven-key',
+    'auth_data: expected a usable public key to compare the key with, got none: only the records tell whether it fits',
+  );
+}
+
+function notThePhrase(as: UnlockedBy): KeyBackupError {
+  return new KeyBackupError('wrong-passphrase', `${as}: expected the one that fits, got another`);
+}

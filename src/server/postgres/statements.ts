@@ -1,0 +1,159 @@
+/** The statements that write keys in PostgreSQL. */
+import type { Statement } from './pool.js';
+import { escapedName, type KeyToWrite, type Quota } from '../store.js';
+
+/** An id as the tables have it. */
+export function bytes(id: string): Buffer {
+  return Buffer.from(id, 'utf8');
+}
+
+/** U+001F stands in no JSON text: in a string it has to be escaped, and between tokens it may not be. */
+const SEPARATOR = 0x1f;
+const DATA_SEPARATOR = Uint8Array.of(SEPARATOR);
+
+/** The columns of keys, as `unnest` takes them. */
+const COLUMNS = `
+  $3::bytea[], $4::bytea[], $5::text[], $6::boolean[], $7::bigint[], $8::bigint[],
+  string_to_array($9::text, chr(${SEPARATOR}))`;
+const NAMES = 'room_id, session_id, name, is_verified, first_message_index, forwarded_count, data';
+
+function columns(keys: readonly KeyToWrite[]): unknown[] {
+  return [
+    keys.map((key) => bytes(key.room_id)),
+    keys.map((key) => bytes(key.session_id)),
+    keys.map((key) => escapedName(key.session_id)),
+    keys.map((key) => key.is_verified),
+    keys.map((key) => key.first_message_index),
+    keys.map((key) => key.forwarded_count),
+    // One text, as its bytes: in an array each would be quoted, letter by letter, and read again.
+    Buffer.concat(keys.flatMap(({ data }, i) => (i === 0 ? [data] : [DATA_SEPARATOR, data]))),
+  ];
+}
+
+/**
+ * Stores keys none of which is there yet, in the user's current version, as far as the quota goes. Otherwise does
+ * nothing and gives no row. The version has to be locked.
+ */
+export function insertion(
+  userId: string,
+  version: string,
+  keys: readonly KeyToWrite[],
+  quota: Quota,
+  writer: string | undefined,
+  etag?: string,
+): Statement {
+  const sizes = keys.map(({ data }) => data.length);
+  const size = sizes.reduce((sum, one) => sum + one, 0);
+  const values = [userId, version, ...columns(keys), writer ?? null, etag ?? null];
+  values.push(keys.length, size, Math.max(0, ...sizes));
+  if (quota.keys === undefined && quota.bytes === undefined) return [INSERT_KEYS, values];
+  values.push(left(quota.keys, keys.length), left(quota.bytes, size));
+  return [INSERT_KEYS_WITHIN_QUOTA, values];
+}
+
+/** What may have been stored before; null where there is no limit. */
+function left(limit: number | undefined, added: number): number | null {
+  return limit === undefined ? null : limit - added;
+}
+
+const INSERT_KEYS = insertionSql('');
+const INSERT_KEYS_WITHIN_QUOTA = insertionSql(`
+      AND (
+        SELECT coalesce(sum(held.count) <= $15::bigint, true) AND coalesce(sum(held.bytes) <= $16::bigint, true)
+        FROM versions AS held WHERE held.user_id = $1 AND NOT held.deleted
+      )`);
+
+function insertionSql(condition: string): string {
+  return `
+  WITH changed AS (
+    UPDATE versions SET
+      etag = coalesce($11::bigint, etag + 1),
+      count = count + $12::bigint,
+      bytes = bytes + $13::bigint,
+      largest = greatest(largest, $14::bigint)
+    WHERE user_id = $1 AND version = $2
+      AND number = (SELECT max(newest.number) FROM versions AS newest WHERE newest.user_id = $1 AND NOT newest.deleted)
+      AND NOT EXISTS (
+        SELECT FROM unnest($3::bytea[], $4::bytea[]) AS incoming (room_id, session_id)
+        CROSS JOIN LATERAL (
+          SELECT FROM keys
+          WHERE keys.user_id = $1 AND keys.number = versions.number
+            AND keys.room_id = incoming.room_id AND keys.session_id = incoming.session_id
+          -- Keeps the look-ups one by one: a join would read the whole backup while the planner knows nothing of it.
+          OFFSET 0
+        ) AS stored
+      )${condition}
+    RETURNING number, etag, count
+  ), written AS (
+    INSERT INTO keys (user_id, number, device_id, ${NAMES})
+    SELECT $1, changed.number, $10, incoming.*
+    FROM changed CROSS JOIN unnest(${COLUMNS}) AS incoming (${NAMES})
+  )
+  SELECT etag, count FROM changed`;
+}
+
+/** Stores keys by the rule and says how the version stands; gives no row when nothing changed. */
+export function replacement(
+  userId: string,
+  number: string,
+  keys: readonly KeyToWrite[],
+  writer: string | undefined,
+  etag: string,
+): Statement {
+  return [REPLACE_KEYS, [userId, number, ...columns(keys), writer ?? null, etag]];
+}
+
+/**
+ * Replaces by the rule, keeps the audit trail and counts, all in one statement. `old` is what was there when the
+ * statement began; nobody changes it meanwhile, because the version is locked.
+ */
+const REPLACE_KEYS = `
+  WITH incoming AS (
+    SELECT * FROM unnest(${COLUMNS}) AS keys (${NAMES})
+  ), old AS (
+    SELECT incoming.room_id, incoming.session_id, stored.*
+    FROM incoming CROSS JOIN LATERAL (
+      SELECT keys.is_verified, keys.first_message_index, keys.forwarded_count, keys.device_id,
+        octet_length(keys.data) AS size
+      FROM keys
+      WHERE keys.user_id = $1 AND keys.number = $2
+        AND keys.room_id = incoming.room_id AND keys.session_id = incoming.session_id
+      -- As above.
+      OFFSET 0
+    ) AS stored
+  ), written AS (
+    INSERT INTO keys (user_id, number, device_id, ${NAMES})
+    SELECT $1, $2, $10, incoming.* FROM incoming
+    ON CONFLICT (user_id, number, room_id, session_id) DO UPDATE SET
+      is_verified = excluded.is_verified,
+      first_message_index = excluded.first_message_index,
+      forwarded_count = excluded.forwarded_count,
+      device_id = excluded.device_id,
+      data = excluded.data
+    WHERE (NOT excluded.is_verified, excluded.first_message_index, excluded.forwarded_count)
+        < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)
+    RETURNING room_id, session_id, is_verified, first_message_index, forwarded_count, device_id,
+      octet_length(data) AS size
+  ), replaced AS (
+    INSERT INTO replacements (
+      user_id, time, number, room_id, session_id,
+      old_is_verified, old_first_message_index, old_forwarded_count, old_device_id,
+      new_is_verified, new_first_message_index, new_forwarded_count, new_device_id
+    )
+    SELECT $1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $2, room_id, session_id,
+      old.is_verified, old.first_message_index, old.forwarded_count, old.device_id,
+      written.is_verified, written.first_message_index, written.forwarded_count, written.device_id
+    FROM written JOIN old USING (room_id, session_id)
+  ), total AS (
+    SELECT count(*) AS changed, count(*) FILTER (WHERE old.room_id IS NULL) AS added,
+      coalesce(sum(written.size), 0) - coalesce(sum(old.size), 0) AS bytes, max(written.size) AS largest
+    FROM written LEFT JOIN old USING (room_id, session_id)
+  )
+  UPDATE versions SET
+    etag = $11,
+    count = versions.count + total.added,
+    bytes = versions.bytes + total.bytes,
+    largest = greatest(versions.largest, total.largest)
+  FROM total
+  WHERE user_id = $1 AND number = $2 AND total.changed > 0
+  RETURNING versions.etag, versions.count`;

@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+import { Workspace, exportFile, type ReportFile } from '../workspace.js';
+
+const PHRASE = 'a good passphrase';
+const DECRYPT = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out.json'];
+const ENCRYPT = ['export', 'encrypt', 'in.json', '--passphrase-file', 'phrase.txt', '-o', 'out.txt'];
+
+function workspace(): Workspace {
+  const work = new Workspace();
+  work.write('phrase.txt', `${PHRASE}\n`);
+  work.secrets.push(PHRASE);
+  return work;
+}
+
+describe.concurrent('export', () => {
+  const empty = exportFile([], PHRASE);
+  const others = exportFile([new Workspace().session()], 'another passphrase');
+
+  it.each([
+    ['without a direction', ['export', 'keys.txt']],
+    ['in another direction', ['export', 'sign', 'keys.txt', '--passphrase-file', 'phrase.txt']],
+    ['without a file', ['export', 'decrypt', '--passphrase-file', 'phrase.txt']],
+    [
+      'of a file that is not there',
+      ['export', 'decrypt', 'none.txt', '--passphrase-file', 'phrase.txt', '-o', 'o'],
+    ],
+    [
+      'without the passphrase file',
+      ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'none.txt', '-o', 'o'],
+    ],
+    [
+      'with an empty passphrase file',
+      ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'empty.txt', '-o', 'o'],
+    ],
+    [
+      'of a file that is no array',
+      ['export', 'encrypt', 'object.json', '--passphrase-file', 'phrase.txt', '-o', 'o'],
+    ],
+    ['with one file for both results', [...DECRYPT, '--report', 'out.json']],
+  ])('%s is refused and leaves nothing', async (_, args) => {
+    const work = workspace();
+    work.write('empty.txt', '');
+    work.writeJson('object.json', {});
+    work.write('keys.txt', await empty);
+    const end = await work.run(args);
+    expect(end.code).toBe(2);
+    expect(end.stderr).not.toBe('');
+    expect(work.filesBut('phrase.txt', 'empty.txt', 'object.json', 'keys.txt')).toEqual([]);
+  });
+
+  it.each([
+    ['another passphrase', 'wrong-passphrase', (file: string) => file],
+    ['a cut file', 'bad-export-file', (file: string) => file.slice(0, -60)],
+    ['another file', 'bad-export-file', () => '{}'],
+  ])('decrypt with %s says %s and leaves nothing', async (_, code, change) => {
+    const work = workspace();
+    work.write('keys.txt', change(await others));
+    const end = await work.run([...DECRYPT, '--report', 'report.json']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain(code);
+    expect(work.filesBut('phrase.txt', 'keys.txt')).toEqual([]);
+  });
+
+  it('there and back gives the same sessions, in files of the owner only', async () => {
+    const work = workspace();
+    const sessions = [
+      work.session({ room_id: '!a' }),
+      work.session({ room_id: '!b', unknown: { field: 1 } }),
+    ];
+    work.writeJson('in.json', sessions);
+    const encrypted = await work.run([...ENCRYPT, '--json']);
+    expect(encrypted).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(encrypted.stdout)).toEqual({ total: 2, ok: 2, failed: 0, flagged: 0, codes: {} });
+    expect(work.read('out.txt')).toMatch(/^-----BEGIN MEGOLM SESSION DATA-----\n/);
+    work.write('keys.txt', work.read('out.txt'));
+    const decrypted = await work.run(DECRYPT);
+    expect(decrypted).toMatchObject({ code: 0, stdout: '', stderr: '2 of 2 keys; 0 failed\n' });
+    expect(work.json('out.json')).toEqual(sessions);
+    expect([work.mode('out.txt'), work.mode('out.json')]).toEqual(['600', '600']);
+  });
+
+  it('encrypt leaves out what would spoil the file, and names it', async () => {
+    const work = workspace();
+    const good = work.session();
+    const bad = work.session({ sender_key: '' });
+    const mended = work.session({ sender_claimed_keys: { ed25519: 'x' } });
+    work.writeJson('in.json', [bad, null, good, mended]);
+    const end = await work.run([...ENCRYPT, '--report', 'report.json']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toBe('2 of 4 keys, 1 of them flagged; 2 failed\n  1 bad-length\n  1 bad-json\n');
+    const { keys } = work.json('report.json') as ReportFile;
+    expect(keys.map(({ path, code, flags }) => [path, code, flags])).toEqual([
+      ['$[0]', 'bad-length', []],
+      ['$[1]', 'bad-json', []],
+      ['$[3]', undefined, ['unusable-claimed-key']],
+    ]);
+    work.write('keys.txt', work.read('out.txt'));
+    await work.run(DECRYPT);
+    expect(work.json('out.json')).toEqual([good, { ...mended, sender_claimed_keys: {} }]);
+  });
+
+  it('of nothing is a file of nothing', async () => {
+    const work = workspace();
+    work.writeJson('in.json', []);
+    expect(await work.run(ENCRYPT)).toMatchObject({ code: 0 });
+    work.write('keys.txt', work.read('out.txt'));
+    expect(await work.run(DECRYPT)).toMatchObject({ code: 0 });
+    expect(work.json('out.json')).toEqual([]);
+  });
+
+  it('takes the passphrase from standard input, its spaces included', async () => {
+    const work = workspace();
+    work.write('keys.txt', await exportFile([], ' spaced '));
+    const args = ['export', 'decrypt', 'keys.txt', '--passphrase-file', '-', '-o', 'out.json'];
+    expect(await work.run(args, { stdin: ' spaced \n' })).toMatchObject({ code: 0 });
+    expect(await work.run(args, { stdin: 'spaced\n' })).toMatchObject({ code: 1 });
+  });
+});

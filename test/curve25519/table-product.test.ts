@@ -1,0 +1,147 @@
+import { ed25519, x25519 } from '@noble/curves/ed25519.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { describe, expect, test } from 'vitest';
+import { concat } from '../../src/encoding/bytes.js';
+import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
+import { type RecipientTable, buildTable, recipientPoint } from '../../src/curve25519/recipient-table.js';
+import { checkedTable, tableProducts } from '../../src/curve25519/table-product.js';
+import { windowCount } from '../../src/curve25519/signed-digits.js';
+import { LOW_ORDER_ENCODINGS, bytesOf, reference } from '../contracts/x25519.js';
+
+function tableOf(publicKey: Uint8Array, width: number): RecipientTable {
+  const point = recipientPoint(publicKey);
+  if (typeof point === 'string') throw new Error(`expected a point of the curve, got ${point}`);
+  return buildTable(publicKey, point, width);
+}
+
+const publicKey = x25519.getPublicKey(Uint8Array.from({ length: 32 }, (_, i) => i));
+
+describe('products by tables', () => {
+  test.each([2, 3, 4, 5, 6, 7])('windows of %i bits, one table and two', (width) => {
+    const first = tableOf(publicKey, width);
+    const second = tableOf(bytesOf(9n), width);
+    const keys = Array.from({ length: 40 }, () => randomBytes(32));
+    for (const size of [1, 3, 39]) {
+      const some = keys.slice(0, size);
+      const [secrets, publicKeys] = tableProducts([first, second], concat(...some));
+      expect(secrets).toEqual(concat(...some.map((key) => reference(key, publicKey))));
+      expect(publicKeys).toEqual(concat(...some.map((key) => x25519.getPublicKey(key))));
+      expect(tableProducts([second], concat(...some))).toEqual([publicKeys]);
+    }
+  });
+
+  test.each([0, 1, 2, 31, 32, 33, 255, 256, 257, 272, 300, 513])(
+    '%i keys, none of them by the ladder',
+    (count) => {
+      const keys = randomBytes(32 * count);
+      // A fallback to the ladder would take the wrong public key.
+      const table = { ...tableOf(publicKey, 5), publicKey: bytesOf(9n) };
+      const expected = ladderMany(keys, publicKey);
+      expect(tableProducts([table, table], keys)).toEqual([expected, expected]);
+    },
+  );
+
+  test('points that meet: their batch takes the ladder, the others do not', () => {
+    // Where another window's multiples are those of the lowest, equal digits there make equal points: in the
+    // second window for the sum by windows, in the first of the upper half for the sum by pairs.
+    for (const width of [4, 5, 6]) {
+      const damaged = tableOf(publicKey, width);
+      const windows = windowCount(width);
+      const window = damaged.entries.length / windows;
+      damaged.entries.copyWithin(window, 0, window);
+      damaged.entries.copyWithin(Math.ceil(windows / 2) * window, 0, window);
+      // m is odd, and all but the highest digits of (m - 1) / 2 are equal.
+      const meeting = bytesOf(8n * (2n ** 251n + 1n));
+      for (const size of [1, 5, 100]) {
+        const keys = concat(meeting, randomBytes(32 * (size - 1)));
+        expect(tableProducts([damaged], keys)).toEqual([ladderMany(keys, publicKey)]);
+      }
+    }
+  });
+
+  test('points that meet in a later batch: what comes before stays', () => {
+    const damaged = tableOf(publicKey, 5);
+    const window = damaged.entries.length / windowCount(5);
+    damaged.entries.copyWithin(window, 0, window);
+    const meeting = bytesOf(8n * (2n ** 251n + 1n));
+    const keys = concat(randomBytes(32 * 299), meeting);
+    const [results] = tableProducts([damaged], keys);
+    const [before] = tableProducts([damaged], keys.subarray(0, 32 * 150));
+    expect(results.subarray(0, 32 * 150)).toEqual(before);
+    expect(results.subarray(32 * 150)).toEqual(ladderMany(keys.subarray(32 * 150), publicKey));
+  });
+
+  test('a damaged table gives something else where no points meet: the fallback above is no accident', () => {
+    const damaged = tableOf(publicKey, 5);
+    damaged.entries.copyWithin(0, 12, damaged.entries.length / 2);
+    const keys = randomBytes(32 * 40);
+    expect(tableProducts([damaged], keys)).not.toEqual([ladderMany(keys, publicKey)]);
+  });
+});
+
+describe('a table that is checked', () => {
+  test('comes back when it agrees with the ladder', () => {
+    const table = tableOf(publicKey, 5);
+    expect(checkedTable(table)).toBe(table);
+  });
+
+  test.each([2, 4, 5, 6])('of %i bits is refused when any window is damaged', (width) => {
+    const windows = windowCount(width);
+    for (let window = 0; window < windows; window += 3) {
+      const damaged = tableOf(publicKey, width);
+      const size = damaged.entries.length / windows;
+      // Every entry of the window, because which one is taken is the scalar's.
+      damaged.entries.fill(3, window * size, (window + 1) * size);
+      expect(() => checkedTable(damaged)).toThrow(
+        expect.objectContaining({
+          code: 'backend-failed',
+          message: 'table of multiples: expected what the ladder gives, got another',
+        }) as Error,
+      );
+    }
+  });
+
+  test('shows damage to any single multiple', () => {
+    const size = tableOf(publicKey, 5).entries.length / windowCount(5) / 16;
+    for (let multiple = 0; multiple < 16; multiple++) {
+      const damaged = tableOf(publicKey, 5);
+      for (let window = 0; window < windowCount(5); window++) {
+        const at = (window * 16 + multiple) * size;
+        // Each window another way: points that meet would take the ladder.
+        damaged.entries.fill(window + 1, at, at + size);
+      }
+      expect(() => checkedTable(damaged)).toThrow('got another');
+    }
+  });
+});
+
+describe('entries of a table', () => {
+  test('are the odd multiples of every window, as noble has them', () => {
+    const { Point } = ed25519;
+    const width = 4;
+    const table = tableOf(publicKey, width);
+    const point = recipientPoint(publicKey);
+    if (typeof point === 'string') throw new Error(point);
+    const third = Point.Fp.div(486662n, 3n);
+    for (const window of [0, 1, 31, 62]) {
+      for (let j = 0; j < 8; j++) {
+        const { y } = point
+          .multiply((BigInt(2 * j + 1) << BigInt(width * window)) % Point.Fn.ORDER)
+          .toAffine();
+        const at = (window * 8 + j) * 12;
+        const x = table.entries.slice(at, at + 6).reduce((sum, pair) => sum + BigInt(pair), 0n);
+        const u = Point.Fp.div(Point.Fp.add(1n, y), Point.Fp.sub(1n, y));
+        expect(Point.Fp.create(x - third)).toBe(u);
+      }
+    }
+  });
+});
+
+describe('the point of a recipient', () => {
+  test('of low order has none; of the twist neither', () => {
+    const kinds = LOW_ORDER_ENCODINGS.map(recipientPoint);
+    expect(kinds.every((kind) => kind === 'low-order' || kind === 'twist')).toBe(true);
+    expect(kinds.filter((kind) => kind === 'twist').length).toBeGreaterThan(0);
+    expect(recipientPoint(bytesOf(2n))).toBe('twist');
+  });
+});

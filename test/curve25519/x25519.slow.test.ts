@@ -1,0 +1,39 @@
+import { x25519 } from '@noble/curves/ed25519.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { test } from 'vitest';
+import { encapsulateWithTable } from '../../src/curve25519/fixed-base.js';
+import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
+import { agreeMany, encapsulateMany } from '../../src/curve25519/x25519.js';
+import {
+  bytesOf,
+  expectAgreed,
+  expectEncapsulated,
+  randomKeys,
+  x25519Contract,
+} from '../contracts/x25519.js';
+
+const implementation = { agreeMany, encapsulateMany };
+const MINUTES = 60_000;
+
+// In the quick tier the two are behind what chooses between them.
+x25519Contract('ladder alone', {
+  agreeMany: ladderMany,
+  encapsulateMany: (recipient, privateKeys) => ({
+    ephemeralPublicKeys: ladderMany(privateKeys, bytesOf(9n)),
+    sharedSecrets: ladderMany(privateKeys, recipient),
+  }),
+});
+
+x25519Contract('table alone', { agreeMany, encapsulateMany: encapsulateWithTable });
+
+test(
+  '20,000 random pairs against noble, with random points, most of which have a torsion part or are on the twist',
+  async () => {
+    for (let i = 0; i < 10; i++) {
+      await expectEncapsulated(implementation, x25519.getPublicKey(randomBytes(32)), randomKeys(500));
+      await expectEncapsulated(implementation, randomBytes(32), randomKeys(500));
+      await expectAgreed(implementation, randomBytes(32), randomKeys(1000));
+    }
+  },
+  10 * MINUTES,
+);

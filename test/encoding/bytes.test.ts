@@ -1,0 +1,112 @@
+import { fc } from '@fast-check/vitest';
+import { describe, expect, it } from 'vitest';
+import {
+  concat,
+  concatAll,
+  copyBytes,
+  equal,
+  expectBytes,
+  isZero,
+  plainBytes,
+  wipe,
+} from '../../src/encoding/bytes.js';
+import { refusal, withBitFlipped } from '../support/samples.js';
+
+const bytes = fc.uint8Array({ maxLength: 80 });
+
+describe('concat', () => {
+  it('joins in order into an array of its own', () => {
+    fc.assert(
+      fc.property(fc.array(bytes), (parts) => {
+        expect([...concat(...parts)]).toEqual(parts.flatMap((part) => [...part]));
+      }),
+    );
+    const part = Uint8Array.of(1);
+    concat(part)[0] = 2;
+    expect(part[0]).toBe(1);
+  });
+
+  it('gives no Buffer for Buffers', () => {
+    expect(Buffer.isBuffer(concat(Buffer.from('a'), Buffer.from('b')))).toBe(false);
+  });
+
+  it('of a list joins more pieces than a call may have arguments', () => {
+    const pieces = Array.from({ length: 300_000 }, (_, i) => Uint8Array.of(i & 255));
+    expect(
+      Buffer.compare(
+        concatAll(pieces),
+        Uint8Array.from({ length: 300_000 }, (_, i) => i & 255),
+      ),
+    ).toBe(0);
+  });
+});
+
+describe('equal', () => {
+  it('finds any one flipped bit, wherever it is', () => {
+    for (let bit = 0; bit < 8 * 33; bit++) {
+      const one = new Uint8Array(33).fill(0x5a);
+      expect(equal(one, withBitFlipped(one, bit))).toBe(false);
+    }
+  });
+
+  it('agrees with the comparison of texts', () => {
+    fc.assert(
+      fc.property(bytes, bytes, (a, b) => {
+        expect(equal(a, b)).toBe(a.join() === b.join());
+        expect(equal(a, Uint8Array.from(a))).toBe(true);
+      }),
+    );
+  });
+
+  it('never takes a beginning for the whole', () => {
+    expect(equal(Uint8Array.of(), Uint8Array.of(0))).toBe(false);
+    expect(equal(Uint8Array.of(1, 2), Uint8Array.of(1))).toBe(false);
+  });
+});
+
+describe('isZero', () => {
+  it('is false for any bit set', () => {
+    for (let bit = 0; bit < 256; bit++) expect(isZero(withBitFlipped(new Uint8Array(32), bit))).toBe(false);
+    expect(isZero(new Uint8Array(32))).toBe(true);
+    expect(isZero(new Uint8Array(0))).toBe(true);
+  });
+});
+
+it('wipe leaves only zeros', () => {
+  const [a, b] = [Uint8Array.of(1, 2), Uint8Array.of(3)];
+  wipe(a, b);
+  expect([...a, ...b]).toEqual([0, 0, 0]);
+});
+
+it('copyBytes copies, a Buffer into a plain array', () => {
+  const buffer = Buffer.from([1, 2, 3]);
+  const copy = copyBytes(buffer);
+  expect(Buffer.isBuffer(copy)).toBe(false);
+  buffer[0] = 9;
+  expect([...copy]).toEqual([1, 2, 3]);
+});
+
+it('plainBytes keeps the memory of a Buffer and the array that is plain already', () => {
+  const buffer = Buffer.from([1, 2, 3]);
+  const plain = plainBytes(buffer);
+  expect(Object.getPrototypeOf(plain)).toBe(Uint8Array.prototype);
+  buffer[0] = 9;
+  expect([...plain]).toEqual([9, 2, 3]);
+  expect(plainBytes(plain)).toBe(plain);
+});
+
+describe('expectBytes', () => {
+  it.each([undefined, null, 'x'.repeat(32), Array(32).fill(0), new Uint8Array(31), new Uint8Array(33), {}])(
+    'refuses %s',
+    (value) => {
+      const error = refusal(() => expectBytes(value, 32, 'the field'));
+      expect(error.code).toBe('bad-length');
+      expect(error.message).toMatch(/^the field: expected 32 bytes, got /);
+    },
+  );
+
+  it('gives back the very array', () => {
+    const array = new Uint8Array(32);
+    expect(expectBytes(array, 32, 'x')).toBe(array);
+  });
+});

@@ -1,0 +1,105 @@
+import { fc } from '@fast-check/vitest';
+import { describe, expect, it } from 'vitest';
+import {
+  expectObject,
+  expectString,
+  isJsonObject,
+  ownString,
+  ownValue,
+  parseObject,
+} from '../../src/encoding/json.js';
+import { anyJson, anyText, refusal, total } from '../support/samples.js';
+
+const notObjects = [undefined, null, true, 0, 'text', [], [{}], () => 0];
+
+describe('objects', () => {
+  it.each(notObjects)('%s is none', (value) => {
+    expect(isJsonObject(value)).toBe(false);
+    const error = refusal(() => expectObject(value, 'the field'));
+    expect(error.code).toBe('bad-json');
+    expect(error.message).toMatch(/^the field: expected an object, got /);
+  });
+
+  it('may have any prototype', () => {
+    const bare: unknown = Object.create(null);
+    expect(expectObject(bare, 'x')).toBe(bare);
+  });
+});
+
+describe('fields', () => {
+  it('are the object’s own', () => {
+    for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+      expect(ownValue({}, name)).toBeUndefined();
+      expect(refusal(() => expectString({}, name, 'x')).code).toBe('missing-field');
+      expect(ownValue(parseObject(`{${JSON.stringify(name)}:"v"}`, 'x'), name)).toBe('v');
+    }
+  });
+
+  it.each([null, 1, {}, [], false])('that are %s are no strings', (value) => {
+    const error = refusal(() => expectString({ a: value }, 'a', 'the'));
+    expect(error.code).toBe('bad-json');
+    expect(error.message).toMatch(/^the\.a: expected a string, got /);
+  });
+
+  it('may be empty strings', () => {
+    expect(expectString({ a: '' }, 'a', 'x')).toBe('');
+  });
+});
+
+describe('parseObject', () => {
+  it('reads any object', () => {
+    fc.assert(
+      fc.property(anyJson, (value) => {
+        const text = JSON.stringify(value);
+        const parsed = total(() => parseObject(text, 'x'));
+        if (parsed instanceof Error) {
+          expect(parsed.code).toBe('bad-json');
+          expect(isJsonObject(value)).toBe(false);
+        } else expect(JSON.stringify(parsed)).toBe(JSON.stringify(JSON.parse(text)));
+      }),
+    );
+  });
+
+  it('is total, and its errors quote nothing', () => {
+    fc.assert(
+      fc.property(anyText, (text) => {
+        const outcome = total(() => parseObject(`SECRET${text}`, 'x')) as Error;
+        expect(`${outcome.message}${String(outcome.cause)}`).not.toContain('SECRET');
+      }),
+    );
+  });
+
+  it('says of what is no JSON that it is none', () => {
+    expect(refusal(() => parseObject('{"a"', 'the field'))).toMatchObject({
+      code: 'bad-json',
+      message: 'the field: expected JSON, got something else',
+    });
+  });
+
+  it('takes texts, numbers and null of any length for no levels', () => {
+    const object = { a: 'x'.repeat(3000), b: [null, 'y'.repeat(10), 1, true] };
+    expect(parseObject(JSON.stringify(object), 'x')).toEqual(object);
+  });
+
+  it('bounds the nesting exactly', () => {
+    const nested = (arrays: number) => `{"a":${'['.repeat(arrays)}0${']'.repeat(arrays)}}`;
+    const objects = (count: number) => `${'{"a":'.repeat(count)}0${'}'.repeat(count)}`;
+    expect(parseObject(nested(511), 'x')).toHaveProperty('a');
+    expect(parseObject(objects(512), 'x')).toHaveProperty('a');
+    for (const text of [nested(512), nested(513), nested(200_000), objects(513), objects(100_000)]) {
+      expect(refusal(() => parseObject(text, 'x')).code).toBe('bad-json');
+    }
+  });
+
+  it('does not take width for depth', () => {
+    const wide = JSON.stringify({ a: Array.from({ length: 5000 }, (_, i) => ({ i, b: [[]] })) });
+    expect(parseObject(wide, 'x')).toHaveProperty('a');
+  });
+});
+
+it('reads a field that is a text, and no other', () => {
+  expect(ownString({ a: 'x' }, 'a')).toBe('x');
+  for (const value of [{ a: 5 }, { a: null }, {}, null, 'a', Object.create({ a: 'x' })]) {
+    expect(ownString(value, 'a')).toBeUndefined();
+  }
+});

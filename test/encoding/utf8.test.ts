@@ -1,0 +1,135 @@
+import { fc } from '@fast-check/vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { decodePortably, encodePortably, utf8Decode, utf8Encode } from '../../src/encoding/utf8.js';
+import { anyText, refusal, total } from '../support/samples.js';
+import { runs } from '../support/runs.js';
+
+const platform = (bytes: Uint8Array): string | undefined => {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+};
+
+const ours = (decode: typeof utf8Decode, bytes: Uint8Array): string | undefined => {
+  const text = total(() => decode(bytes, 'x'));
+  if (typeof text === 'string') return text;
+  expect(text.code).toBe('bad-utf8');
+  return undefined;
+};
+
+// First of all: once the platform's coders were used, they are kept.
+describe('where the platform has no coders', () => {
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  it('both ways still work', () => {
+    vi.stubGlobal('TextEncoder', undefined);
+    vi.stubGlobal('TextDecoder', undefined);
+    expect(utf8Decode(utf8Encode('é語😀'), 'x')).toBe('é語😀');
+    expect(refusal(() => utf8Decode(Uint8Array.of(0xff), 'x')).code).toBe('bad-utf8');
+  });
+});
+
+describe.each([
+  ['by the platform', utf8Encode, utf8Decode],
+  ['portably', encodePortably, decodePortably],
+] as const)('%s', (_, encode, decode) => {
+  it('encodes every text as the platform does', () => {
+    fc.assert(
+      fc.property(anyText, (text) => {
+        expect(encode(text).join()).toBe(new TextEncoder().encode(text).join());
+      }),
+    );
+  });
+
+  it('encodes the first and the last point of every length, and both ends of the surrogates', () => {
+    for (const point of [
+      0, 0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xd800, 0xdfff, 0xe000, 0xffff, 0x10000, 0x10ffff,
+    ]) {
+      const text = String.fromCodePoint(point);
+      expect(encode(text).join()).toBe(new TextEncoder().encode(text).join());
+    }
+  });
+
+  it('decodes what it encoded', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 300 }), (text) => {
+        expect(decode(encode(text), 'x')).toBe(text);
+      }),
+    );
+  });
+
+  it('decodes or refuses any bytes as the platform does', () => {
+    // Mostly bytes that start, continue or break a sequence.
+    const byte = fc.oneof(
+      fc.integer({ min: 0, max: 255 }),
+      fc.constantFrom(
+        0x80,
+        0xbf,
+        0xc1,
+        0xc2,
+        0xdf,
+        0xe0,
+        0xed,
+        0xef,
+        0xf0,
+        0xf4,
+        0xf5,
+        0x9f,
+        0xa0,
+        0x8f,
+        0x90,
+      ),
+    );
+    fc.assert(
+      fc.property(fc.array(byte, { maxLength: 12 }), (bytes) => {
+        const array = Uint8Array.from(bytes);
+        expect(ours(decode, array)).toBe(platform(array));
+      }),
+      { numRuns: runs(3000) },
+    );
+  });
+
+  it('knows where every kind of sequence begins and ends', () => {
+    const firsts = [0x7f, 0x80, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef].concat([
+      0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf7, 0xf8, 0xfc, 0xff,
+    ]);
+    const edges = [0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0];
+    const check = (...bytes: readonly number[]) => {
+      const array = Uint8Array.from(bytes);
+      if (ours(decode, array) !== platform(array)) throw new Error(bytes.join());
+    };
+    for (const first of firsts) {
+      check(first);
+      for (const second of edges) {
+        check(first, second);
+        for (const third of edges) {
+          check(first, second, third);
+          for (const fourth of [0x7f, 0x80, 0xbf, 0xc0]) check(first, second, third, fourth);
+        }
+      }
+    }
+  });
+
+  it('keeps a byte order mark, and reads long texts', () => {
+    expect(decode(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61), 'x')).toBe('\ufeffa');
+    const long = 'aé語😀'.repeat(60_000);
+    expect(decode(encode(long), 'x')).toBe(long);
+  });
+
+  it('names the field and quotes nothing', () => {
+    const error = refusal(() => decode(Uint8Array.of(0x73, 0x33, 0x63, 0xff), 'the field'));
+    expect(error).toMatchObject({ code: 'bad-utf8', message: expect.stringMatching(/^the field: /) });
+    expect(error.cause).toBeUndefined();
+    expect(error.message).not.toContain('s3c');
+  });
+
+  it('gives plain arrays that nothing else shares', () => {
+    const bytes = encode('abc');
+    expect(Object.getPrototypeOf(bytes)).toBe(Uint8Array.prototype);
+    expect(bytes.buffer.byteLength).toBe(3);
+  });
+});

@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest';
+import { ArmourReader, ArmourWriter } from '../../src/formats/armor.js';
+import { refusal } from '../support/samples.js';
+
+const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----';
+const END = '-----END MEGOLM SESSION DATA-----';
+
+function read(text: string): string {
+  const reader = new ArmourReader();
+  const bytes = reader.push(Buffer.from(text));
+  reader.end();
+  return Buffer.from(bytes).toString('latin1');
+}
+
+const around = (body: string) => `${BEGIN}\n${body}\n${END}\n`;
+const message = (text: string) => refusal(() => read(text)).message;
+
+describe('writing', () => {
+  it('makes lines of 96 characters, the last one padded, and none that is empty', () => {
+    for (const [length, padding] of [
+      [71, '='],
+      [70, '=='],
+      [1, '=='],
+    ] as const) {
+      const writer = new ArmourWriter();
+      const bytes = Buffer.alloc(72 + length, 0x61);
+      const body = `${bytes.subarray(0, 72).toString('base64')}\n${bytes.subarray(72).toString('base64')}\n`;
+      expect(body).toMatch(new RegExp(`[^=]${padding}\n$`));
+      expect(writer.push(bytes) + writer.end()).toBe(`${BEGIN}\n${body}${END}\n`);
+    }
+    for (const lines of [0, 1, 2]) {
+      const writer = new ArmourWriter();
+      const bytes = Buffer.alloc(72 * lines, 0x61);
+      const body = `${bytes.subarray(0, 72).toString('base64')}\n`.repeat(lines);
+      expect(writer.push(bytes) + writer.push(new Uint8Array(0)) + writer.end()).toBe(
+        `${BEGIN}\n${lines === 0 ? '' : body}${END}\n`,
+      );
+    }
+  });
+});
+
+describe('reading', () => {
+  it.each([
+    ['', ''],
+    ['YQ', 'a'],
+    ['YQ==', 'a'],
+    ['YWE', 'aa'],
+    ['YWE=', 'aa'],
+    ['YWFh', 'aaa'],
+    ['YW\n Fh\tYQ\v=\f=\r', 'aaaa'],
+  ])('takes %j', (body, expected) => {
+    expect(read(around(body))).toBe(expected);
+  });
+
+  it.each(['Y', 'YWFhY', 'YQ=', 'YWE==', 'YWFh=', 'YWFh==', '=', '=='])('misses characters in %j', (body) => {
+    expect(message(around(body))).toBe(
+      'key export: expected base64, got an impossible number of characters: some are missing',
+    );
+  });
+
+  it.each(['_', 'YW_h', 'YQ===', 'YQ=Q', 'YWFh\u0080', 'YWFhé', '\0'])('finds no base64 in %j', (body) => {
+    expect(message(around(body))).toBe(
+      'key export: expected standard base64 between its two lines, got another character',
+    );
+  });
+
+  it('says which line it misses', () => {
+    expect(message('')).toBe(`key export: expected the line ${BEGIN}, got none`);
+    expect(message(`${BEGIN}x\nYWFh\n${END}`)).toBe(`key export: expected the line ${BEGIN}, got none`);
+    expect(message(`${BEGIN}\nYWFh`)).toBe(
+      `key export: expected the line ${END} at the end, got none: it is cut off`,
+    );
+    expect(message(`${BEGIN}\nYWFh\n${BEGIN}`)).toBe(`key export: expected the line ${END}, got another`);
+  });
+
+  it('takes long bodies, all kinds of line ends, and text around', () => {
+    expect(read(around('YWFh'.repeat(100)))).toBe('a'.repeat(300));
+    expect(read(around('YWFh').replaceAll('\n', '\r'))).toBe('aaa');
+    expect(read(around('YWFh').replaceAll('\n', '\r\n'))).toBe('aaa');
+    expect(read(` ${BEGIN}\t\nYWFh\n${END}  \n`)).toBe('aaa');
+    expect(read(`Dear Bob,\n\n${around('YWFh')}Yours\n-----\n`)).toBe('aaa');
+    expect(refusal(() => read('')).code).toBe('bad-export-file');
+  });
+
+  it('takes a byte order mark in front, and nowhere else', () => {
+    expect(read(`\ufeff${around('YQ')}`)).toBe('a');
+    expect(message(`-----BEGIN \ufeffMEGOLM SESSION DATA-----\nYQ\n${END}`)).toContain('got none');
+  });
+});
