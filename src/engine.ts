@@ -11,17 +11,9 @@ export {
   type KeyBackupErrorOptions,
   type RecoveryKeyCheck,
 } from './errors.js';
-export type {
-  AbortSignalLike,
-  Backend,
-  Encapsulated,
-  Pipeline,
-  Progress,
-  Sealed,
-  SignalOptions,
-  WaitOptions,
-} from './batch/backend.js';
-export { pureBackend } from './batch/backend.js';
+export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
+export { pureBackend, type Backend, type Pipeline } from './batch/backend.js';
+export type { Encapsulated } from './curve25519/fixed-base.js';
 export { base64Decode, base64Encode } from './encoding/base64.js';
 export type { JsonObject } from './encoding/json.js';
 export { canonicalJson } from './encoding/canonical-json.js';
@@ -32,6 +24,7 @@ export {
   derivePassphraseKey,
   type DeriveOptions,
   type PassphraseParameters,
+  type Pbkdf2Backend,
 } from './scheme/passphrase.js';
 export {
   MAX_PLAINTEXT_BYTES,
@@ -40,7 +33,9 @@ export {
   type OpenedSessionData,
   type ParsedSessionData,
   type ReadOptions,
+  type Sealed,
   type SessionData,
+  type SessionDataBackend,
   type SessionDataFlag,
 } from './scheme/session-data.js';
 export {

@@ -20,7 +20,12 @@ export {
   type ExportFile,
   type ReadExportOptions,
 } from './formats/export-file.js';
-export { readKeyExport, writeKeyExport, type ExportResult, type WriteExportOptions } from './formats/key-export.js';
+export {
+  readKeyExport,
+  writeKeyExport,
+  type ExportResult,
+  type WriteExportOptions,
+} from './formats/key-export.js';
 export {
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,

@@ -106,11 +106,11 @@ group('every code', () => {
 
   /** The codes that the tests of another file reach. */
   const ELSEWHERE: Partial<Record<ErrorCode, string>> = {
-    'bad-export-file': 'engine/key-export.test.ts',
-    'not-authenticated': 'engine/authenticity.test.ts',
-    'room-id-mismatch': 'engine/authenticity.test.ts',
-    'not-json': 'api/json.test.ts',
-    truncated: 'api/backup-reader.test.ts',
+    'bad-export-file': 'formats/key-export.test.ts',
+    'not-authenticated': 'batch/authenticity.test.ts',
+    'room-id-mismatch': 'batch/authenticity.test.ts',
+    'not-json': 'encoding/strict-json.test.ts',
+    truncated: 'wire/backup-reader.test.ts',
     http: 'client/http.test.ts',
     network: 'client/http.test.ts',
     timeout: 'client/http.test.ts',
@@ -120,8 +120,8 @@ group('every code', () => {
     'wrong-version': 'client/http.test.ts',
     'untrusted-backup': 'client/upload.test.ts',
     'bad-response': 'client/http.test.ts',
-    'store-failed': 'server/postgres.test.ts',
-    'unsupported-schema': 'server/node.slow.test.ts',
+    'store-failed': 'server/postgres/index.test.ts',
+    'unsupported-schema': 'server/listen.slow.test.ts',
     'missing-dependency': 'server/errors.test.ts',
   };
 
@@ -135,7 +135,7 @@ group('every code', () => {
   });
 
   it.each(Object.entries(ELSEWHERE))('%s is tested in %s', (code, file) => {
-    expect(readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')).toContain(`'${code}'`);
+    expect(readFileSync(new URL(file, import.meta.url), 'utf8')).toContain(`'${code}'`);
   });
 
   it('is in one of the two lists', () => {

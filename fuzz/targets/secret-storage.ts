@@ -1,4 +1,8 @@
-import { defaultKeyId, keyDescription, passphraseParameters } from '../../src/secret-storage/key-description.js';
+import {
+  defaultKeyId,
+  keyDescription,
+  passphraseParameters,
+} from '../../src/secret-storage/key-description.js';
 import { readMasterKey } from '../../src/secret-storage/master-key.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';

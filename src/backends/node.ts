@@ -4,6 +4,8 @@
  * @packageDocumentation
  */
 
+import { openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
+import { type Encapsulated, encapsulateMany as encapsulateManyPurely } from '../curve25519/x25519.js';
 import {
   createCipheriv,
   createDecipheriv,
@@ -14,13 +16,11 @@ import {
   pbkdf2,
   type KeyObject,
 } from 'node:crypto';
-import type { Backend, Encapsulated, Sealed } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
 import { deriveKeys } from '../scheme/derived-keys.js';
 import { encapsulateWithTable, hasTable } from '../curve25519/fixed-base.js';
 import { isLowOrder } from '../curve25519/low-order.js';
-import { openPurely, sealPurely } from '../scheme/session-data.js';
-import { encapsulateMany as encapsulateManyPurely } from '../curve25519/x25519.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**

@@ -4,10 +4,10 @@
  * @packageDocumentation
  */
 
+import { type AbortSignalLike, turn } from '../async.js';
 import { processors, startWorker } from '#platform';
-import type { AbortSignalLike, Backend } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
-import { turn } from '../async.js';
 import type { WorkerThread } from './platform.js';
 import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
 

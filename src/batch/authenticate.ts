@@ -1,7 +1,7 @@
+import { callback, orAborted, untilAborted } from '../async.js';
 import { BackupMacKey, type Authenticity, type MacNames } from '../scheme/backup-mac.js';
 import { decryptSessions, encryptSessions, type DecryptResult, type EncryptSettings } from './batch.js';
 import type { BatchOptions, Outcome } from './run.js';
-import { callback } from '../callback.js';
 import type { BackupRecord, DecryptedSession } from './directions.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
@@ -10,7 +10,6 @@ import { areConnected } from '../formats/megolm-ratchet.js';
 import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/provenance.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
 import { attempt } from './session-data-batch.js';
-import { orAborted, untilAborted } from '../async.js';
 
 /**
  * Adds a `backup_mac` to the records of an existing backup that the user has trusted copies of.

@@ -1,3 +1,4 @@
+import { callback } from '../async.js';
 import {
   addBackupMac,
   BackupMacKey,
@@ -6,7 +7,6 @@ import {
   type Authenticity,
   type MacNames,
 } from '../scheme/backup-mac.js';
-import { callback } from '../callback.js';
 import type { Direction } from './run.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';

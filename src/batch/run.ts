@@ -1,10 +1,8 @@
-import { pureBackend, type Backend, type Pipeline, type WaitOptions } from './backend.js';
-import { callback } from '../callback.js';
+import { callback, now, orAborted, Pace, throwIfAborted, untilAborted, type WaitOptions } from '../async.js';
+import { pureBackend, type Backend, type Pipeline } from './backend.js';
 import { KeyBackupError } from '../errors.js';
 import { ownString } from '../encoding/json.js';
-import { Pace } from './chunk-sizer.js';
 import { SYNC_CHUNK, attempt, readyOnes, type Finish } from './session-data-batch.js';
-import { now, orAborted, throwIfAborted, untilAborted } from '../async.js';
 
 /**
  * How a batch runs, whichever way it goes: inputs are taken a chunk at a time, what costs little is done key by

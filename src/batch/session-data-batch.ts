@@ -1,7 +1,8 @@
-import type { Backend, Encapsulated, WaitOptions } from './backend.js';
-import { awaitBackend, expectFrom, expectManyFrom } from './backend-call.js';
+import { isFromCallback, type WaitOptions } from '../async.js';
+import { agreeMany, type Encapsulated, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
+import type { Backend } from './backend.js';
+import { awaitBackend, expectFrom, expectManyFrom } from '../scheme/backend-call.js';
 import { isBytes, wipe } from '../encoding/bytes.js';
-import { isFromCallback } from '../callback.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import {
@@ -16,7 +17,6 @@ import {
   type ReadOptions,
   type SessionData,
 } from '../scheme/session-data.js';
-import { agreeMany, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 
 /**
  * The scheme for many plaintexts at once: the agreements are made together, then each key is finished by itself.

@@ -1,7 +1,7 @@
+import { UsageError } from './errors.js';
 import { BACKUP_ALGORITHM, type SigningKey } from '../scheme/auth-data.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
-import { UsageError } from './command.js';
 import { readJsonObject } from './json-file.js';
 
 /** An `auth_data` is a key and some signatures; what is larger is another file given by mistake. */

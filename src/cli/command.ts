@@ -2,6 +2,7 @@ import { existsSync, statSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Terminal } from './terminal.js';
+import { UsageError } from './errors.js';
 import { quote } from '../encoding/quote.js';
 
 /** A command of the command line. */
@@ -10,16 +11,6 @@ export interface Command {
   readonly usage: string;
   /** Runs it. Returns the exit code: 0 all well, 1 it ran but some keys failed or a check did not hold. */
   readonly run: (args: readonly string[], terminal: Terminal) => Promise<number>;
-}
-
-/** What ends a command with exit code 2: unreadable input, output that cannot be written, no way to the server. */
-export class InputError extends Error {
-  override readonly name: string = 'InputError';
-}
-
-/** What ends a command with exit code 2 because it was called wrongly; the help says how to call it. */
-export class UsageError extends InputError {
-  override readonly name = 'UsageError';
 }
 
 type Options = NonNullable<ParseArgsConfig['options']>;

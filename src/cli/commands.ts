@@ -1,7 +1,8 @@
+import { InputError, Interrupted, UsageError } from './errors.js';
 import { KeyFit } from '../report/key-match-counter.js';
 import { KeyBackupError } from '../errors.js';
-import { InputError, UsageError, type Command } from './command.js';
-import { Interrupted, type Terminal } from './terminal.js';
+import { type Command } from './command.js';
+import { type Terminal } from './terminal.js';
 import { printable, quote } from '../encoding/quote.js';
 
 /** Every command, loaded only when it is asked for. */
@@ -12,8 +13,14 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'the key with which a device vouches for what it writes',
       load: () => import('./commands/mac-key.js'),
     },
-    encrypt: { about: 'encrypt exported sessions into backup objects', load: () => import('./commands/encrypt.js') },
-    decrypt: { about: 'decrypt backup objects into exported sessions', load: () => import('./commands/decrypt.js') },
+    encrypt: {
+      about: 'encrypt exported sessions into backup objects',
+      load: () => import('./commands/encrypt.js'),
+    },
+    decrypt: {
+      about: 'decrypt backup objects into exported sessions',
+      load: () => import('./commands/decrypt.js'),
+    },
     authenticate: {
       about: 'vouch for the keys of a backup that you have trusted copies of',
       load: () => import('./commands/authenticate.js'),
@@ -22,8 +29,14 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: 'say whether an auth_data is to be trusted, and why',
       load: () => import('./commands/verify.js'),
     },
-    versions: { about: 'show the current backup version of an account', load: () => import('./commands/versions.js') },
-    upload: { about: 'encrypt exported sessions and upload them', load: () => import('./commands/upload.js') },
+    versions: {
+      about: 'show the current backup version of an account',
+      load: () => import('./commands/versions.js'),
+    },
+    upload: {
+      about: 'encrypt exported sessions and upload them',
+      load: () => import('./commands/upload.js'),
+    },
     restore: { about: 'download and decrypt a backup', load: () => import('./commands/restore.js') },
     diagnose: {
       about: 'say in what state a backup is, and what to do',
@@ -42,7 +55,10 @@ const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load:
       about: "copy users' backups from another server to this one",
       load: () => import('./commands/migrate.js'),
     },
-    audit: { about: 'say which device replaced which key on a server', load: () => import('./commands/audit.js') },
+    audit: {
+      about: 'say which device replaced which key on a server',
+      load: () => import('./commands/audit.js'),
+    },
     'erase-user': { about: 'remove a user from a server', load: () => import('./commands/erase-user.js') },
     conformance: {
       about: 'check a server against the specification',

@@ -1,9 +1,9 @@
+import { InputError, UsageError } from './errors.js';
 import { discoverHomeserver } from '../client/discovery.js';
 import { RequestError } from '../client/errors.js';
 import type { RetryNotice } from '../client/retry.js';
 import { RoomKeys } from '../client/api.js';
 import type { VersionInfo } from '../wire/types.js';
-import { InputError, UsageError } from './command.js';
 import { readSecretLine } from './key-file.js';
 import type { Terminal } from './terminal.js';
 import { quote } from '../encoding/quote.js';

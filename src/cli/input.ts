@@ -1,8 +1,7 @@
+import { InputError, systemError } from './errors.js';
 import { open } from 'node:fs/promises';
 import { readBackup, type BackupEntry, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { KeyBackupError } from '../errors.js';
-import { InputError } from './command.js';
-import { systemError } from './system-error.js';
 import type { Place, Report } from '../report/report.js';
 
 /** A JSON file of keys that is read while it is worked on; it never has to fit into memory. */

@@ -1,8 +1,7 @@
+import { InputError, systemError } from './errors.js';
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { parseObject, type JsonObject } from '../encoding/json.js';
-import { InputError } from './command.js';
-import { systemError } from './system-error.js';
 
 /**
  * Reads a small file that holds one JSON object.

@@ -1,9 +1,8 @@
+import { InputError, systemError, UsageError } from './errors.js';
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { KeyBackupError } from '../errors.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
-import { InputError, UsageError } from './command.js';
-import { systemError } from './system-error.js';
 import type { Terminal } from './terminal.js';
 
 /** A line with a key or a passphrase is short; what is longer is another file given by mistake. */

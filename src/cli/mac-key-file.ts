@@ -1,7 +1,7 @@
+import { InputError } from './errors.js';
 import { BackupMacKey } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
-import { InputError } from './command.js';
 import { readSecretLine } from './key-file.js';
 import type { Terminal } from './terminal.js';
 

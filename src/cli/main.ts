@@ -1,6 +1,7 @@
 #!/usr/bin/env node
+import { Interrupted } from './errors.js';
 import { main } from './commands.js';
-import { Interrupted, processTerminal } from './terminal.js';
+import { processTerminal } from './terminal.js';
 
 const terminal = processTerminal();
 const exitCode = await main(process.argv.slice(2), terminal);

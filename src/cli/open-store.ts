@@ -1,7 +1,7 @@
+import { InputError, UsageError } from './errors.js';
 import { existsSync } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
 import type { BackupStore } from '../server/store.js';
-import { InputError, UsageError } from './command.js';
 import type { Terminal } from './terminal.js';
 
 /** The options that name a database. */

@@ -1,8 +1,7 @@
+import { InputError, systemError } from './errors.js';
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { InputError } from './command.js';
-import { systemError } from './system-error.js';
 import type { Terminal } from './terminal.js';
 
 /** Where a command's result goes: a file that appears whole or not at all, or standard output. */

@@ -1,9 +1,10 @@
+import { UsageError } from './errors.js';
 import { verifyAuthData } from '../scheme/auth-data.js';
 import type { BackupMacKey } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
 import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
-import { UsageError, parseUserId } from './command.js';
+import { parseUserId } from './command.js';
 import { readKeyFile } from './key-file.js';
 import { chooseMacKey } from './mac-key-file.js';
 import type { Terminal } from './terminal.js';

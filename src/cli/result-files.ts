@@ -1,4 +1,5 @@
-import { UsageError, isSameFile } from './command.js';
+import { UsageError } from './errors.js';
+import { isSameFile } from './command.js';
 import { openOutput, type Output } from './output.js';
 import type { Report } from '../report/report.js';
 import type { Terminal } from './terminal.js';

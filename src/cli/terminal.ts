@@ -1,8 +1,7 @@
+import { InputError, Interrupted, UsageError, systemError } from './errors.js';
 import { createInterface } from 'node:readline';
 import { Writable, addAbortSignal } from 'node:stream';
 import { isatty } from 'node:tty';
-import { InputError, UsageError } from './command.js';
-import { systemError } from './system-error.js';
 import { printable } from '../encoding/quote.js';
 
 /** The world of a command: what it prints to, reads from, and is stopped by. */
@@ -32,17 +31,6 @@ export interface Terminal {
    * standard output takes no more.
    */
   readonly signal: AbortSignal;
-}
-
-/** Why a command stopped that was told to by the operating system: Ctrl-C is SIGINT. */
-export class Interrupted extends Error {
-  override readonly name = 'Interrupted';
-  readonly by: NodeJS.Signals;
-
-  constructor(by: NodeJS.Signals) {
-    super(`interrupted (${by})`);
-    this.by = by;
-  }
 }
 
 /** Text of several lines for a terminal: foreign text in it cannot steer the terminal or write over other text. */

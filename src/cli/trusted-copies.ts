@@ -1,7 +1,7 @@
+import { InputError } from './errors.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString } from '../encoding/json.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { InputError } from './command.js';
 import { openKeysFile } from './input.js';
 
 /** The user's own copies of sessions, by room and session. */

@@ -1,5 +1,6 @@
+import { InputError } from './errors.js';
 import { isJsonObject } from '../encoding/json.js';
-import { InputError, isUserId } from './command.js';
+import { isUserId } from './command.js';
 import { isToken } from './homeserver.js';
 import { warnIfReadable } from './key-file.js';
 import { readText } from './json-file.js';

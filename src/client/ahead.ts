@@ -1,5 +1,3 @@
-import type { AbortSignalLike } from '../batch/backend.js';
-
 /**
  * Lets a source work ahead of its consumer: while the consumer is busy with one value, the next ones are made.
  *
@@ -39,3 +37,4 @@ export async function* ahead<T>(
     await source.return().catch(() => undefined);
   }
 }
+import type { AbortSignalLike } from '../async.js';

@@ -1,5 +1,11 @@
+import type { AbortSignalLike } from '../async.js';
 import { BackupReader, type BackupItem } from '../wire/backup-reader.js';
-import { checkKeyBackupData, checkKeysChanged, checkVersionCreated, checkVersionInfo } from '../wire/validate.js';
+import {
+  checkKeyBackupData,
+  checkKeysChanged,
+  checkVersionCreated,
+  checkVersionInfo,
+} from '../wire/validate.js';
 import type {
   KeyBackupData,
   KeyBackups,
@@ -8,7 +14,6 @@ import type {
   RoomKeyBackup,
   VersionInfo,
 } from '../wire/types.js';
-import type { AbortSignalLike } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject } from '../encoding/json.js';
 import { isRequestError, RequestError } from './errors.js';

@@ -1,3 +1,4 @@
+import type { Progress } from '../async.js';
 import { IdSet } from '../wire/session-id-set.js';
 import type { VersionInfo } from '../wire/types.js';
 import {
@@ -6,7 +7,7 @@ import {
   type Authentication,
   type TrustedCopyOf,
 } from '../batch/authenticate.js';
-import type { Backend, Progress } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import { BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
 import type { BackupRecord, EncryptedSession } from '../batch/batch.js';
 import type { KeyBackupError } from '../errors.js';

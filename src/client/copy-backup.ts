@@ -1,5 +1,5 @@
+import type { Progress } from '../async.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
-import type { Progress } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
 import type { KeyBackupData } from '../formats/room-key.js';
 import { ahead } from './ahead.js';

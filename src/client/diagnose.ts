@@ -1,10 +1,11 @@
+import type { Progress } from '../async.js';
 import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
 import { replaces, type KeyRank } from '../wire/replacement.js';
 import type { BackupFault } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
 import { type AuthDataVerdict, type SigningKey } from '../scheme/auth-data.js';
-import type { Backend, Progress } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import type { BackupRecord } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';

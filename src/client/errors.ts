@@ -1,5 +1,5 @@
+import { isFromCallback } from '../async.js';
 import { KeyBackupError, type ErrorCode } from '../errors.js';
-import { isFromCallback } from '../callback.js';
 
 /** The codes of {@link RequestError}. `too-large` is `M_TOO_LARGE`, or status 413. */
 export type RequestCode = Extract<

@@ -1,4 +1,4 @@
-import type { AbortSignalLike } from '../batch/backend.js';
+import type { AbortSignalLike } from '../async.js';
 import { concatAll } from '../encoding/bytes.js';
 import { messageOf } from '../errors.js';
 import { RequestError } from './errors.js';

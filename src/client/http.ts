@@ -1,7 +1,5 @@
-import type { AbortSignalLike } from '../batch/backend.js';
+import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
 import { KeyBackupError } from '../errors.js';
-import { orAborted } from '../async.js';
-import { callback, isFromCallback } from '../callback.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
 import { parseAnswer, refusal } from './http-error.js';

@@ -1,9 +1,10 @@
+import { type Progress, throwIfAborted } from '../async.js';
 import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
 import { IdSet } from '../wire/session-id-set.js';
 import type { BackupEntry } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
-import type { Backend, Progress } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import {
   decryptSession,
   type BackupRecord,
@@ -15,7 +16,6 @@ import {
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../formats/room-key.js';
-import { throwIfAborted } from '../async.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { expectAlgorithm } from './backup.js';
 import { downloadBatches } from './download.js';

@@ -1,5 +1,4 @@
-import type { AbortSignalLike } from '../batch/backend.js';
-import { callback } from '../callback.js';
+import { type AbortSignalLike, callback } from '../async.js';
 import { isRequestError, RequestError } from './errors.js';
 
 /** How failed requests are repeated. */

@@ -1,10 +1,9 @@
+import { type AbortSignalLike, untilAborted } from '../async.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import type { AbortSignalLike } from '../batch/backend.js';
 import { base64Encode } from '../encoding/base64.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject } from '../encoding/json.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { untilAborted } from '../async.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /** A place in the input: how many sessions stand before it, and a hash of them. */

@@ -1,8 +1,8 @@
+import { callback, isFromCallback } from '../async.js';
 import type { VersionInfo } from '../wire/types.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import { trustedPublicKey } from './backup.js';
 import { KeyBackupError } from '../errors.js';
-import { callback, isFromCallback } from '../callback.js';
 import { isRequestError } from './errors.js';
 import { mayPassLater } from './http-error.js';
 import type { RoomKeys } from './api.js';

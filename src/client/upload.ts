@@ -1,7 +1,8 @@
+import { callback, isFromCallback, type Progress } from '../async.js';
 import { IdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
-import type { Backend, Progress } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import type { EncryptSettings } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
@@ -9,7 +10,6 @@ import type { ExportedSessionData } from '../formats/room-key.js';
 import { ahead } from './ahead.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
-import { callback, isFromCallback } from '../callback.js';
 import { isRequestError, type RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';

@@ -1,8 +1,15 @@
-import type { Encapsulated } from '../batch/backend.js';
 import { ed25519 } from './edwards.js';
 import { ladderMany } from './montgomery-ladder.js';
 import { type RecipientTable, buildTable, recipientPoint } from './recipient-table.js';
 import { checkedTable, tableProducts } from './table-product.js';
+
+/** What one agreement per ephemeral key gives. */
+export interface Encapsulated {
+  /** The ephemeral public keys X25519(e, 9), 32 bytes each. */
+  readonly ephemeralPublicKeys: Uint8Array;
+  /** The shared secrets X25519(e, recipient), 32 bytes each; all zero where the recipient is of low order. */
+  readonly sharedSecrets: Uint8Array;
+}
 
 /**
  * Many agreements with one recipient, which is what a key backup is: every session is encrypted to the same

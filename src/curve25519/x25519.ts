@@ -1,6 +1,5 @@
-import type { Encapsulated } from '../batch/backend.js';
 import { copyBytes, equal } from '../encoding/bytes.js';
-import { TABLE_FROM, encapsulateWithTable, hasTable, publicKeysOf } from './fixed-base.js';
+import { TABLE_FROM, encapsulateWithTable, hasTable, publicKeysOf, type Encapsulated } from './fixed-base.js';
 import { ladderMany } from './montgomery-ladder.js';
 
 /**
@@ -10,6 +9,8 @@ import { ladderMany } from './montgomery-ladder.js';
  * Multiples of the base point, and of a recipient, come from a table as soon as there are enough of them to pay for
  * it; all else is a ladder.
  */
+
+export type { Encapsulated };
 
 let lastRecipient: Uint8Array | undefined;
 /** Counted from the last change of recipient. */

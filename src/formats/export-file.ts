@@ -1,14 +1,12 @@
+import { type AbortSignalLike, Pace, throwIfAborted, untilAborted } from '../async.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { AesCtr } from './aes-ctr.js';
 import { ArmourReader, ArmourWriter } from './armor.js';
-import type { AbortSignalLike } from '../batch/backend.js';
 import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { Pace } from '../batch/chunk-sizer.js';
 import { MAX_ITERATIONS, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
-import { throwIfAborted, untilAborted } from '../async.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /**

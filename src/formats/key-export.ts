@@ -1,3 +1,4 @@
+import { Pace, throwIfAborted, untilAborted } from '../async.js';
 import { wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
@@ -10,9 +11,7 @@ import {
 } from './export-file.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 import { ownString } from '../encoding/json.js';
-import { Pace } from '../batch/chunk-sizer.js';
 import type { DeriveOptions } from '../scheme/passphrase.js';
-import { throwIfAborted, untilAborted } from '../async.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
 export { decryptKeyExport, type ExportFile, type ReadExportOptions } from './export-file.js';

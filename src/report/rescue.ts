@@ -1,4 +1,5 @@
-import type { Backend, WaitOptions } from '../batch/backend.js';
+import type { WaitOptions } from '../async.js';
+import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import { decryptSessions, type BackupRecord, type DecryptSettings } from '../batch/batch.js';
 import type { BatchOptions } from '../batch/run.js';

@@ -1,11 +1,17 @@
+import {
+  callback,
+  now,
+  throwIfAborted,
+  turn,
+  TURN_MILLISECONDS,
+  type SignalOptions,
+  type WaitOptions,
+} from '../async.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
-import type { Backend, WaitOptions } from '../batch/backend.js';
-import { awaitBackend, expectFrom } from '../batch/backend-call.js';
+import { awaitBackend, expectFrom } from './backend-call.js';
 import { concat, copyBytes, wipe } from '../encoding/bytes.js';
-import { callback } from '../callback.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { TURN_MILLISECONDS, now, throwIfAborted, turn } from '../async.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /**
@@ -28,10 +34,24 @@ export interface PassphraseParameters {
   readonly private_key_bits?: number;
 }
 
+/** The part of a `Backend` that derives keys from passphrases. */
+export interface Pbkdf2Backend {
+  /** Shown in benchmarks and errors. */
+  readonly name: string;
+  /** PBKDF2-HMAC-SHA-512. */
+  readonly pbkdf2?: (
+    passphrase: Uint8Array,
+    salt: Uint8Array,
+    iterations: number,
+    length: number,
+    options: SignalOptions,
+  ) => Promise<Uint8Array>;
+}
+
 /** What {@link derivePassphraseKey} accepts besides the passphrase. */
 export interface DeriveOptions extends WaitOptions {
   /** Does PBKDF2 natively where it can; pure JavaScript otherwise. */
-  readonly backend?: Backend | undefined;
+  readonly backend?: Pbkdf2Backend | undefined;
 }
 
 /**

@@ -1,6 +1,5 @@
 import { cbc } from '@noble/ciphers/aes.js';
-import type { Backend, Sealed } from '../batch/backend.js';
-import { callBackend, expectFrom } from '../batch/backend-call.js';
+import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from '../encoding/bytes.js';
 import { deriveKeys } from './derived-keys.js';
@@ -53,6 +52,30 @@ export type SessionDataFlag =
 export interface ReadOptions {
   /** Accept what one deployed peer accepts although it is malformed, and say so by flags. Default false. */
   readonly salvage?: boolean | undefined;
+}
+
+/** What {@link SessionDataBackend.seal} gives: the two parts of `session_data` that the shared secret makes. */
+export interface Sealed {
+  readonly ciphertext: Uint8Array;
+  /** 8 bytes: HMAC-SHA-256 of the EMPTY string. It says that both ends derived the same keys, nothing else. */
+  readonly mac: Uint8Array;
+}
+
+/** The part of a `Backend` that seals and opens one `session_data`. */
+export interface SessionDataBackend {
+  /** Shown in benchmarks and errors. */
+  readonly name: string;
+  /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
+  readonly seal?: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
+  /**
+   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 0 to 32 bytes and is compared with as
+   * many bytes of the whole HMAC; `undefined` when it does not fit.
+   */
+  readonly open?: (
+    sharedSecret: Uint8Array,
+    ciphertext: Uint8Array,
+    mac: Uint8Array,
+  ) => Uint8Array | undefined;
 }
 
 /** A decrypted `session_data`. */
@@ -128,7 +151,7 @@ export function sealSessionData(
   plaintext: Uint8Array,
   ephemeralPublicKey: Uint8Array,
   sharedSecret: Uint8Array,
-  backend?: Backend,
+  backend?: SessionDataBackend,
 ): SessionData {
   expectSecret(sharedSecret, 'public key');
   const { ciphertext, mac } = backend?.seal
@@ -142,7 +165,7 @@ export function sealSessionData(
 }
 
 /** Seals by a backend, which is not believed: what it gives must at least be as long as the scheme says. */
-function sealBy(backend: Backend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
+function sealBy(backend: SessionDataBackend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const given = callBackend(backend, 'seal', () => backend.seal?.(sharedSecret, plaintext));
   return {
     ciphertext: expectFrom(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
@@ -252,7 +275,7 @@ function decodeShort(
 export function openSessionData(
   parsed: ParsedSessionData,
   sharedSecret: Uint8Array,
-  backend?: Backend,
+  backend?: SessionDataBackend,
 ): OpenedSessionData {
   expectSecret(sharedSecret, 'session_data.ephemeral');
   const padded = backend?.open
@@ -286,7 +309,7 @@ export function owned(opened: OpenedSessionData): OpenedSessionData {
 
 /** Opens by a backend: `undefined` when the MAC does not fit, or every block of the ciphertext. */
 function openBy(
-  backend: Backend,
+  backend: SessionDataBackend,
   sharedSecret: Uint8Array,
   { ciphertext, mac }: ParsedSessionData,
 ): Uint8Array | undefined {
@@ -313,7 +336,7 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
   }
 }
 
-/** {@link Backend.seal} in pure JavaScript. */
+/** {@link SessionDataBackend.seal} in pure JavaScript. */
 export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
@@ -324,7 +347,7 @@ export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sea
   }
 }
 
-/** {@link Backend.open} in pure JavaScript. */
+/** {@link SessionDataBackend.open} in pure JavaScript. */
 export function openPurely(
   sharedSecret: Uint8Array,
   ciphertext: Uint8Array,

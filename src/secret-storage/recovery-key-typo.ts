@@ -1,6 +1,5 @@
-import type { AbortSignalLike } from '../batch/backend.js';
+import { type AbortSignalLike, Pace } from '../async.js';
 import { wipe } from '../encoding/bytes.js';
-import { Pace } from '../batch/chunk-sizer.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 
 /**

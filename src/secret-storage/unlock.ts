@@ -1,6 +1,6 @@
+import { isFromCallback, throwIfAborted } from '../async.js';
 import { base64Decode } from '../encoding/base64.js';
 import { copyBytes, wipe } from '../encoding/bytes.js';
-import { isFromCallback } from '../callback.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
 import {
@@ -14,7 +14,6 @@ import { LocksOfAccount, type Opened, type UnlockedBy } from './locks.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
 import { MAX_ITERATIONS, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey } from '../scheme/recovery-key.js';
-import { throwIfAborted } from '../async.js';
 
 /**
  * One way in: people hold "a recovery key" or "a passphrase" and cannot know which of four things it is. What their

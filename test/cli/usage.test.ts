@@ -74,7 +74,7 @@ describe.concurrent('help', () => {
     // What another command takes is quoted with its name.
     const own = stdout.replaceAll(/"[a-z-]+ --[a-z-]+"/g, '');
     const described = new Set(own.match(/--[a-z][a-z0-9-]*/g));
-    const source = readFileSync(new URL(`../../src/cli/${command}.ts`, import.meta.url), 'utf8');
+    const source = readFileSync(new URL(`../../src/cli/commands/${command}.ts`, import.meta.url), 'utf8');
     // Options that several commands have stand where the server, or the database, is reached.
     const shared = [
       ['...HOMESERVER_ARGUMENTS', 'homeserver'],

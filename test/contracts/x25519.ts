@@ -1,7 +1,7 @@
+import type { Encapsulated } from '../../src/curve25519/x25519.js';
 import { ed25519, x25519 } from '@noble/curves/ed25519.js';
 import { bytesToHex, hexToBytes, randomBytes } from '@noble/hashes/utils.js';
 import { describe, expect, test } from 'vitest';
-import type { Encapsulated } from '../../src/batch/backend.js';
 import { concat } from '../../src/encoding/bytes.js';
 import { runs } from '../support/runs.js';
 

@@ -2,8 +2,9 @@
  * The layers in order: a file imports from its own layer and from those before it, type imports included. `client`,
  * `server` and `conformance` stand side by side.
  */
-const ORDER: readonly (readonly string[])[] = [
-  ['errors.ts', 'async.ts'],
+export const ORDER: readonly (readonly string[])[] = [
+  ['errors.ts'],
+  ['async.ts'],
   ['encoding'],
   ['curve25519'],
   ['scheme'],

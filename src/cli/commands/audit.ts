@@ -1,5 +1,6 @@
+import { UsageError } from '../errors.js';
 import type { Replacement } from '../../server/store.js';
-import { UsageError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { STORE_OPTIONS, openStore } from '../open-store.js';
 import type { Terminal } from '../terminal.js';
 

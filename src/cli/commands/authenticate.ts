@@ -1,3 +1,4 @@
+import { UsageError } from '../errors.js';
 import {
   authenticateBackup,
   type AuthenticateBackupOptions,
@@ -15,7 +16,7 @@ import { KeyBackupError } from '../../errors.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { readAuthDataFile } from '../auth-data-file.js';
 import { BackupObjects, commitBackup } from '../backup-objects.js';
-import { UsageError, expectNone, parseCommand } from '../command.js';
+import { expectNone, parseCommand } from '../command.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { keysInFlight, openKeysFile } from '../input.js';
 import { readKeyFile } from '../key-file.js';

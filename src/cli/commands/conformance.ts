@@ -1,6 +1,7 @@
+import { InputError, UsageError } from '../errors.js';
 import { hasBackup, runConformance, type CheckResult } from '../../conformance/run.js';
 import { NotConforming } from '../../conformance/server-under-test.js';
-import { InputError, UsageError, parseCommand, parseCount } from '../command.js';
+import { parseCommand, parseCount } from '../command.js';
 import { readToken } from '../homeserver.js';
 import type { Terminal } from '../terminal.js';
 import { excerpt } from '../../encoding/quote.js';

@@ -1,3 +1,4 @@
+import { UsageError } from '../errors.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { EncryptSettings } from '../../batch/batch.js';
@@ -5,7 +6,7 @@ import type { BackupPublicKey } from '../../scheme/keys.js';
 import type { UnauthenticatedSource } from '../../scheme/provenance.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { BackupObjects } from '../backup-objects.js';
-import { UsageError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { keysInFlight, openKeysFile } from '../input.js';
 import { MAC_KEY_USAGE } from '../mac-key-file.js';
 import { openOutput } from '../output.js';

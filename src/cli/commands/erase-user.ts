@@ -1,4 +1,5 @@
-import { UsageError, parseCommand } from '../command.js';
+import { UsageError } from '../errors.js';
+import { parseCommand } from '../command.js';
 import { STORE_OPTIONS, openStore } from '../open-store.js';
 import type { Terminal } from '../terminal.js';
 

@@ -1,3 +1,4 @@
+import { InputError, systemError, UsageError } from '../errors.js';
 import { createReadStream } from 'node:fs';
 import { readBackup } from '../../wire/backup-reader.js';
 import { nodeBackend } from '../../backends/node.js';
@@ -5,10 +6,9 @@ import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { throwIfAborted } from '../../async.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
-import { InputError, UsageError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { keysInFlight, openKeysFile } from '../input.js';
 import { readNewPassphrase, readSecretLine } from '../key-file.js';
-import { systemError } from '../system-error.js';
 import type { Output } from '../output.js';
 import { ProgressLine } from '../progress.js';
 import { Report } from '../../report/report.js';

@@ -1,5 +1,6 @@
+import { InputError } from '../errors.js';
 import { BackupDecryptionKey } from '../../scheme/keys.js';
-import { InputError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { holdsKey } from '../key-file.js';
 import { writeOutput } from '../output.js';
 import type { Terminal } from '../terminal.js';

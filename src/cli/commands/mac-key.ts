@@ -1,3 +1,4 @@
+import { InputError, UsageError } from '../errors.js';
 import { nodeBackend } from '../../backends/node.js';
 import { ownUserId } from '../../client/account.js';
 import type { RoomKeys } from '../../client/api.js';
@@ -7,8 +8,14 @@ import { KeyBackupError } from '../../errors.js';
 import { defaultKeyId, keyDescription, type AccountData } from '../../secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { SecretStorageKey } from '../../secret-storage/secret-storage.js';
-import { InputError, UsageError, parseCommand } from '../command.js';
-import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from '../homeserver.js';
+import { parseCommand } from '../command.js';
+import {
+  HOMESERVER_ARGUMENTS,
+  HOMESERVER_USAGE,
+  connect,
+  existingBackup,
+  withServer,
+} from '../homeserver.js';
 import { holdsKey, readKeyFile, readSecretLine } from '../key-file.js';
 import { writeOutput } from '../output.js';
 import type { Terminal } from '../terminal.js';

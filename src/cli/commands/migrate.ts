@@ -1,10 +1,11 @@
+import { UsageError } from '../errors.js';
 import { ownUserId } from '../../client/account.js';
 import { copyBackup, type CopyOutcome } from '../../client/copy-backup.js';
 import { discoverHomeserver } from '../../client/discovery.js';
 import { RequestError } from '../../client/errors.js';
 import { RoomKeys } from '../../client/api.js';
 import { KeyBackupError } from '../../errors.js';
-import { UsageError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { expectUrl, findHomeserver, tellRetry, withServer } from '../homeserver.js';
 import { ProgressLine } from '../progress.js';
 import type { Terminal } from '../terminal.js';

@@ -1,6 +1,13 @@
+import { UsageError } from '../errors.js';
 import { KeyFit } from '../../report/key-match-counter.js';
 import { Report } from '../../report/report.js';
-import { UNLOCKED_BY, disposeRescueKeys, exportRescued, rescueKeys, type RescueKey } from '../../report/rescue.js';
+import {
+  UNLOCKED_BY,
+  disposeRescueKeys,
+  exportRescued,
+  rescueKeys,
+  type RescueKey,
+} from '../../report/rescue.js';
 import { nodeBackend } from '../../backends/node.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { DecryptSettings } from '../../batch/batch.js';
@@ -8,7 +15,7 @@ import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js'
 import type { AccountData } from '../../secret-storage/key-description.js';
 import type { MasterKey } from '../../secret-storage/master-key.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
-import { UsageError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect } from '../homeserver.js';
 import { readKeyOrPhrase, readNewPassphrase } from '../key-file.js';
 import { ProgressLine } from '../progress.js';

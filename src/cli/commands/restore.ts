@@ -1,11 +1,18 @@
+import { UsageError } from '../errors.js';
 import { flagsOf } from '../../report/authenticity.js';
 import { Report, type Place } from '../../report/report.js';
 import { Restore, type RestoreOptions, type RestoredKey } from '../../client/restore.js';
 import type { RoomKeys } from '../../client/api.js';
 import type { VersionInfo } from '../../wire/types.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import { UsageError, isSameFile, parseCommand } from '../command.js';
-import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, existingBackup, withServer } from '../homeserver.js';
+import { isSameFile, parseCommand } from '../command.js';
+import {
+  HOMESERVER_ARGUMENTS,
+  HOMESERVER_USAGE,
+  connect,
+  existingBackup,
+  withServer,
+} from '../homeserver.js';
 import { readKeyFile } from '../key-file.js';
 import { PartialFile } from '../partial-file.js';
 import { ProgressLine } from '../progress.js';

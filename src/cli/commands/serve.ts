@@ -1,3 +1,4 @@
+import { InputError, systemError, UsageError } from '../errors.js';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,10 +14,9 @@ import { createMetrics } from '../../server/metrics.js';
 import { listen } from '../../server/listen.js';
 import type { RateLimit } from '../../server/rate-limit.js';
 import type { BackupStore, Quota } from '../../server/store.js';
-import { InputError, UsageError, parseCommand, parseCount } from '../command.js';
+import { parseCommand, parseCount } from '../command.js';
 import { asDevHomeserver } from '../dev-homeserver.js';
 import { expectUrl, findHomeserver } from '../homeserver.js';
-import { systemError } from '../system-error.js';
 import { STORE_OPTIONS, openStore } from '../open-store.js';
 import type { Terminal } from '../terminal.js';
 import { quote } from '../../encoding/quote.js';

@@ -1,3 +1,4 @@
+import { InputError, UsageError } from '../errors.js';
 import { readFile, rm } from 'node:fs/promises';
 import { ownUserId } from '../../client/account.js';
 import { createBackup } from '../../client/backup.js';
@@ -14,7 +15,7 @@ import { isJsonObject } from '../../encoding/json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { parseSigningKey } from '../auth-data-file.js';
-import { InputError, UsageError, parseCommand } from '../command.js';
+import { parseCommand } from '../command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from '../homeserver.js';
 import { openKeysFile } from '../input.js';
 import { readKeyFile } from '../key-file.js';

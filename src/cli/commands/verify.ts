@@ -1,6 +1,7 @@
+import { UsageError } from '../errors.js';
 import { verifyAuthData, type AuthDataVerdict, type SignatureState } from '../../scheme/auth-data.js';
 import { parseSigningKey, readAuthDataFile } from '../auth-data-file.js';
-import { UsageError, parseCommand, parseUserId } from '../command.js';
+import { parseCommand, parseUserId } from '../command.js';
 import { readKeyFile } from '../key-file.js';
 import type { Terminal } from '../terminal.js';
 import { excerpt } from '../../encoding/quote.js';

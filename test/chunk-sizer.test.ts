@@ -1,7 +1,6 @@
+import { Pace, TURN_MILLISECONDS } from '../src/async.js';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Pace } from '../../src/batch/chunk-sizer.js';
-import { TURN_MILLISECONDS } from '../../src/async.js';
-import { rejection } from '../support/samples.js';
+import { rejection } from './support/samples.js';
 
 let time = 0;
 

@@ -1,17 +1,19 @@
-import type { AbortSignalLike, Backend } from './backend.js';
+import { type AbortSignalLike, orAborted } from '../async.js';
 import { isBytes, plainBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
-import { orAborted } from '../async.js';
 
 /**
- * Calling a {@link Backend}: whatever it throws, and whatever it gives that the seam does not allow, comes out as
+ * Calling a `Backend`: whatever it throws, and whatever it gives that the seam does not allow, comes out as
  * `backend-failed`. A wrong length that passed unseen would be a backup that nobody can read.
  */
 
-type Operation = Exclude<keyof Backend, 'name' | 'pipeline'>;
+/** The part of a `Backend` that its errors name. */
+interface Named {
+  readonly name: string;
+}
 
 /** Runs a synchronous operation. A {@link KeyBackupError} of the backend's own stays what it is. */
-export function callBackend<T>(backend: Backend, operation: Operation, call: () => T): T {
+export function callBackend<T>(backend: Named, operation: string, call: () => T): T {
   try {
     return call();
   } catch (cause) {
@@ -21,8 +23,8 @@ export function callBackend<T>(backend: Backend, operation: Operation, call: () 
 
 /** {@link callBackend} for a promise, which is waited for no longer than until the signal aborts. */
 export async function awaitBackend<T>(
-  backend: Backend,
-  operation: Operation,
+  backend: Named,
+  operation: string,
   call: () => Promise<T>,
   signal?: AbortSignalLike,
 ): Promise<T> {
@@ -33,7 +35,7 @@ export async function awaitBackend<T>(
   }
 }
 
-function explained(backend: Backend, operation: Operation, cause: unknown): KeyBackupError {
+function explained(backend: Named, operation: string, cause: unknown): KeyBackupError {
   if (cause instanceof KeyBackupError) return cause;
   return new KeyBackupError('backend-failed', `backend ${backend.name}: ${operation} failed`, { cause });
 }
@@ -44,12 +46,7 @@ function explained(backend: Backend, operation: Operation, cause: unknown): KeyB
  * @returns The same memory, of exactly `length` bytes, see {@link plainBytes}.
  * @throws {@link KeyBackupError} `backend-failed`.
  */
-export function expectFrom(
-  backend: Backend,
-  operation: Operation,
-  value: unknown,
-  length: number,
-): Uint8Array {
+export function expectFrom(backend: Named, operation: string, value: unknown, length: number): Uint8Array {
   if (isBytes(value) && value.length === length) return plainBytes(value);
   throw new KeyBackupError(
     'backend-failed',
@@ -64,8 +61,8 @@ export function expectFrom(
  * @throws {@link KeyBackupError} `backend-failed`.
  */
 export function expectManyFrom<Result>(
-  backend: Backend,
-  operation: Operation,
+  backend: Named,
+  operation: string,
   value: unknown,
   count: number,
   isOne: (one: unknown, slot: number) => one is Result,
