@@ -110,7 +110,8 @@ function session(i) {
     algorithm: 'm.megolm.v1.aes-sha2',
     forwarding_curve25519_key_chain: [],
     room_id: `!room${i % 100}:example.org`,
-    sender_claimed_keys: { ed25519: randomBytes(32).toString('base64').slice(0, 43) },
+    // The public key of the first test of RFC 8032.
+    sender_claimed_keys: { ed25519: '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo' },
     sender_key: randomBytes(32).toString('base64').slice(0, 43),
     // Real plaintexts are as long as this makes it.
     'org.example.padding': 'x'.repeat(230),

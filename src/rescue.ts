@@ -6,12 +6,7 @@
  * @packageDocumentation
  */
 
-export {
-  prepareExportedSession,
-  readExportedSession,
-  type ExportEntry,
-  type ExportFlag,
-} from './formats/exported-session.js';
+export { prepareExportedSession, readExportedSession, type ExportEntry } from './formats/exported-session.js';
 export {
   EXPORT_ITERATIONS,
   MAX_EXPORT_BYTES,

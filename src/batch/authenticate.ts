@@ -9,6 +9,7 @@ import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { areConnected } from '../formats/megolm-ratchet.js';
 import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/provenance.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
+import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
 import { attempt } from './session-data-batch.js';
 
 /**
@@ -238,7 +239,12 @@ function isForwarded({ forwarding_curve25519_key_chain: chain }: Partial<Exporte
 /** The first field in which a record and its trusted copy differ. */
 function differenceOf(record: ExportedSessionData, copy: ExportedSessionData): string | undefined {
   const fields = ['algorithm', 'room_id', 'session_id', 'sender_key', 'sender_claimed_keys'] as const;
-  const differing = fields.find((field) => !isSame(record[field], copy[field]));
+  // A record that was written of the copy has its sender mended.
+  const mended = attempt(() => mendSender(copy, 'copy', new ClaimedKeys()));
+  const written = mended instanceof KeyBackupError ? copy : { ...copy, ...mended.fields };
+  const differing = fields.find(
+    (field) => !isSame(record[field], copy[field]) && !isSame(record[field], written[field]),
+  );
   if (differing !== undefined) return differing;
   return areConnected(record.session_key, copy.session_key) ? undefined : 'session_key';
 }

@@ -9,7 +9,7 @@ import {
 } from '../scheme/backup-mac.js';
 import type { Direction } from './run.js';
 import { KeyBackupError, describe } from '../errors.js';
-import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
+import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { wipe } from '../encoding/bytes.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import {
@@ -20,13 +20,14 @@ import {
   type UnauthenticatedSource,
 } from '../scheme/provenance.js';
 import {
-  prepareRoomKey,
-  readRoomKey,
+  backedUpRoomKey,
+  restoredRoomKey,
   type ExportedSessionData,
   type KeyBackupData,
   type PreparedRoomKey,
   type RoomKeyFlag,
 } from '../formats/room-key.js';
+import { ClaimedKeys } from '../formats/sender-fields.js';
 import {
   checkPlaintext,
   parseSessionData,
@@ -80,6 +81,11 @@ export interface EncryptedSession {
   readonly room_id: string;
   readonly session_id: string;
   readonly key_backup_data: KeyBackupData;
+  /**
+   * What was mended so that other implementations read the record; empty for almost every session. With
+   * `unreadable-by-others` it could not be mended, and they do not.
+   */
+  readonly flags: readonly RoomKeyFlag[];
 }
 
 /** What decryption accepts besides. */
@@ -111,7 +117,10 @@ export interface DecryptedSession extends Provenance {
   readonly room_id: string;
   readonly session_id: string;
   readonly session: ExportedSessionData;
-  /** What had to be overlooked; empty unless salvage was asked for and needed. */
+  /**
+   * What had to be overlooked, and what other implementations refuse: with `unreadable-by-others` they drop the record.
+   * Empty for almost every record.
+   */
   readonly flags: readonly RoomKeyFlag[];
 }
 
@@ -130,10 +139,11 @@ export function encryption(
   }
   macKey?.expectMatch(publicKey);
   const recipient = publicKey.toBytes();
+  const claimedKeys = new ClaimedKeys();
   return {
     before(session) {
       const source = expectSource(callback(() => unauthenticated?.(session)));
-      const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
+      const prepared = backedUpRoomKey(withProvenance(session, { source, bindRoomId, names }), claimedKeys);
       checkPlaintext(prepared.plaintext);
       return prepared;
     },
@@ -141,7 +151,7 @@ export function encryption(
     work: (ready, backend, options) => sealingBy(backend, recipient, ready.map(plaintextOf), options),
     pipeline: ({ pipeline, encryptMany, encapsulateMany }) =>
       (encryptMany ?? encapsulateMany) ? pipeline : undefined,
-    after(session, { room_id, session_id, plaintext: _, ...metadata }, sealed) {
+    after(session, { room_id, session_id, plaintext: _, flags, ...metadata }, sealed) {
       const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
       const is_verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
       // A promise would become `{}` on the wire.
@@ -151,7 +161,7 @@ export function encryption(
           `isVerified: expected a boolean, got ${describe(is_verified)}`,
         );
       }
-      return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
+      return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data }, flags };
     },
   };
 }
@@ -160,10 +170,14 @@ function plaintextOf({ plaintext }: PreparedRoomKey): Uint8Array {
   return plaintext;
 }
 
-/** Whoever forwards a key could have made it. What is no session is for the check that follows. */
+/**
+ * A device that forwards a key could have made it. A chain that does not read proves no direct way; what is not a
+ * session at all is refused afterwards.
+ */
 function forwarded(session: unknown): UnauthenticatedSource | undefined {
-  const { forwarding_curve25519_key_chain: chain } = (session ?? {}) as Partial<ExportedSessionData>;
-  return Array.isArray(chain) && chain.length > 0 ? 'm.forwarded_room_key' : undefined;
+  const chain = isJsonObject(session) ? ownValue(session, 'forwarding_curve25519_key_chain') : undefined;
+  const isDirect = chain === undefined || (Array.isArray(chain) && chain.length === 0);
+  return isDirect ? undefined : 'm.forwarded_room_key';
 }
 
 type MacState = ReturnType<typeof checkBackupMac>;
@@ -189,6 +203,7 @@ export function decryption(key: BackupDecryptionKey, settings: DecryptSettings):
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
   const macKey = lazily(() => BackupMacKey.fromPrivateKey(privateKey));
+  const claimedKeys = new ClaimedKeys();
   const guard = (ready: readonly ReadySessionData[], finish: Finish<OpenedSessionData>) =>
     requireAuthenticated ? ofAuthenticated(ready, finish) : finish;
   return {
@@ -219,7 +234,8 @@ export function decryption(key: BackupDecryptionKey, settings: DecryptSettings):
       guard(ready, await openingBy(backend, privateKey, ready.map(parsedOf), options)),
     pipeline: ({ pipeline, decryptMany, agreeMany }) => ((decryptMany ?? agreeMany) ? pipeline : undefined),
     after({ room_id, session_id }, { mac }, opened) {
-      const { session: stored, flags } = readRoomKey(opened.plaintext, room_id, session_id, { salvage });
+      const place = { room_id, session_id };
+      const { session: stored, flags } = restoredRoomKey(opened.plaintext, place, { salvage }, claimedKeys);
       if (mac === 'right') expectRoom(stored, room_id);
       const provenance = provenanceOf(mac, stored);
       if (requireAuthenticated && !provenance.authenticated) throw notAuthenticated(provenance);

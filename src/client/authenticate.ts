@@ -9,7 +9,7 @@ import {
 } from '../batch/authenticate.js';
 import type { Backend } from '../batch/backend.js';
 import { BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
-import type { BackupRecord, EncryptedSession } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/batch.js';
 import type { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';
@@ -18,7 +18,7 @@ import { downloadKeys } from './download.js';
 import { RequestError } from './errors.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
-import { UploadBatch, sealKey } from './upload-batch.js';
+import { UploadBatch, sealKey, type Sealable } from './upload-batch.js';
 import { quote } from '../encoding/quote.js';
 
 /** What became of one record: a new or unchanged one, or the reason why it cannot be read. */
@@ -233,7 +233,7 @@ class RecordSender {
 
   async add(record: BackupRecord): Promise<void> {
     // A record that stays as it is has been read, so it has this shape.
-    const key = sealKey(record as EncryptedSession);
+    const key = sealKey(record as Sealable);
     if (!this.#batch.fits(key, this.#sender.limits)) await this.#flush();
     this.#batch.add(key);
   }

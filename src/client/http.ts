@@ -1,5 +1,6 @@
 import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
 import { KeyBackupError } from '../errors.js';
+import { plainJson } from '../encoding/json.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
 import { parseAnswer, refusal } from './http-error.js';
@@ -147,7 +148,12 @@ function init({ method, body, followRedirects = false }: HttpRequest, accessToke
   if (accessToken !== undefined) headers.authorization = `Bearer ${accessToken}`;
   if (body === undefined) return { method, headers, redirect };
   headers['content-type'] = 'application/json';
-  return { method, headers, redirect, body: typeof body === 'string' ? body : JSON.stringify(body) };
+  return {
+    method,
+    headers,
+    redirect,
+    body: typeof body === 'string' ? body : JSON.stringify(plainJson(body, 'body')),
+  };
 }
 
 /** A token that is made for this request, waited for no longer than until its signal aborts. */

@@ -33,7 +33,13 @@ export {
   type SecretStorageOptions,
 } from './secret-storage.js';
 export type { FailedUpload } from './batch-sender.js';
-export { uploadSessions, type UploadOptions, type UploadOutcome, type UploadState } from './upload.js';
+export {
+  uploadSessions,
+  type FlaggedUpload,
+  type UploadOptions,
+  type UploadOutcome,
+  type UploadState,
+} from './upload.js';
 export { UploadQueue, type UploadQueueOptions } from './upload-queue.js';
 export {
   authenticateBackup,

@@ -8,14 +8,17 @@ export interface BatchLimits {
   readonly bytes: number;
 }
 
+/** A record to send; `flags` where it was encrypted here. */
+export type Sealable = Omit<EncryptedSession, 'flags'> & Partial<Pick<EncryptedSession, 'flags'>>;
+
 /** A key ready to be sent: its JSON is made once, however often its batch is cut. */
-export interface SealedKey extends EncryptedSession {
+export interface SealedKey extends Sealable {
   readonly json: string;
   readonly bytes: number;
 }
 
 /** The JSON of one key. */
-export function sealKey(session: EncryptedSession): SealedKey {
+export function sealKey(session: Sealable): SealedKey {
   const json = JSON.stringify(session.key_backup_data);
   // The ids and the punctuation around them, generously.
   const bytes = utf8Encode(json).length + 3 * session.room_id.length + 3 * session.session_id.length + 32;

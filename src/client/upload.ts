@@ -3,7 +3,7 @@ import { IdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import type { Backend } from '../batch/backend.js';
-import type { EncryptSettings } from '../batch/batch.js';
+import type { EncryptSettings, EncryptedSession } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
@@ -52,6 +52,9 @@ export interface UploadOptions extends CallOptions, EncryptSettings {
   readonly backend?: Backend | undefined;
 }
 
+/** A session that was uploaded, and what is to be said about it. */
+export type FlaggedUpload = Pick<EncryptedSession, 'room_id' | 'session_id' | 'flags'>;
+
 /** How an upload ended. */
 export interface UploadOutcome {
   /**
@@ -72,6 +75,8 @@ export interface UploadOutcome {
    */
   readonly kept: number;
   readonly failures: readonly FailedUpload[];
+  /** Acknowledged sessions that were mended, or that other implementations cannot read. */
+  readonly flagged: readonly FlaggedUpload[];
   /** What the last answer said; what the version said when nothing was sent. */
   readonly etag: string;
   readonly count: number;
@@ -163,6 +168,7 @@ class Upload {
   readonly #contested = new IdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
+  readonly #flagged: FlaggedUpload[] = [];
   readonly #sender: BatchSender;
   #uploaded = 0;
   #superseded = 0;
@@ -187,6 +193,9 @@ class Upload {
       signal: options.signal,
       onSent: (answer, keys) => {
         this.#uploaded += keys.length;
+        for (const { room_id, session_id, flags = [] } of keys) {
+          if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
+        }
         this.#follow(answer, keys.length);
       },
       onFailed: (failure) => {
@@ -325,6 +334,7 @@ class Upload {
       skipped: this.#input.skipped + this.#superseded,
       kept,
       failures: this.#failures,
+      flagged: this.#flagged,
       etag: this.#answer.etag,
       count: this.#answer.count,
       changedElsewhere: this.#changedElsewhere,

@@ -61,6 +61,34 @@ export function parseObject(text: string, field: string): JsonObject {
 }
 
 /**
+ * A copy of what JSON holds of a value, made without its methods: its `toJSON` is not called.
+ *
+ * @returns Only plain objects, arrays and primitives; `undefined` for what JSON leaves out.
+ * @throws {@link KeyBackupError} `bad-json` for a bigint, and for nesting over 512 levels or a cycle.
+ */
+export function plainJson(value: unknown, field: string, depth = 0): unknown {
+  if (typeof value === 'bigint')
+    throw new KeyBackupError('bad-json', `${field}: expected JSON, got a bigint`);
+  if (typeof value === 'function' || typeof value === 'symbol') return undefined;
+  if (typeof value !== 'object' || value === null) return value;
+  if (depth > MAX_DEPTH) throw tooDeep(field);
+  if (Array.isArray(value)) {
+    const items = value as unknown[];
+    return Array.from({ length: items.length }, (_, i) => plainJson(items[i], field, depth + 1));
+  }
+  const copy = {};
+  for (const [name, item] of Object.entries(value)) {
+    defineField(copy, name, plainJson(item, field, depth + 1));
+  }
+  return copy;
+}
+
+/** Sets a field that may have any name: assigned, one named `__proto__` would not become a field. */
+export function defineField(object: object, name: string, value: unknown): void {
+  Object.defineProperty(object, name, { value, configurable: true, enumerable: true, writable: true });
+}
+
+/**
  * Checks how deeply a value nests. What is refused on reading is not written either.
  *
  * @param text - The value's JSON: it is only asked whether it is long enough to nest too deeply at all.
@@ -68,12 +96,14 @@ export function parseObject(text: string, field: string): JsonObject {
  */
 export function expectShallow(value: unknown, text: string, field: string): void {
   // Every level takes two characters, so almost every text is short enough to skip the walk.
-  if (text.length > 2 * MAX_DEPTH && isDeeperThan(value, MAX_DEPTH)) {
-    throw new KeyBackupError(
-      'bad-json',
-      `${field}: expected at most ${MAX_DEPTH} levels of nesting, got more`,
-    );
-  }
+  if (text.length > 2 * MAX_DEPTH && isDeeperThan(value, MAX_DEPTH)) throw tooDeep(field);
+}
+
+function tooDeep(field: string): KeyBackupError {
+  return new KeyBackupError(
+    'bad-json',
+    `${field}: expected at most ${MAX_DEPTH} levels of nesting, got more`,
+  );
 }
 
 function isDeeperThan(value: unknown, limit: number): boolean {

@@ -9,9 +9,10 @@ import {
   type ExportFile,
   type ReadExportOptions,
 } from './export-file.js';
-import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
+import { exportEntry, readEntry, type ExportEntry } from './exported-session.js';
 import { ownString } from '../encoding/json.js';
 import type { DeriveOptions } from '../scheme/passphrase.js';
+import { ClaimedKeys } from './sender-fields.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
 export { decryptKeyExport, type ExportFile, type ReadExportOptions } from './export-file.js';
@@ -67,9 +68,10 @@ export async function readKeyExport(
 ): Promise<ExportResult[]> {
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
   const pace = new Pace(options.signal);
+  const claimedKeys = new ClaimedKeys();
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
-    results.push(resultOf(entry, index, readExportedSession));
+    results.push(resultOf(index, entry, () => readEntry(entry, claimedKeys)));
     if (pace.due) await pace.rest();
   }
   return results;
@@ -93,9 +95,9 @@ function parseArray(plaintext: Uint8Array): readonly unknown[] {
   return value;
 }
 
-function resultOf(entry: unknown, index: number, check: (entry: unknown) => ExportEntry): ExportResult {
+function resultOf(index: number, entry: unknown, check: () => ExportEntry): ExportResult {
   try {
-    return { ok: true, index, ...check(entry) };
+    return { ok: true, index, ...check() };
   } catch (error) {
     if (!(error instanceof KeyBackupError)) throw error;
     const [room_id, session_id] = [ownString(entry, 'room_id'), ownString(entry, 'session_id')];
@@ -131,12 +133,13 @@ export async function* writeKeyExport(
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const pace = new Pace(signal);
+  const claimedKeys = new ClaimedKeys();
   let separator = '[';
   let pending = '';
   let index = 0;
   try {
     for await (const session of untilAborted(sessions, signal)) {
-      const result = resultOf(session, index++, prepareExportedSession);
+      const result = resultOf(index++, session, () => exportEntry(session, claimedKeys));
       onResult?.(result);
       if (result.ok) {
         pending += `${separator}${JSON.stringify(result.session)}`;

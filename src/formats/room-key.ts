@@ -2,14 +2,23 @@ import { base64DecodeInto, base64Encode } from '../encoding/base64.js';
 import { wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
+  defineField,
   expectObject,
   expectShallow,
   expectString,
-  isJsonObject,
   ownValue,
   parseObject,
+  plainJson,
   type JsonObject,
 } from '../encoding/json.js';
+import {
+  ClaimedKeys,
+  hasLoneSurrogate,
+  mendSender,
+  readSender,
+  type SenderFields,
+  type SenderFlag,
+} from './sender-fields.js';
 import type { ReadOptions, SessionData, SessionDataFlag } from '../scheme/session-data.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
@@ -59,13 +68,24 @@ export interface KeyBackupData {
   readonly session_data: SessionData;
 }
 
-/** What salvage had to overlook in the plaintext, besides what {@link SessionDataFlag} names. */
+/** What a key has that is not as it should be: overlooked when it was read, or mended when it was written. */
 export type RoomKeyFlag =
   | SessionDataFlag
-  | 'missing-sender-key'
-  | 'missing-sender-claimed-keys'
-  /** `shared_history` was no boolean and was left out; also without salvage. */
-  | 'bad-shared-history';
+  | SenderFlag
+  /** A spelling of `shared_history` is not a boolean, or two stand together of which other implementations take one. */
+  | 'bad-shared-history'
+  /**
+   * The room id does not start with `!`, or is not Unicode: other implementations take no key of such a room. Told on
+   * writing only.
+   */
+  | 'unusable-room-id'
+  /** Unknown fields hold text that is not Unicode. They are not written. */
+  | 'unknown-fields-dropped'
+  /**
+   * Stands beside an `unusable-` flag when nothing was mended: the record, as it is, has what is unusable. Other
+   * implementations drop it in silence.
+   */
+  | 'unreadable-by-others';
 
 /** What a session key says about itself. */
 export interface SessionKeyFacts {
@@ -133,6 +153,8 @@ export interface PreparedRoomKey {
   readonly plaintext: Uint8Array;
   readonly first_message_index: number;
   readonly forwarded_count: number;
+  /** What was mended; with `unreadable-by-others`, what could not be. */
+  readonly flags: readonly RoomKeyFlag[];
 }
 
 /**
@@ -140,10 +162,13 @@ export interface PreparedRoomKey {
  *
  * `room_id` and `session_id` are left out. Unknown fields are kept. `shared_history` is written under its
  * specified name and as `m.shared_history`, which one deployed reader looks for; never under the third name,
- * because that reader refuses a key that has both.
+ * because that reader refuses a key that has both. What other implementations would drop the record for is mended
+ * and flagged. What cannot be mended, the `sender_key` or the room id, is kept and flagged `unreadable-by-others`.
+ * That the Ed25519 key in the session key is a point of the curve is not checked: no message was signed without one.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
- * @param session - An `ExportedSessionData`; nothing about it is assumed, and it is not changed.
+ * @param session - An `ExportedSessionData`; nothing about it is assumed, and it is not changed. Its methods, such as
+ * `toJSON`, have no say in what is written.
  * @returns What to encrypt, and what stands beside it; the caller owns the plaintext.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`, `bad-session-key`,
  * `session-id-mismatch`.
@@ -159,30 +184,65 @@ export interface PreparedRoomKey {
  * ```
  */
 export function prepareRoomKey(session: unknown): PreparedRoomKey {
-  const object = expectObject(session, 'session');
-  const room_id = expectString(object, 'room_id', 'session');
-  const session_id = expectString(object, 'session_id', 'session');
-  const { fields, facts, flags } = checkRoomKey(object, session_id, 'session', false);
-  if (flags.length > 0) {
-    throw new KeyBackupError('bad-json', 'session.shared_history: expected true or false, got another value');
-  }
-  let json: string;
-  try {
-    json = JSON.stringify(fields);
-  } catch {
-    throw new KeyBackupError(
-      'bad-json',
-      'session: expected JSON, got nesting or values that cannot be written',
-    );
-  }
-  expectShallow(fields, json, 'session');
+  return backedUpRoomKey(session, new ClaimedKeys());
+}
+
+/** {@link prepareRoomKey} for one of many sessions. */
+export function backedUpRoomKey(session: unknown, claimedKeys: ClaimedKeys): PreparedRoomKey {
+  const { json, faults, flags, ...rest } = mendRoomKey(session, claimedKeys);
+  const { room_id, session_id, first_message_index, forwarded_count } = rest;
   return {
     room_id,
     session_id,
     plaintext: utf8Encode(json),
-    first_message_index: facts.first_message_index,
-    forwarded_count: fields.forwarding_curve25519_key_chain.length,
+    first_message_index,
+    forwarded_count,
+    flags: faults.length > 0 ? [...flags, 'unreadable-by-others'] : flags,
   };
+}
+
+/** A room key with every field as the strictest implementation takes it. */
+export interface MendedRoomKey {
+  readonly room_id: string;
+  readonly session_id: string;
+  readonly fields: BackedUpSessionData;
+  /** The fields as JSON. */
+  readonly json: string;
+  readonly first_message_index: number;
+  readonly forwarded_count: number;
+  readonly flags: readonly RoomKeyFlag[];
+  /** What cannot be mended, and makes other implementations refuse the key. */
+  readonly faults: readonly KeyBackupError[];
+}
+
+/** The one step before a session is written, to a backup or an export. Errors as {@link prepareRoomKey} names them. */
+export function mendRoomKey(session: unknown, claimedKeys: ClaimedKeys): MendedRoomKey {
+  const object = expectObject(session, 'session');
+  const room_id = expectString(object, 'room_id', 'session');
+  const session_id = expectString(object, 'session_id', 'session');
+  const { session_key, first_message_index } = expectSession(object, session_id, 'session');
+  const sender = mendSender(object, 'session', claimedKeys);
+  const shared = readSharedHistory(object);
+  const flags: RoomKeyFlag[] = sender.flags;
+  if (shared.isLost) flags.push('bad-shared-history');
+  const faults = sender.fault ? [sender.fault] : [];
+  if (!isUsableRoomId(room_id)) {
+    flags.push('unusable-room-id');
+    faults.push(badRoomId());
+  }
+  let fields = knownFields(session_key, sender.fields, shared.value);
+  const hasUnknown = takeUnknownFields(object, fields);
+  let json = JSON.stringify(fields);
+  if (hasUnknown) {
+    expectShallow(fields, json, 'session');
+    if (holdsLoneSurrogate(json)) {
+      flags.push('unknown-fields-dropped');
+      fields = knownFields(session_key, sender.fields, shared.value);
+      json = JSON.stringify(fields);
+    }
+  }
+  const { forwardedCount: forwarded_count } = sender;
+  return { room_id, session_id, fields, json, first_message_index, forwarded_count, flags, faults };
 }
 
 /** A room key out of a backup. */
@@ -198,7 +258,8 @@ export interface RestoredRoomKey {
  * @param plaintext - UTF-8 JSON of a `BackedUpSessionData`; the caller's to wipe.
  * @param roomId - Where the server keeps the record; nothing proves it.
  * @param sessionId - Where the server keeps the record; it has to be the one inside the session key.
- * @returns A new session with the two ids in it, and what had to be overlooked.
+ * @returns A new session with the two ids in it, and flags for what had to be overlooked and for what other
+ * implementations refuse.
  * @throws {@link KeyBackupError} `bad-utf8`, `bad-json`, `missing-field`, `unsupported-algorithm`,
  * `bad-session-key`, `session-id-mismatch`.
  */
@@ -208,35 +269,52 @@ export function readRoomKey(
   sessionId: string,
   options: ReadOptions = {},
 ): RestoredRoomKey {
+  return restoredRoomKey(plaintext, { room_id: roomId, session_id: sessionId }, options, new ClaimedKeys());
+}
+
+/** {@link readRoomKey} for one of many records. */
+export function restoredRoomKey(
+  plaintext: Uint8Array,
+  place: { readonly room_id: string; readonly session_id: string },
+  options: ReadOptions,
+  claimedKeys: ClaimedKeys,
+): RestoredRoomKey {
   const object = parseObject(utf8Decode(plaintext, 'plaintext'), 'plaintext');
-  const { fields, flags } = checkRoomKey(object, sessionId, 'plaintext', options.salvage === true);
-  return { session: Object.assign(fields, { room_id: roomId, session_id: sessionId }), flags };
+  return readSession(object, place, 'plaintext', options.salvage === true, claimedKeys);
+}
+
+/** Reads a session that was parsed, from a backup or an export. Errors as {@link readRoomKey} names them. */
+export function readSession(
+  object: JsonObject,
+  { room_id, session_id }: { readonly room_id: string; readonly session_id: string },
+  field: string,
+  salvage: boolean,
+  claimedKeys: ClaimedKeys,
+): RestoredRoomKey {
+  const { session_key } = expectSession(object, session_id, field);
+  const sender = readSender(object, field, salvage, claimedKeys);
+  const shared = readSharedHistory(object);
+  const fields = knownFields(session_key, sender.fields, shared.value);
+  takeUnknownFields(object, fields);
+  const flags: RoomKeyFlag[] = sender.flags;
+  if (!shared.asGiven) flags.push('bad-shared-history');
+  if (flags.some((flag) => flag.startsWith('unusable-'))) flags.push('unreadable-by-others');
+  return { session: Object.assign(fields, { room_id, session_id }), flags };
 }
 
 /** What is encrypted of a room key. */
-export interface BackedUpSessionData {
+export interface BackedUpSessionData extends SenderFields {
   readonly algorithm: string;
-  readonly forwarding_curve25519_key_chain: readonly string[];
-  readonly sender_claimed_keys?: Readonly<Record<string, string>>;
-  readonly sender_key?: string;
   readonly session_key: string;
   readonly [unknown: string]: unknown;
 }
 
-/** A room key whose fields were checked. */
-export interface CheckedRoomKey {
-  readonly fields: BackedUpSessionData;
-  readonly facts: SessionKeyFacts;
-  readonly flags: RoomKeyFlag[];
-}
-
-/** What holds of a room key on its way in and out: the same checks, the same fields. */
-export function checkRoomKey(
+/** Checks what has to be right of a room key on its way in and out: nothing can be overlooked in it, or mended. */
+function expectSession(
   object: JsonObject,
   sessionId: string,
   field: string,
-  salvage: boolean,
-): CheckedRoomKey {
+): Pick<BackedUpSessionData, 'session_key'> & SessionKeyFacts {
   const algorithm = expectString(object, 'algorithm', field);
   if (algorithm !== MEGOLM_ALGORITHM) {
     throw new KeyBackupError(
@@ -252,65 +330,66 @@ export function checkRoomKey(
       'session_id: expected the one inside the session_key, got another: the record stands in the wrong place',
     );
   }
-  const flags: RoomKeyFlag[] = [];
-  // Field by field and in this order, which is the one that is written: spreading costs more than all the checks.
-  const fields: Record<string, unknown> = { algorithm };
-  fields.forwarding_curve25519_key_chain = forwardingChain(object, field);
-  if (mayLack(object, 'sender_key', salvage)) flags.push('missing-sender-key');
-  else fields.sender_key = expectString(object, 'sender_key', field);
-  if (mayLack(object, 'sender_claimed_keys', salvage)) flags.push('missing-sender-claimed-keys');
-  else fields.sender_claimed_keys = claimedKeys(object, field);
+  return { session_key, session_id: facts.session_id, first_message_index: facts.first_message_index };
+}
+
+/** The fields that have a meaning here, in the order in which they are written. */
+function knownFields(
+  session_key: string,
+  { forwarding_curve25519_key_chain, sender_key, sender_claimed_keys }: SenderFields,
+  sharedHistory: boolean | undefined,
+): BackedUpSessionData {
+  // Field by field: spreading costs more than all the checks.
+  const fields: Record<string, unknown> = { algorithm: MEGOLM_ALGORITHM, forwarding_curve25519_key_chain };
+  if (sender_key !== undefined) fields.sender_key = sender_key;
+  if (sender_claimed_keys !== undefined) fields.sender_claimed_keys = sender_claimed_keys;
   fields.session_key = session_key;
-  const sharedHistory = readSharedHistory(object);
-  if (sharedHistory === 'bad') flags.push('bad-shared-history');
-  else if (sharedHistory !== undefined) {
+  if (sharedHistory !== undefined) {
     fields.shared_history = sharedHistory;
     fields['m.shared_history'] = sharedHistory;
   }
-  takeUnknownFields(object, fields);
-  return { fields: fields as unknown as BackedUpSessionData, facts, flags };
+  return fields as unknown as BackedUpSessionData;
 }
 
-/** Whether a field is absent and may stay so. */
-function mayLack(object: JsonObject, name: string, salvage: boolean): boolean {
-  return salvage && ownValue(object, name) === undefined;
+/** Whether other implementations take keys of this room: it starts with "!", and is Unicode without U+0000. */
+function isUsableRoomId(roomId: string): boolean {
+  // In Unicode mode a surrogate matches only where it has no partner.
+  return /^![^\0\ud800-\udfff]*$/u.test(roomId);
 }
 
-function claimedKeys(object: JsonObject, field: string): Readonly<Record<string, string>> {
-  const value = ownValue(object, 'sender_claimed_keys');
-  const name = `${field}.sender_claimed_keys`;
-  if (value === undefined)
-    throw new KeyBackupError('missing-field', `${name}: expected an object, got nothing`);
-  if (!isJsonObject(value) || !Object.values(value).every((key) => typeof key === 'string')) {
-    const got = isJsonObject(value) ? 'other values in it' : describe(value);
-    throw new KeyBackupError('bad-json', `${name}: expected an object of strings, got ${got}`);
-  }
-  return value as Readonly<Record<string, string>>;
-}
-
-/** A missing chain reads as empty: early clients left it out. */
-function forwardingChain(object: JsonObject, field: string): readonly string[] {
-  const value = ownValue(object, 'forwarding_curve25519_key_chain') ?? [];
-  if (!Array.isArray(value) || !value.every((key) => typeof key === 'string')) {
-    const name = `${field}.forwarding_curve25519_key_chain`;
-    const got = Array.isArray(value) ? 'other values in it' : describe(value);
-    throw new KeyBackupError('bad-json', `${name}: expected an array of strings, got ${got}`);
-  }
-  return value;
+function badRoomId(): KeyBackupError {
+  return new KeyBackupError(
+    'bad-json',
+    'session.room_id: expected Unicode text that starts with "!", got another text',
+  );
 }
 
 /** The spellings in the wild, the specification's own first: it decides where they disagree. */
 const SHARED_HISTORY = ['shared_history', 'm.shared_history', 'org.matrix.msc3061.shared_history'] as const;
 
-function readSharedHistory(object: JsonObject): boolean | 'bad' | undefined {
-  const name = SHARED_HISTORY.find((spelling) => ownValue(object, spelling) !== undefined);
-  if (name === undefined) return undefined;
-  const value = object[name];
-  return typeof value === 'boolean' ? value : 'bad';
+interface SharedHistory {
+  readonly value: boolean | undefined;
+  /** Whether what it said cannot be kept. */
+  readonly isLost: boolean;
+  /** Whether other implementations take it as it was given. */
+  readonly asGiven: boolean;
+}
+
+const NOT_SHARED: SharedHistory = { value: undefined, isLost: false, asGiven: true };
+
+function readSharedHistory(object: JsonObject): SharedHistory {
+  if (!SHARED_HISTORY.some((spelling) => Object.hasOwn(object, spelling))) return NOT_SHARED;
+  const values = SHARED_HISTORY.map((spelling) => ownValue(object, spelling));
+  const given = values.filter((value) => value !== undefined);
+  const value = typeof given[0] === 'boolean' ? given[0] : undefined;
+  // They read the second and the third as two names of one field, and refuse that twice.
+  const isTwice = values[1] !== undefined && values[2] !== undefined;
+  const asGiven = !isTwice && given.every((one) => typeof one === 'boolean');
+  return { value, isLost: given.length > 0 && value === undefined, asGiven };
 }
 
 /** The fields of a room key that have a meaning here; all others travel along. */
-export const KNOWN_FIELDS: ReadonlySet<string> = new Set([
+const KNOWN_FIELDS: ReadonlySet<string> = new Set([
   'algorithm',
   'forwarding_curve25519_key_chain',
   'room_id',
@@ -321,15 +400,20 @@ export const KNOWN_FIELDS: ReadonlySet<string> = new Set([
   ...SHARED_HISTORY,
 ]);
 
-function takeUnknownFields(object: JsonObject, fields: Record<string, unknown>): void {
+/** Copies the unknown fields as JSON holds them. Returns whether there are any. */
+function takeUnknownFields(object: JsonObject, fields: object): boolean {
+  let any = false;
   for (const name of Object.keys(object)) {
     if (KNOWN_FIELDS.has(name)) continue;
-    // Defined, not assigned, so a field named __proto__ stays a field.
-    Object.defineProperty(fields, name, {
-      value: object[name],
-      configurable: true,
-      enumerable: true,
-      writable: true,
-    });
+    const value = plainJson(object[name], 'session');
+    if (value === undefined) continue;
+    defineField(fields, name, value);
+    any = true;
   }
+  return any;
+}
+
+/** Whether a text in JSON is not Unicode. JSON.stringify escapes lone surrogates; older engines leave them alone. */
+function holdsLoneSurrogate(json: string): boolean {
+  return (json.includes('\\ud') && /[^\\](?:\\\\)*\\ud/.test(json)) || hasLoneSurrogate(json);
 }

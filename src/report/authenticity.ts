@@ -18,13 +18,17 @@ export function flagsOf(overlooked: readonly string[], authenticity?: Authentici
   return authenticity === 'wrong-mac' ? [...overlooked, authenticity] : overlooked;
 }
 
+/** Flags that say what follows from the others, and how a reason says it. */
+const CONSEQUENCES: Readonly<Record<string, string>> = {
+  'unreadable-by-others': 'other implementations cannot read this record',
+  'wrong-mac': 'its backup_mac is wrong: somebody without the key wrote it',
+};
+
 /** Why a key that came out is listed, for people. */
 export function reasonOf(flags: readonly string[]): string {
-  const overlooked = flags.filter((flag) => flag !== 'wrong-mac');
-  const reasons = overlooked.length > 0 ? [`read although malformed: ${overlooked.join(', ')}`] : [];
-  if (overlooked.length < flags.length) {
-    reasons.push('its backup_mac is wrong: somebody without the key wrote it');
-  }
+  const malformed = flags.filter((flag) => !Object.hasOwn(CONSEQUENCES, flag));
+  const reasons = malformed.length > 0 ? [`malformed: ${malformed.join(', ')}`] : [];
+  for (const flag of flags) if (Object.hasOwn(CONSEQUENCES, flag)) reasons.push(CONSEQUENCES[flag]);
   return reasons.join('; ');
 }
 

@@ -140,7 +140,8 @@ export function exportRescued(
     onResult(result) {
       if (!current) return;
       if (result.ok) {
-        report.succeeded(current, [...current.flags, ...result.flags], current.authenticity);
+        const flags = new Set<string>([...current.flags, ...result.flags]);
+        report.succeeded(current, [...flags], current.authenticity);
         onKey?.(current, true);
       } else {
         refuse(current, result.error);

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { claimedKey } from '../support/samples.js';
 import type { BackupRecord, DecryptResult, ExportedSessionData } from '../../src/index.js';
 
 /** What the tests of the backends share: room keys, and records damaged in every way that has a code of its own. */
@@ -14,7 +15,7 @@ export function sessions(count: number): ExportedSessionData[] {
       algorithm: 'm.megolm.v1.aes-sha2',
       forwarding_curve25519_key_chain: [],
       room_id: `!room${i % 7}:example.org`,
-      sender_claimed_keys: { ed25519: base64(randomBytes(32)) },
+      sender_claimed_keys: { ed25519: claimedKey() },
       sender_key: base64(randomBytes(32)),
       session_id: base64(bytes.subarray(133)),
       session_key: base64(bytes),

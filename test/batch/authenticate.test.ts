@@ -53,6 +53,23 @@ function plain(of: ExportedSessionData): BackupRecord {
   return encryptSession(of, key.publicKey);
 }
 
+describe('a record that was mended when it was written', () => {
+  test.each([
+    ['trailing bits in the sender_key', (of: ExportedSessionData) => ({ sender_key: withTrailingBits(of) })],
+    [
+      'a claimed key that is not a point',
+      () => ({ sender_claimed_keys: { ed25519: `Ag${'A'.repeat(41)}` } }),
+    ],
+  ])('agrees with the copy it was made of: %s', async (_, change) => {
+    const copy = { ...session, ...change(session) };
+    expect(await outcome(plain(copy), copy)).toEqual(['authenticated', 'verified']);
+  });
+
+  function withTrailingBits({ sender_key = '' }: ExportedSessionData): string {
+    return sender_key.slice(0, -1) + String.fromCharCode(sender_key.charCodeAt(42) + 1);
+  }
+});
+
 describe('a record is not authenticated', () => {
   test('without a trusted copy', async () => {
     expect(await outcome(plain(session), undefined)).toEqual(['unknown', 'no-mac']);

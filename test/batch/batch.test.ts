@@ -162,9 +162,10 @@ describe('round trips', () => {
 
 describe('the record', () => {
   it('says what the specification has it say', () => {
-    const session = roomKey({ forwarding_curve25519_key_chain: ['a', 'b'] }, 5);
+    const chain = ['A'.repeat(43), 'B'.repeat(42) + 'A'];
+    const session = roomKey({ forwarding_curve25519_key_chain: chain }, 5);
     const { key_backup_data, ...place } = encryptSession(session, publicKey);
-    expect(place).toEqual({ room_id: session.room_id, session_id: session.session_id });
+    expect(place).toEqual({ room_id: session.room_id, session_id: session.session_id, flags: [] });
     expect(key_backup_data).toEqual({
       first_message_index: 5,
       forwarded_count: 2,

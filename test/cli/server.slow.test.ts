@@ -146,6 +146,27 @@ describe('upload', () => {
     expect(work.filesBut('token.txt', 'export.json')).toEqual([]);
   });
 
+  it('counts and names the sessions that were mended', async () => {
+    const { work, withKey, fill } = await begin();
+    fill(0);
+    const [good, mended, unreadable] = makeSessions(3);
+    const sessions = [good, { ...mended, sender_claimed_keys: null }, { ...unreadable, sender_key: '' }];
+    work.writeJson('export.json', sessions);
+    const end = await work.run(['upload', 'export.json', ...withKey]);
+    expect(end).toMatchObject({ code: 0 });
+    expect(end.stderr.split('\n')).toEqual([
+      `${mended.session_id}: malformed: unusable-claimed-key`,
+      `${unreadable.session_id}: malformed: unusable-sender-key; other implementations cannot read this record`,
+      '3 uploaded, 2 of them flagged, 0 skipped, 0 failed; the backup has 3 keys',
+      '',
+    ]);
+    const json = await work.run(['upload', 'export.json', ...withKey, '--json']);
+    expect(JSON.parse(json.stdout)).toMatchObject({ uploaded: 3, failed: 0, flagged: 2 });
+    const restored = await work.run(['restore', ...withKey, '-o', 'out.json', '--json']);
+    expect(restored).toMatchObject({ code: 0 });
+    expect(JSON.parse(restored.stdout)).toMatchObject({ ok: 3, failed: 0, flagged: 1 });
+  });
+
   it('to the backup of another key is refused', async () => {
     const { server, work, withKey } = await begin();
     const other = createAuthData(new Workspace().key.publicKey);

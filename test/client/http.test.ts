@@ -123,6 +123,16 @@ describe('what does not pass', () => {
   });
 });
 
+describe('a body', () => {
+  it('is what its fields say, whatever its methods say', async () => {
+    const server = await startServer();
+    const methods = { toJSON: () => ({ public_key: 'hijacked' }) };
+    const auth_data = Object.assign(Object.create(methods) as object, { public_key: 'A'.repeat(43) });
+    await clientOf(server).createVersion({ algorithm: 'm', auth_data: auth_data });
+    expect(server.current?.auth_data).toEqual({ public_key: 'A'.repeat(43) });
+  });
+});
+
 describe('the access token', () => {
   it('goes into the header', async () => {
     const server = await startServer();

@@ -65,6 +65,26 @@ describe('an upload', () => {
     expect(progress).toEqual([10, 20, 30, 40, 45].map((done) => ({ done, total: 45, failed: 0 })));
   });
 
+  it('tells which sessions were mended, once they are there', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const [good, mended, unreadable, refused] = makeSessions(4);
+    server.faulty = (method) => method === 'PUT';
+    server.faults = [{ kind: 'answer', status: 413, body: '{}' }];
+    const outcome = await upload(clientOf(server), [
+      good,
+      { ...mended, forwarding_curve25519_key_chain: ['x'] },
+      { ...unreadable, sender_key: '' },
+      { ...refused, session_key: 'x', sender_claimed_keys: {} },
+    ]);
+    expect(outcome).toMatchObject({ uploaded: 3, failures: [{ session_id: refused.session_id }] });
+    const { room_id, session_id } = unreadable;
+    expect(outcome.flagged).toEqual([
+      { room_id: mended.room_id, session_id: mended.session_id, flags: ['unusable-forwarding-chain'] },
+      { room_id, session_id, flags: ['unusable-sender-key', 'unreadable-by-others'] },
+    ]);
+  });
+
   it('cuts requests by bytes as well', async () => {
     const server = await startServer();
     makeBackup(server);

@@ -2,7 +2,17 @@ import { randomBytes } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import { prepareRoomKey, readRoomKey, readSessionKey, type ExportedSessionData } from '../../src/engine.js';
-import { anyJson, anyText, base64, refusal, roomKey, sessionKey, total } from '../support/samples.js';
+import {
+  anyJson,
+  anyText,
+  base64,
+  bytes32,
+  claimedKey,
+  refusal,
+  roomKey,
+  sessionKey,
+  total,
+} from '../support/samples.js';
 
 const bytesOf = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -71,13 +81,16 @@ describe('a room key in and out', () => {
       fc.property(
         anyText,
         fc.dictionary(fc.string({ unit: 'binary' }), anyJson, { noNullPrototype: true }),
-        fc.array(anyText),
+        fc.array(bytes32.map(base64)),
         fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
-        (room_id, unknown, forwarding_curve25519_key_chain, sender_claimed_keys) => {
+        (room_id, unknown, forwarding_curve25519_key_chain, names) => {
+          const sender_claimed_keys = { ...names, ed25519: claimedKey() };
           const session = {
             ...unknown,
             ...roomKey({ room_id, forwarding_curve25519_key_chain, sender_claimed_keys }),
           };
+          // What is not Unicode has a test of its own.
+          fc.pre(!JSON.stringify(unknown).includes('\\ud'));
           const restored = roundTrip(session);
           expect(restored.flags).toEqual([]);
           const expected = JSON.parse(JSON.stringify(session)) as Record<string, unknown>;
@@ -119,7 +132,10 @@ describe('a room key in and out', () => {
   });
 
   it('takes index and count from the key and its chain', () => {
-    const session = roomKey({ forwarding_curve25519_key_chain: ['a', 'b', 'c'] }, 77);
+    const session = roomKey(
+      { forwarding_curve25519_key_chain: ['A', 'B', 'C'].map((of) => of.repeat(43)) },
+      77,
+    );
     expect(prepareRoomKey(session)).toMatchObject({ first_message_index: 77, forwarded_count: 3 });
   });
 
@@ -182,14 +198,30 @@ describe('shared_history', () => {
     for (const name of names) expect(read).not.toHaveProperty([name]);
   });
 
-  it.each([null, 1, 'true', {}, []])('%j is left out with a flag, and refused on the way in', (value) => {
+  it.each([null, 1, 'true', {}, []])('%j is left out with a flag, on the way in and out', (value) => {
     for (const name of names) {
       const session = roomKey({ [name]: value });
       const restored = readRoomKey(bytesOf(session), '!r', session.session_id);
       expect(restored.flags).toEqual(['bad-shared-history']);
       for (const spelling of names) expect(restored.session).not.toHaveProperty([spelling]);
-      expect(refusal(() => prepareRoomKey(session)).code).toBe('bad-json');
+      const prepared = prepareRoomKey(session);
+      expect(prepared.flags).toEqual(['bad-shared-history']);
+      for (const spelling of names)
+        expect(JSON.parse(textOf(prepared.plaintext))).not.toHaveProperty([spelling]);
     }
+  });
+
+  it('is flagged when two spellings stand together that other implementations take for one', () => {
+    const session = roomKey({ [names[1]]: true, [names[2]]: true });
+    expect(readRoomKey(bytesOf(session), '!r', session.session_id).flags).toEqual(['bad-shared-history']);
+    expect(prepareRoomKey(session).flags).toEqual([]);
+  });
+
+  it('is flagged when a spelling behind the first is not a boolean', () => {
+    const session = roomKey({ [names[0]]: true, [names[1]]: 1 });
+    const read = readRoomKey(bytesOf(session), '!r', session.session_id);
+    expect([read.session.shared_history, read.flags]).toEqual([true, ['bad-shared-history']]);
+    expect(prepareRoomKey(session).flags).toEqual([]);
   });
 });
 
@@ -260,9 +292,8 @@ describe('what the peers accept and what we do', () => {
     const { session: salvaged } = readRoomKey(bytesOf(neither), '!r', session.session_id, { salvage: true });
     expect(salvaged).not.toHaveProperty('sender_key');
     expect(salvaged).not.toHaveProperty('sender_claimed_keys');
-    for (const name of ['sender_key', 'sender_claimed_keys']) {
-      expect(refusal(() => prepareRoomKey(without(name))).code).toBe('missing-field');
-    }
+    expect(refusal(() => prepareRoomKey(without('sender_key'))).code).toBe('missing-field');
+    expect(prepareRoomKey(without('sender_claimed_keys')).flags).toEqual(['missing-sender-claimed-keys']);
   });
 
   it.each(['algorithm', 'session_key'])('%s missing', (name) => {
@@ -288,6 +319,10 @@ describe('what the peers accept and what we do', () => {
   ])('%s as %j', (name, value) => {
     const wrong = { ...session, [name]: value };
     expect(readings(bytesOf(wrong))).toEqual(refused('bad-json'));
+    if (name === 'sender_claimed_keys' || name === 'forwarding_curve25519_key_chain') {
+      expect(prepareRoomKey(wrong).flags).toHaveLength(1);
+      return;
+    }
     const error = refusal(() => prepareRoomKey(wrong));
     expect(error.code).toBe('bad-json');
     expect(error.message).toContain(`session.${name}: `);
@@ -336,6 +371,21 @@ describe('preparing', () => {
     expect(refusal(() => prepareRoomKey(inherited)).code).toBe('missing-field');
   });
 
+  it('drops unknown fields that are not Unicode, and nothing that only looks like it', () => {
+    for (const unknown of [{ more: '\ud800' }, { 'a\udfff': 1 }, { more: [{ a: '\\\ud800' }] }]) {
+      const { flags, plaintext } = prepareRoomKey(roomKey({ ...unknown, shared_history: true }));
+      expect(flags).toEqual(['unknown-fields-dropped']);
+      const names = Object.keys(JSON.parse(textOf(plaintext)) as object);
+      expect(names).toHaveLength(7);
+      expect(names).toContain('m.shared_history');
+    }
+    for (const more of ['\\ud800', '\\\\ud800', '\ud83d\ude00', 'C:\\udp']) {
+      const { flags, plaintext } = prepareRoomKey(roomKey({ more }));
+      expect(flags).toEqual([]);
+      expect(JSON.parse(textOf(plaintext))).toMatchObject({ more });
+    }
+  });
+
   it('refuses what JSON cannot hold', () => {
     const cycle: Record<string, unknown> = {};
     cycle.self = cycle;
@@ -382,11 +432,11 @@ describe('totality and silence', () => {
         const session = roomKey({ session_key, session_id: readSessionKey(session_key).session_id, secret });
         const spoiled = change(session);
         const plaintext = typeof spoiled === 'string' ? new TextEncoder().encode(spoiled) : bytesOf(spoiled);
-        for (const outcome of [
-          total(() => readRoomKey(plaintext, '!r', typeof spoiled === 'object' ? 'x' : session.session_id)),
-          total(() => prepareRoomKey(spoiled)),
-        ]) {
-          expect(outcome).toBeInstanceOf(Error);
+        const sessionId = typeof spoiled === 'object' ? 'x' : session.session_id;
+        const read = total(() => readRoomKey(plaintext, '!r', sessionId));
+        expect(read).toBeInstanceOf(Error);
+        // Some of it is mended when it is written.
+        for (const outcome of [read, total(() => prepareRoomKey(spoiled))]) {
           for (let error: unknown = outcome; error instanceof Error; error = error.cause) {
             expect(error.message).not.toContain(secret);
             expect(error.message).not.toContain(session_key.slice(10, 30));

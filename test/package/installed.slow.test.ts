@@ -31,8 +31,8 @@ const sessions = Array.from({ length: 40 }, (_, i) => {
     algorithm: 'm.megolm.v1.aes-sha2',
     forwarding_curve25519_key_chain: [],
     room_id: '!a:x',
-    sender_claimed_keys: { ed25519: 'x'.repeat(43) },
-    sender_key: 'y'.repeat(43),
+    sender_claimed_keys: { ed25519: '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo' },
+    sender_key: 'A'.repeat(43),
     session_id: base64Encode(bytes.subarray(133)),
     session_key: base64Encode(bytes),
   };

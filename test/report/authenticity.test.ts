@@ -23,11 +23,15 @@ describe('a key that came out', () => {
 
   it.each<[readonly string[], string]>([
     [[], ''],
-    [['bad-padding', 'missing-field'], 'read although malformed: bad-padding, missing-field'],
+    [['bad-padding', 'missing-field'], 'malformed: bad-padding, missing-field'],
+    [
+      ['unusable-sender-key', 'unreadable-by-others'],
+      'malformed: unusable-sender-key; other implementations cannot read this record',
+    ],
     [['wrong-mac'], 'its backup_mac is wrong: somebody without the key wrote it'],
     [
       ['bad-padding', 'wrong-mac'],
-      'read although malformed: bad-padding; its backup_mac is wrong: somebody without the key wrote it',
+      'malformed: bad-padding; its backup_mac is wrong: somebody without the key wrote it',
     ],
   ])('with the flags %j is listed for a reason', (flags, reason) => {
     expect(reasonOf(flags)).toBe(reason);

@@ -50,7 +50,7 @@ describe('a key that came out', () => {
           room_id: '!r:x',
           session_id: 's',
           path: '$.rooms',
-          reason: 'read although malformed: bad-padding',
+          reason: 'malformed: bad-padding',
           flags: ['bad-padding'],
         },
       ],

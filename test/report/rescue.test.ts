@@ -7,7 +7,12 @@ import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { nodeBackend } from '../../src/backends/node.js';
 import { readKeyExport } from '../../src/formats/key-export.js';
-import { BackupDecryptionKey, encryptSession, type ExportedSessionData } from '../../src/index.js';
+import {
+  BackupDecryptionKey,
+  encryptSession,
+  encryptSessionData,
+  type ExportedSessionData,
+} from '../../src/index.js';
 import { directSessions } from '../support/sample.js';
 import { collect } from '../support/samples.js';
 
@@ -145,6 +150,20 @@ test('what was overlooked in reading is told once the key is in the file', async
   if (!good.ok) throw good.error;
   await exported([{ ...good, flags: ['bad-padding'] }]);
   expect(JSON.parse(report.json)).toMatchObject({ ok: 1, flagged: 1, keys: [{ flags: ['bad-padding'] }] });
+});
+
+test('a record that other implementations drop is flagged once, and mended in the file', async () => {
+  const { room_id, session_id, ...fields } = first;
+  const plaintext = JSON.stringify({ ...fields, sender_claimed_keys: { ed25519: 'x' } });
+  const session_data = encryptSessionData(new TextEncoder().encode(plaintext), key.publicKey);
+  const value = { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
+  const file = await exported(await rescued([{ room_id, session_id, path: 'here', value }]));
+  expect(JSON.parse(report.json)).toMatchObject({
+    flagged: 1,
+    keys: [{ path: '$.here', flags: ['unusable-claimed-key', 'unreadable-by-others'] }],
+  });
+  const [written] = await readKeyExport(file, 'a passphrase', { backend });
+  expect(written).toMatchObject({ ok: true, flags: [], session: { sender_claimed_keys: {} } });
 });
 
 test('nobody has to listen', async () => {

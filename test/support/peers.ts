@@ -52,6 +52,10 @@ export interface Vodozemac extends Peer {
   decryptBytes(privateKey: Uint8Array, sessionData: PeerSessionData): Uint8Array;
   /** The way a client goes: `BackupDecryptionKey.decryptV1`. */
   decryptV1(privateKey: Uint8Array, sessionData: PeerSessionData): string;
+  /** Whether a new client takes this plaintext out of a backup. It drops what it does not like in silence. */
+  importsRecord(roomId: string, sessionId: string, plaintext: string): Promise<boolean>;
+  /** Whether a new client takes this entry of a key export. */
+  importsEntry(entry: string): Promise<boolean>;
 }
 
 /** libolm, ready to use. Loading it puts handlers on the process, which are taken off again. */
@@ -180,7 +184,31 @@ const VODOZEMAC: Vodozemac = {
     using(sdk.BackupDecryptionKey.fromBase64(base64(privateKey)), (key) =>
       key.decryptV1(ephemeral, mac, ciphertext),
     ),
+  importsRecord: (roomId, sessionId, plaintext) =>
+    imports((machine) => {
+      const sessions = new Map<string, unknown>([[sessionId, JSON.parse(plaintext)]]);
+      return machine.importBackedUpRoomKeys(
+        new Map([[new sdk.RoomId(roomId), sessions]]),
+        () => undefined,
+        '1',
+      );
+    }),
+  importsEntry: (entry) =>
+    imports((machine) => machine.importExportedRoomKeys(`[${entry}]`, () => undefined)),
 };
+
+async function imports(
+  importInto: (machine: sdk.OlmMachine) => Promise<sdk.RoomKeyImportResult>,
+): Promise<boolean> {
+  const machine = await sdk.OlmMachine.initialize(new sdk.UserId('@r:example.org'), new sdk.DeviceId('R'));
+  try {
+    return (await importInto(machine)).importedCount === 1;
+  } catch {
+    return false;
+  } finally {
+    machine.close();
+  }
+}
 
 function decryption(privateKey: Uint8Array): sdk.PkDecryption {
   return using(sdk.Curve25519SecretKey.fromUint8Array(privateKey), (key) => sdk.PkDecryption.fromKey(key));

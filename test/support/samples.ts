@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } f
 import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { expect } from 'vitest';
+import { isCurvePoint } from '../../src/curve25519/curve-point.js';
 import { KeyBackupError, type ExportedSessionData } from '../../src/engine.js';
 
 /** What the tests of the engine share: room keys, forged records, and how to look at an error. */
@@ -65,6 +66,13 @@ export function sessionKey(index = 0, ed25519: Uint8Array = randomBytes(32), rat
   return { bytes: new Uint8Array(bytes), session_key: base64(bytes), session_id: base64(ed25519) };
 }
 
+/** An Ed25519 key as a device claims it: half of all sequences of 32 bytes are points of the curve. */
+export function claimedKey(): string {
+  let bytes = randomBytes(32);
+  while (!isCurvePoint(bytes)) bytes = randomBytes(32);
+  return base64(bytes);
+}
+
 /** A room key, every field as the specification has it. */
 export function roomKey(fields: Record<string, unknown> = {}, index = 0): ExportedSessionData {
   const { session_key, session_id } = sessionKey(index);
@@ -72,7 +80,7 @@ export function roomKey(fields: Record<string, unknown> = {}, index = 0): Export
     algorithm: 'm.megolm.v1.aes-sha2',
     forwarding_curve25519_key_chain: [],
     room_id: '!room:example.org',
-    sender_claimed_keys: { ed25519: base64(randomBytes(32)) },
+    sender_claimed_keys: { ed25519: claimedKey() },
     sender_key: base64(randomBytes(32)),
     session_id,
     session_key,

@@ -1,8 +1,14 @@
 import { base64Encode, type ExportedSessionData } from '../../src/index.js';
 
+/** A Curve25519 key, and the Ed25519 key of the first test of RFC 8032: other implementations take both. */
+const DEVICE = {
+  sender_key: 'A'.repeat(43),
+  sender_claimed_keys: { ed25519: '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo' },
+} as const;
+
 /**
- * Exported sessions that differ in every field that matters. The ratchets are not secret and the signing keys
- * are no points of the curve, which nothing on the way looks at.
+ * Exported sessions that differ in every field that matters. The ratchets are not secret, and most of the sessions'
+ * own signing keys are not points of the curve, which nothing on the way looks at.
  */
 export function makeSessions(count: number, rooms = 3): ExportedSessionData[] {
   return Array.from({ length: count }, (_, i) => makeSession(i, `!room${i % rooms}:example.org`));
@@ -20,8 +26,7 @@ export function makeSession(seed: number, room_id: string, firstIndex = seed % 7
     algorithm: 'm.megolm.v1.aes-sha2',
     forwarding_curve25519_key_chain: [],
     room_id,
-    sender_claimed_keys: { ed25519: 'x'.repeat(43) },
-    sender_key: 'y'.repeat(43),
+    ...DEVICE,
     session_id: base64Encode(bytes.subarray(133)),
     session_key: base64Encode(bytes),
   };

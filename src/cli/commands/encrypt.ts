@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.js';
+import { reasonOf } from '../../report/authenticity.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { EncryptSettings } from '../../batch/batch.js';
@@ -19,7 +20,8 @@ import { printable } from '../../encoding/quote.js';
 export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]
 
 Encrypts exported sessions, an array of ExportedSessionData, into backup objects:
-{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}, the body of PUT /room_keys/keys.
+{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}, the body of PUT /room_keys/keys. What other implementations
+would drop a key for is mended where that is possible; such keys are flagged.
 
 RECIPIENT says what to encrypt to, one of:
   --public-key BASE64                       this public key
@@ -155,7 +157,11 @@ async function encryptFile(
       const place = keys.nextPlace();
       if (result.ok) {
         backup.add(result);
-        report.succeeded(place);
+        report.succeeded(place, result.flags);
+        if (result.flags.length > 0) {
+          progress.clear();
+          terminal.stderr(`${rooted(place.path)}: ${reasonOf(result.flags)}\n`);
+        }
       } else {
         report.refused(place, result.error);
       }

@@ -1,5 +1,6 @@
 import { InputError, UsageError } from '../errors.js';
 import { readFile, rm } from 'node:fs/promises';
+import { reasonOf } from '../../report/authenticity.js';
 import { ownUserId } from '../../client/account.js';
 import { createBackup } from '../../client/backup.js';
 import type { RoomKeys } from '../../client/api.js';
@@ -239,7 +240,7 @@ function isUploadState(value: unknown): value is UploadState {
 }
 
 function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
-  const { uploaded, skipped, kept, failures, count, changedElsewhere, currentVersion } = outcome;
+  const { uploaded, skipped, kept, failures, flagged, count, changedElsewhere, currentVersion } = outcome;
   if (json) {
     const numbers = {
       outcome: outcome.outcome,
@@ -248,13 +249,16 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
       skipped,
       kept,
       failed: failures.length,
+      flagged: flagged.length,
       count,
     };
     terminal.stdout(`${JSON.stringify({ ...numbers, changedElsewhere })}\n`);
     return;
   }
+  for (const { session_id, flags } of flagged) terminal.stderr(`${session_id}: ${reasonOf(flags)}\n`);
+  const notes = flagged.length > 0 ? `, ${flagged.length} of them flagged` : '';
   terminal.stderr(
-    `${uploaded} uploaded, ${skipped} skipped, ${failures.length} failed; the backup has ${count} keys\n`,
+    `${uploaded} uploaded${notes}, ${skipped} skipped, ${failures.length} failed; the backup has ${count} keys\n`,
   );
   if (outcome.outcome !== 'complete') {
     const now =

@@ -294,6 +294,28 @@ describe.concurrent('salvage', () => {
   });
 });
 
+describe.concurrent('a record that other implementations drop', () => {
+  it('is read, flagged, counted and reported', async () => {
+    const work = new Workspace();
+    const { room_id, session_id, ...fields } = work.session({ sender_key: 'garbage' });
+    const record = recordOf(fields, work.key.publicKey);
+    work.writeJson('backup.json', { rooms: { [room_id]: { sessions: { [session_id]: record } } } });
+    const end = await work.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
+    expect(end).toMatchObject({ code: 0, stderr: '1 of 1 keys, 1 of them flagged; 0 failed\n' });
+    expect(work.json('report.json')).toMatchObject({
+      flagged: 1,
+      keys: [
+        {
+          session_id,
+          flags: ['unusable-sender-key', 'unreadable-by-others'],
+          reason: 'malformed: unusable-sender-key; other implementations cannot read this record',
+        },
+      ],
+    });
+    expect(work.json('out.json')).toEqual([{ ...fields, room_id, session_id }]);
+  });
+});
+
 describe.concurrent('a file that is no backup', () => {
   const work = () => {
     const made = new Workspace();
