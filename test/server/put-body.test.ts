@@ -211,7 +211,8 @@ test.prop([fc.record(places), fc.constantFrom('set', 'insert', 'remove', 'swap',
     if (how === 'repeat') bytes.splice(at, 0, ...bytes.slice(at, at + 1 + (byte % 99)));
     const changed = Uint8Array.from(bytes);
     const found = readable(compactKeysOfRooms(changed));
-    if (found) expect(found).toEqual(parsed(changed));
+    // JSON.parse moves names like "0" to the front.
+    if (found) expect(sorted(found)).toEqual(sorted(parsed(changed)));
   },
 );
 
