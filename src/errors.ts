@@ -39,7 +39,7 @@ export type ErrorCode =
   | 'bad-signature'
   | 'wrong-passphrase'
   | 'bad-export-file'
-  /** A caller's argument, or a number a server chose, outside its bounds. */
+  /** An argument of a wrong type, or a number outside its bounds that a caller or a server chose. */
   | 'bad-parameters'
   | 'too-large'
   | 'aborted'

@@ -7,7 +7,8 @@
 import { type AbortSignalLike, turn } from '../async.js';
 import { processors, startWorker } from '#platform';
 import type { Backend } from '../batch/backend.js';
-import { KeyBackupError } from '../errors.js';
+import { KeyBackupError, numberOr } from '../errors.js';
+import { expectOptions } from '../encoding/arguments.js';
 import type { WorkerThread } from './platform.js';
 import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
 
@@ -66,9 +67,11 @@ function limitOf(job: Job): number {
  * }
  * ```
  */
-export function workersBackend({ count = defaultCount(), url }: WorkersOptions = {}): WorkersBackend {
+export function workersBackend(options: WorkersOptions = {}): WorkersBackend {
+  expectOptions(options);
+  const { count = defaultCount(), url } = options;
   if (!Number.isInteger(count) || count < 1 || count > 64) {
-    throw new KeyBackupError('bad-parameters', `count: expected 1 to 64 workers, got ${count}`);
+    throw new KeyBackupError('bad-parameters', `count: expected 1 to 64 workers, got ${numberOr(count)}`);
   }
   const pool = new Pool(count, url);
   return Object.freeze({

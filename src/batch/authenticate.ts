@@ -1,4 +1,5 @@
 import { callback, orAborted, untilAborted } from '../async.js';
+import { expectFunction, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { BackupMacKey, type Authenticity, type MacNames } from '../scheme/backup-mac.js';
 import { decryptSessions, encryptSessions, type DecryptResult, type EncryptSettings } from './batch.js';
 import type { BatchOptions, Outcome } from './run.js';
@@ -101,6 +102,9 @@ export async function* authenticateSessions(
   trusted: TrustedCopyOf,
   options: AuthenticateOptions = {},
 ): AsyncGenerator<Outcome<AuthenticatedRecord>, void, void> {
+  expectIterable(records, 'records');
+  expectFunction(trusted, 'trusted');
+  expectOptions(options);
   const { macNames, bindRoomId, isVerified = false, declareUnknown = false, ...batch } = options;
   const total = options.total ?? (Array.isArray(records) ? records.length : undefined);
   const macKey = BackupMacKey.fromDecryptionKey(key);
@@ -122,9 +126,8 @@ export async function* authenticateSessions(
   try {
     let chunk: Decrypted[] = [];
     for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
-      const record = waiting.shift();
-      if (!record) throw new Error('a batch gave more results than it was given records');
-      chunk.push({ result, record });
+      if (waiting.length === 0) throw new Error('a batch gave more results than it was given records');
+      chunk.push({ result, record: waiting.splice(0, 1)[0] });
       if (chunk.length < CHUNK) continue;
       yield* conclude(chunk);
       chunk = [];

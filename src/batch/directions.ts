@@ -1,8 +1,10 @@
 import { callback } from '../async.js';
+import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import {
   addBackupMac,
   BackupMacKey,
   checkBackupMac,
+  expectNames,
   hasBackupMac,
   type Authenticity,
   type MacNames,
@@ -11,7 +13,7 @@ import type { Direction } from './run.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { wipe } from '../encoding/bytes.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
 import {
   expectSource,
   readUnauthenticated,
@@ -129,7 +131,11 @@ export function encryption(
   publicKey: BackupPublicKey,
   settings: EncryptSettings,
 ): Direction<ExportedSessionData, PreparedRoomKey, SessionData, EncryptedSession> {
+  expectInstance(publicKey, BackupPublicKey, 'public key');
+  expectOptions(settings);
   const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
+  if (macKey !== undefined) expectInstance(macKey, BackupMacKey, 'macKey');
+  if (names !== undefined) expectNames(names);
   const unauthenticated = settings.unauthenticated ?? (macKey && forwarded);
   if (bindRoomId && !macKey) {
     throw new KeyBackupError(
@@ -200,6 +206,8 @@ export interface Decryption extends Direction<
 
 /** Room keys out of a backup. */
 export function decryption(key: BackupDecryptionKey, settings: DecryptSettings): Decryption {
+  expectMethod(key, 'matches', 'decryption key');
+  expectOptions(settings);
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
   const macKey = lazily(() => BackupMacKey.fromPrivateKey(privateKey));

@@ -1,5 +1,6 @@
 import { callback, now, orAborted, Pace, throwIfAborted, untilAborted, type WaitOptions } from '../async.js';
 import { pureBackend, type Backend, type Pipeline } from './backend.js';
+import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { KeyBackupError } from '../errors.js';
 import { ownString } from '../encoding/json.js';
 import { SYNC_CHUNK, attempt, readyOnes, type Finish } from './session-data-batch.js';
@@ -63,6 +64,7 @@ export function runSync<Input, Ready, Done, Output>(
   inputs: Iterable<Input>,
   direction: Direction<Input, Ready, Done, Output>,
 ): Outcome<Output>[] {
+  expectIterable(inputs, 'sessions');
   const all = [...inputs];
   const outcomes: Outcome<Output>[] = [];
   for (let first = 0; first < all.length; first += SYNC_CHUNK) {
@@ -101,6 +103,8 @@ export async function* run<Input, Ready, Done, Output>(
   options: BatchOptions,
   choose?: () => Promise<ChosenBackend>,
 ): AsyncGenerator<Outcome<Output>, void, void> {
+  expectIterable(inputs, 'sessions');
+  expectOptions(options);
   const { signal, onProgress } = options;
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : undefined);
   const direction = open();

@@ -2,9 +2,10 @@ import { isFromCallback, type WaitOptions } from '../async.js';
 import { agreeMany, type Encapsulated, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 import type { Backend } from './backend.js';
 import { awaitBackend, expectFrom, expectManyFrom } from '../scheme/backend-call.js';
+import { expectArray, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { isBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
 import {
   checkPlaintext,
   isSessionDataOf,
@@ -61,8 +62,9 @@ export function encryptManySync(
   plaintexts: readonly Uint8Array[],
   publicKey: BackupPublicKey,
 ): SessionData[] {
+  expectArray(plaintexts, 'plaintexts');
   plaintexts.forEach(checkPlaintext);
-  const recipient = publicKey.toBytes();
+  const recipient = expectInstance(publicKey, BackupPublicKey, 'public key').toBytes();
   return chunksOf(plaintexts).flatMap((chunk) => {
     const finish = sealingSync(recipient, chunk);
     try {
@@ -86,7 +88,9 @@ export function decryptManySync(
   key: BackupDecryptionKey,
   options: ReadOptions = {},
 ): DecryptedSessionData[] {
-  const privateKey = key.toBytes();
+  expectArray(sessionData, 'session_data');
+  expectOptions(options);
+  const privateKey = expectMethod(key, 'matches', 'decryption key').toBytes();
   try {
     return chunksOf(sessionData).flatMap((chunk) => {
       const parsed = chunk.map((one) => attempt(() => parseSessionData(one, options)));

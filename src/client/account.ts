@@ -1,13 +1,15 @@
+import { expectInstance } from '../encoding/arguments.js';
 import { expectObject, expectString, type JsonObject } from '../encoding/json.js';
 import { isRequestError } from './errors.js';
 import { path } from './http.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, signalOf, type CallOptions } from './api.js';
 
 /** The user id that the access token belongs to. */
-export function ownUserId(roomKeys: RoomKeys, options: CallOptions = {}): Promise<string> {
+export async function ownUserId(roomKeys: RoomKeys, options: CallOptions = {}): Promise<string> {
   const whoami = '/_matrix/client/v3/account/whoami';
-  return roomKeys.homeserver.request({ method: 'GET', path: whoami, signal: options.signal }, (value) =>
-    expectString(expectObject(value, 'the body'), 'user_id', 'the body'),
+  return expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(
+    { method: 'GET', path: whoami, signal: signalOf(options) },
+    (value) => expectString(expectObject(value, 'the body'), 'user_id', 'the body'),
   );
 }
 
@@ -18,9 +20,11 @@ export async function accountData(
   type: string,
   options: CallOptions = {},
 ): Promise<JsonObject | undefined> {
-  const request = { method: 'GET', path: accountDataPath(userId, type), signal: options.signal } as const;
+  const request = { method: 'GET', path: accountDataPath(userId, type), signal: signalOf(options) } as const;
   try {
-    return await roomKeys.homeserver.request(request, (value) => expectObject(value, 'the body'));
+    return await expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(request, (value) =>
+      expectObject(value, 'the body'),
+    );
   } catch (error) {
     if (isRequestError(error) && error.code === 'not-found') return undefined;
     throw error;
@@ -36,8 +40,9 @@ export async function setAccountData(
   options: CallOptions = {},
 ): Promise<void> {
   const request = { method: 'PUT', path: accountDataPath(userId, type), body: content } as const;
-  await roomKeys.homeserver.request({ ...request, signal: options.signal }, (value) =>
-    expectObject(value, 'the body'),
+  await expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(
+    { ...request, signal: signalOf(options) },
+    (value) => expectObject(value, 'the body'),
   );
 }
 

@@ -1,4 +1,5 @@
 import type { AbortSignalLike } from '../async.js';
+import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import { BackupReader, type BackupItem } from '../wire/backup-reader.js';
 import {
   checkKeyBackupData,
@@ -32,6 +33,15 @@ export interface Page {
   readonly limit?: number | undefined;
   /** Only this room. */
   readonly roomId?: string | undefined;
+}
+
+/** @throws {@link KeyBackupError} `bad-parameters` unless these are options, and their signal is one. */
+export function signalOf(options: CallOptions): AbortSignalLike | undefined {
+  expectOptions(options);
+  const { signal } = options;
+  if (signal !== undefined)
+    expectFunction((signal as Partial<AbortSignalLike> | null)?.addEventListener, 'signal');
+  return signal;
 }
 
 /** The fields of the paging extension; servers that do not know it give everything at once. */
@@ -70,54 +80,60 @@ export class RoomKeys {
 
   /** `POST /room_keys/version`. Not repeated when it is unclear whether it was done. */
   async createVersion(newVersion: NewVersion, options: CallOptions = {}): Promise<string> {
+    expectOptions(newVersion, 'newVersion');
     const { algorithm, auth_data } = newVersion;
     const request = {
       method: 'POST',
       path: VERSION,
       body: { algorithm, auth_data },
-      signal: options.signal,
+      signal: signalOf(options),
     } as const;
     return (await this.homeserver.request(request, checkVersionCreated)).version;
   }
 
   /** `GET /room_keys/version`: the current backup; `undefined` when there is none. */
-  currentVersion(options: CallOptions = {}): Promise<VersionInfo | undefined> {
-    return this.#find({ method: 'GET', path: VERSION, signal: options.signal }, checkVersionInfo);
+  async currentVersion(options: CallOptions = {}): Promise<VersionInfo | undefined> {
+    return this.#find({ method: 'GET', path: VERSION, signal: signalOf(options) }, checkVersionInfo);
   }
 
   /** `GET /room_keys/version/{version}`; `undefined` when there is none. */
-  version(version: string, options: CallOptions = {}): Promise<VersionInfo | undefined> {
+  async version(version: string, options: CallOptions = {}): Promise<VersionInfo | undefined> {
     return this.#find(
-      { method: 'GET', path: VERSION + path`/${version}`, signal: options.signal },
+      { method: 'GET', path: VERSION + path`/${version}`, signal: signalOf(options) },
       checkVersionInfo,
     );
   }
 
   /** `PUT /room_keys/version/{version}`: another `auth_data`. The algorithm has to be what it was. */
   async updateVersion(version: string, update: NewVersion, options: CallOptions = {}): Promise<void> {
+    expectOptions(update, 'update');
     const body = { algorithm: update.algorithm, auth_data: update.auth_data, version };
     const request = {
       method: 'PUT',
       path: VERSION + path`/${version}`,
       body,
-      signal: options.signal,
+      signal: signalOf(options),
     } as const;
     await this.homeserver.request(request, checkObject);
   }
 
   /** `DELETE /room_keys/version/{version}`: the version and its keys. Returns false when it never existed. */
   async deleteVersion(version: string, options: CallOptions = {}): Promise<boolean> {
-    const request = { method: 'DELETE', path: VERSION + path`/${version}`, signal: options.signal } as const;
+    const request = {
+      method: 'DELETE',
+      path: VERSION + path`/${version}`,
+      signal: signalOf(options),
+    } as const;
     return (await this.#find(request, checkObject)) !== undefined;
   }
 
   /** `PUT /room_keys/keys`: keys of many rooms, all or none. A string is taken as their JSON. */
-  putKeys(version: string, body: KeyBackups | string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'PUT', path: KEYS, query: { version }, body, signal: options.signal });
+  async putKeys(version: string, body: KeyBackups | string, options: CallOptions = {}): Promise<KeysChanged> {
+    return this.#change({ method: 'PUT', path: KEYS, query: { version }, body, signal: signalOf(options) });
   }
 
   /** `PUT /room_keys/keys/{roomId}`: keys of one room, all or none. */
-  putRoomKeys(
+  async putRoomKeys(
     version: string,
     roomId: string,
     body: RoomKeyBackup,
@@ -128,12 +144,12 @@ export class RoomKeys {
       path: KEYS + path`/${roomId}`,
       query: { version },
       body,
-      signal: options.signal,
+      signal: signalOf(options),
     });
   }
 
   /** `PUT /room_keys/keys/{roomId}/{sessionId}`: one key. */
-  putKey(
+  async putKey(
     version: string,
     roomId: string,
     sessionId: string,
@@ -141,7 +157,7 @@ export class RoomKeys {
     options: CallOptions = {},
   ): Promise<KeysChanged> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#change({ method: 'PUT', path: at, query: { version }, body, signal: options.signal });
+    return this.#change({ method: 'PUT', path: at, query: { version }, body, signal: signalOf(options) });
   }
 
   /**
@@ -175,10 +191,11 @@ export class RoomKeys {
     page: Page = {},
     options: CallOptions = {},
   ): AsyncGenerator<BackupItem[], string | undefined, undefined> {
+    expectOptions(page, 'page');
     const { roomId, from, limit } = page;
     const query = { version, [LIMIT]: limit?.toString(), [FROM]: from };
     const at = KEYS + (roomId === undefined ? '' : path`/${roomId}`);
-    const request = { method: 'GET', path: at, query, signal: options.signal } as const;
+    const request = { method: 'GET', path: at, query, signal: signalOf(options) } as const;
     const reader = new BackupReader({ form: roomId === undefined ? 'rooms' : 'sessions', roomId });
     for await (const chunk of this.homeserver.download(request)) {
       for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
@@ -194,7 +211,7 @@ export class RoomKeys {
   }
 
   /** `GET /room_keys/keys/{roomId}/{sessionId}`; `undefined` when the backup does not have it. */
-  key(
+  async key(
     version: string,
     roomId: string,
     sessionId: string,
@@ -202,35 +219,35 @@ export class RoomKeys {
   ): Promise<KeyBackupData | undefined> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
     return this.#find(
-      { method: 'GET', path: at, query: { version }, signal: options.signal },
+      { method: 'GET', path: at, query: { version }, signal: signalOf(options) },
       checkKeyBackupData,
     );
   }
 
   /** `DELETE /room_keys/keys`: all keys of a version. */
-  deleteKeys(version: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'DELETE', path: KEYS, query: { version }, signal: options.signal });
+  async deleteKeys(version: string, options: CallOptions = {}): Promise<KeysChanged> {
+    return this.#change({ method: 'DELETE', path: KEYS, query: { version }, signal: signalOf(options) });
   }
 
   /** `DELETE /room_keys/keys/{roomId}`: the keys of one room. */
-  deleteRoomKeys(version: string, roomId: string, options: CallOptions = {}): Promise<KeysChanged> {
+  async deleteRoomKeys(version: string, roomId: string, options: CallOptions = {}): Promise<KeysChanged> {
     return this.#change({
       method: 'DELETE',
       path: KEYS + path`/${roomId}`,
       query: { version },
-      signal: options.signal,
+      signal: signalOf(options),
     });
   }
 
   /** `DELETE /room_keys/keys/{roomId}/{sessionId}`: one key. */
-  deleteKey(
+  async deleteKey(
     version: string,
     roomId: string,
     sessionId: string,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#change({ method: 'DELETE', path: at, query: { version }, signal: options.signal });
+    return this.#change({ method: 'DELETE', path: at, query: { version }, signal: signalOf(options) });
   }
 
   #change(request: HttpRequest): Promise<KeysChanged> {

@@ -1,4 +1,5 @@
 import type { Progress } from '../async.js';
+import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { IdSet } from '../wire/session-id-set.js';
 import type { VersionInfo } from '../wire/types.js';
 import {
@@ -16,7 +17,7 @@ import { expectAlgorithm } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadKeys } from './download.js';
 import { RequestError } from './errors.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, type CallOptions } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey, type Sealable } from './upload-batch.js';
 import { quote } from '../encoding/quote.js';
@@ -96,8 +97,11 @@ export async function authenticateBackup(
   trusted: TrustedCopyOf,
   options: AuthenticateBackupOptions = {},
 ): Promise<AuthenticateOutcome> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectAlgorithm(info);
-  key.expectMatch(info.auth_data);
+  expectFunction(trusted, 'trusted');
+  expectOptions(options);
+  expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
   const { into = 'same', onResult } = options;
   const version = await targetOf(roomKeys, info, key, options);
   const present = into === 'same' ? new IdSet() : await keyIds(roomKeys, version, options);

@@ -1,3 +1,4 @@
+import { expectFunction, expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
 import type { NewVersion, OpaqueObject, VersionInfo } from '../wire/types.js';
 import {
   BACKUP_ALGORITHM,
@@ -21,7 +22,7 @@ import {
   wrongKey,
   type Finding,
 } from './findings.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, type CallOptions } from './api.js';
 import { quote } from '../encoding/quote.js';
 
 /** What goes into a new backup version. */
@@ -54,6 +55,8 @@ export interface NewBackup extends CallOptions {
  * ```
  */
 export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promise<VersionInfo> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectOptions(backup, 'backup');
   const { publicKey, signers = [], extra, signal } = backup;
   const auth_data = signAuthData(createAuthData(publicKey, extra), signers);
   const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
@@ -69,6 +72,7 @@ export async function replaceBackup(
   oldVersion: string,
   backup: NewBackup,
 ): Promise<VersionInfo> {
+  expectText(oldVersion, 'oldVersion');
   const info = await createBackup(roomKeys, backup);
   await roomKeys.deleteVersion(oldVersion, { signal: backup.signal });
   return info;
@@ -86,6 +90,9 @@ export async function updateAuthData(
   change: (authData: OpaqueObject) => OpaqueObject,
   options: CallOptions = {},
 ): Promise<NewVersion> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectText(version, 'version');
+  expectFunction(change, 'change');
   const info = await roomKeys.version(version, options);
   if (!info) throw new RequestError('not-found', `version ${quote(version)}: the server does not have it`);
   const update = { algorithm: info.algorithm, auth_data: change(info.auth_data) };
@@ -123,6 +130,7 @@ export interface BackupVerdict {
  * @param trust - Without a decryption key and trusted keys it is not judged whether the backup is trusted.
  */
 export function judgeBackup(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
+  expectInfo(info);
   if (info.algorithm !== BACKUP_ALGORITHM) {
     return { info, authData: undefined, usable: false, findings: [unknownAlgorithm(info.algorithm)] };
   }
@@ -158,12 +166,20 @@ export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicK
 }
 
 /** @throws {@link KeyBackupError} `unsupported-algorithm` unless the version is of {@link BACKUP_ALGORITHM}. */
-export function expectAlgorithm({ version, algorithm }: Pick<VersionInfo, 'version' | 'algorithm'>): void {
+export function expectAlgorithm(info: Pick<VersionInfo, 'version' | 'algorithm'>): void {
+  expectInfo(info);
+  const { version, algorithm } = info;
   if (algorithm === BACKUP_ALGORITHM) return;
   throw new KeyBackupError(
     'unsupported-algorithm',
     `backup version ${quote(version)}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
   );
+}
+
+function expectInfo(info: Pick<VersionInfo, 'version' | 'algorithm'>): void {
+  expectOptions(info, 'info');
+  expectText(info.version, 'info.version');
+  expectText(info.algorithm, 'info.algorithm');
 }
 
 /** Whether a user wants a backup at all. */

@@ -1,11 +1,12 @@
 import type { Progress } from '../async.js';
+import { expectInstance } from '../encoding/arguments.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
 import { KeyBackupError } from '../errors.js';
 import type { KeyBackupData } from '../formats/room-key.js';
 import { ahead } from './ahead.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadBatches } from './download.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, signalOf, type CallOptions } from './api.js';
 import { UploadBatch, isUnicode, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
 
 /** How to copy. */
@@ -86,7 +87,9 @@ export async function copyBackup(
   destination: RoomKeys,
   options: CopyOptions = {},
 ): Promise<CopyOutcome> {
-  const { signal } = options;
+  expectInstance(source, RoomKeys, 'source');
+  expectInstance(destination, RoomKeys, 'destination');
+  const signal = signalOf(options);
   const info = await source.currentVersion({ signal });
   const present = await destination.currentVersion({ signal });
   const nothing = {

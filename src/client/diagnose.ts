@@ -1,4 +1,5 @@
 import type { Progress } from '../async.js';
+import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
 import { replaces, type KeyRank } from '../wire/replacement.js';
@@ -23,7 +24,7 @@ import {
   wrongMac,
   type Finding,
 } from './findings.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, type CallOptions } from './api.js';
 import { rankOfRecord, rankOfSession } from './stored-keys.js';
 
 /** What a look into the keys has shown. */
@@ -87,6 +88,8 @@ export interface DiagnoseOptions extends CallOptions {
  * ```
  */
 export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}): Promise<Diagnosis> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectOptions(options);
   const { signal, userId } = options;
   const info = await roomKeys.currentVersion({ signal });
   const wish = userId === undefined ? undefined : await backupWish(roomKeys, userId, { signal });

@@ -1,3 +1,4 @@
+import { expectOptions, expectText } from '../encoding/arguments.js';
 import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
 import { isRequestError, RequestError } from './errors.js';
@@ -27,6 +28,8 @@ export async function discoverHomeserver(
   homeserver: string,
   options: Omit<HomeserverOptions, 'baseUrl' | 'accessToken'> & CallOptions = {},
 ): Promise<string> {
+  expectText(homeserver, 'homeserver');
+  expectOptions(options);
   const baseUrl = /^https?:\/\//i.test(homeserver)
     ? homeserver.replace(/\/+$/, '')
     : await lookUp(serverName(homeserver), options);

@@ -1,7 +1,8 @@
+import { expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
 import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-reader.js';
 import { IdSet } from '../wire/session-id-set.js';
 import { RequestError } from './errors.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, type CallOptions } from './api.js';
 
 /** Which keys of a backup to download. */
 export interface DownloadOptions extends CallOptions {
@@ -39,6 +40,9 @@ export async function* downloadBatches(
   version: string,
   options: DownloadOptions = {},
 ): AsyncGenerator<(DownloadedKey | BackupFault)[], void, undefined> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectText(version, 'version');
+  expectOptions(options);
   const { rooms = [undefined], taken = new IdSet(), pageKeys = DEFAULT_PAGE_KEYS, signal } = options;
   const seen: Seen = { taken, faults: new Set() };
   for (const roomId of new Set(rooms)) {

@@ -1,6 +1,7 @@
 import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
-import { KeyBackupError } from '../errors.js';
+import { KeyBackupError, describe } from '../errors.js';
 import { plainJson } from '../encoding/json.js';
+import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
 import { parseAnswer, refusal } from './http-error.js';
@@ -57,6 +58,7 @@ export class Homeserver {
 
   /** @throws {@link RequestError} `bad-parameters` for a base URL that is none, or is neither http nor https. */
   constructor(options: HomeserverOptions) {
+    expectOptions(options);
     this.#options = options;
     this.#baseUrl = normalize(options.baseUrl);
     this.#retry = new Retry(options);
@@ -74,6 +76,8 @@ export class Homeserver {
    * @throws {@link RequestError} with any of its codes.
    */
   async request<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer> {
+    expectRequest(request);
+    expectFunction(check, 'check');
     const idempotent = request.idempotent ?? request.method !== 'POST';
     for (let attempt = 1; ; attempt++) {
       try {
@@ -92,6 +96,7 @@ export class Homeserver {
    * @throws {@link RequestError} with any of its codes.
    */
   async *download(request: HttpRequest): AsyncGenerator<Uint8Array, void, undefined> {
+    expectRequest(request);
     const exchange = new Exchange(this.#options, request.signal);
     try {
       const response = await this.#send(exchange, request);
@@ -148,12 +153,26 @@ function init({ method, body, followRedirects = false }: HttpRequest, accessToke
   if (accessToken !== undefined) headers.authorization = `Bearer ${accessToken}`;
   if (body === undefined) return { method, headers, redirect };
   headers['content-type'] = 'application/json';
-  return {
-    method,
-    headers,
-    redirect,
-    body: typeof body === 'string' ? body : JSON.stringify(plainJson(body, 'body')),
-  };
+  return { method, headers, redirect, body: jsonOf(body) };
+}
+
+function jsonOf(body: unknown): string {
+  if (typeof body === 'string') return body;
+  try {
+    const json = JSON.stringify(plainJson(body, 'body')) as string | undefined;
+    if (json !== undefined) return json;
+  } catch (cause) {
+    throw new RequestError('bad-parameters', 'body: expected JSON, got what cannot be written as it', {
+      cause,
+    });
+  }
+  throw new RequestError('bad-parameters', `body: expected JSON, got ${describe(body)}`);
+}
+
+function expectRequest(request: HttpRequest): void {
+  expectOptions(request, 'request');
+  expectText(request.method, 'request.method');
+  expectText(request.path, 'request.path');
 }
 
 /** A token that is made for this request, waited for no longer than until its signal aborts. */
@@ -188,6 +207,7 @@ export function path(strings: TemplateStringsArray, ...ids: readonly string[]): 
 }
 
 function encodeId(id: string): string {
+  expectText(id, 'id');
   // However it is encoded, every URL parser takes such a segment for a directory.
   if (id === '.' || id === '..') {
     throw new RequestError('bad-parameters', 'id: expected one that a URL can name, got only dots');
@@ -223,13 +243,14 @@ function name({ method, path: requestPath }: HttpRequest): string {
 
 function queryString(query: Readonly<Record<string, string | undefined>> = {}): string {
   const parts = Object.entries(query).flatMap(([key, value]) =>
-    value === undefined ? [] : [`${encodeURIComponent(key)}=${encodeURIComponent(value)}`],
+    value === undefined ? [] : [`${encodeURIComponent(key)}=${encodeURIComponent(expectText(value, key))}`],
   );
   return parts.length === 0 ? '' : `?${parts.join('&')}`;
 }
 
 /** By a pattern, since React Native's URL has no parts. */
 function normalize(baseUrl: string): string {
+  expectText(baseUrl, 'baseUrl');
   if (!/^https?:\/\/[^/?#@\s\\]+(\/[^?#\s\\]*)?$/i.test(baseUrl)) {
     throw new RequestError(
       'bad-parameters',

@@ -1,3 +1,4 @@
+import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
 import type { VersionInfo } from '../wire/types.js';
 import type { DecryptedSession } from '../batch/batch.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
@@ -6,7 +7,7 @@ import { expectAlgorithm } from './backup.js';
 import { isRequestError } from './errors.js';
 import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, signalOf, type CallOptions } from './api.js';
 
 /** How keys are looked up. */
 export interface KeyLookupOptions {
@@ -63,8 +64,10 @@ export class KeyLookup {
     key: BackupDecryptionKey,
     options: KeyLookupOptions = {},
   ) {
+    expectInstance(roomKeys, RoomKeys, 'roomKeys');
     expectAlgorithm(info);
-    key.expectMatch(info.auth_data);
+    expectOptions(options);
+    expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
     this.#roomKeys = roomKeys;
     this.#info = info;
     this.#key = key;
@@ -78,8 +81,13 @@ export class KeyLookup {
    * @returns `undefined` when the backup does not have it.
    * @throws {@link KeyBackupError} why it cannot be read; {@link RequestError}; `aborted`.
    */
-  get(roomId: string, sessionId: string, options: CallOptions = {}): Promise<DecryptedSession | undefined> {
-    const id = JSON.stringify([roomId, sessionId]);
+  async get(
+    roomId: string,
+    sessionId: string,
+    options: CallOptions = {},
+  ): Promise<DecryptedSession | undefined> {
+    const signal = signalOf(options);
+    const id = JSON.stringify([expectText(roomId, 'roomId'), expectText(sessionId, 'sessionId')]);
     const again = this.#missing.get(id);
     if (again !== undefined) {
       if (again > this.#now()) return Promise.resolve(undefined);
@@ -90,7 +98,7 @@ export class KeyLookup {
       running = this.#enqueue(id, roomId, sessionId);
       this.#running.set(id, running);
     }
-    return orAborted(running, options.signal);
+    return orAborted(running, signal);
   }
 
   /** Forgets what the backup did not have: when its etag has changed, say. */

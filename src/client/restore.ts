@@ -1,4 +1,5 @@
 import { type Progress, throwIfAborted } from '../async.js';
+import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
 import { IdSet } from '../wire/session-id-set.js';
@@ -19,7 +20,7 @@ import type { ExportedSessionData, RoomKeyFlag } from '../formats/room-key.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { expectAlgorithm } from './backup.js';
 import { downloadBatches } from './download.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, type CallOptions } from './api.js';
 import { quote } from '../encoding/quote.js';
 
 /** One key that a restore gives, and whether it proves where it comes from. */
@@ -150,8 +151,10 @@ export class Restore implements AsyncIterable<RestoreResult> {
    * is damaged.
    */
   constructor(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey, options: RestoreOptions = {}) {
+    expectInstance(roomKeys, RoomKeys, 'roomKeys');
     expectAlgorithm(info);
-    key.expectMatch(info.auth_data);
+    expectOptions(options);
+    expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
     const { state } = options;
     if (state && state.version !== info.version) {
       throw new KeyBackupError(
@@ -278,6 +281,7 @@ export async function restoreKeys(
   onResult: (result: RestoreResult) => void | Promise<void>,
   options: RestoreOptions = {},
 ): Promise<RestoreSummary> {
+  expectFunction(onResult, 'onResult');
   const restore = new Restore(roomKeys, info, key, options);
   for await (const result of restore) await onResult(result);
   return restore.summary;
@@ -296,8 +300,10 @@ export async function restoreKey(
   id: { readonly room_id: string; readonly session_id: string },
   options: CallOptions & DecryptSettings = {},
 ): Promise<DecryptedSession | undefined> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectAlgorithm(info);
-  key.expectMatch(info.auth_data);
+  expectOptions(id, 'id');
+  expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
   const { room_id, session_id } = id;
   const key_backup_data = await roomKeys.key(info.version, room_id, session_id, options);
   return key_backup_data && decryptSession({ room_id, session_id, key_backup_data }, key, options);

@@ -1,4 +1,5 @@
-import { BACKUP_MAC_SECRET, type BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
+import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import type { AccountData } from '../secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
@@ -49,6 +50,7 @@ export async function fetchSecretStorage(
   userId: string,
   options: SecretStorageOptions = {},
 ): Promise<AccountData> {
+  expectOptions(options);
   const { secrets = [BACKUP_SECRET], storageId, signal } = options;
   const found = new Map<string, JsonObject>();
   const fetch = async (type: string) => {
@@ -85,6 +87,9 @@ export async function storeBackupKey(
   key: BackupDecryptionKey,
   options: CallOptions & StorageWriteOptions = {},
 ): Promise<void> {
+  expectMethod(storageKey, 'decryptSecret', 'storageKey');
+  expectMethod(key, 'matches', 'key');
+  expectOptions(options);
   const { signal, ...writing } = options;
   const content = storageKey.encryptSecret(BACKUP_SECRET, key.toBase64(), writing);
   await setAccountData(roomKeys, userId, BACKUP_SECRET, content, { signal });
@@ -107,6 +112,9 @@ export async function storeBackupMacKey(
   macKey: BackupMacKey,
   options: CallOptions & StorageWriteOptions & { readonly names?: MacNames | undefined } = {},
 ): Promise<void> {
+  expectMethod(storageKey, 'decryptSecret', 'storageKey');
+  expectInstance(macKey, BackupMacKey, 'macKey');
+  expectOptions(options);
   const { names = 'unstable', signal, ...writing } = options;
   for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
     // A key of an earlier backup under the other name would contradict this one.
@@ -131,6 +139,8 @@ export async function fetchBackupMacKey(
   storageKey: SecretStorageKey,
   options: CallOptions & { readonly key?: BackupDecryptionKey | undefined } = {},
 ): Promise<MacKeySecret | undefined> {
+  expectMethod(storageKey, 'decryptSecret', 'storageKey');
+  expectOptions(options);
   const { key, signal } = options;
   const found = new Map<string, JsonObject>();
   for (const name of Object.values(BACKUP_MAC_SECRET)) {

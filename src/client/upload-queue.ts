@@ -1,11 +1,12 @@
 import { callback, isFromCallback } from '../async.js';
+import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import type { VersionInfo } from '../wire/types.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import { trustedPublicKey } from './backup.js';
 import { KeyBackupError } from '../errors.js';
 import { isRequestError } from './errors.js';
 import { mayPassLater } from './http-error.js';
-import type { RoomKeys } from './api.js';
+import { RoomKeys } from './api.js';
 import { uploadSessions, type UploadOptions, type UploadOutcome } from './upload.js';
 
 /** How a queue uploads. */
@@ -57,6 +58,8 @@ export class UploadQueue {
 
   /** @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says. */
   constructor(roomKeys: RoomKeys, info: VersionInfo, options: UploadQueueOptions) {
+    expectInstance(roomKeys, RoomKeys, 'roomKeys');
+    expectOptions(options);
     trustedPublicKey(info, options.trust);
     this.#roomKeys = roomKeys;
     this.#info = info;

@@ -1,4 +1,5 @@
 import { callback, isFromCallback, type Progress } from '../async.js';
+import { expectInstance, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { IdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
@@ -11,7 +12,7 @@ import { ahead } from './ahead.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { isRequestError, type RequestError } from './errors.js';
-import type { CallOptions, RoomKeys } from './api.js';
+import { RoomKeys, type CallOptions } from './api.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
 import { UploadInput, type Mark } from './upload-input.js';
@@ -125,6 +126,9 @@ export async function uploadSessions(
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   options: UploadOptions,
 ): Promise<UploadOutcome> {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectIterable(sessions, 'sessions');
+  expectOptions(options);
   const publicKey = trustedPublicKey(info, options.trust);
   const { state, skipStored, macKey, signal } = options;
   if (skipStored === 'authenticated' && !macKey) {

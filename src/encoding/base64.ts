@@ -1,3 +1,4 @@
+import { isBytes } from './bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 
 /**
@@ -28,6 +29,7 @@ function valueTable(): Uint8Array {
 /**
  * Unpadded base64 of bytes. Table look-ups: not constant time, see SECURITY.md.
  *
+ * @throws {@link KeyBackupError} `bad-parameters` for anything but bytes.
  * @see https://spec.matrix.org/v1.19/appendices/#unpadded-base64
  *
  * @example
@@ -38,6 +40,8 @@ function valueTable(): Uint8Array {
  * ```
  */
 export function base64Encode(bytes: Uint8Array): string {
+  if (!isBytes(bytes))
+    throw new KeyBackupError('bad-parameters', `bytes: expected bytes, got ${describe(bytes)}`);
   const table = symbolTable();
   const rest = bytes.length % 3;
   const codes = new Uint8Array(Math.ceil((bytes.length * 4) / 3));

@@ -1,4 +1,5 @@
 import { type AbortSignalLike, Pace, throwIfAborted, untilAborted } from '../async.js';
+import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
@@ -65,6 +66,8 @@ export async function decryptKeyExport(
   passphrase: string,
   options: ReadExportOptions = {},
 ): Promise<Uint8Array> {
+  expectOptions(options);
+  if (typeof file !== 'string') expectIterable(file, 'key export');
   const { signal } = options;
   const password = passwordBytes(passphrase);
   let keys: Uint8Array | undefined;
@@ -101,6 +104,9 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of chunksOf(file, signal)) {
+    if (!isBytes(chunk)) {
+      throw new KeyBackupError('bad-parameters', `key export: expected bytes, got ${describe(chunk)}`);
+    }
     for (let start = 0; start < chunk.length; start += PIECE) {
       const piece = reader.push(chunk.subarray(start, start + PIECE));
       length += piece.length;

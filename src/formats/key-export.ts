@@ -1,4 +1,5 @@
 import { Pace, throwIfAborted, untilAborted } from '../async.js';
+import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
@@ -66,6 +67,7 @@ export async function readKeyExport(
   passphrase: string,
   options: ReadExportOptions = {},
 ): Promise<ExportResult[]> {
+  expectOptions(options);
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
   const pace = new Pace(options.signal);
   const claimedKeys = new ClaimedKeys();
@@ -130,6 +132,8 @@ export async function* writeKeyExport(
   passphrase: string,
   options: WriteExportOptions = {},
 ): AsyncGenerator<string, void, void> {
+  expectIterable(sessions, 'sessions');
+  expectOptions(options);
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const pace = new Pace(signal);

@@ -1,5 +1,6 @@
+import { expectOptions, expectText } from '../encoding/arguments.js';
 import { base64DecodeInto, base64Encode } from '../encoding/base64.js';
-import { wipe } from '../encoding/bytes.js';
+import { isBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
   defineField,
@@ -269,6 +270,11 @@ export function readRoomKey(
   sessionId: string,
   options: ReadOptions = {},
 ): RestoredRoomKey {
+  if (!isBytes(plaintext)) {
+    throw new KeyBackupError('bad-parameters', `plaintext: expected bytes, got ${describe(plaintext)}`);
+  }
+  expectText(roomId, 'roomId');
+  expectOptions(options);
   return restoredRoomKey(plaintext, { room_id: roomId, session_id: sessionId }, options, new ClaimedKeys());
 }
 

@@ -1,6 +1,13 @@
+import {
+  expectArray,
+  expectInstance,
+  expectMethod,
+  expectOptions,
+  expectText,
+} from '../encoding/arguments.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
-import { copyBytes, expectBytes } from '../encoding/bytes.js';
+import { copyBytes, expectBytes, isBytes } from '../encoding/bytes.js';
 import { DISPOSE } from '../encoding/dispose.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { isSignedBy, publicSigningKeyOf, sign } from '../curve25519/ed25519.js';
@@ -66,6 +73,8 @@ export interface SigningKey {
  * @throws {@link KeyBackupError} `bad-length`.
  */
 export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: string): Signer {
+  expectText(userId, 'userId');
+  if (deviceId !== undefined) expectText(deviceId, 'deviceId');
   const secret = new SecretBytes(copyBytes(expectBytes(seed, 32, 'seed')), 'signing key');
   const id = deviceId ?? base64Encode(publicSigningKeyOf(secret.value));
   const dispose = () => {
@@ -74,7 +83,7 @@ export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: strin
   return {
     userId,
     keyId: `ed25519:${id}`,
-    sign: (message) => sign(secret.value, message),
+    sign: (message) => sign(secret.value, expectMessage(message)),
     dispose,
     [DISPOSE]: dispose,
   };
@@ -87,7 +96,13 @@ export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: strin
  * @returns A new object; its `public_key` is 43 characters of unpadded base64.
  */
 export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {}): AuthData {
-  return { ...extra, public_key: publicKey.toBase64() };
+  expectOptions(extra, 'extra');
+  return { ...extra, public_key: expectInstance(publicKey, BackupPublicKey, 'public key').toBase64() };
+}
+
+function expectMessage(message: unknown): Uint8Array {
+  if (isBytes(message)) return message;
+  throw new KeyBackupError('bad-parameters', `message: expected bytes, got ${describe(message)}`);
 }
 
 /**
@@ -114,10 +129,13 @@ export function signAuthData(authData: unknown, signers: readonly Signer[]): Aut
   if (!isJsonObject(authData)) {
     throw new KeyBackupError('bad-auth-data', `auth_data: expected an object, got ${describe(authData)}`);
   }
+  expectArray(signers, 'signers');
   const message = signedBytes(authData);
   const signatures = new Map(Object.entries(objectAt(authData, 'signatures')));
-  for (const { userId, keyId, sign: signBy } of signers) {
-    if (!keyId.startsWith('ed25519:')) {
+  for (const signer of signers) {
+    expectOptions(signer, 'signer');
+    const { userId, keyId, sign: signBy } = signer;
+    if (!expectText(keyId, 'keyId').startsWith('ed25519:')) {
       throw new KeyBackupError(
         'bad-parameters',
         'keyId: expected "ed25519:" and an id, got another algorithm',
@@ -195,11 +213,14 @@ export interface VerifyOptions {
  * ```
  */
 export function verifyAuthData(authData: unknown, options: VerifyOptions): AuthDataVerdict {
+  expectOptions(options);
+  expectText(options.userId, 'userId');
   const keys = signingKeys(options);
   const { publicKey, problem } = readPublicKey(authData);
   const object = isJsonObject(authData) ? authData : {};
   const signatures = verifySignatures(object, options.userId, keys);
   const { decryptionKey } = options;
+  if (decryptionKey !== undefined) expectMethod(decryptionKey, 'matches', 'decryptionKey');
   const keyMatches = decryptionKey && (publicKey ? decryptionKey.matches(object) : false);
   const base = { publicKey, keyMatches, signatures };
   if (!publicKey) return { trusted: false, by: null, reason: problem, ...base };

@@ -1,12 +1,13 @@
+import { expectInstance, expectMethod } from '../encoding/arguments.js';
 import { hkdf } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { equal, expectBytes, wipe } from '../encoding/bytes.js';
-import { KeyBackupError } from '../errors.js';
-import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
-import { withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
+import { KeyBackupError, describe } from '../errors.js';
+import { expectObject, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { BackupPublicKey, type BackupDecryptionKey, withoutHighBit } from './keys.js';
 import { SecretBytes } from '../encoding/secret-bytes.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import { publicKeyOf } from '../curve25519/x25519.js';
@@ -54,6 +55,16 @@ const NAMES: Readonly<Record<MacNames, string>> = {
   stable: 'backup_mac',
 };
 
+/** @throws {@link KeyBackupError} `bad-parameters` unless these are names of the proposal. */
+export function expectNames(names: unknown): void {
+  if (names !== 'unstable' && names !== 'stable') {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `names: expected "unstable" or "stable", got ${describe(names)}`,
+    );
+  }
+}
+
 const MAC_LENGTH = 32;
 
 /** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
@@ -90,7 +101,7 @@ export class BackupMacKey {
    * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed.
    */
   static fromDecryptionKey(key: BackupDecryptionKey): BackupMacKey {
-    const privateKey = key.toBytes();
+    const privateKey = expectMethod(key, 'matches', 'decryption key').toBytes();
     try {
       return new BackupMacKey(derive(privateKey), key.publicKey);
     } finally {
@@ -138,7 +149,7 @@ export class BackupMacKey {
    * key is disposed.
    */
   mac(sessionData: object): Uint8Array {
-    const covered = Object.entries(sessionData).filter(
+    const covered = Object.entries(expectObject(sessionData, 'session_data')).filter(
       ([name]) => name !== 'signatures' && name !== 'unsigned',
     );
     // fromEntries defines own properties, so a field named __proto__ is covered too.
@@ -147,7 +158,7 @@ export class BackupMacKey {
 
   /** Whether both are the same 32 bytes. Throws `bad-parameters` when either is disposed. */
   equals(other: BackupMacKey): boolean {
-    return equal(this.#secret.value, other.#secret.value);
+    return equal(this.#secret.value, expectInstance(other, BackupMacKey, 'backup MAC key').#secret.value);
   }
 
   /**
@@ -157,7 +168,7 @@ export class BackupMacKey {
    */
   expectMatch(publicKey: BackupPublicKey): void {
     const bytes = this.#secret.value;
-    const expected = withoutHighBit(publicKey);
+    const expected = withoutHighBit(expectInstance(publicKey, BackupPublicKey, 'public key'));
     if (this.#publicKey?.equals(expected) === false) {
       throw new KeyBackupError(
         'wrong-key',
@@ -207,7 +218,9 @@ export function addBackupMac<T extends object>(
   macKey: BackupMacKey,
   names: MacNames = 'unstable',
 ): T & { readonly unsigned: JsonObject } {
-  const value = ownValue(sessionData as JsonObject, 'unsigned');
+  expectInstance(macKey, BackupMacKey, 'backup MAC key');
+  expectNames(names);
+  const value = ownValue(expectObject(sessionData, 'session_data'), 'unsigned');
   // Both spellings go, or a record written again would carry an old one beside the new.
   const { [NAMES.stable]: _stable, [NAMES.unstable]: _unstable, ...rest } = isJsonObject(value) ? value : {};
   const unsigned = { ...rest, [NAMES[names]]: base64Encode(macKey.mac(sessionData)) };
@@ -234,7 +247,8 @@ function macsOf(sessionData: object): unknown[] {
  * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed; never for what the record holds.
  */
 export function checkBackupMac(sessionData: object, macKey: BackupMacKey): 'no-mac' | 'wrong-mac' | 'right' {
-  const macs = macsOf(sessionData);
+  expectInstance(macKey, BackupMacKey, 'backup MAC key');
+  const macs = macsOf(expectObject(sessionData, 'session_data'));
   if (macs.length === 0) return 'no-mac';
   const expected = unlessRefused('bad-canonical-json', () => macKey.mac(sessionData));
   if (!expected) return 'wrong-mac';

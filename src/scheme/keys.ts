@@ -1,5 +1,6 @@
+import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import type { DeriveOptions } from './passphrase.js';
-import { derivePassphraseKey } from './passphrase.js';
+import { MIN_ITERATIONS, checkParameters, derivePassphraseKey } from './passphrase.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
@@ -11,6 +12,9 @@ import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
 
 /** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
 const MAX_KEY_CHARACTERS = 256;
+
+/** What Node asks an object for when it prints it. */
+const INSPECT: unique symbol = /* @__PURE__ */ Symbol.for('nodejs.util.inspect.custom') as never;
 
 /**
  * The public key of a backup: what room keys are encrypted to. It is `auth_data.public_key`.
@@ -109,9 +113,24 @@ export class BackupPublicKey {
     return base64Encode(this.#bytes);
   }
 
-  /** Whether both are the same 32 bytes. */
+  /** {@link BackupPublicKey.toBase64}, so that text and JSON show it. */
+  toString(): string {
+    return this.toBase64();
+  }
+
+  /** The same, for `JSON.stringify`. */
+  toJSON(): string {
+    return this.toBase64();
+  }
+
+  /** What `console.log` shows on Node. */
+  [INSPECT](): string {
+    return `BackupPublicKey ${this.toBase64()}`;
+  }
+
+  /** Whether both are the same 32 bytes. Throws `bad-parameters` when the other is no public key. */
   equals(other: BackupPublicKey): boolean {
-    return equal(this.#bytes, other.#bytes);
+    return equal(this.#bytes, expectInstance(other, BackupPublicKey, 'public key').#bytes);
   }
 }
 
@@ -201,20 +220,26 @@ export class BackupDecryptionKey {
    * Derives the key of a legacy backup from its passphrase and the parameters in its `auth_data`:
    * PBKDF2-HMAC-SHA-512, the salt as UTF-8, 32 bytes.
    *
+   * The `public_key` there proves the key. Without one, a server that chose few rounds would learn the passphrase from
+   * the public key of a backup that is made with it: such a key is refused unless `allowUnproven` is set, and needs
+   * 100,000 rounds even then.
+   *
    * @param passphrase - As the user typed it; it is not normalised.
-   * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and, to tell a wrong
-   * passphrase, `public_key`.
-   * @throws {@link KeyBackupError} `wrong-passphrase` when the key does not derive `public_key`;
-   * `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
+   * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and `public_key`.
+   * @throws {@link KeyBackupError} `wrong-passphrase` when the key does not derive `public_key`; `unproven-key` without
+   * a `public_key`; `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
    */
   static async fromPassphrase(
     passphrase: string,
     authData: unknown,
-    options: DeriveOptions = {},
+    options: DeriveOptions & { readonly allowUnproven?: boolean | undefined } = {},
   ): Promise<BackupDecryptionKey> {
+    expectOptions(options);
+    const { iterations } = checkParameters(authData);
     const expected = hasPublicKey(authData)
       ? withoutHighBit(BackupPublicKey.fromAuthData(authData))
       : undefined;
+    if (!expected) expectUnprovenAllowed(iterations, options.allowUnproven);
     const key = new BackupDecryptionKey(await derivePassphraseKey(passphrase, authData, options));
     if (expected && !key.publicKey.equals(expected)) {
       key.dispose();
@@ -294,6 +319,21 @@ function decodeKey(text: unknown, field: string): Uint8Array {
 
 function hasPublicKey(authData: unknown): boolean {
   return isJsonObject(authData) && ownValue(authData, 'public_key') !== undefined;
+}
+
+function expectUnprovenAllowed(iterations: number, allowUnproven: unknown): void {
+  if (allowUnproven !== true) {
+    throw new KeyBackupError(
+      'unproven-key',
+      'auth_data.public_key: expected a public key that proves the passphrase, got nothing',
+    );
+  }
+  if (iterations < MIN_ITERATIONS) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `auth_data.private_key_iterations: expected at least 100,000 without a public key, got ${iterations}`,
+    );
+  }
 }
 
 function whyWrong(passphrase: string): string {

@@ -7,6 +7,7 @@ import {
   type SignalOptions,
   type WaitOptions,
 } from '../async.js';
+import { expectOptions } from '../encoding/arguments.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { awaitBackend, expectFrom } from './backend-call.js';
@@ -23,6 +24,12 @@ import { utf8Encode } from '../encoding/utf8.js';
 
 /** A server chooses the number of rounds; above this one it only wants to keep the processor busy. */
 export const MAX_ITERATIONS = 10_000_000;
+
+/**
+ * A server chooses the rounds of a passphrase, and with few of them whatever is published of its key gives the
+ * passphrase away: with fewer, a key only reads.
+ */
+export const MIN_ITERATIONS = 100_000;
 
 /** The parameters in `auth_data` under their names there. */
 export interface PassphraseParameters {
@@ -79,6 +86,7 @@ export async function derivePassphraseKey(
   parameters: unknown,
   options: DeriveOptions = {},
 ): Promise<Uint8Array> {
+  expectOptions(options);
   const { salt, iterations } = checkParameters(parameters);
   if (typeof passphrase !== 'string') {
     throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
@@ -91,7 +99,8 @@ export async function derivePassphraseKey(
   }
 }
 
-function checkParameters(parameters: unknown): { salt: string; iterations: number } {
+/** @throws {@link KeyBackupError} `bad-parameters`, `missing-field`. */
+export function checkParameters(parameters: unknown): { salt: string; iterations: number } {
   if (typeof parameters !== 'object' || parameters === null) {
     throw new KeyBackupError('bad-parameters', `auth_data: expected an object, got ${describe(parameters)}`);
   }

@@ -1,3 +1,4 @@
+import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { cbc } from '@noble/ciphers/aes.js';
 import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
@@ -5,7 +6,7 @@ import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from
 import { deriveKeys } from './derived-keys.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, expectString, isJsonObject } from '../encoding/json.js';
-import type { BackupDecryptionKey, BackupPublicKey } from './keys.js';
+import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 
 /**
@@ -122,7 +123,10 @@ export function encryptWithEphemeral(
   expectBytes(ephemeralPrivateKey, 32, 'ephemeral private key');
   try {
     checkPlaintext(plaintext);
-    const { ephemeralPublicKeys, sharedSecrets } = encapsulateMany(recipient.toBytes(), ephemeralPrivateKey);
+    const { ephemeralPublicKeys, sharedSecrets } = encapsulateMany(
+      expectInstance(recipient, BackupPublicKey, 'public key').toBytes(),
+      ephemeralPrivateKey,
+    );
     try {
       return sealSessionData(plaintext, ephemeralPublicKeys, sharedSecrets);
     } finally {
@@ -195,8 +199,9 @@ export function decryptSessionData(
   key: BackupDecryptionKey,
   options: ReadOptions = {},
 ): OpenedSessionData {
+  expectOptions(options);
   const parsed = parseSessionData(sessionData, options);
-  const privateKey = key.toBytes();
+  const privateKey = expectMethod(key, 'matches', 'decryption key').toBytes();
   const sharedSecret = agreeMany(privateKey, parsed.ephemeral);
   try {
     return owned(openSessionData(parsed, sharedSecret));

@@ -1,3 +1,4 @@
+import { expectText } from '../encoding/arguments.js';
 import { base64Decode } from '../encoding/base64.js';
 import { wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
@@ -34,7 +35,7 @@ export interface KeyDescription {
  * @throws {@link KeyBackupError} `missing-field` when the account has no secret storage; `bad-json`.
  */
 export function defaultKeyId(accountData: AccountData): string {
-  const content = ownValue(accountData, 'm.secret_storage.default_key');
+  const content = ownValue(expectObject(accountData, 'account data'), 'm.secret_storage.default_key');
   if (content === undefined) {
     throw new KeyBackupError('missing-field', 'm.secret_storage.default_key: expected a key id, got nothing');
   }
@@ -52,8 +53,8 @@ export function defaultKeyId(accountData: AccountData): string {
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
  */
 export function keyDescription(accountData: AccountData, id: string): KeyDescription {
-  const type = `m.secret_storage.key.${id}`;
-  const content = ownValue(accountData, type);
+  const type = `m.secret_storage.key.${expectText(id, 'key id')}`;
+  const content = ownValue(expectObject(accountData, 'account data'), type);
   const field = excerpt(type);
   // An empty object is how account data is deleted.
   if (content === undefined || (isJsonObject(content) && Object.keys(content).length === 0)) {

@@ -1,6 +1,7 @@
+import { expectMethod } from '../encoding/arguments.js';
 import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
-import { isJsonObject, ownValue } from '../encoding/json.js';
+import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
 import type { AccountData } from './key-description.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { SecretStorageKey } from './secret-storage.js';
@@ -45,6 +46,9 @@ export function readMacKeySecret(
   accountData: AccountData,
   key?: BackupDecryptionKey,
 ): MacKeySecret | undefined {
+  expectMethod(storageKey, 'decryptSecret', 'storageKey');
+  expectObject(accountData, 'account data');
+  if (key !== undefined) expectMethod(key, 'matches', 'decryption key');
   const secrets = (['stable', 'unstable'] as const)
     .map((names) => ({ names, secret: secretOf(storageKey, accountData, BACKUP_MAC_SECRET[names]) }))
     .filter((one): one is { names: MacNames; secret: string } => one.secret !== undefined);

@@ -1,3 +1,4 @@
+import { expectOptions, expectText } from '../encoding/arguments.js';
 import { hkdf } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
@@ -19,7 +20,7 @@ import {
   type AccountData,
   type KeyDescription,
 } from './key-description.js';
-import { checkIterations, type DeriveOptions } from '../scheme/passphrase.js';
+import { MIN_ITERATIONS, checkIterations, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 import { SecretBytes } from '../encoding/secret-bytes.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
@@ -70,12 +71,6 @@ export interface StorageWriteOptions {
 }
 
 /**
- * A server chooses the rounds of a passphrase, and with few of them whatever is written under its key gives the
- * passphrase away.
- */
-const MIN_WRITE_ITERATIONS = 100_000;
-
-/**
  * A key of the secret storage: 32 bytes that open every secret stored under it.
  *
  * @example
@@ -110,7 +105,7 @@ export class SecretStorageKey {
 
   /** A new key from the platform's secure generator. Store {@link SecretStorageKey.describe} under its id. */
   static generate(id: string): SecretStorageKey {
-    const key = new SecretStorageKey(id, randomBytes(32));
+    const key = new SecretStorageKey(expectText(id, 'key id'), randomBytes(32));
     key.#proven = true;
     return key;
   }
@@ -121,6 +116,7 @@ export class SecretStorageKey {
    * @throws {@link KeyBackupError} `bad-length`; `bad-parameters` for iterations other than 1 to 10,000,000.
    */
   static fromBytes(bytes: Uint8Array, id: string, iterations?: number): SecretStorageKey {
+    expectText(id, 'key id');
     if (iterations !== undefined) checkIterations(iterations, 'iterations');
     return new SecretStorageKey(id, copyBytes(expectBytes(bytes, 32, 'secret storage key')), iterations);
   }
@@ -154,6 +150,7 @@ export class SecretStorageKey {
     accountData: AccountData,
     options: DeriveOptions & { readonly keyId?: string | undefined } = {},
   ): Promise<SecretStorageKey> {
+    expectOptions(options);
     const id = options.keyId ?? defaultKeyId(accountData);
     const description = keyDescription(accountData, id);
     const { iterations } = passphraseParameters(description);
@@ -174,6 +171,7 @@ export class SecretStorageKey {
    * {@link SecretStorageKey.dispose}.
    */
   check(description: KeyDescription): KeyCheck {
+    expectOptions(description, 'key description');
     let expected: ReturnType<typeof descriptionMac>;
     try {
       expected = descriptionMac(description, 'key description');
@@ -209,7 +207,7 @@ export class SecretStorageKey {
    * `too-large`; `bad-parameters` when the key is disposed.
    */
   decryptSecret(name: string, content: unknown): string {
-    const { iv, ciphertext, mac } = encryptedSecret(name, content, this.id);
+    const { iv, ciphertext, mac } = encryptedSecret(expectText(name, 'name'), content, this.id);
     const keys = this.#deriveKeys(name);
     try {
       if (!equal(hmac(sha256, keys.subarray(32), ciphertext), mac)) {
@@ -245,7 +243,8 @@ export class SecretStorageKey {
     options: StorageWriteOptions = {},
   ): { readonly encrypted: Readonly<Record<string, EncryptedSecret>> } {
     this.#expectWritable(options);
-    const plaintext = utf8Encode(secret);
+    expectText(name, 'name');
+    const plaintext = utf8Encode(expectText(secret, 'secret'));
     try {
       const iv = newIv();
       const { ciphertext, mac } = this.#seal(name, plaintext, iv);
@@ -279,9 +278,11 @@ export class SecretStorageKey {
   }
 
   /** What is written under a key lets everyone who sees it test guesses of that key. */
-  #expectWritable({ allowUnproven = false }: StorageWriteOptions): void {
+  #expectWritable(options: StorageWriteOptions): void {
+    expectOptions(options);
+    const { allowUnproven = false } = options;
     const isDerived = this.#iterations !== undefined;
-    if (isDerived && this.#iterations < MIN_WRITE_ITERATIONS) {
+    if (isDerived && this.#iterations < MIN_ITERATIONS) {
       throw new KeyBackupError(
         'bad-parameters',
         `secret storage key: expected at least 100,000 rounds of its passphrase to write under it, got ${this.#iterations}`,

@@ -1,4 +1,5 @@
 import { isFromCallback, throwIfAborted } from '../async.js';
+import { expectOptions } from '../encoding/arguments.js';
 import { base64Decode } from '../encoding/base64.js';
 import { copyBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
@@ -109,6 +110,8 @@ export async function unlock(given: string, options: UnlockOptions = {}): Promis
       'key or passphrase: expected a text of at most 4096 characters',
     );
   }
+  expectOptions(options);
+  if (options.accountData !== undefined) expectOptions(options.accountData, 'accountData');
   throwIfAborted(options.signal);
   return new Search(options).run(given);
 }

@@ -1,3 +1,4 @@
+import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import type { Context, Hono } from 'hono';
 import type { Authenticate } from './identify.js';
 import type { Call } from './request-context.js';
@@ -82,6 +83,9 @@ const MAX_BODY = 50 * 2 ** 20;
 
 /** {@link createHandler}, as a hono application to mount with `app.route('/', …)`. */
 export async function createApp(options: HandlerOptions): Promise<Hono> {
+  expectOptions(options);
+  expectOptions(options.store, 'store');
+  expectFunction(options.authenticate, 'authenticate');
   const { Hono } = await importPeer(() => import('hono'), 'hono@4');
   // The path as it was sent: hono's own decodes a part of it before the parameters are decoded.
   const app = new Hono({ getPath: rawPath });

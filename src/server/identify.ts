@@ -1,3 +1,4 @@
+import { expectArray, expectOptions, expectText } from '../encoding/arguments.js';
 import { createHash } from 'node:crypto';
 import { parseJsonBytes } from '../encoding/strict-json.js';
 import { describe } from '../errors.js';
@@ -28,7 +29,14 @@ export interface StaticToken extends Caller {
  * A token is hashed before it is looked up, so the time of the look-up says nothing about the tokens.
  */
 export function authenticateByTokens(tokens: readonly StaticToken[]): Authenticate {
-  const callers = new Map(tokens.map(({ sha256, ...caller }) => [sha256.toLowerCase(), caller]));
+  expectArray(tokens, 'tokens');
+  const callers = new Map(
+    tokens.map((token) => {
+      expectOptions(token, 'token');
+      const { sha256: hash, ...caller } = token;
+      return [expectText(hash, 'sha256').toLowerCase(), caller];
+    }),
+  );
   return (request) => {
     const caller = callers.get(sha256(bearerToken(request)));
     return caller
@@ -65,6 +73,8 @@ const MAX_CACHE_MILLISECONDS = 60_000;
  * `M_GUEST_ACCESS_FORBIDDEN` for guests, 503 when the homeserver gives no proper answer.
  */
 export function authenticateByHomeserver(url: string, options: HomeserverOptions = {}): Authenticate {
+  expectText(url, 'url');
+  expectOptions(options);
   const { fetch = globalThis.fetch, now = Date.now, timeoutMilliseconds = 10_000 } = options;
   const keep = Math.min(options.cacheMilliseconds ?? MAX_CACHE_MILLISECONDS, MAX_CACHE_MILLISECONDS);
   const cache = new Map<string, { readonly caller: Caller; readonly until: number }>();

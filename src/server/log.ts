@@ -1,3 +1,4 @@
+import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
 import { KeyBackupError, messageOf } from '../errors.js';
 import type { RequestRecord } from './handler.js';
 
@@ -19,6 +20,8 @@ export interface Log {
  * @param now - Default: the time.
  */
 export function createLog(write: (lines: string) => void, now: () => Date = () => new Date()): Log {
+  expectFunction(write, 'write');
+  expectFunction(now, 'now');
   let lines = '';
   const line = (level: string, fields: object): void => {
     if (lines === '') {
@@ -47,6 +50,8 @@ export function createLog(write: (lines: string) => void, now: () => Date = () =
       line('error', { message: messageOf(error) ?? 'unknown error', code });
     },
     note: (message, fields = {}) => {
+      expectText(message, 'message');
+      expectOptions(fields, 'fields');
       line('info', { message, ...fields });
     },
   };

@@ -1,4 +1,6 @@
-import { KeyBackupError, type ErrorCode } from '../errors.js';
+import { expectIterable, expectOptions } from '../encoding/arguments.js';
+import { isBytes } from '../encoding/bytes.js';
+import { KeyBackupError, describe, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { IdSet } from './session-id-set.js';
 import { jsonPath } from '../encoding/strict-json.js';
@@ -77,8 +79,12 @@ export async function* readBackup(
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   options: BackupReaderOptions = {},
 ): AsyncGenerator<BackupItem, void, undefined> {
+  expectIterable(chunks, 'chunks');
+  expectOptions(options);
   const reader = new BackupReader(options);
   for await (const chunk of chunks) {
+    if (!isBytes(chunk))
+      throw new KeyBackupError('bad-parameters', `chunks: expected bytes, got ${describe(chunk)}`);
     for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
       yield* reader.push(chunk.subarray(start, start + SLICE_BYTES));
     }

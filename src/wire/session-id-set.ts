@@ -1,6 +1,7 @@
+import { expectArray, expectIterable } from '../encoding/arguments.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { expectBytes } from '../encoding/bytes.js';
-import { KeyBackupError } from '../errors.js';
+import { expectBytes, isBytes } from '../encoding/bytes.js';
+import { KeyBackupError, describe } from '../errors.js';
 
 /** Bytes of one digest. */
 const DIGEST_BYTES = 16;
@@ -56,8 +57,11 @@ export class IdSet {
 
   /** The key and every digest: 16 + 16 * size bytes, a copy. It leaves out the pairs `except`. */
   toBytes(except: Iterable<readonly [roomId: string, sessionId: string]> = []): Uint8Array {
+    expectIterable(except, 'except');
     const left = new Set<number>();
-    for (const [roomId, sessionId] of except) {
+    for (const pair of except) {
+      expectArray(pair, 'except');
+      const [roomId, sessionId] = pair;
       this.#hashPair(roomId, sessionId);
       left.add(this.#find());
     }
@@ -79,6 +83,9 @@ export class IdSet {
    * @throws {@link KeyBackupError} `bad-length` when the bytes are not a whole number of digests.
    */
   static fromBytes(bytes: Uint8Array): IdSet {
+    if (!isBytes(bytes)) {
+      throw new KeyBackupError('bad-length', `ids: expected bytes, got ${describe(bytes)}`);
+    }
     if (bytes.length < DIGEST_BYTES || bytes.length % DIGEST_BYTES !== 0) {
       throw new KeyBackupError(
         'bad-length',
@@ -94,6 +101,9 @@ export class IdSet {
   }
 
   #hashPair(roomId: string, sessionId: string): void {
+    if (typeof roomId !== 'string' || typeof sessionId !== 'string') {
+      throw new KeyBackupError('bad-parameters', 'ids: expected two strings, got another value');
+    }
     const most = 4 + 3 * (roomId.length + sessionId.length);
     if (this.#input.length < most) this.#input = new Uint8Array(2 * most);
     const input = this.#input;

@@ -47,17 +47,17 @@ const SERVER = {
 } as const;
 
 const RULES: Readonly<Record<string, Rule>> = {
-  'megolm-backup': { ...WEB, storeys: ['.', 'backends', 'engine'], size: 52 },
+  'megolm-backup': { ...WEB, storeys: ['.', 'backends', 'engine'], size: 53 },
   'megolm-backup/client': {
     ...WEB,
     storeys: ['api', 'backends', 'client', 'engine'],
     without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
-    size: 58,
+    size: 63,
   },
-  'megolm-backup/engine': { ...ENGINE, size: 40 },
+  'megolm-backup/engine': { ...ENGINE, size: 41 },
   'megolm-backup/rescue': { ...ENGINE, size: 49 },
   'megolm-backup/webcrypto': { ...WEB, storeys: ['backends', 'engine'], size: 24 },
-  'megolm-backup/workers': { ...WEB, storeys: ['backends', 'engine'], size: 2 },
+  'megolm-backup/workers': { ...WEB, storeys: ['backends', 'engine'], size: 2.3 },
   'megolm-backup/node': {
     ...WEB,
     storeys: ['backends', 'engine'],

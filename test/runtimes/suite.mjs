@@ -10,7 +10,14 @@ import { webCryptoBackend, webCryptoHasX25519 } from 'megolm-backup/webcrypto';
 import { workersBackend } from 'megolm-backup/workers';
 import { homeserverInMemory } from './homeserver-in-memory.mjs';
 
-const { BackupDecryptionKey, KeyBackupError, decryptSessions, encryptSessions } = main;
+const {
+  BackupDecryptionKey,
+  KeyBackupError,
+  base64Encode,
+  decryptSessions,
+  derivePassphraseKey,
+  encryptSessions,
+} = main;
 
 /** So many sessions a batch: more than the largest first chunk of any backend. */
 const SESSIONS = 300;
@@ -183,9 +190,11 @@ async function everyDamage(sessions, backend) {
 
 async function passphrase(backend) {
   const parameters = { private_key_salt: 'sält', private_key_iterations: 2000 };
-  const key = await BackupDecryptionKey.fromPassphrase('pässphrase', parameters, { backend });
-  const purely = await BackupDecryptionKey.fromPassphrase('pässphrase', parameters);
-  expect(key.toBase64() === purely.toBase64(), 'the key that the engine derives');
+  const [key, purely] = [
+    await derivePassphraseKey('pässphrase', parameters, { backend }),
+    await derivePassphraseKey('pässphrase', parameters),
+  ];
+  expect(base64Encode(key) === base64Encode(purely), 'the key that the engine derives');
 }
 
 async function workersEnd() {

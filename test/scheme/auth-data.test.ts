@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   BACKUP_ALGORITHM,
   BackupDecryptionKey,
+  type BackupPublicKey,
   canonicalJson,
   createAuthData,
   ed25519Signer,
@@ -33,6 +34,11 @@ describe('creating', () => {
   it('has the public key, and the algorithm its name', () => {
     expect(plain).toEqual({ public_key: key.publicKey.toBase64() });
     expect(BACKUP_ALGORITHM).toBe('m.megolm_backup.v1.curve25519-aes-sha2');
+  });
+
+  it('never publishes a decryption key that stands in the place of the public key', () => {
+    const key = BackupDecryptionKey.generate() as unknown as BackupPublicKey;
+    expect(refusal(() => createAuthData(key)).code).toBe('bad-parameters');
   });
 
   it('lets no further field take the place of the key', () => {

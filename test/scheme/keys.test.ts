@@ -7,6 +7,7 @@ import {
   BackupDecryptionKey,
   BackupPublicKey,
   decryptSessionData,
+  derivePassphraseKey,
   encryptSessionData,
   type KeyBackupError,
 } from '../../src/engine.js';
@@ -278,7 +279,7 @@ describe('BackupDecryptionKey', () => {
     const parameters = { private_key_salt: 'salt', private_key_iterations: 3 };
 
     it('is compared with the public key where there is one', async () => {
-      const key = await BackupDecryptionKey.fromPassphrase('pass', parameters);
+      const key = BackupDecryptionKey.fromBytes(await derivePassphraseKey('pass', parameters));
       const public_key = key.publicKey.toBase64();
       const again = await BackupDecryptionKey.fromPassphrase('pass', { ...parameters, public_key });
       expect(again.toBase64()).toBe(key.toBase64());
@@ -290,6 +291,39 @@ describe('BackupDecryptionKey', () => {
       expect(error.code).toBe('wrong-passphrase');
       expect(error.message).not.toContain('SECRET');
       expect(error.message).not.toContain('NF');
+    });
+
+    it('is refused before it is derived where no public key proves it', async () => {
+      const onProgress = vi.fn();
+      for (const allowUnproven of [undefined, false, 1 as unknown as boolean]) {
+        const unproven = BackupDecryptionKey.fromPassphrase('SECRET', parameters, {
+          allowUnproven,
+          onProgress,
+        });
+        expect((await rejection(unproven)).code).toBe('unproven-key');
+      }
+      expect(onProgress).not.toHaveBeenCalled();
+    });
+
+    it('needs 100,000 rounds where the caller allows that nothing proves it', async () => {
+      const backend = { name: 'test', pbkdf2: () => Promise.resolve(new Uint8Array(32).fill(1)) };
+      const derive = (private_key_iterations: number) =>
+        BackupDecryptionKey.fromPassphrase(
+          'SECRET',
+          { ...parameters, private_key_iterations },
+          { allowUnproven: true, backend },
+        );
+      expect((await rejection(derive(99_999))).code).toBe('bad-parameters');
+      expect((await derive(100_000)).toBytes()).toEqual(new Uint8Array(32).fill(1));
+    });
+
+    it('is compared all the same where the caller allows that nothing proves it', async () => {
+      const authData = { ...parameters, public_key: base64(VALID) };
+      const wrong = BackupDecryptionKey.fromPassphrase('SECRET', authData, { allowUnproven: true });
+      expect((await rejection(wrong)).code).toBe('wrong-passphrase');
+      const malformed = { ...parameters, public_key: null };
+      const unusable = BackupDecryptionKey.fromPassphrase('SECRET', malformed, { allowUnproven: true });
+      expect((await rejection(unusable)).code).toBe('bad-auth-data');
     });
 
     it('offers the other forms of a passphrase that has them', async () => {

@@ -21,6 +21,10 @@ const readable = (keys: readonly KeyToWrite[] | undefined) =>
   keys?.map(({ data, ...key }) => ({ ...key, data: utf8Decode(data, 'the key') }));
 const compact = (text: string) => readable(compactKeysOfRooms(utf8Encode(text)));
 
+/** In an order of their own. */
+const sorted = (keys: readonly { room_id: string; session_id: string }[] = []) =>
+  [...keys].sort((a, b) => (`${a.room_id} ${a.session_id}` < `${b.room_id} ${b.session_id}` ? -1 : 1));
+
 const parsed = (bytes: Uint8Array) => readable(parseKeysOfRooms(bytes));
 
 describe('a body as clients write it', () => {

@@ -16,6 +16,7 @@ import { deriveStorageKey } from '../../dist/secret-storage/key-description.js';
 import { readKeyExport } from '../../dist/formats/key-export.js';
 import { expectObject } from '../../dist/encoding/json.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../../dist/scheme/keys.js';
+import { derivePassphraseKey } from '../../dist/scheme/passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../dist/scheme/recovery-key.js';
 import { SecretStorageKey } from '../../dist/secret-storage/secret-storage.js';
 import { decryptSessionData, encryptWithEphemeral, unpaddedLength } from '../../dist/scheme/session-data.js';
@@ -94,7 +95,12 @@ function decodeRecoveryKeyCase(fields) {
 }
 
 async function passphraseCase(fields) {
-  const key = await BackupDecryptionKey.fromPassphrase(text(fields.passphrase), fields.auth_data);
+  const [passphrase, authData] = [text(fields.passphrase), fields.auth_data];
+  // Nothing proves a key without the public key.
+  if (authData.public_key === undefined) {
+    return { private_key: base64Encode(await derivePassphraseKey(passphrase, authData)) };
+  }
+  const key = await BackupDecryptionKey.fromPassphrase(passphrase, authData);
   return { private_key: key.toBase64() };
 }
 

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto';
+import * as server from '../../src/server/index.js';
+import { createMemoryStore } from '../support/memory-store.js';
+import { authenticate, TOKEN_A } from '../support/serving.js';
+import { testWrongTypes } from '../support/wrong-types.js';
+
+const options = () => ({ store: createMemoryStore(), authenticate });
+const handler: server.Handler = () => Promise.resolve(new Response());
+const sha256 = createHash('sha256').update(TOKEN_A).digest('hex');
+const tokens = [{ sha256, user_id: '@a:x' }];
+const BELOW = 'the handler calls it';
+
+testWrongTypes({
+  exports: [server],
+  secrets: [TOKEN_A],
+  made: {
+    Log: () => server.createLog(() => undefined),
+    MatrixError: () => new server.MatrixError(400, 'M_UNKNOWN', 'x'),
+    Metrics: () => server.createMetrics(),
+  },
+  valid: {
+    authenticateByHomeserver: () => ['https://example.org', {}],
+    authenticateByTokens: () => [tokens],
+    createApp: () => [options()],
+    createHandler: () => [options()],
+    createLog: () => [() => undefined, () => new Date(0)],
+    createMetrics: () => [],
+    newVersionId: () => [],
+    parseTokensFile: () => [new TextEncoder().encode(JSON.stringify(tokens))],
+    withHealth: () => [handler, createMemoryStore()],
+
+    'new MatrixError': 'an error, which callers do not make',
+    'Log#request': BELOW,
+    'Log#error': () => [new Error('x')],
+    'Log#note': () => ['started', { port: 1 }],
+    'Metrics#observe': BELOW,
+    'Metrics#text': () => [],
+    'Metrics#listen': 'node:http says what is wrong with an address',
+  },
+  // Its documented error, which the command line shows as it is.
+  mayThrow: (name, error) => name === 'parseTokensFile' && (error as Error).constructor === Error,
+});
