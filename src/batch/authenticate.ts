@@ -121,7 +121,8 @@ export async function* authenticateSessions(
     const plans = chunk.map((decrypted, i) => planFor(decrypted, copies[i], declareUnknown));
     yield* carryOut(plans, key.publicKey, settings);
   }
-  const copyOf = async ({ result }: Decrypted) =>
+  // Not asynchronous: the first that throws is the last that is called.
+  const copyOf = ({ result }: Decrypted) =>
     result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined;
   try {
     let chunk: Decrypted[] = [];
