@@ -124,7 +124,7 @@ describe('snippets', () => {
     const main = join(root, 'dist/cli/main.js');
     const script = `set -e\nmegolm-backup() { ${JSON.stringify(process.execPath)} ${JSON.stringify(main)} "$@"; }\n`;
     const { stdout } = await run('bash', ['-c', script + commands], { cwd: folder });
-    expect(stdout).toMatch(/^\d+ passed, 0 failed$/m);
+    expect(stdout).toMatch(/^public key [A-Za-z0-9+/]{43}$/m);
     const restored = JSON.parse(await readFile(join(folder, 'sessions.json'), 'utf8'));
     expect(restored).toHaveLength(1000);
   });

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { describe, expect, test } from 'vitest';
+import { ENTRY_POINTS, MAY_IMPORT, layerOf } from '../support/layers.js';
 import { ROOT, SUBPATHS } from './project.js';
 
 /** What a bundler makes of every subpath of the build, by the conditions of package.json. */
@@ -16,8 +17,8 @@ const DATABASE = ['sqlite', 'libsql', 'PRAGMA', 'SELECT '];
 const PAGE = ['document.', 'window.', 'localStorage', 'indexedDB'];
 
 interface Rule {
-  /** The folders of the build that may be in it; `.` for the faces of the package. */
-  readonly storeys: readonly string[];
+  /** The layers that may be in it. */
+  readonly layers: readonly string[];
   /** Packages that may be in it. */
   readonly packages: readonly string[];
   /** What must not be in it. */
@@ -27,8 +28,11 @@ interface Rule {
   readonly platform: 'browser' | 'node';
 }
 
+/** A layer and those below it. */
+const upTo = (layer: string) => [...ENTRY_POINTS, ...(MAY_IMPORT.get(layer) ?? [])];
+
 const ENGINE = {
-  storeys: ['engine'],
+  layers: upTo('secret-storage'),
   packages: ['@noble/ciphers', '@noble/curves', '@noble/hashes', '@scure/base'],
   without: [...NETWORK, ...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'Worker', 'subtle', 'import.meta'],
   platform: 'browser',
@@ -40,27 +44,27 @@ const WEB = {
 } as const;
 
 const SERVER = {
-  storeys: ['api', 'engine', 'server'],
+  layers: upTo('server'),
   packages: ENGINE.packages,
   without: [...COMPILING, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
   platform: 'node',
 } as const;
 
 const RULES: Readonly<Record<string, Rule>> = {
-  'megolm-backup': { ...WEB, storeys: ['.', 'backends', 'engine'], size: 53 },
+  'megolm-backup': { ...WEB, layers: upTo('backends'), size: 53 },
   'megolm-backup/client': {
     ...WEB,
-    storeys: ['api', 'backends', 'client', 'engine'],
+    layers: upTo('client'),
     without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
     size: 63,
   },
   'megolm-backup/engine': { ...ENGINE, size: 41 },
   'megolm-backup/rescue': { ...ENGINE, size: 49 },
-  'megolm-backup/webcrypto': { ...WEB, storeys: ['backends', 'engine'], size: 24 },
-  'megolm-backup/workers': { ...WEB, storeys: ['backends', 'engine'], size: 2.3 },
+  'megolm-backup/webcrypto': { ...WEB, layers: upTo('backends'), size: 24 },
+  'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.3 },
   'megolm-backup/node': {
     ...WEB,
-    storeys: ['backends', 'engine'],
+    layers: upTo('backends'),
     without: [...NETWORK, ...COMPILING, ...DATABASE, ...PAGE],
     platform: 'node',
     size: 28,
@@ -108,7 +112,6 @@ async function bundle(code: string, { platform, conditions = [] }: Platform) {
 }
 
 const everything = (subpath: string) => `import * as all from '${subpath}'; globalThis.all = { ...all };`;
-const storeyOf = (path: string) => /^dist\/(?:([a-z]+)\/)?/.exec(path)?.[1] ?? '.';
 const packageOf = (path: string) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1];
 
 test('there is a rule for every subpath', () => {
@@ -119,8 +122,10 @@ describe.each(Object.entries(RULES))('%s, bundled whole', (subpath, rule) => {
   test('holds nothing that must not be there, and is small', async () => {
     const { text, inputs, kilobytes } = await bundle(everything(subpath), rule);
     expect(rule.without.filter((word) => text.includes(word))).toEqual([]);
-    const storeys = inputs.filter((path) => path.startsWith('dist/')).map(storeyOf);
-    expect(storeys.filter((storey) => !rule.storeys.includes(storey))).toEqual([]);
+    const layers = inputs
+      .filter((path) => path.startsWith('dist/'))
+      .map((path) => layerOf(path.slice('dist/'.length).replace(/\.js$/, '.ts')));
+    expect(layers.filter((layer) => !rule.layers.includes(layer))).toEqual([]);
     const packages = inputs.map(packageOf).filter((name) => name !== undefined);
     expect(packages.filter((name) => !rule.packages.includes(name))).toEqual([]);
     expect(kilobytes).toBeLessThan(rule.size);
@@ -165,5 +170,5 @@ test('for React Native there is neither a worker nor import.meta', async () => {
 
 test('the build is what is bundled', async () => {
   const { inputs } = await bundle(everything('megolm-backup'), { platform: 'browser' });
-  expect(inputs).toContain(join('dist', 'engine', 'keys.js'));
+  expect(inputs).toContain(join('dist', 'scheme', 'keys.js'));
 });
