@@ -3,8 +3,9 @@ import type { BackupStore } from './store.js';
 
 /** Puts `GET /health` before a handler: 200 while the store answers, else 503. Without authentication. */
 export function withHealth(handler: Handler, store: BackupStore): Handler {
-  return async (request) => {
-    if (!/^[a-z]+:\/\/[^/]+\/health$/.test(request.url) || request.method !== 'GET') return handler(request);
+  return async (request, env) => {
+    if (!/^[a-z]+:\/\/[^/]+\/health$/.test(request.url) || request.method !== 'GET')
+      return handler(request, env);
     const healthy = await store.ping().then(
       () => true,
       () => false,
