@@ -35,8 +35,13 @@ export interface RequestRecord {
   readonly userId: string | undefined;
 }
 
-/** Answers a request; never rejects. */
-export type Handler = (request: Request) => Promise<Response>;
+/**
+ * Answers a request; never rejects.
+ *
+ * @param env - What `@hono/node-server` passes beside a request. Its `incoming` has the path as it was sent, which a
+ * `Request` has not: `/keys/%2E/!r:x` becomes `/keys/!r:x` there.
+ */
+export type Handler = (request: Request, env?: object) => Promise<Response>;
 
 /**
  * Makes the key backup API as a web-standard function: the fourteen operations of the specification under
@@ -58,7 +63,7 @@ export type Handler = (request: Request) => Promise<Response>;
  */
 export async function createHandler(options: HandlerOptions): Promise<Handler> {
   const app = await createApp(options);
-  return async (request) => app.fetch(request);
+  return async (request, env) => app.fetch(request, env);
 }
 
 type Operation = (call: Call) => Promise<Response>;
@@ -88,7 +93,7 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
   expectFunction(options.authenticate, 'authenticate');
   const { Hono } = await importPeer(() => import('hono'), 'hono@4');
   // The path as it was sent: hono's own decodes a part of it before the parameters are decoded.
-  const app = new Hono({ getPath: rawPath });
+  const app = new Hono({ getPath: (request, context) => rawPath(request, context?.env) });
   const limit = options.rateLimit ? createRateLimit(options.rateLimit) : undefined;
   const { maxBody = MAX_BODY, quota = {}, store } = options;
 
@@ -153,22 +158,25 @@ function unknownMethod(known: readonly string[]): MatrixError {
   });
 }
 
-/** The path of a request's URL, still percent-encoded. */
-function rawPath(request: Request): string {
-  const { url } = request;
-  const start = url.indexOf('/', url.indexOf('://') + 3);
-  if (start === -1) return '/';
-  const end = url.slice(start).search(/[?#]/);
-  return end === -1 ? url.slice(start) : url.slice(start, start + end);
+/** The path of a request, still percent-encoded, and under Node with its dot segments. */
+function rawPath(request: Request, env: unknown): string {
+  const { incoming } = (env ?? {}) as { incoming?: { url?: string } };
+  const url = incoming?.url ?? request.url;
+  const path = url.replace(/^[a-z]+:\/\/[^/?#]*/i, '').replace(/[?#].*$/s, '');
+  return path === '' ? '/' : path;
 }
 
 /**
  * The parameters of the path, percent-decoded once.
  *
- * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for what is no percent-encoded UTF-8.
+ * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for what is no percent-encoded UTF-8, and for dot segments: half of
+ * what is between here and the client removes them, so the path would be another one.
  */
 function decodedParameters(context: Context): Record<string, string> {
-  const parts = rawPath(context.req.raw).split('/');
+  const parts = rawPath(context.req.raw, context.env).split('/');
+  if (parts.some((part) => /^(?:\.|%2e){1,2}$/i.test(part))) {
+    throw new MatrixError(400, 'M_INVALID_PARAM', 'the path: expected no dot segments');
+  }
   // '', _matrix, client, v3, room_keys, keys or version, …
   const rest = parts.slice(6);
   try {

@@ -6,8 +6,9 @@ import type { BackupStore } from './store.js';
 export function withHealth(handler: Handler, store: BackupStore): Handler {
   expectFunction(handler, 'handler');
   expectOptions(store, 'store');
-  return async (request) => {
-    if (!/^[a-z]+:\/\/[^/]+\/health$/.test(request.url) || request.method !== 'GET') return handler(request);
+  return async (request, env) => {
+    if (!/^[a-z]+:\/\/[^/]+\/health$/.test(request.url) || request.method !== 'GET')
+      return handler(request, env);
     const healthy = await store.ping().then(
       () => true,
       () => false,

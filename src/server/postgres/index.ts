@@ -34,7 +34,7 @@ import type {
 } from '../store.js';
 import { newVersionId, pageLimit, textOf } from '../store.js';
 
-export type { NamedStatement, PgClient, PgPool } from './pool.js';
+export type { NamedStatement, PgClient, PgPool, PooledClient } from './pool.js';
 
 /** How the database is used. */
 export interface PostgresOptions {

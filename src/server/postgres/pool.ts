@@ -5,12 +5,7 @@ import { importPeer, storeFailed } from '../errors.js';
 /** The few calls this package needs of a PostgreSQL client; `pg` has them. */
 export interface PgPool {
   /** A connection for one caller at a time. */
-  connect(): Promise<
-    PgClient & {
-      /** Gives it back, or closes it. */
-      release(destroy?: boolean): void;
-    }
-  >;
+  connect(): Promise<PooledClient>;
   /** Closes all connections. */
   end(): Promise<void>;
 }
@@ -22,6 +17,15 @@ export interface PgClient {
     statement: string | NamedStatement,
     values?: readonly unknown[],
   ): Promise<{ readonly rows: Record<string, unknown>[] }>;
+}
+
+/** A connection lent by a pool. */
+export interface PooledClient extends PgClient {
+  /** Gives it back, or closes it. */
+  release(destroy?: boolean): void;
+  /** `pg` reports a lost connection by an event, which ends a process that does not listen. */
+  on?(event: 'error', listener: () => void): unknown;
+  off?(event: 'error', listener: () => void): unknown;
 }
 
 /** A statement under a name, as `pg` takes it. A pool of the caller gets none. */
@@ -55,6 +59,22 @@ export async function openPool(url: string, connections: number): Promise<PgPool
   return pool;
 }
 
+/** Lends a connection, on which losing it only fails its statements: the pool of `pg` listens to none that it lent out. */
+async function borrow(pool: PgPool): Promise<PooledClient> {
+  const client = await pool.connect().catch((cause: unknown) => {
+    throw storeFailed(cause);
+  });
+  const ignore = (): void => undefined;
+  client.on?.('error', ignore);
+  return {
+    query: (statement, values) => client.query(statement, values),
+    release: (destroy) => {
+      client.off?.('error', ignore);
+      client.release(destroy);
+    },
+  };
+}
+
 /** How often a transaction that lost to another one is tried again. */
 const RETRIES = 10;
 
@@ -80,9 +100,7 @@ function codeOf(error: unknown): string {
  */
 export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Promise<T>): Promise<T> {
   for (let retry = 0; ; retry++) {
-    const client = await pool.connect().catch((cause: unknown) => {
-      throw storeFailed(cause);
-    });
+    const client = await borrow(pool);
     let broken = false;
     try {
       const begun = client.query(...BEGIN);
@@ -138,9 +156,7 @@ export async function transactionOf(
   statements: readonly Statement[],
   preparing: Preparing,
 ): Promise<Record<string, unknown>[][] | undefined> {
-  const client = await pool.connect().catch((cause: unknown) => {
-    throw storeFailed(cause);
-  });
+  const client = await borrow(pool);
   // After one that failed the others fail too, and the commit rolls back.
   const answers = await Promise.allSettled(
     [BEGIN, ...statements, COMMIT].map(([text, values]) =>
@@ -165,18 +181,16 @@ export async function query(
   text: string,
   values: readonly unknown[],
 ): Promise<Record<string, unknown>[]> {
+  const client = await borrow(pool);
+  let broken = true;
   try {
-    const client = await pool.connect();
-    let broken = true;
-    try {
-      const { rows } = await client.query(text, values);
-      broken = false;
-      return rows;
-    } finally {
-      client.release(broken);
-    }
+    const { rows } = await client.query(text, values);
+    broken = false;
+    return rows;
   } catch (cause) {
     throw storeFailed(cause);
+  } finally {
+    client.release(broken);
   }
 }
 
