@@ -43,7 +43,7 @@ export {
 } from './secret-storage/secret-storage.js';
 export { readMacKeySecret, type MacKeySecret } from './secret-storage/mac-key-secret.js';
 export { readMasterKey, type MasterKey } from './secret-storage/master-key.js';
-export type { Opened, UnlockedBy } from './secret-storage/locks.js';
+export type { UnlockedKey, UnlockedBy } from './secret-storage/locks.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,
