@@ -11,7 +11,7 @@ import type { Direction } from './run.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
 import { wipe } from '../encoding/bytes.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
+import { BackupDecryptionKey, type BackupPublicKey } from '../scheme/keys.js';
 import {
   expectSource,
   readUnauthenticated,
@@ -188,7 +188,7 @@ export interface Decryption extends Direction<
 export function decryption(key: BackupDecryptionKey, settings: DecryptSettings): Decryption {
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
-  const macKey = lazily(() => BackupMacKey.fromPrivateKey(privateKey));
+  const macKey = lazily(() => macKeyOf(privateKey));
   const guard = (ready: readonly ReadySessionData[], finish: Finish<OpenedSessionData>) =>
     requireAuthenticated ? ofAuthenticated(ready, finish) : finish;
   return {
@@ -227,6 +227,15 @@ export function decryption(key: BackupDecryptionKey, settings: DecryptSettings):
       return { room_id, session_id, session, flags: [...opened.flags, ...flags], ...provenance };
     },
   };
+}
+
+function macKeyOf(privateKey: Uint8Array): BackupMacKey {
+  const key = BackupDecryptionKey.fromBytes(privateKey);
+  try {
+    return BackupMacKey.fromDecryptionKey(key);
+  } finally {
+    key.dispose();
+  }
 }
 
 function parsedOf({ parsed }: ReadySessionData): ParsedSessionData {

@@ -16,8 +16,8 @@ const DATABASE = ['sqlite', 'libsql', 'PRAGMA', 'SELECT '];
 const PAGE = ['document.', 'window.', 'localStorage', 'indexedDB'];
 
 interface Rule {
-  /** The folders of the build that may be in it; `.` for the faces of the package. */
-  readonly storeys: readonly string[];
+  /** The layers of the build that may be in it; `.` for the files in its root. */
+  readonly layers: readonly string[];
   /** Packages that may be in it. */
   readonly packages: readonly string[];
   /** What must not be in it. */
@@ -27,8 +27,10 @@ interface Rule {
   readonly platform: 'browser' | 'node';
 }
 
+const PURE = ['.', 'batch', 'curve25519', 'encoding', 'formats', 'scheme', 'secret-storage'];
+
 const ENGINE = {
-  storeys: ['engine'],
+  layers: PURE,
   packages: ['@noble/ciphers', '@noble/curves', '@noble/hashes', '@scure/base'],
   without: [...NETWORK, ...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'Worker', 'subtle', 'import.meta'],
   platform: 'browser',
@@ -40,27 +42,26 @@ const WEB = {
 } as const;
 
 const SERVER = {
-  storeys: ['api', 'engine', 'server'],
+  layers: [...PURE, 'server', 'wire'],
   packages: ENGINE.packages,
   without: [...COMPILING, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
   platform: 'node',
 } as const;
 
 const RULES: Readonly<Record<string, Rule>> = {
-  'megolm-backup': { ...WEB, storeys: ['.', 'backends', 'engine'], size: 52 },
+  'megolm-backup': { ...WEB, layers: [...PURE, 'backends'], size: 52 },
   'megolm-backup/client': {
     ...WEB,
-    storeys: ['api', 'backends', 'client', 'engine'],
+    layers: [...PURE, 'backends', 'client', 'report', 'wire'],
     without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
     size: 58,
   },
   'megolm-backup/engine': { ...ENGINE, size: 40 },
-  'megolm-backup/rescue': { ...ENGINE, size: 49 },
-  'megolm-backup/webcrypto': { ...WEB, storeys: ['backends', 'engine'], size: 24 },
-  'megolm-backup/workers': { ...WEB, storeys: ['backends', 'engine'], size: 2 },
+  'megolm-backup/webcrypto': { ...WEB, layers: [...PURE, 'backends'], size: 24 },
+  'megolm-backup/workers': { ...WEB, layers: [...PURE, 'backends'], size: 2 },
   'megolm-backup/node': {
     ...WEB,
-    storeys: ['backends', 'engine'],
+    layers: [...PURE, 'backends'],
     without: [...NETWORK, ...COMPILING, ...DATABASE, ...PAGE],
     platform: 'node',
     size: 28,
@@ -108,7 +109,7 @@ async function bundle(code: string, { platform, conditions = [] }: Platform) {
 }
 
 const everything = (subpath: string) => `import * as all from '${subpath}'; globalThis.all = { ...all };`;
-const storeyOf = (path: string) => /^dist\/(?:([a-z]+)\/)?/.exec(path)?.[1] ?? '.';
+const layerOf = (path: string) => /^dist\/(?:([a-z0-9-]+)\/)?/.exec(path)?.[1] ?? '.';
 const packageOf = (path: string) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1];
 
 test('there is a rule for every subpath', () => {
@@ -119,8 +120,8 @@ describe.each(Object.entries(RULES))('%s, bundled whole', (subpath, rule) => {
   test('holds nothing that must not be there, and is small', async () => {
     const { text, inputs, kilobytes } = await bundle(everything(subpath), rule);
     expect(rule.without.filter((word) => text.includes(word))).toEqual([]);
-    const storeys = inputs.filter((path) => path.startsWith('dist/')).map(storeyOf);
-    expect(storeys.filter((storey) => !rule.storeys.includes(storey))).toEqual([]);
+    const layers = inputs.filter((path) => path.startsWith('dist/')).map(layerOf);
+    expect(layers.filter((layer) => !rule.layers.includes(layer))).toEqual([]);
     const packages = inputs.map(packageOf).filter((name) => name !== undefined);
     expect(packages.filter((name) => !rule.packages.includes(name))).toEqual([]);
     expect(kilobytes).toBeLessThan(rule.size);
@@ -165,5 +166,5 @@ test('for React Native there is neither a worker nor import.meta', async () => {
 
 test('the build is what is bundled', async () => {
   const { inputs } = await bundle(everything('megolm-backup'), { platform: 'browser' });
-  expect(inputs).toContain(join('dist', 'engine', 'keys.js'));
+  expect(inputs).toContain(join('dist', 'scheme', 'keys.js'));
 });

@@ -1,4 +1,5 @@
-import { base64Encode, type ExportedSessionData } from '../../src/index.js';
+import { type ExportedSessionData } from '../../src/index.js';
+import { base64Encode } from '../../src/engine.js';
 
 /**
  * Exported sessions that differ in every field that matters. The ratchets are not secret and the signing keys
