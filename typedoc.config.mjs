@@ -36,8 +36,6 @@ export default {
   excludeExternals: true,
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,
-  // Callers outside this package never pass it.
-  intentionallyNotExported: ['BackupAlgorithm'],
   // The name of a property is often enough.
   requiredToBeDocumented: [
     'Module',

@@ -7,8 +7,8 @@ import {
   decryptSessionsSync,
   encryptSessions,
   encryptSessionsSync,
-  pureBackend,
 } from '../dist/index.js';
+import { pureBackend } from '../dist/engine.js';
 import { nodeBackend } from '../dist/backends/node.js';
 import { workersBackend } from '../dist/backends/workers.js';
 

@@ -1,10 +1,96 @@
 /**
- * Matrix server-side key backup, algorithm `m.megolm_backup.v1.curve25519-aes-sha2`: the engine, with its batches by
- * the fastest means that the platform has. `megolm-backup/engine` is the same in pure JavaScript only.
+ * Matrix server-side key backup, algorithm `m.megolm_backup.v1.curve25519-aes-sha2`: what a client needs. Batches take
+ * the fastest means that the platform has. The parts are in `megolm-backup/engine`.
  *
  * @packageDocumentation
  */
 
-export * from './engine.js';
-export * from './rescue.js';
+export {
+  KeyBackupError,
+  type ErrorCode,
+  type KeyBackupErrorOptions,
+  type RecoveryKeyCheck,
+} from './errors.js';
+export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
+export type { JsonObject } from './encoding/json.js';
+export { BackupDecryptionKey, BackupPublicKey } from './scheme/keys.js';
+export type { DeriveOptions } from './scheme/passphrase.js';
+export type { ReadOptions, SessionData, SessionDataFlag } from './scheme/session-data.js';
+export {
+  BACKUP_ALGORITHM,
+  createAuthData,
+  ed25519Signer,
+  signAuthData,
+  verifyAuthData,
+  type AuthData,
+  type AuthDataVerdict,
+  type SignatureState,
+  type SignatureVerdict,
+  type Signer,
+  type SigningKey,
+  type VerifyOptions,
+} from './scheme/auth-data.js';
+export { BACKUP_MAC_SECRET, BackupMacKey, type Authenticity, type MacNames } from './scheme/backup-mac.js';
+export type { UnauthenticatedSource } from './scheme/provenance.js';
+export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
+export type { ExportEntry } from './formats/exported-session.js';
+export type { ExportFile, ReadExportOptions } from './formats/export-file.js';
+export {
+  readKeyExport,
+  writeKeyExport,
+  type ExportResult,
+  type WriteExportOptions,
+} from './formats/key-export.js';
 export { decryptSessions, encryptSessions } from './backends/auto.js';
+export {
+  decryptSession,
+  decryptSessionsSync,
+  encryptSession,
+  encryptSessionsSync,
+  type DecryptResult,
+  type EncryptResult,
+} from './batch/batch.js';
+export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
+export type {
+  BackupRecord,
+  DecryptSettings,
+  DecryptedSession,
+  EncryptSettings,
+  EncryptedSession,
+  Provenance,
+} from './batch/directions.js';
+export {
+  authenticateSessions,
+  type AuthenticateOptions,
+  type AuthenticatedRecord,
+  type Authentication,
+  type TrustedCopyOf,
+} from './batch/authenticate.js';
+export {
+  SECRET_STORAGE_ALGORITHM,
+  defaultKeyId,
+  keyDescription,
+  type AccountData,
+  type KeyDescription,
+} from './secret-storage/key-description.js';
+export {
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
+  SecretStorageKey,
+  type EncryptedSecret,
+  type KeyCheck,
+  type StorageWriteOptions,
+} from './secret-storage/secret-storage.js';
+export { readMacKeySecret, type MacKeySecret } from './secret-storage/mac-key-secret.js';
+export { readMasterKey, type MasterKey } from './secret-storage/master-key.js';
+export type { UnlockedBy, UnlockedKey } from './secret-storage/locks.js';
+export type { Mistake } from './secret-storage/recovery-key-typo.js';
+export {
+  unlock,
+  type Attempt,
+  type NotUnlocked,
+  type Suggestion,
+  type UnlockOptions,
+  type Unlocked,
+  type UnprovenKey,
+} from './secret-storage/unlock.js';

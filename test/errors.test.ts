@@ -2,10 +2,8 @@ import { describe as group, expect, it } from 'vitest';
 import { readFileSync } from 'node:fs';
 import { runInNewContext } from 'node:vm';
 import { RequestError, type RequestCode } from '../src/client/errors.js';
+import { BackupDecryptionKey, BackupPublicKey, KeyBackupError } from '../src/index.js';
 import {
-  BackupDecryptionKey,
-  BackupPublicKey,
-  KeyBackupError,
   MAX_PLAINTEXT_BYTES,
   base64Decode,
   canonicalJson,

@@ -7,15 +7,14 @@ import {
   BACKUP_ALGORITHM,
   BackupDecryptionKey,
   BackupMacKey,
-  addBackupMac,
   createAuthData,
   encryptSession,
-  encryptSessionData,
   verifyAuthData,
   type EncryptSettings,
   type ExportedSessionData,
   type KeyBackupData,
 } from '../src/index.js';
+import { addBackupMac, encryptSessionData } from '../src/engine.js';
 import { KeyBackupServer } from './support/key-backup-server.js';
 import { libolm } from './support/peers.js';
 import { directSessions } from './support/sample.js';

@@ -1,5 +1,5 @@
 import type { Target } from '../target.js';
-import { armourTarget } from './armour.js';
+import { armorTarget } from './armor.js';
 import { authDataTarget } from './auth-data.js';
 import { backupReaderTarget } from './backup-reader.js';
 import { base64Target } from './base64.js';
@@ -28,7 +28,7 @@ export const targets: readonly Target[] = [
   authDataTarget,
   sessionDataTarget,
   roomKeyTarget,
-  armourTarget,
+  armorTarget,
   keyExportTarget,
   secretStorageTarget,
   restoreTarget,

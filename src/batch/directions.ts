@@ -13,7 +13,7 @@ import type { Direction } from './run.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { wipe } from '../encoding/bytes.js';
-import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
+import { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import {
   expectSource,
   readUnauthenticated,
@@ -210,7 +210,7 @@ export function decryption(key: BackupDecryptionKey, settings: DecryptSettings):
   expectOptions(settings);
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
-  const macKey = lazily(() => BackupMacKey.fromPrivateKey(privateKey));
+  const macKey = lazily(() => macKeyOf(privateKey));
   const claimedKeys = new ClaimedKeys();
   const guard = (ready: readonly ReadySessionData[], finish: Finish<OpenedSessionData>) =>
     requireAuthenticated ? ofAuthenticated(ready, finish) : finish;
@@ -251,6 +251,15 @@ export function decryption(key: BackupDecryptionKey, settings: DecryptSettings):
       return { room_id, session_id, session, flags: [...opened.flags, ...flags], ...provenance };
     },
   };
+}
+
+function macKeyOf(privateKey: Uint8Array): BackupMacKey {
+  const key = BackupDecryptionKey.fromBytes(privateKey);
+  try {
+    return BackupMacKey.fromDecryptionKey(key);
+  } finally {
+    key.dispose();
+  }
 }
 
 function parsedOf({ parsed }: ReadySessionData): ParsedSessionData {

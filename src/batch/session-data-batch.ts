@@ -47,16 +47,6 @@ export type DecryptedSessionData =
  * @returns One `session_data` per plaintext, in order.
  * @throws {@link KeyBackupError} `too-large`, `bad-parameters`, for a plaintext that is neither bytes nor of that
  * length; nothing is encrypted then.
- *
- * @example
- * ```ts
- * import { BackupDecryptionKey, decryptManySync, encryptManySync } from 'megolm-backup';
- *
- * const key = BackupDecryptionKey.generate();
- * const sessionData = encryptManySync([Uint8Array.of(1), Uint8Array.of(2)], key.publicKey);
- * const results = decryptManySync(sessionData, key);
- * console.log(results.map((result) => (result.ok ? result.plaintext.length : result.error.code)).join()); // 1,1
- * ```
  */
 export function encryptManySync(
   plaintexts: readonly Uint8Array[],

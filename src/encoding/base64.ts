@@ -34,7 +34,7 @@ function valueTable(): Uint8Array {
  *
  * @example
  * ```ts
- * import { base64Decode, base64Encode } from 'megolm-backup';
+ * import { base64Decode, base64Encode } from 'megolm-backup/engine';
  *
  * console.log(base64Encode(Uint8Array.of(1, 2)), base64Decode('AQI=', 'my field').length); // AQI 2
  * ```

@@ -18,7 +18,7 @@ const MAX_DEPTH = 512;
  *
  * @example
  * ```ts
- * import { canonicalJson } from 'megolm-backup';
+ * import { canonicalJson } from 'megolm-backup/engine';
  *
  * console.log(canonicalJson({ b: 1e3, a: ['ä', null] })); // {"a":["ä",null],"b":1000}
  * ```

@@ -25,7 +25,7 @@ const PADDING = 66;
 const DASH = 67;
 
 /** Makes the text piece by piece. Readers on some platforms want the padding, and every reader takes it. */
-export class ArmourWriter {
+export class ArmorWriter {
   readonly #rest = new Remainder(LINE_BYTES);
   #begun = false;
 
@@ -55,7 +55,7 @@ function lines(bytes: Uint8Array): string {
  * Reads the text piece by piece. Text before the first line and after the last is passed over, as Element does;
  * inside, white space is ignored and everything else has to be standard base64, padded or not.
  */
-export class ArmourReader {
+export class ArmorReader {
   #state: 'before' | 'body' | 'last-line' | 'after' = 'before';
   #line: number[] = [];
   #group = 0;

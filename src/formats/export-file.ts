@@ -4,7 +4,7 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { AesCtr } from './aes-ctr.js';
-import { ArmourReader, ArmourWriter } from './armor.js';
+import { ArmorReader, ArmorWriter } from './armor.js';
 import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { MAX_ITERATIONS, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
@@ -99,7 +99,7 @@ function passwordBytes(passphrase: string): Uint8Array {
 
 async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {
   const { maxBytes = MAX_EXPORT_BYTES, signal } = options;
-  const reader = new ArmourReader();
+  const reader = new ArmorReader();
   const pace = new Pace(signal);
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -194,11 +194,11 @@ async function decipher(
   }
 }
 
-/** Writes an encrypted file piece by piece: encrypts, authenticates and armours. */
+/** Writes an encrypted file piece by piece: encrypts, authenticates and armors. */
 export class ExportSealer {
   readonly #cipher: AesCtr;
   readonly #mac;
-  readonly #armour = new ArmourWriter();
+  readonly #armor = new ArmorWriter();
   #header: Uint8Array;
 
   private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array) {
@@ -247,14 +247,14 @@ export class ExportSealer {
     const bytes = concat(this.#header, this.#cipher.update(plaintext));
     this.#header = new Uint8Array(0);
     this.#mac.update(bytes);
-    return this.#armour.push(bytes);
+    return this.#armor.push(bytes);
   }
 
   /** The rest of the file. Wipes the keys: nothing can follow. */
   end(): string {
     const last = this.#cipher.final();
     this.#mac.update(last);
-    return this.#armour.push(concat(last, this.#mac.digest())) + this.#armour.end();
+    return this.#armor.push(concat(last, this.#mac.digest())) + this.#armor.end();
   }
 
   /** Wipes the keys, also those of a file that is not written to its end. */

@@ -27,7 +27,8 @@ export interface ExportEntry {
  *
  * @example
  * ```ts
- * import { KeyBackupError, prepareExportedSession } from 'megolm-backup';
+ * import { KeyBackupError } from 'megolm-backup';
+ * import { prepareExportedSession } from 'megolm-backup/engine';
  *
  * try {
  *   prepareExportedSession({ algorithm: 'm.megolm.v1.aes-sha2' });

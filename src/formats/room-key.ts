@@ -106,7 +106,7 @@ export interface SessionKeyFacts {
  * @example
  * ```ts
  * import { readFile } from 'node:fs/promises';
- * import { readSessionKey } from 'megolm-backup';
+ * import { readSessionKey } from 'megolm-backup/engine';
  *
  * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
  * console.log(readSessionKey(session.session_key).session_id === session.session_id); // true
@@ -177,7 +177,7 @@ export interface PreparedRoomKey {
  * @example
  * ```ts
  * import { readFile } from 'node:fs/promises';
- * import { prepareRoomKey, readRoomKey } from 'megolm-backup';
+ * import { prepareRoomKey, readRoomKey } from 'megolm-backup/engine';
  *
  * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
  * const { plaintext, room_id, session_id } = prepareRoomKey(session);

@@ -110,15 +110,6 @@ export class BackupMacKey {
   }
 
   /**
-   * {@link BackupMacKey.fromDecryptionKey} for who has only the bytes.
-   *
-   * @internal
-   */
-  static fromPrivateKey(privateKey: Uint8Array): BackupMacKey {
-    return new BackupMacKey(derive(privateKey));
-  }
-
-  /**
    * Reads the secret.
    *
    * @param text - Base64 of 32 bytes, padded or not, as the secret holds it; white space around it is ignored.
@@ -204,7 +195,8 @@ function derive(privateKey: Uint8Array): Uint8Array {
  *
  * @example
  * ```ts
- * import { BackupDecryptionKey, BackupMacKey, addBackupMac, checkBackupMac, encryptSessionData } from 'megolm-backup';
+ * import { BackupDecryptionKey, BackupMacKey } from 'megolm-backup';
+ * import { addBackupMac, checkBackupMac, encryptSessionData } from 'megolm-backup/engine';
  *
  * const key = BackupDecryptionKey.generate();
  * const macKey = BackupMacKey.fromDecryptionKey(key);

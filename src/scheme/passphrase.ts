@@ -75,7 +75,7 @@ export interface DeriveOptions extends WaitOptions {
  *
  * @example
  * ```ts
- * import { derivePassphraseKey } from 'megolm-backup';
+ * import { derivePassphraseKey } from 'megolm-backup/engine';
  *
  * const auth_data = { private_key_salt: 'a salt', private_key_iterations: 1000 };
  * console.log((await derivePassphraseKey('a passphrase', auth_data)).length); // 32

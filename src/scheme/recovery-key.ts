@@ -26,7 +26,7 @@ const MAX_CHARACTERS = 128;
  *
  * @example
  * ```ts
- * import { decodeRecoveryKey, encodeRecoveryKey } from 'megolm-backup';
+ * import { decodeRecoveryKey, encodeRecoveryKey } from 'megolm-backup/engine';
  *
  * const text = encodeRecoveryKey(new Uint8Array(32).fill(7));
  * console.log(text.length, decodeRecoveryKey(text.replaceAll(' ', '')).length); // 59 32

@@ -98,7 +98,8 @@ export interface OpenedSessionData {
  *
  * @example
  * ```ts
- * import { BackupDecryptionKey, decryptSessionData, encryptSessionData } from 'megolm-backup';
+ * import { BackupDecryptionKey } from 'megolm-backup';
+ * import { decryptSessionData, encryptSessionData } from 'megolm-backup/engine';
  *
  * const key = BackupDecryptionKey.generate();
  * const sessionData = encryptSessionData(Uint8Array.of(1, 2, 3), key.publicKey);

@@ -10,7 +10,7 @@ export type UnlockedBy =
   'backup-decryption-key' | 'secret-storage-key' | 'security-phrase' | 'backup-passphrase';
 
 /** What was found behind a lock. */
-export interface Opened {
+export interface UnlockedKey {
   readonly by: UnlockedBy;
   /** The backup decryption key; the caller disposes of it. */
   readonly key: BackupDecryptionKey;
@@ -30,7 +30,7 @@ export interface Opened {
 }
 
 /** A key that is right, and leads nowhere. */
-export interface DeadEnd {
+export interface UnusableKey {
   readonly as: UnlockedBy;
   readonly error: KeyBackupError;
 }
@@ -45,7 +45,7 @@ export interface Storage {
 }
 
 /** Everything about an account that a key can be compared with. */
-export class LocksOfAccount {
+export class AccountSecrets {
   /** The keys of the secret storage, the default one first. */
   readonly storages: readonly Storage[];
   readonly #publicKey: BackupPublicKey | undefined;
@@ -73,7 +73,7 @@ export class LocksOfAccount {
   }
 
   /** Opens what a key of 32 bytes opens; `undefined` when it fits nothing. */
-  open(bytes: Uint8Array): Opened | DeadEnd | undefined {
+  open(bytes: Uint8Array): UnlockedKey | UnusableKey | undefined {
     const backup = this.openBackup(bytes, 'backup-decryption-key');
     if (backup) return backup;
     const storageKey = this.#storageKey(bytes);
@@ -81,14 +81,18 @@ export class LocksOfAccount {
   }
 
   /** Opens the backup itself; `undefined` unless the key derives its public key. */
-  openBackup(bytes: Uint8Array, by: UnlockedBy): Opened | undefined {
+  openBackup(bytes: Uint8Array, by: UnlockedBy): UnlockedKey | undefined {
     if (!this.#matches(bytes)) return undefined;
     const key = BackupDecryptionKey.fromBytes(bytes);
     return { by, key, keyMatches: true, storageKey: undefined, masterKey: undefined, flags: [] };
   }
 
   /** Opens a storage with the key that a phrase gave, and what lies behind it; `undefined` when it is not its key. */
-  openStorage(storage: Storage, bytes: Uint8Array, iterations: number): Opened | DeadEnd | undefined {
+  openStorage(
+    storage: Storage,
+    bytes: Uint8Array,
+    iterations: number,
+  ): UnlockedKey | UnusableKey | undefined {
     const storageKey = this.#provenKey(storage, bytes, iterations);
     return storageKey && this.#openWith(storageKey, 'security-phrase');
   }
@@ -115,7 +119,7 @@ export class LocksOfAccount {
     }
   }
 
-  #openWith(storageKey: SecretStorageKey, by: UnlockedBy): Opened | DeadEnd {
+  #openWith(storageKey: SecretStorageKey, by: UnlockedBy): UnlockedKey | UnusableKey {
     let opened = false;
     try {
       const secret = storageKey.decryptSecret(BACKUP_SECRET, ownValue(this.#accountData, BACKUP_SECRET));

@@ -11,7 +11,7 @@ import {
   type AccountData,
 } from './key-description.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
-import { LocksOfAccount, type Opened, type UnlockedBy } from './locks.js';
+import { AccountSecrets, type UnlockedKey, type UnlockedBy } from './locks.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
 import { MAX_ITERATIONS, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey } from '../scheme/recovery-key.js';
@@ -30,7 +30,7 @@ export interface UnlockOptions extends DeriveOptions {
 }
 
 /** The way in was found. */
-export interface Unlocked extends Opened {
+export interface Unlocked extends UnlockedKey {
   readonly ok: true;
 }
 
@@ -119,14 +119,14 @@ export async function unlock(given: string, options: UnlockOptions = {}): Promis
 /** One call of {@link unlock}. */
 class Search {
   readonly #options: UnlockOptions;
-  readonly #locks: LocksOfAccount;
+  readonly #locks: AccountSecrets;
   readonly #tried: Attempt[] = [];
   readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
   #iterations = 0;
 
   constructor(options: UnlockOptions) {
     this.#options = options;
-    this.#locks = new LocksOfAccount(options.authData, options.accountData);
+    this.#locks = new AccountSecrets(options.authData, options.accountData);
   }
 
   async run(given: string): Promise<Unlocked | NotUnlocked> {
@@ -157,7 +157,7 @@ class Search {
     return this.#refusal(this.#reasonOfPhrase(given, read), suggestion);
   }
 
-  #end(opened: Opened | Attempt): Unlocked | NotUnlocked {
+  #end(opened: UnlockedKey | Attempt): Unlocked | NotUnlocked {
     if (!('error' in opened)) return { ok: true, ...opened };
     // The key or phrase was right, what it opens was not.
     this.#tried.push(opened);
@@ -216,7 +216,7 @@ class Search {
 
   async #attempt(
     as: UnlockedBy,
-    open: () => Promise<Opened | Attempt | undefined>,
+    open: () => Promise<UnlockedKey | Attempt | undefined>,
   ): Promise<Unlocked | NotUnlocked | undefined> {
     try {
       const opened = await open();

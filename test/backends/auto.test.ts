@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Backend } from '../../src/batch/backend.js';
-import { BackupDecryptionKey, pureBackend, type BackupRecord } from '../../src/engine.js';
+import { BackupDecryptionKey, type BackupRecord } from '../../src/index.js';
+import { pureBackend } from '../../src/engine.js';
 import { all, failure, gist, sessions } from './sessions.js';
 
 /** What is chosen, on a platform that only writes down what it is asked for. */

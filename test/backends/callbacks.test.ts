@@ -3,15 +3,14 @@ import { nodeBackend } from '../../src/backends/node.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { workersBackend, type WorkersBackend } from '../../src/backends/workers.js';
 import { authenticateSessions } from '../../src/batch/authenticate.js';
-import * as pure from '../../src/engine.js';
-import { unlock } from '../../src/secret-storage/unlock.js';
+import * as pure from '../../src/batch/batch.js';
+import { derivePassphraseKey, pureBackend, type Backend } from '../../src/engine.js';
 import * as auto from '../../src/index.js';
+import { BackupDecryptionKey, KeyBackupError, unlock, type BackupRecord } from '../../src/index.js';
 import { bundleFile } from './bundles.js';
 import { all, failure, sessions } from './sessions.js';
 
 /** Callbacks are called by the engine, after it waited: what one throws reaches the caller once, unchanged. */
-
-const { BackupDecryptionKey, KeyBackupError, derivePassphraseKey, pureBackend } = pure;
 
 let file: Awaited<ReturnType<typeof bundleFile>>;
 let workers: WorkersBackend;
@@ -28,7 +27,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-const BACKENDS: readonly (readonly [string, () => pure.Backend | undefined])[] = [
+const BACKENDS: readonly (readonly [string, () => Backend | undefined])[] = [
   ['none', () => undefined],
   ['pure JavaScript', () => pureBackend],
   ['node:crypto', nodeBackend],
@@ -106,7 +105,7 @@ test.each(THROWN)('unlock: %s of onProgress reaches the caller', async (_what, m
 describe('batches', () => {
   const key = BackupDecryptionKey.generate();
   const input = sessions(3);
-  const records = pure.encryptSessionsSync(input, key.publicKey) as unknown as pure.BackupRecord[];
+  const records = pure.encryptSessionsSync(input, key.publicKey) as unknown as BackupRecord[];
   const BATCHES = [
     ...CASES.map(([name, what, backend, thrown]) => [name, what, pure, { backend }, thrown] as const),
     ...THROWN.map(([what, thrown]) => ['auto', what, auto, { backend: () => undefined }, thrown] as const),

@@ -6,10 +6,10 @@ import {
   KeyBackupError,
   decryptSessions,
   encryptSessions,
-  type Backend,
   type BackupRecord,
   type ExportedSessionData,
 } from '../../src/index.js';
+import { type Backend } from '../../src/engine.js';
 
 /** What the test of the browser runs there, under the global name `inBrowser`. Everything in and out is JSON. */
 export const inBrowser = {

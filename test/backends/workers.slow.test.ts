@@ -8,7 +8,9 @@ import { workersBackend, type WorkersBackend, type WorkersOptions } from '../../
 import type { ParsedSessionData } from '../../src/scheme/session-data.js';
 import { sealPurely } from '../../src/scheme/session-data.js';
 import { agreeMany, encapsulateMany } from '../../src/curve25519/x25519.js';
-import { BackupDecryptionKey, KeyBackupError, decryptManySync, encryptSessions } from '../../src/engine.js';
+import { BackupDecryptionKey, KeyBackupError } from '../../src/index.js';
+import { encryptSessions } from '../../src/batch/batch.js';
+import { decryptManySync } from '../../src/batch/session-data-batch.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 import { bundleFile } from './bundles.js';

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { pureBackend, BackupDecryptionKey, decryptManySync } from '../../src/engine.js';
+import { BackupDecryptionKey } from '../../src/index.js';
+import { pureBackend } from '../../src/engine.js';
+import { decryptManySync } from '../../src/batch/session-data-batch.js';
 import type { WorkerListener, WorkerThread } from '../../src/backends/platform.js';
 import type { Job, Reply } from '../../src/backends/worker-job.js';
 import { failure } from './sessions.js';

@@ -2,13 +2,10 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import {
   BackupDecryptionKey,
   BackupMacKey,
-  addBackupMac,
   decryptSession,
-  decryptSessionData,
   decryptSessions,
   decryptSessionsSync,
   encryptSession,
-  encryptSessionData,
   encryptSessions,
   encryptSessionsSync,
   type BackupRecord,
@@ -18,6 +15,7 @@ import {
   type EncryptedSession,
   type ExportedSessionData,
 } from '../../src/index.js';
+import { addBackupMac, decryptSessionData, encryptSessionData } from '../../src/engine.js';
 import { nodeBackend } from '../../src/backends/node.js';
 import { libolm, vodozemac, type Peer } from '../support/peers.js';
 import { directSessions, forwardedSessions } from '../support/sample.js';

@@ -3,19 +3,16 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import {
   BackupDecryptionKey,
   KeyBackupError,
-  MAX_PLAINTEXT_BYTES,
   decryptSession,
-  decryptSessions,
   decryptSessionsSync,
   encryptSession,
-  encryptSessions,
   encryptSessionsSync,
-  readSessionKey,
-  type Backend,
   type BackupRecord,
   type EncryptedSession,
   type ExportedSessionData,
-} from '../../src/engine.js';
+} from '../../src/index.js';
+import { decryptSessions, encryptSessions } from '../../src/batch/batch.js';
+import { MAX_PLAINTEXT_BYTES, readSessionKey, type Backend } from '../../src/engine.js';
 import * as scheme from '../../src/scheme/session-data.js';
 import { decryptManyBy, encryptManyBy } from '../../src/batch/session-data-batch.js';
 import * as x25519 from '../../src/curve25519/x25519.js';

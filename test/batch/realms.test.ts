@@ -1,8 +1,9 @@
 import { createContext, runInContext } from 'node:vm';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
-import * as ours from '../../src/engine.js';
-import * as rescue from '../../src/rescue.js';
+import * as batch from '../../src/batch/session-data-batch.js';
+import * as parts from '../../src/engine.js';
+import * as main from '../../src/index.js';
 import { bundleScript } from '../backends/bundles.js';
 import { all, sessions } from '../backends/sessions.js';
 
@@ -11,8 +12,7 @@ import { all, sessions } from '../backends/sessions.js';
  * own TextEncoder may be of the other realm.
  */
 
-type Engine = typeof ours & typeof rescue;
-type Backend = ours.Backend;
+type Engine = typeof main & typeof parts & typeof batch;
 
 interface Realm {
   readonly engine: Engine;
@@ -22,7 +22,7 @@ interface Realm {
 }
 
 const here: Realm = {
-  engine: { ...ours, ...rescue },
+  engine: { ...main, ...parts, ...batch },
   bytes: (values) => Uint8Array.from(values),
   isOwn: (value) => Object.getPrototypeOf(value) === Uint8Array.prototype,
 };
@@ -33,10 +33,13 @@ beforeAll(async () => {
   const { TextEncoder, TextDecoder, crypto, performance, setTimeout } = globalThis;
   const options = { iterations: 100_000, backend: nodeBackend() };
   let file = '';
-  for await (const piece of rescue.writeKeyExport(sessions(3), 'p', options)) file += piece;
+  for await (const piece of main.writeKeyExport(sessions(3), 'p', options)) file += piece;
   keyExport = new TextEncoder().encode(file);
   const context = createContext({ TextEncoder, TextDecoder, crypto, performance, setTimeout });
-  runInContext(await bundleScript(['engine.ts', 'rescue.ts'], 'engine'), context);
+  runInContext(
+    await bundleScript(['index.ts', 'engine.ts', 'batch/session-data-batch.ts'], 'engine'),
+    context,
+  );
   there = {
     engine: runInContext('engine', context) as Engine,
     bytes: runInContext('(values) => Uint8Array.from(values)', context) as Realm['bytes'],
@@ -154,7 +157,7 @@ describe.each([
     const { engine } = own();
     const give = (bytes: Uint8Array) => asBuffer(of().bytes(bytes));
     const node = nodeBackend();
-    const backend: Backend = {
+    const backend: parts.Backend = {
       name: 'of a realm',
       encapsulateMany: async (...task) => {
         const given = await node.encapsulateMany?.(...task);
@@ -166,7 +169,7 @@ describe.each([
     };
     const key = engine.BackupDecryptionKey.generate();
     const input = sessions(3);
-    const records: ours.BackupRecord[] = [];
+    const records: main.BackupRecord[] = [];
     for (const result of await all(engine.encryptSessions(input, key.publicKey, { backend }))) {
       if (result.ok) records.push(result);
     }

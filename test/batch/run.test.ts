@@ -1,11 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import {
-  KeyBackupError,
-  type BatchOptions,
-  type Outcome,
-  type Pipeline,
-  type Progress,
-} from '../../src/engine.js';
+import { KeyBackupError, type BatchOptions, type Outcome, type Progress } from '../../src/index.js';
+import { type Pipeline } from '../../src/engine.js';
 import { run as runBatch, runSync, type Direction } from '../../src/batch/run.js';
 import { collect, rejection } from '../support/samples.js';
 

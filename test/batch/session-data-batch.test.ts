@@ -1,13 +1,8 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import {
-  BackupDecryptionKey,
-  MAX_PLAINTEXT_BYTES,
-  decryptManySync,
-  decryptSessionData,
-  encryptManySync,
-  encryptSessionData,
-} from '../../src/engine.js';
+import { BackupDecryptionKey } from '../../src/index.js';
+import { MAX_PLAINTEXT_BYTES, decryptSessionData, encryptSessionData } from '../../src/engine.js';
+import { decryptManySync, encryptManySync } from '../../src/batch/session-data-batch.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { attempt, decryptManyBy, encryptManyBy } from '../../src/batch/session-data-batch.js';
 import { parseSessionData } from '../../src/scheme/session-data.js';

@@ -5,7 +5,8 @@ import { decryptSessions, encryptSessions, encryptSessionsSync } from '../../src
 import { invert, invertMany } from '../../src/curve25519/field-inverse.js';
 import { LIMBS, fromBytes } from '../../src/curve25519/field.js';
 import { encapsulateWithTable, releaseTables } from '../../src/curve25519/fixed-base.js';
-import { BackupDecryptionKey, type Backend } from '../../src/engine.js';
+import { BackupDecryptionKey } from '../../src/index.js';
+import { type Backend } from '../../src/engine.js';
 import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
 import { buildTable, recipientPoint } from '../../src/curve25519/recipient-table.js';
 import { encryptManyBy } from '../../src/batch/session-data-batch.js';

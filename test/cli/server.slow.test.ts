@@ -1,5 +1,5 @@
 import { describe, expect, it, afterEach } from 'vitest';
-import { createAuthData, encryptSessionsSync } from '../../src/engine.js';
+import { createAuthData, encryptSessionsSync } from '../../src/index.js';
 import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
 import type { KeyBackupData } from '../../src/wire/types.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';

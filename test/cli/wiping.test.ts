@@ -4,10 +4,10 @@ import {
   BACKUP_ALGORITHM,
   SecretStorageKey,
   createAuthData,
-  decodeRecoveryKey,
   readMasterKey,
   signAuthData,
 } from '../../src/index.js';
+import { decodeRecoveryKey } from '../../src/engine.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { areWiped, overwrittenIn, secretsSeenIn } from '../support/seen-secrets.js';
 import { USER, Workspace, backupOf } from './workspace.js';

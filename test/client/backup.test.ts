@@ -13,11 +13,11 @@ import { discoverHomeserver } from '../../src/client/discovery.js';
 import type { Fetch } from '../../src/client/fetch-attempt.js';
 import {
   BackupDecryptionKey,
-  base64Encode,
   ed25519Signer,
   encryptSessionsSync,
   type ExportedSessionData,
 } from '../../src/index.js';
+import { base64Encode } from '../../src/engine.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import type { KeyBackupData } from '../../src/wire/types.js';
 import type { KeyBackupServer } from '../support/key-backup-server.js';

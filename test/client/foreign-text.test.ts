@@ -6,13 +6,8 @@ import { fetchSecretStorage } from '../../src/client/secret-storage.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import { ownUserId } from '../../src/client/account.js';
 import type { VersionInfo } from '../../src/wire/types.js';
-import {
-  BACKUP_ALGORITHM,
-  BackupDecryptionKey,
-  canonicalJson,
-  createAuthData,
-  verifyAuthData,
-} from '../../src/index.js';
+import { BACKUP_ALGORITHM, BackupDecryptionKey, createAuthData, verifyAuthData } from '../../src/index.js';
+import { canonicalJson } from '../../src/engine.js';
 import { defaultKeyId, keyDescription } from '../../src/secret-storage/key-description.js';
 import type { Fault } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';

@@ -1,13 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import type { Backend } from '../../src/index.js';
+import type { Backend } from '../../src/engine.js';
 import {
   BackupDecryptionKey,
-  decryptSessions,
   decryptSessionsSync,
-  encryptSessions,
   encryptSessionsSync,
   type BackupRecord,
-} from '../../src/engine.js';
+} from '../../src/index.js';
+import { decryptSessions, encryptSessions } from '../../src/batch/batch.js';
 import { runs } from '../support/runs.js';
 import { DAMAGES, all, damaged, failure, gist, sessions } from '../backends/sessions.js';
 

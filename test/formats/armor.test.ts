@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { ArmourReader, ArmourWriter } from '../../src/formats/armor.js';
+import { ArmorReader, ArmorWriter } from '../../src/formats/armor.js';
 import { refusal } from '../support/samples.js';
 
 const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----';
 const END = '-----END MEGOLM SESSION DATA-----';
 
 function read(text: string): string {
-  const reader = new ArmourReader();
+  const reader = new ArmorReader();
   const bytes = reader.push(Buffer.from(text));
   reader.end();
   return Buffer.from(bytes).toString('latin1');
@@ -22,14 +22,14 @@ describe('writing', () => {
       [70, '=='],
       [1, '=='],
     ] as const) {
-      const writer = new ArmourWriter();
+      const writer = new ArmorWriter();
       const bytes = Buffer.alloc(72 + length, 0x61);
       const body = `${bytes.subarray(0, 72).toString('base64')}\n${bytes.subarray(72).toString('base64')}\n`;
       expect(body).toMatch(new RegExp(`[^=]${padding}\n$`));
       expect(writer.push(bytes) + writer.end()).toBe(`${BEGIN}\n${body}${END}\n`);
     }
     for (const lines of [0, 1, 2]) {
-      const writer = new ArmourWriter();
+      const writer = new ArmorWriter();
       const bytes = Buffer.alloc(72 * lines, 0x61);
       const body = `${bytes.subarray(0, 72).toString('base64')}\n`.repeat(lines);
       expect(writer.push(bytes) + writer.push(new Uint8Array(0)) + writer.end()).toBe(

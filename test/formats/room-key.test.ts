@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { prepareRoomKey, readRoomKey, readSessionKey, type ExportedSessionData } from '../../src/engine.js';
+import { type ExportedSessionData } from '../../src/index.js';
+import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/engine.js';
 import {
   anyJson,
   anyText,

@@ -7,11 +7,10 @@ import {
   decryptSession,
   decryptSessions,
   encryptSession,
-  encryptSessionData,
   encryptSessions,
   encryptSessionsSync,
-  prepareRoomKey,
-} from '../../src/engine.js';
+} from '../../src/index.js';
+import { encryptSessionData, prepareRoomKey } from '../../src/engine.js';
 import * as curvePoint from '../../src/curve25519/curve-point.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import { prepareExportedSession } from '../../src/formats/exported-session.js';

@@ -59,7 +59,6 @@ const RULES: Readonly<Record<string, Rule>> = {
     size: 63,
   },
   'megolm-backup/engine': { ...ENGINE, size: 41 },
-  'megolm-backup/rescue': { ...ENGINE, size: 49 },
   'megolm-backup/webcrypto': { ...WEB, layers: upTo('backends'), size: 24 },
   'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.3 },
   'megolm-backup/node': {

@@ -90,7 +90,7 @@ describe('on Node', () => {
   test('nothing but the subpaths can be imported', async () => {
     const script = `
       const codes = [];
-      for (const path of ['dist/index.js', 'engine/keys.js', 'cli', 'server/http']) {
+      for (const path of ['dist/index.js', 'rescue', 'scheme/keys.js', 'cli', 'server/http']) {
         await import('megolm-backup/' + path).then(() => codes.push(path), ({ code }) => codes.push(code));
       }
       console.log(JSON.stringify(codes));`;
@@ -169,7 +169,7 @@ describe('its types', () => {
 
   const imports = (paths: readonly string[]) =>
     paths.map((path, i) => `import * as m${i} from '${path}';\nexport { m${i} };\n`).join('');
-  const PURE = ['megolm-backup/engine', 'megolm-backup/rescue'];
+  const PURE = ['megolm-backup/engine'];
   const WEB = ['megolm-backup', 'megolm-backup/client', 'megolm-backup/webcrypto', 'megolm-backup/workers'];
 
   const USE = `
@@ -243,7 +243,7 @@ void text;
   test('can be required from CommonJS where the compiler knows how', async () => {
     const text = `
       import engine = require('megolm-backup/engine');
-      export const key: engine.BackupDecryptionKey = engine.BackupDecryptionKey.generate();`;
+      export const text: string = engine.encodeRecoveryKey(new Uint8Array(32));`;
     const [, nodenext] = SETTINGS;
     expect(await compile('required.cts', text, nodenext, ['es2022'], [])).toBe('');
   });

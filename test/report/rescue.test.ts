@@ -7,12 +7,8 @@ import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { nodeBackend } from '../../src/backends/node.js';
 import { readKeyExport } from '../../src/formats/key-export.js';
-import {
-  BackupDecryptionKey,
-  encryptSession,
-  encryptSessionData,
-  type ExportedSessionData,
-} from '../../src/index.js';
+import { encryptSessionData } from '../../src/engine.js';
+import { BackupDecryptionKey, encryptSession, type ExportedSessionData } from '../../src/index.js';
 import { directSessions } from '../support/sample.js';
 import { collect } from '../support/samples.js';
 

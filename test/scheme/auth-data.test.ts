@@ -4,7 +4,6 @@ import {
   BACKUP_ALGORITHM,
   BackupDecryptionKey,
   type BackupPublicKey,
-  canonicalJson,
   createAuthData,
   ed25519Signer,
   signAuthData,
@@ -12,7 +11,8 @@ import {
   type Signer,
   type SigningKey,
   type VerifyOptions,
-} from '../../src/engine.js';
+} from '../../src/index.js';
+import { canonicalJson } from '../../src/engine.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import { LOW_ORDER_POINTS, anyJson, base64, refusal, withHighBit } from '../support/samples.js';
 

@@ -3,14 +3,8 @@ import { inspect } from 'node:util';
 import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it, vi } from 'vitest';
-import {
-  BackupDecryptionKey,
-  BackupPublicKey,
-  decryptSessionData,
-  derivePassphraseKey,
-  encryptSessionData,
-  type KeyBackupError,
-} from '../../src/engine.js';
+import { BackupDecryptionKey, BackupPublicKey, type KeyBackupError } from '../../src/index.js';
+import { decryptSessionData, derivePassphraseKey, encryptSessionData } from '../../src/engine.js';
 import {
   LOW_ORDER_POINTS,
   anyJson,

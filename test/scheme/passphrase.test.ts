@@ -1,7 +1,8 @@
 import { pbkdf2Sync } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { derivePassphraseKey, type Backend, type Progress } from '../../src/engine.js';
+import { type Progress } from '../../src/index.js';
+import { derivePassphraseKey, type Backend } from '../../src/engine.js';
 import { checkIterations, pbkdf2 } from '../../src/scheme/passphrase.js';
 import { anyJson, rejection, refusal } from '../support/samples.js';
 

@@ -2,14 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
+import { BackupDecryptionKey, BackupPublicKey, type SessionData } from '../../src/index.js';
 import {
-  BackupDecryptionKey,
-  BackupPublicKey,
   MAX_PLAINTEXT_BYTES,
   decryptSessionData,
   encryptSessionData,
   readRoomKey,
-  type SessionData,
 } from '../../src/engine.js';
 import {
   encryptWithEphemeral,

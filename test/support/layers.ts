@@ -19,7 +19,7 @@ export const ORDER: readonly (readonly string[])[] = [
 ];
 
 /** Entry points of the package, in src itself: they re-export and hold no code. */
-export const ENTRY_POINTS: readonly string[] = ['index.ts', 'engine.ts', 'rescue.ts'];
+export const ENTRY_POINTS: readonly string[] = ['index.ts', 'engine.ts'];
 
 /** The layer of a path below src: its folder, or the file itself for ground files and entry points. */
 export function layerOf(path: string): string {

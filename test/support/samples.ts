@@ -3,7 +3,7 @@ import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { expect } from 'vitest';
 import { isCurvePoint } from '../../src/curve25519/curve-point.js';
-import { KeyBackupError, type ExportedSessionData } from '../../src/engine.js';
+import { KeyBackupError, type ExportedSessionData } from '../../src/index.js';
 
 /** What the tests of the engine share: room keys, forged records, and how to look at an error. */
 

@@ -1,4 +1,5 @@
-import { base64Encode, type ExportedSessionData } from '../../src/index.js';
+import { type ExportedSessionData } from '../../src/index.js';
+import { base64Encode } from '../../src/engine.js';
 
 /** A Curve25519 key, and the Ed25519 key of the first test of RFC 8032: other implementations take both. */
 const DEVICE = {

@@ -1,4 +1,4 @@
-import { ArmourReader, ArmourWriter } from '../../src/formats/armor.js';
+import { ArmorReader, ArmorWriter } from '../../src/formats/armor.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { claim, claimEqual, inChunks, type Seen, type Target } from '../target.js';
 
@@ -6,8 +6,8 @@ const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----';
 const END = '-----END MEGOLM SESSION DATA-----';
 
 /** The text around an export: the same however it is cut, and as a regular expression and Buffer read it. */
-export const armourTarget: Target = {
-  name: 'armour',
+export const armorTarget: Target = {
+  name: 'armor',
   reads: 'the lines and the base64 of an export file',
   words: [
     BEGIN,
@@ -38,14 +38,14 @@ export const armourTarget: Target = {
     const whole = read(text, 0, seen);
     claimEqual(read(text, seed, seen), whole, 'the same however it is cut');
     claimEqual(whole, slowly(text), 'as a regular expression reads it');
-    const writer = new ArmourWriter();
+    const writer = new ArmorWriter();
     const written = [...inChunks(input, seed)].length > 0 ? writer.push(input) + writer.end() : writer.end();
     claimEqual(read(new TextEncoder().encode(written), seed, seen), [...input], 'round trip of any bytes');
   },
 };
 
 function read(text: Uint8Array, seed: number, seen: Seen): number[] | undefined {
-  const reader = new ArmourReader();
+  const reader = new ArmorReader();
   const bytes: number[] = [];
   try {
     for (const chunk of inChunks(text, seed)) bytes.push(...reader.push(chunk));
