@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { parseJsonBytes } from '../encoding/strict-json.js';
+import { parseJsonBytes } from '../encoding/json.js';
 import { describe } from '../errors.js';
 import { MatrixError } from './http.js';
 

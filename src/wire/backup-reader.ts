@@ -1,7 +1,7 @@
 import { KeyBackupError, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { IdSet } from './session-id-set.js';
-import { jsonPath } from '../encoding/strict-json.js';
+import { jsonPath } from '../encoding/json.js';
 import { JsonExtent } from './json-extent.js';
 
 /**
