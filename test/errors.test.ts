@@ -107,7 +107,7 @@ group('every code', () => {
     'bad-export-file': 'formats/key-export.test.ts',
     'not-authenticated': 'batch/authenticity.test.ts',
     'room-id-mismatch': 'batch/authenticity.test.ts',
-    'not-json': 'encoding/strict-json.test.ts',
+    'not-json': 'encoding/parse-json.test.ts',
     truncated: 'wire/backup-reader.test.ts',
     http: 'client/http.test.ts',
     network: 'client/http.test.ts',

@@ -1,7 +1,6 @@
-import { parseJson, parseJsonBytes } from '../../src/encoding/strict-json.js';
+import { parseJson, parseJsonBytes, parseObject } from '../../src/encoding/json.js';
 import { canonicalJson } from '../../src/encoding/canonical-json.js';
 import { KeyBackupError } from '../../src/errors.js';
-import { parseObject } from '../../src/encoding/json.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
 
 /** Never another value than `JSON.parse` gives, and never one that would not come back as it was written. */

@@ -1,10 +1,11 @@
 import { isBytes } from './bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
+import { utf8Decode } from './utf8.js';
 
 /**
- * Standard base64 as Matrix uses it: unpadded on the way out, except in secret storage. This file is the one place that decides what is
- * lenient on the way in: right padding and non-zero trailing bits are accepted, as the servers' own types do;
- * the URL-safe alphabet, whitespace, wrong padding and anything else are refused.
+ * Standard base64 as Matrix uses it: written unpadded, except in secret storage. Reading accepts correct padding and
+ * non-zero trailing bits, as the servers' own types do; it rejects the URL-safe alphabet, whitespace, wrong padding
+ * and everything else.
  */
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
@@ -27,7 +28,7 @@ function valueTable(): Uint8Array {
 }
 
 /**
- * Unpadded base64 of bytes. Table look-ups: not constant time, see SECURITY.md.
+ * Unpadded base64 of bytes. Uses table look-ups, so it is not constant-time; see SECURITY.md.
  *
  * @throws {@link KeyBackupError} `bad-parameters` for anything but bytes.
  * @see https://spec.matrix.org/v1.19/appendices/#unpadded-base64
@@ -60,37 +61,23 @@ export function base64Encode(bytes: Uint8Array): string {
     codes[out++] = table[(group >> 12) & 63];
     if (rest === 2) codes[out++] = table[(group >> 6) & 63];
   }
-  return asciiText(codes);
+  return utf8Decode(codes, 'base64');
 }
 
-/** {@link base64Encode} with its padding, for what other implementations compare as padded text. */
+/** {@link base64Encode} with padding, which other implementations expect in secret storage. */
 export function base64EncodePadded(bytes: Uint8Array): string {
   const text = base64Encode(bytes);
   return text.padEnd(Math.ceil(text.length / 4) * 4, '=');
 }
 
-let decoder: { decode(bytes: Uint8Array): string } | undefined;
-
-function asciiText(codes: Uint8Array): string {
-  const { TextDecoder } = globalThis as { TextDecoder?: new () => { decode(bytes: Uint8Array): string } };
-  // Ten times as fast as anything the language itself offers, as long as it is kept.
-  if (TextDecoder) return (decoder ??= new TextDecoder()).decode(codes);
-  let text = '';
-  // In pieces: a call with too many arguments would overflow the stack. Spreading would take five times as long.
-  for (let i = 0; i < codes.length; i += 8192) {
-    text += String.fromCharCode.apply(null, codes.subarray(i, i + 8192) as unknown as number[]);
-  }
-  return text;
-}
-
 /**
  * The bytes of standard base64, padded or not.
  *
- * @param value - What should be a base64 string.
- * @param field - Its name for the error message.
+ * @param value - Any value; only a base64 string is accepted.
+ * @param field - The name of the value, for error messages.
  * @returns A new array.
- * @throws {@link KeyBackupError} `bad-json` when it is not a string at all; `bad-base64` for a character
- * outside the standard alphabet, a wrong amount of padding, or an impossible length.
+ * @throws {@link KeyBackupError} `bad-json` when it is not a string; `bad-base64` for a character outside the standard
+ * alphabet, wrong padding or an impossible length.
  */
 export function base64Decode(value: unknown, field: string): Uint8Array {
   const length = symbolCount(value, field);
@@ -100,10 +87,9 @@ export function base64Decode(value: unknown, field: string): Uint8Array {
 }
 
 /**
- * {@link base64Decode} into an array that is there already: an array of more than 64 bytes costs as much as the
- * decoding, and what is only looked at needs none of its own.
+ * {@link base64Decode} into an existing array, since allocating more than 64 bytes takes as long as decoding them.
  *
- * @returns How many bytes it is, or would be: when they are more than `into` has, those at its end are lost.
+ * @returns The decoded length. Where it exceeds the length of `into`, the excess bytes are dropped.
  */
 export function base64DecodeInto(value: unknown, field: string, into: Uint8Array): number {
   const length = symbolCount(value, field);
@@ -111,7 +97,6 @@ export function base64DecodeInto(value: unknown, field: string, into: Uint8Array
   return Math.floor((length * 3) / 4);
 }
 
-/** What is written past the end of the array is written nowhere. */
 function decodeSymbols(text: string, length: number, field: string, bytes: Uint8Array): void {
   const table = valueTable();
   let out = 0;
@@ -142,7 +127,7 @@ function decodeSymbols(text: string, length: number, field: string, bytes: Uint8
   }
 }
 
-/** The six bits that a symbol stands for, 0 past the end. */
+/** The six bits of a symbol; 0 past the end, {@link INVALID} for another character. */
 function valueAt(table: Uint8Array, text: string, i: number, length: number): number {
   if (i >= length) return 0;
   const code = text.charCodeAt(i);
@@ -159,7 +144,7 @@ function unexpectedSymbol(text: string, length: number, field: string): KeyBacku
   );
 }
 
-/** How many symbols stand before the padding, which is either absent or exactly right. */
+/** Checks type, length and padding, and returns the number of symbols before the padding. */
 function symbolCount(text: unknown, field: string): number {
   if (typeof text !== 'string') {
     throw new KeyBackupError('bad-json', `${field}: expected a base64 string, got ${describe(text)}`);

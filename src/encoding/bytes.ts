@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { KeyBackupError, describe } from '../errors.js';
 
 /** Joins byte arrays into a new one. */
@@ -5,7 +6,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   return concatAll(parts);
 }
 
-/** {@link concat} of a list: there may be more pieces in it than a call may have arguments. */
+/** {@link concat} of a list that may be longer than an argument list. */
 export function concatAll(parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
@@ -21,8 +22,7 @@ export function concatAll(parts: readonly Uint8Array[]): Uint8Array {
 /**
  * Whether two byte arrays are equal, in time that depends on their lengths only.
  *
- * JavaScript engines promise no constant time; this is a loop without branches on the content, which is the
- * most the language allows.
+ * JavaScript promises no constant time; a loop without branches on the content is the most it allows.
  */
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
@@ -39,30 +39,30 @@ export function isZero(bytes: Uint8Array): boolean {
 }
 
 /**
- * Overwrites bytes with zeros. A promise about this array only: the runtime may have copied the bytes before,
- * and strings made of them cannot be wiped at all.
+ * Overwrites bytes with zeros. This covers these arrays only: the runtime may have copied them before, and strings
+ * cannot be wiped.
  */
 export function wipe(...arrays: readonly Uint8Array[]): void {
   for (const array of arrays) array.fill(0);
 }
 
 /**
- * Whether a value is a Uint8Array, of this realm or another: an iframe, a `vm` context and jsdom each have a class of
- * their own. A Buffer is one too.
+ * Whether a value is a Uint8Array, of this realm or another: an iframe, a `vm` context and jsdom each have their own
+ * class. A Buffer is one too.
  */
 export function isBytes(value: unknown): value is Uint8Array {
   return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
 }
 
-/** The same memory as a plain Uint8Array of this realm, without what a Buffer changes about it. */
+/** The same memory as a plain Uint8Array of this realm, not a Buffer. */
 export function plainBytes(bytes: Uint8Array): Uint8Array {
   if (Object.getPrototypeOf(bytes) === Uint8Array.prototype) return bytes;
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** A copy that is a plain Uint8Array, also of a Buffer, whose own `slice` would share memory. */
+/** A copy as a plain Uint8Array, also of a Buffer, whose own `slice` shares memory. */
 export function copyBytes(bytes: Uint8Array): Uint8Array {
-  // Not Uint8Array.from, which goes through the bytes one by one.
+  // Not Uint8Array.from, which iterates.
   return new Uint8Array(bytes);
 }
 
@@ -70,11 +70,75 @@ export function copyBytes(bytes: Uint8Array): Uint8Array {
  * Checks a caller's byte argument.
  *
  * @returns The same memory, see {@link plainBytes}.
- * @throws {@link KeyBackupError} `bad-length` when it is not a Uint8Array of `length` bytes.
+ * @throws {@link KeyBackupError} `bad-length` unless it is a Uint8Array of `length` bytes.
  */
 export function expectBytes(value: unknown, length: number, field: string): Uint8Array {
   if (!isBytes(value) || value.length !== length) {
     throw new KeyBackupError('bad-length', `${field}: expected ${length} bytes, got ${describe(value)}`);
   }
   return plainBytes(value);
+}
+
+/** `Symbol.dispose`, for `using`; a stand-in where the runtime lacks it. */
+export const DISPOSE: typeof Symbol.dispose =
+  (Symbol as { readonly dispose?: typeof Symbol.dispose }).dispose ??
+  (Symbol.for('Symbol.dispose') as typeof Symbol.dispose);
+
+/** The bytes of a secret key, until they are wiped: the zeros that remain are never used as a key. */
+export class SecretBytes {
+  readonly #bytes: Uint8Array;
+  readonly #name: string;
+  #disposed = false;
+
+  /**
+   * @param bytes - Kept, not copied.
+   * @param name - Names the key in the error.
+   */
+  constructor(bytes: Uint8Array, name: string) {
+    this.#bytes = bytes;
+    this.#name = name;
+  }
+
+  /** The bytes themselves. Throws `bad-parameters` after {@link SecretBytes.dispose}. */
+  get value(): Uint8Array {
+    if (this.#disposed) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        `${this.#name}: expected a usable key, got one already disposed`,
+      );
+    }
+    return this.#bytes;
+  }
+
+  /** Wipes the bytes. */
+  dispose(): void {
+    this.#disposed = true;
+    wipe(this.#bytes);
+  }
+}
+
+/** Cuts a stream of pieces into whole blocks; holds back an incomplete one. */
+export class BlockBuffer {
+  readonly #blockLength: number;
+  #rest: Uint8Array = new Uint8Array(0);
+
+  /** @param blockLength - In bytes. */
+  constructor(blockLength: number) {
+    this.#blockLength = blockLength;
+  }
+
+  /** Adds a piece and returns all whole blocks, possibly zero bytes. */
+  push(bytes: Uint8Array): Uint8Array {
+    const all = this.#rest.length === 0 ? bytes : concat(this.#rest, bytes);
+    const whole = all.length - (all.length % this.#blockLength);
+    this.#rest = all.slice(whole);
+    return all.subarray(0, whole);
+  }
+
+  /** Removes and returns the incomplete block. */
+  take(): Uint8Array {
+    const rest = this.#rest;
+    this.#rest = new Uint8Array(0);
+    return rest;
+  }
 }

@@ -1,20 +1,20 @@
 import { KeyBackupError, describe } from '../errors.js';
 import { excerpt } from './quote.js';
 
-/** Deeper nesting than any signed object has; a bound, so that hostile input cannot exhaust the stack. */
+/** Deeper than any signed object nests; hostile input must not exhaust the stack. */
 const MAX_DEPTH = 512;
 
 /**
- * Matrix canonical JSON of a value: the text that is signed.
+ * The Matrix canonical JSON of a value: the text that a signature covers.
  *
  * Keys sorted by Unicode code point (not by UTF-16 unit), shortest escapes, integers within ±(2^53 − 1), no
- * fractions, no exponents, −0 written as 0. It is not RFC 8785, which sorts otherwise and takes floats.
+ * fractions, no exponents, −0 as 0. Not RFC 8785, which sorts by UTF-16 unit and accepts floats.
  *
  * @see https://spec.matrix.org/v1.19/appendices/#canonical-json
- * @param value - JSON as `JSON.parse` gives it; objects of any prototype, their own enumerable keys count.
- * @returns The canonical text; its UTF-8 bytes are what a signature covers.
- * @throws {@link KeyBackupError} `bad-canonical-json`, naming the JSON path, for numbers outside the range or
- * with a fraction, lone surrogates, `undefined` and other values that are not JSON, and nesting over 512.
+ * @param value - A value as from `JSON.parse`. Own enumerable keys count, whatever the prototype.
+ * @returns The canonical text; a signature covers its UTF-8 bytes.
+ * @throws {@link KeyBackupError} `bad-canonical-json`, naming the JSON path, for a number outside the range or
+ * with a fraction, a lone surrogate, a value that is not JSON (`undefined`), and more than 512 levels of nesting.
  *
  * @example
  * ```ts
@@ -28,26 +28,26 @@ export function canonicalJson(value: unknown): string {
 }
 
 function write(value: unknown, path: string, depth: number): string {
-  if (depth > MAX_DEPTH) throw refused('$', `at most ${MAX_DEPTH} levels of nesting`, 'more');
+  if (depth > MAX_DEPTH) throw rejection('$', `at most ${MAX_DEPTH} levels of nesting`, 'more');
   if (value === null) return 'null';
   switch (typeof value) {
     case 'boolean':
       return value ? 'true' : 'false';
     case 'number':
       if (!Number.isSafeInteger(value))
-        throw refused(path, 'an integer within ±(2^53 − 1)', 'another number');
+        throw rejection(path, 'an integer within ±(2^53 − 1)', 'another number');
       return String(value === 0 ? 0 : value);
     case 'string':
       return writeString(value, path);
     case 'object':
       return Array.isArray(value) ? writeArray(value, path, depth) : writeObject(value, path, depth);
     default:
-      throw refused(path, 'a JSON value', describe(value));
+      throw rejection(path, 'a JSON value', describe(value));
   }
 }
 
 function writeArray(values: readonly unknown[], path: string, depth: number): string {
-  // Array.from visits holes too, which then are refused as `undefined`.
+  // Array.from also visits holes, which are then rejected as `undefined`.
   return `[${Array.from(values, (value, i) => write(value, `${path}[${i}]`, depth + 1)).join(',')}]`;
 }
 
@@ -62,17 +62,17 @@ function writeObject(object: object, path: string, depth: number): string {
 }
 
 function writeString(text: string, path: string): string {
-  // In Unicode mode this matches a surrogate only where it has no partner.
-  if (/[\ud800-\udfff]/u.test(text)) throw refused(path, 'Unicode text', 'a lone surrogate');
+  // With the flag `u` this does not match within a surrogate pair.
+  if (/[\ud800-\udfff]/u.test(text)) throw rejection(path, 'Unicode text', 'a lone surrogate');
   // JSON.stringify writes the shortest escapes, and lower-case \u00xx for the other control characters.
   return JSON.stringify(text);
 }
 
-function refused(path: string, expected: string, got: string): KeyBackupError {
+function rejection(path: string, expected: string, got: string): KeyBackupError {
   return new KeyBackupError('bad-canonical-json', `${excerpt(path)}: expected ${expected}, got ${got}`);
 }
 
-/** Orders two strings by code point. UTF-16 puts the astral planes before U+E000..U+FFFF; this does not. */
+/** Orders two strings by code point. UTF-16 order puts the astral planes before U+E000 to U+FFFF. */
 export function compareCodePoints(a: string, b: string): number {
   const shorter = Math.min(a.length, b.length);
   for (let i = 0; i < shorter; i++) {
@@ -83,7 +83,7 @@ export function compareCodePoints(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** A UTF-16 unit's place in code point order: surrogates, which begin astral characters, come last. */
+/** The rank of a UTF-16 unit in code point order: surrogates, which start astral characters, come last. */
 function rank(unit: number): number {
   return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

@@ -1,12 +1,15 @@
 import { KeyBackupError, describe } from '../errors.js';
+import { quote } from './quote.js';
+import { utf8Decode } from './utf8.js';
 
-/** JSON as it is read from other people: objects, bounded in depth, fields asked for by name and type. */
-
-/** A JSON object with fields nobody has checked yet. */
+/** A JSON object with unchecked fields. */
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Deeper nesting than any room key has; recursion over what comes out stays safe. */
+/** Deeper than any room key nests; recursion over a parsed value stays safe. */
 const MAX_DEPTH = 512;
+
+/** The bound of {@link parseJson}: deep JSON is cheap to read, but writing it again overflows the stack. */
+export const MAX_JSON_DEPTH = 100;
 
 /** Whether a value is an object in JSON's sense: not null, not an array. */
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -21,7 +24,7 @@ export function expectObject(value: unknown, field: string): JsonObject {
   return value;
 }
 
-/** @throws {@link KeyBackupError} `missing-field` when nothing is there, `bad-json` when it is not a string. */
+/** @throws {@link KeyBackupError} `missing-field` when the field is absent, `bad-json` when it is not a string. */
 export function expectString(object: JsonObject, name: string, field: string): string {
   const value = ownValue(object, name);
   if (value === undefined)
@@ -32,22 +35,22 @@ export function expectString(object: JsonObject, name: string, field: string): s
   return value;
 }
 
-/** A field of the object itself, never one of its prototype's. */
+/** An own field of the object, never one of its prototype. */
 export function ownValue(object: JsonObject, name: string): unknown {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-/** A field of a value's own that is a string; `undefined` when it is another, or the value no object. */
+/** An own string field of a value; `undefined` when the field is not a string or the value is not an object. */
 export function ownString(value: unknown, name: string): string | undefined {
   const field = isJsonObject(value) ? ownValue(value, name) : undefined;
   return typeof field === 'string' ? field : undefined;
 }
 
 /**
- * Parses a text that has to be a JSON object.
+ * Parses text that must be a JSON object. Unlike {@link parseJson} it accepts every number and string.
  *
- * @throws {@link KeyBackupError} `bad-json`, also for nesting over 512. The parser's own error is not kept as a
- * cause, because it quotes the text.
+ * @throws {@link KeyBackupError} `bad-json`, also for more than 512 levels of nesting. The parser's error quotes the
+ * text, so it is not kept as the cause.
  */
 export function parseObject(text: string, field: string): JsonObject {
   let value: unknown;
@@ -89,13 +92,13 @@ export function defineField(object: object, name: string, value: unknown): void 
 }
 
 /**
- * Checks how deeply a value nests. What is refused on reading is not written either.
+ * Rejects a value that {@link parseObject} would reject for its depth, before it is written.
  *
- * @param text - The value's JSON: it is only asked whether it is long enough to nest too deeply at all.
+ * @param text - The value's JSON; only its length is used.
  * @throws {@link KeyBackupError} `bad-json` for more than 512 levels.
  */
 export function expectShallow(value: unknown, text: string, field: string): void {
-  // Every level takes two characters, so almost every text is short enough to skip the walk.
+  // A level takes two characters, so most texts are too short to nest that deeply.
   if (text.length > 2 * MAX_DEPTH && isDeeperThan(value, MAX_DEPTH)) throw tooDeep(field);
 }
 
@@ -115,4 +118,201 @@ function isDeeperThan(value: unknown, limit: number): boolean {
     );
   }
   return false;
+}
+
+/**
+ * Parses JSON text and rejects what `JSON.parse` would change: a number beyond 2^53-1, a fraction, `1e400`, a lone
+ * surrogate. Key data and `auth_data` must come back equal, since a signature may cover them.
+ *
+ * As in `JSON.parse`, `__proto__` becomes an own property, and of duplicate names the last one counts.
+ *
+ * @param text - JSON text without a byte order mark.
+ * @param path - Path of this text in a larger body, for error messages; empty at the top.
+ * @returns The value, which belongs to the caller.
+ * @throws {@link KeyBackupError} `not-json`; `bad-json` with the path of a number that is not an integer within
+ * ±(2^53-1), of a lone surrogate, or of more than {@link MAX_JSON_DEPTH} levels of nesting.
+ *
+ * @example
+ * ```ts
+ * parseJson('{"a":1e400}'); // throws bad-json: a: expected an integer within ±(2^53-1), got a larger number
+ * ```
+ */
+export function parseJson(text: string, path = ''): unknown {
+  if (LONE_SURROGATE.test(text)) {
+    throw new KeyBackupError('bad-json', 'the text: expected Unicode, got a lone surrogate');
+  }
+  const fault = findFault(text);
+  // Before the parse, which would hold the whole value in memory.
+  if (fault?.kind === 'depth') throw faultError(text, fault, path);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // The platform's error quotes the text, so it is not kept as the cause.
+    throw new KeyBackupError('not-json', 'the body: expected JSON, got text that does not parse');
+  }
+  if (fault) throw faultError(text, fault, path);
+  return value;
+}
+
+/**
+ * {@link parseJson} of UTF-8 bytes.
+ *
+ * @throws {@link KeyBackupError} As {@link parseJson}; `not-json` for invalid UTF-8.
+ */
+export function parseJsonBytes(bytes: Uint8Array, path = ''): unknown {
+  let text: string;
+  try {
+    text = utf8Decode(bytes, 'the body');
+  } catch (cause) {
+    throw new KeyBackupError('not-json', 'the body: expected UTF-8, got an invalid sequence', { cause });
+  }
+  return parseJson(text, path);
+}
+
+// A range, since not every engine knows `\p{Surrogate}`. With the flag `u` it does not match within a pair.
+const LONE_SURROGATE = /[\ud800-\udfff]/u;
+
+interface Fault {
+  readonly kind: 'depth' | 'fraction' | 'range' | 'surrogate';
+  readonly offset: number;
+}
+
+const EXPECTED: Record<Fault['kind'], string> = {
+  depth: `expected at most ${MAX_JSON_DEPTH} levels, got more`,
+  fraction: 'expected an integer within ±(2^53-1), got a fraction',
+  range: 'expected an integer within ±(2^53-1), got a larger number',
+  surrogate: 'expected Unicode, got a lone surrogate in a string',
+};
+
+function faultError(text: string, fault: Fault, top: string): KeyBackupError {
+  const path = fault.kind === 'depth' ? top : pathAt(text, fault.offset, top);
+  const where = path === '' ? 'the body' : path;
+  return new KeyBackupError('bad-json', `${where}: ${EXPECTED[fault.kind]}`);
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** The first fault in valid JSON text; the result for other text is meaningless. */
+function findFault(text: string): Fault | undefined {
+  // Only such an escape can make a lone surrogate.
+  const surrogates = /\\u[dD][89a-fA-F]/.test(text);
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit === QUOTE) {
+      const end = endOfString(text, i);
+      if (surrogates && holdsLoneSurrogate(text, i + 1, end)) return { kind: 'surrogate', offset: i };
+      i = end;
+    } else if (unit === 0x7b || unit === 0x5b) {
+      if (++depth > MAX_JSON_DEPTH) return { kind: 'depth', offset: i };
+    } else if (unit === 0x7d || unit === 0x5d) {
+      depth--;
+    } else if (unit === 0x2d || (unit >= 0x30 && unit <= 0x39)) {
+      let end = i + 1;
+      let isInteger = true;
+      for (; end < text.length; end++) {
+        const next = text.charCodeAt(end);
+        if (next >= 0x30 && next <= 0x39) continue;
+        // + - . E e
+        if (next !== 0x2b && next !== 0x2d && next !== 0x2e && next !== 0x45 && next !== 0x65) break;
+        isInteger = false;
+      }
+      const kind = isInteger && end - i <= 15 ? undefined : numberFault(text.slice(i, end));
+      if (kind) return { kind, offset: i };
+      i = end - 1;
+    }
+  }
+  return undefined;
+}
+
+/** Index of the closing quote of the string that opens at `start`; the length of the text if it does not close. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes++;
+    if (backslashes % 2 === 0) return end;
+  }
+  return text.length;
+}
+
+/** Judges the digits as written: `1.00000000000000000001` parses to 1 but is a fraction. */
+function numberFault(token: string): Fault['kind'] | undefined {
+  const parts = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(token);
+  if (!parts) return undefined;
+  const fraction = (parts[2] as string | undefined) ?? '';
+  const digits = (parts[1] + fraction).replace(/^0+/, '');
+  const significant = trimTrailingZeros(digits);
+  if (significant === '') return undefined;
+  const exponent =
+    Number((parts[3] as string | undefined) ?? '0') - fraction.length + digits.length - significant.length;
+  if (exponent < 0) return 'fraction';
+  return Number.isSafeInteger(Number(token)) ? undefined : 'range';
+}
+
+/** A loop: a regular expression takes quadratic time on many zeros before another digit. */
+function trimTrailingZeros(digits: string): string {
+  let end = digits.length;
+  while (end > 0 && digits.charCodeAt(end - 1) === 0x30) end--;
+  return digits.slice(0, end);
+}
+
+function holdsLoneSurrogate(text: string, start: number, end: number): boolean {
+  let high = false;
+  for (let i = start; i < end; i++) {
+    let unit = text.charCodeAt(i);
+    if (unit === BACKSLASH) {
+      i++;
+      if (text.charAt(i) !== 'u') {
+        unit = 0;
+      } else {
+        unit = Number.parseInt(text.slice(i + 1, i + 5), 16);
+        i += 4;
+      }
+    }
+    const low = unit >= 0xdc00 && unit <= 0xdfff;
+    if (low !== high) return true;
+    high = unit >= 0xd800 && unit <= 0xdbff;
+  }
+  return high;
+}
+
+/** The JSON path of the value or name at an offset of valid JSON text. Slow; for error messages. */
+function pathAt(text: string, offset: number, top: string): string {
+  // Null inside an object, before its first name.
+  const steps: (string | number | null)[] = [];
+  let name: string | undefined;
+  for (let i = 0; i < offset; i++) {
+    const character = text.charAt(i);
+    if (character === '"') {
+      const end = endOfString(text, i);
+      name = text.slice(i, end + 1);
+      i = end;
+    } else if (character === ':') {
+      steps[steps.length - 1] = JSON.parse(name ?? '""') as string;
+    } else if (character === '{') {
+      steps.push(null);
+    } else if (character === '[') {
+      steps.push(0);
+    } else if (character === ',') {
+      const last = steps[steps.length - 1];
+      steps[steps.length - 1] = typeof last === 'number' ? last + 1 : null;
+    } else if (character === '}' || character === ']') {
+      steps.pop();
+    }
+  }
+  return steps.reduce<string>((path, step) => (step === null ? path : jsonPath(path, step)), top);
+}
+
+/**
+ * Appends a step to a JSON path, as in error messages: `rooms["!a:b"].sessions`.
+ *
+ * @param parent - The path so far; empty at the top.
+ * @param step - An index or a name. A name that is not a plain word is quoted in brackets, cut after 255 characters.
+ */
+export function jsonPath(parent: string, step: string | number): string {
+  if (typeof step === 'number') return `${parent}[${step}]`;
+  if (/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(step)) return parent === '' ? step : `${parent}.${step}`;
+  return `${parent}[${quote(step, 255)}]`;
 }

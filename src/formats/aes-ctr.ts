@@ -1,6 +1,5 @@
 import { ctr } from '@noble/ciphers/aes.js';
-import { copyBytes, wipe } from '../encoding/bytes.js';
-import { Remainder } from '../encoding/block-buffer.js';
+import { copyBytes, wipe, BlockBuffer } from '../encoding/bytes.js';
 
 const BLOCK = 16;
 
@@ -11,7 +10,7 @@ const BLOCK = 16;
 export class AesCtr {
   readonly #key: Uint8Array;
   readonly #counter: Uint8Array;
-  readonly #rest = new Remainder(BLOCK);
+  readonly #rest = new BlockBuffer(BLOCK);
 
   /**
    * @param key - 32 bytes; copied.

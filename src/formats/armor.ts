@@ -1,6 +1,6 @@
 import { base64Encode } from '../encoding/base64.js';
 import { KeyBackupError } from '../errors.js';
-import { Remainder } from '../encoding/block-buffer.js';
+import { BlockBuffer } from '../encoding/bytes.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /**
@@ -26,7 +26,7 @@ const DASH = 67;
 
 /** Makes the text piece by piece. Readers on some platforms want the padding, and every reader takes it. */
 export class ArmorWriter {
-  readonly #rest = new Remainder(LINE_BYTES);
+  readonly #rest = new BlockBuffer(LINE_BYTES);
   #begun = false;
 
   /** Takes in bytes. Returns whole lines, maybe none. */

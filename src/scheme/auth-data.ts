@@ -7,13 +7,11 @@ import {
 } from '../encoding/arguments.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
-import { copyBytes, expectBytes, isBytes } from '../encoding/bytes.js';
-import { DISPOSE } from '../encoding/dispose.js';
+import { DISPOSE, SecretBytes, copyBytes, expectBytes, isBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { isSignedBy, publicSigningKeyOf, sign } from '../curve25519/ed25519.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
-import { SecretBytes } from '../encoding/secret-bytes.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import { excerpt } from '../encoding/quote.js';
 

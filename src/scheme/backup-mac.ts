@@ -4,11 +4,10 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
-import { equal, expectBytes, wipe } from '../encoding/bytes.js';
+import { SecretBytes, equal, expectBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { BackupPublicKey, type BackupDecryptionKey, withoutHighBit } from './keys.js';
-import { SecretBytes } from '../encoding/secret-bytes.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import { publicKeyOf } from '../curve25519/x25519.js';
 

@@ -1,13 +1,11 @@
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
-import type { DeriveOptions } from './passphrase.js';
-import { MIN_ITERATIONS, checkParameters, derivePassphraseKey } from './passphrase.js';
+import { MIN_ITERATIONS, checkParameters, derivePassphraseKey, type DeriveOptions } from './passphrase.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { copyBytes, equal, expectBytes } from '../encoding/bytes.js';
+import { copyBytes, equal, expectBytes, SecretBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
 import { isLowOrder } from '../curve25519/low-order.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
-import { SecretBytes } from '../encoding/secret-bytes.js';
 import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
 
 /** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */

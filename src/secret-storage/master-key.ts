@@ -1,9 +1,7 @@
 import { ed25519Signer, type Signer, type SigningKey } from '../scheme/auth-data.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { expectBytes, wipe } from '../encoding/bytes.js';
-import { DISPOSE } from '../encoding/dispose.js';
+import { expectBytes, wipe, DISPOSE, SecretBytes } from '../encoding/bytes.js';
 import { publicSigningKeyOf } from '../curve25519/ed25519.js';
-import { SecretBytes } from '../encoding/secret-bytes.js';
 
 /**
  * The user's cross-signing master key, from the secret `m.cross_signing.master`.

@@ -6,8 +6,7 @@ import { randomBytes } from '@noble/hashes/utils.js';
 import { aesCtr } from '../formats/aes-ctr.js';
 import { BACKUP_MAC_SECRET } from '../scheme/backup-mac.js';
 import { base64Decode, base64EncodePadded } from '../encoding/base64.js';
-import { copyBytes, equal, expectBytes, wipe } from '../encoding/bytes.js';
-import { DISPOSE } from '../encoding/dispose.js';
+import { copyBytes, equal, expectBytes, wipe, DISPOSE, SecretBytes } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
 import {
@@ -22,7 +21,6 @@ import {
 } from './key-description.js';
 import { MIN_ITERATIONS, checkIterations, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
-import { SecretBytes } from '../encoding/secret-bytes.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { quote } from '../encoding/quote.js';
 

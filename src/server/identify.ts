@@ -1,6 +1,6 @@
 import { expectArray, expectOptions, expectText } from '../encoding/arguments.js';
 import { createHash } from 'node:crypto';
-import { parseJsonBytes } from '../encoding/strict-json.js';
+import { parseJsonBytes } from '../encoding/json.js';
 import { describe } from '../errors.js';
 import { MatrixError } from './http.js';
 

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { checkKeyBackupData, checkKeyBackups, checkRoomKeyBackup } from '../wire/validate.js';
-import { jsonPath, parseJsonBytes } from '../encoding/strict-json.js';
+import { jsonPath, parseJsonBytes } from '../encoding/json.js';
 import type { KeyBackupData, RoomKeyBackup } from '../wire/types.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import type { KeyToWrite } from './store.js';

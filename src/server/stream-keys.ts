@@ -1,4 +1,4 @@
-import { parseJson } from '../encoding/strict-json.js';
+import { parseJson } from '../encoding/json.js';
 import type { Call } from './request-context.js';
 import { MatrixError, joined, jsonResponse } from './http.js';
 import type { KeyPage, KeyPosition } from './store.js';

@@ -1,5 +1,5 @@
 import { checkNewVersion, checkVersionUpdate } from '../wire/validate.js';
-import { parseJsonBytes } from '../encoding/strict-json.js';
+import { parseJsonBytes } from '../encoding/json.js';
 import type { Call } from './request-context.js';
 import { MatrixError, jsonResponse } from './http.js';
 import type { Quota, StoredVersion } from './store.js';

@@ -3,7 +3,7 @@ import { isBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { IdSet } from './session-id-set.js';
-import { jsonPath } from '../encoding/strict-json.js';
+import { jsonPath } from '../encoding/json.js';
 import { JsonExtent } from './json-extent.js';
 
 /**

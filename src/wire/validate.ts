@@ -1,5 +1,5 @@
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { jsonPath } from '../encoding/strict-json.js';
+import { jsonPath } from '../encoding/json.js';
 import type {
   ErrorBody,
   KeyBackupData,

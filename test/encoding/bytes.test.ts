@@ -1,6 +1,8 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import {
+  BlockBuffer,
+  SecretBytes,
   concat,
   concatAll,
   copyBytes,
@@ -109,4 +111,59 @@ describe('expectBytes', () => {
     const array = new Uint8Array(32);
     expect(expectBytes(array, 32, 'x')).toBe(array);
   });
+});
+
+it('secret bytes are overwritten, and never returned again', () => {
+  const bytes = Uint8Array.of(1, 2, 3);
+  const secret = new SecretBytes(bytes, 'some key');
+  expect(secret.value).toBe(bytes);
+  expect(bytes).toEqual(Uint8Array.of(1, 2, 3));
+  secret.dispose();
+  expect(bytes).toEqual(new Uint8Array(3));
+  expect(() => secret.value).toThrow(
+    expect.objectContaining({
+      code: 'bad-parameters',
+      message: 'some key: expected a usable key, got one already disposed',
+    }) as Error,
+  );
+  secret.dispose();
+});
+
+const pieces = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 8 });
+
+it('a block buffer gives whole blocks as soon as it has them, and the rest at the end', () => {
+  fc.assert(
+    fc.property(pieces, fc.integer({ min: 1, max: 17 }), (given, block) => {
+      const buffer = new BlockBuffer(block);
+      let taken = 0;
+      let whole = 0;
+      const blocks = given.map((piece) => {
+        const came = buffer.push(piece);
+        taken += piece.length;
+        whole += came.length;
+        expect(came.length % block).toBe(0);
+        expect(taken - whole).toBeLessThan(block);
+        return Uint8Array.from(came);
+      });
+      const rest = buffer.take();
+      expect(rest).toHaveLength(taken - whole);
+      expect(concat(...blocks, rest)).toEqual(concat(...given));
+    }),
+  );
+});
+
+it('a block buffer is empty after take()', () => {
+  const buffer = new BlockBuffer(4);
+  buffer.push(Uint8Array.of(1, 2, 3));
+  buffer.take();
+  expect(buffer.take()).toHaveLength(0);
+  expect(buffer.push(Uint8Array.of(4, 5, 6, 7))).toEqual(Uint8Array.of(4, 5, 6, 7));
+});
+
+it('a block buffer keeps a copy of the rest', () => {
+  const buffer = new BlockBuffer(4);
+  const piece = Uint8Array.of(1, 2, 3);
+  buffer.push(piece);
+  piece.fill(0);
+  expect(buffer.take()).toEqual(Uint8Array.of(1, 2, 3));
 });

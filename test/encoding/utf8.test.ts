@@ -1,8 +1,9 @@
 import { fc } from '@fast-check/vitest';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { decodePortably, encodePortably, utf8Decode, utf8Encode } from '../../src/encoding/utf8.js';
+import { utf8Decode, utf8Encode } from '../../src/encoding/utf8.js';
 import { anyText, refusal, total } from '../support/samples.js';
 import { runs } from '../support/runs.js';
+import { withoutTextCoders } from '../support/without-text-coders.js';
 
 const platform = (bytes: Uint8Array): string | undefined => {
   try {
@@ -19,23 +20,24 @@ const ours = (decode: typeof utf8Decode, bytes: Uint8Array): string | undefined 
   return undefined;
 };
 
-// First of all: once the platform's coders were used, they are kept.
-describe('where the platform has no coders', () => {
+const portable = await withoutTextCoders(() => import('../../src/encoding/utf8.js'));
+
+describe('without TextEncoder and TextDecoder', () => {
   afterEach(() => {
     vi.unstubAllGlobals();
   });
 
-  it('both ways still work', () => {
+  it('encodes and decodes', () => {
     vi.stubGlobal('TextEncoder', undefined);
     vi.stubGlobal('TextDecoder', undefined);
-    expect(utf8Decode(utf8Encode('é語😀'), 'x')).toBe('é語😀');
-    expect(refusal(() => utf8Decode(Uint8Array.of(0xff), 'x')).code).toBe('bad-utf8');
+    expect(portable.utf8Decode(portable.utf8Encode('é語😀'), 'x')).toBe('é語😀');
+    expect(refusal(() => portable.utf8Decode(Uint8Array.of(0xff), 'x')).code).toBe('bad-utf8');
   });
 });
 
 describe.each([
   ['by the platform', utf8Encode, utf8Decode],
-  ['portably', encodePortably, decodePortably],
+  ['portably', portable.utf8Encode, portable.utf8Decode],
 ] as const)('%s', (_, encode, decode) => {
   it('encodes every text as the platform does', () => {
     fc.assert(
@@ -62,7 +64,7 @@ describe.each([
     );
   });
 
-  it('decodes or refuses any bytes as the platform does', () => {
+  it('decodes or rejects any bytes as the platform does', () => {
     // Mostly bytes that start, continue or break a sequence.
     const byte = fc.oneof(
       fc.integer({ min: 0, max: 255 }),
@@ -93,7 +95,7 @@ describe.each([
     );
   });
 
-  it('knows where every kind of sequence begins and ends', () => {
+  it('accepts exactly the valid sequences of every length', () => {
     const firsts = [0x7f, 0x80, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef].concat([
       0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf7, 0xf8, 0xfc, 0xff,
     ]);
@@ -114,20 +116,20 @@ describe.each([
     }
   });
 
-  it('keeps a byte order mark, and reads long texts', () => {
+  it('keeps a byte order mark and decodes long texts', () => {
     expect(decode(Uint8Array.of(0xef, 0xbb, 0xbf, 0x61), 'x')).toBe('\ufeffa');
     const long = 'aé語😀'.repeat(60_000);
     expect(decode(encode(long), 'x')).toBe(long);
   });
 
-  it('names the field and quotes nothing', () => {
+  it('names the field in the error and does not quote the bytes', () => {
     const error = refusal(() => decode(Uint8Array.of(0x73, 0x33, 0x63, 0xff), 'the field'));
     expect(error).toMatchObject({ code: 'bad-utf8', message: expect.stringMatching(/^the field: /) });
     expect(error.cause).toBeUndefined();
     expect(error.message).not.toContain('s3c');
   });
 
-  it('gives plain arrays that nothing else shares', () => {
+  it('returns plain arrays with a buffer of their own', () => {
     const bytes = encode('abc');
     expect(Object.getPrototypeOf(bytes)).toBe(Uint8Array.prototype);
     expect(bytes.buffer.byteLength).toBe(3);

@@ -1,5 +1,5 @@
 import { vi } from 'vitest';
-import { SecretBytes } from '../../src/encoding/secret-bytes.js';
+import { SecretBytes } from '../../src/encoding/bytes.js';
 
 /** Does work and gives the memory of every key that was used in it. */
 export async function secretsSeenIn(work: () => unknown): Promise<Uint8Array[]> {

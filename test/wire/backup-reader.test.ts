@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { fc } from '@fast-check/vitest';
-import { jsonPath } from '../../src/encoding/strict-json.js';
+import { jsonPath } from '../../src/encoding/json.js';
 import {
   BackupReader,
   readBackup,

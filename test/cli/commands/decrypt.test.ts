@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { jsonPath } from '../../../src/encoding/strict-json.js';
+import { jsonPath } from '../../../src/encoding/json.js';
 import { base64Encode } from '../../../src/encoding/base64.js';
 import { BackupDecryptionKey, type BackupPublicKey } from '../../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../../src/formats/room-key.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MAX_JSON_DEPTH, jsonPath, parseJson, parseJsonBytes } from '../../src/encoding/strict-json.js';
+import { MAX_JSON_DEPTH, jsonPath, parseJson, parseJsonBytes } from '../../src/encoding/json.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { runs } from '../support/runs.js';
 
