@@ -10,7 +10,7 @@ import type { BackupRecord } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { backupWish, judgeBackup, type BackupWish } from './backup.js';
+import { isBackupEnabled, checkBackupTrust, type BackupWish } from './backup.js';
 import { downloadKeys, type DownloadedKey } from './download.js';
 import {
   betterLocally,
@@ -89,7 +89,7 @@ export interface DiagnoseOptions extends CallOptions {
 export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const { signal, userId } = options;
   const info = await roomKeys.currentVersion({ signal });
-  const wish = userId === undefined ? undefined : await backupWish(roomKeys, userId, { signal });
+  const wish = userId === undefined ? undefined : await isBackupEnabled(roomKeys, userId, { signal });
   if (!info) {
     const base = { info, wish, authData: undefined, keys: undefined };
     return { state: 'none', ...base, findings: wish === false ? [] : [noBackup()] };
@@ -98,7 +98,7 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   if (wish === false) findings.push(unwanted());
   const { userId: owner = '', trustedKeys, knownKeys, key } = options;
   const trust = { userId: owner, trustedKeys, knownKeys, decryptionKey: key };
-  const { authData, findings: problems } = judgeBackup(info, trust);
+  const { authData, findings: problems } = checkBackupTrust(info, trust);
   findings.push(...problems);
   const fits = authData?.keyMatches === true;
   let keys: KeysDiagnosis | undefined;

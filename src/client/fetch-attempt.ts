@@ -42,20 +42,20 @@ export type Fetch = (
   },
 ) => Promise<FetchResponse>;
 
-/** How an exchange is made, and how long it may take. */
-export interface ExchangeOptions {
+/** How an attempt is made, and how long it may take. */
+export interface FetchOptions {
   /** Default: the platform's. */
   readonly fetch?: Fetch | undefined;
   /** Milliseconds until the answer begins; default 60 s. */
-  readonly answerTimeout?: number | undefined;
+  readonly responseTimeout?: number | undefined;
   /** Milliseconds between two pieces of an answer; default 60 s. The whole may take any time. */
   readonly idleTimeout?: number | undefined;
 }
 
 /** One request on its way, with its clock: until the answer begins, then between two pieces of it. */
-export class Exchange {
+export class FetchAttempt {
   readonly #controller = new AbortController();
-  readonly #options: ExchangeOptions;
+  readonly #options: FetchOptions;
   readonly #signal: AbortSignalLike | undefined;
   readonly #onAbort = (): void => {
     this.#stop('aborted');
@@ -67,7 +67,7 @@ export class Exchange {
   #reader: BodyReader | undefined;
   #finished = false;
 
-  constructor(options: ExchangeOptions, signal: AbortSignalLike | undefined) {
+  constructor(options: FetchOptions, signal: AbortSignalLike | undefined) {
     this.#options = options;
     this.#signal = signal;
     signal?.addEventListener('abort', this.#onAbort);
@@ -82,7 +82,7 @@ export class Exchange {
     this.#name = requestName;
     const fetch: Fetch = this.#options.fetch ?? globalThis.fetch;
     const { signal } = this.#controller;
-    return this.#timed(this.#options.answerTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
+    return this.#timed(this.#options.responseTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
   }
 
   /** The next piece of the body; `undefined` at its end. */
@@ -102,7 +102,7 @@ export class Exchange {
     return undefined;
   }
 
-  /** Ends the exchange wherever it is. */
+  /** Ends the attempt wherever it is. */
   close(): void {
     clearTimeout(this.#timer);
     this.#signal?.removeEventListener('abort', this.#onAbort);
@@ -151,13 +151,13 @@ export class Exchange {
 
 /** The whole body; `undefined` when it is longer than the limit. */
 export async function readAll(
-  exchange: Exchange,
+  attempt: FetchAttempt,
   response: FetchResponse,
   limit: number,
 ): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for (let chunk = await exchange.next(response); chunk; chunk = await exchange.next(response)) {
+  for (let chunk = await attempt.next(response); chunk; chunk = await attempt.next(response)) {
     length += chunk.length;
     if (length > limit) return undefined;
     chunks.push(chunk);

@@ -3,7 +3,7 @@ import type { ErrorBody } from '../wire/types.js';
 import { KeyBackupError } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { RequestError, type RequestCode } from './errors.js';
-import { readAll, type Exchange, type FetchResponse } from './fetch-attempt.js';
+import { readAll, type FetchAttempt, type FetchResponse } from './fetch-attempt.js';
 import { retryAfter } from './retry.js';
 import { excerpt, quote } from '../encoding/quote.js';
 
@@ -16,11 +16,11 @@ const MAX_ERROR_BYTES = 64 << 10;
  * @param askedVersion - The backup version that the request was about.
  * @param accessToken - What was sent, lest the server's text repeat it.
  */
-export async function refusal(
+export async function httpError(
   requestName: string,
   askedVersion: string | undefined,
   accessToken: string | undefined,
-  exchange: Exchange,
+  attempt: FetchAttempt,
   response: FetchResponse,
 ): Promise<RequestError> {
   const { status } = response;
@@ -29,7 +29,7 @@ export async function refusal(
       status: status === 0 ? undefined : status,
     });
   }
-  const body = await errorBody(exchange, response);
+  const body = await errorBody(attempt, response);
   const { current_version } = body;
   const errcode = body.errcode && redacted(body.errcode, accessToken);
   const said = [errcode && excerpt(errcode), body.error && quote(redacted(body.error, accessToken))]
@@ -53,9 +53,9 @@ function redacted(text: string, accessToken = ''): string {
 }
 
 /** An error page of a proxy says nothing, and neither does one that breaks off. */
-async function errorBody(exchange: Exchange, response: FetchResponse): Promise<Partial<ErrorBody>> {
+async function errorBody(attempt: FetchAttempt, response: FetchResponse): Promise<Partial<ErrorBody>> {
   try {
-    const bytes = await readAll(exchange, response, MAX_ERROR_BYTES);
+    const bytes = await readAll(attempt, response, MAX_ERROR_BYTES);
     return bytes ? checkErrorBody(parseAnswer(bytes)) : {};
   } catch (error) {
     if (error instanceof RequestError && error.code === 'aborted') throw error;

@@ -1,13 +1,13 @@
 import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
 import { KeyBackupError } from '../errors.js';
 import { RequestError } from './errors.js';
-import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
-import { parseAnswer, refusal } from './http-error.js';
+import { FetchAttempt, readAll, type FetchOptions, type FetchResponse } from './fetch-attempt.js';
+import { parseAnswer, httpError } from './http-error.js';
 import { Retry, type RetryOptions } from './retry.js';
 import { excerpt } from '../encoding/quote.js';
 
 /** How to reach a homeserver. */
-export interface HomeserverOptions extends RetryOptions, ExchangeOptions {
+export interface HomeserverOptions extends RetryOptions, FetchOptions {
   /** `https://matrix.example.org`, with or without a path; {@link discoverHomeserver} finds it. */
   readonly baseUrl: string;
   /** Goes into the `Authorization` header and nowhere else. A function is asked before every request. */
@@ -91,45 +91,45 @@ export class Homeserver {
    * @throws {@link RequestError} with any of its codes.
    */
   async *download(request: HttpRequest): AsyncGenerator<Uint8Array, void, undefined> {
-    const exchange = new Exchange(this.#options, request.signal);
+    const attempt = new FetchAttempt(this.#options, request.signal);
     try {
-      const response = await this.#send(exchange, request);
+      const response = await this.#send(attempt, request);
       for (;;) {
-        const chunk = await exchange.next(response);
+        const chunk = await attempt.next(response);
         if (!chunk) return;
         yield chunk;
       }
     } finally {
-      exchange.close();
+      attempt.close();
     }
   }
 
   async #once<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer> {
-    const exchange = new Exchange(this.#options, request.signal);
+    const attempt = new FetchAttempt(this.#options, request.signal);
     try {
-      const response = await this.#send(exchange, request);
-      const bytes = await readAll(exchange, response, MAX_ANSWER_BYTES);
+      const response = await this.#send(attempt, request);
+      const bytes = await readAll(attempt, response, MAX_ANSWER_BYTES);
       if (!bytes) {
         const message = `${name(request)}: expected at most ${MAX_ANSWER_BYTES} bytes, got more`;
         throw new RequestError('bad-response', message, { status: response.status });
       }
       return readAnswer(request, response.status, bytes, check);
     } finally {
-      exchange.close();
+      attempt.close();
     }
   }
 
   /** The answer, when it is a 2xx. */
-  async #send(exchange: Exchange, request: HttpRequest): Promise<FetchResponse> {
+  async #send(attempt: FetchAttempt, request: HttpRequest): Promise<FetchResponse> {
     const url = this.#baseUrl + request.path + queryString(request.query);
     const accessToken = await this.#accessToken(request);
-    const response = await exchange.send(url, init(request, accessToken), name(request));
+    const response = await attempt.send(url, init(request, accessToken), name(request));
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
       throw new RequestError('http', `${name(request)}: the answer came from another server`);
     }
-    throw await refusal(name(request), request.query?.version, accessToken, exchange, response);
+    throw await httpError(name(request), request.query?.version, accessToken, attempt, response);
   }
 
   async #accessToken(request: HttpRequest): Promise<string | undefined> {

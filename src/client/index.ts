@@ -5,18 +5,18 @@
  */
 
 export { RequestError, type AnswerFacts, type RequestCode } from './errors.js';
-export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './fetch-attempt.js';
+export type { BodyReader, FetchOptions, Fetch, FetchResponse } from './fetch-attempt.js';
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
 export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './api.js';
 export {
-  backupWish,
+  isBackupEnabled,
   createBackup,
-  judgeBackup,
+  checkBackupTrust,
   replaceBackup,
-  setBackupWish,
+  setBackupEnabled,
   signBackup,
   trustedPublicKey,
   updateAuthData,
@@ -66,7 +66,7 @@ export {
   type BackupItem,
   type BackupReaderOptions,
 } from '../wire/backup-reader.js';
-export { IdSet } from '../wire/session-id-set.js';
+export { SessionIdSet } from '../wire/session-id-set.js';
 export type {
   KeyBackupData,
   KeyBackups,

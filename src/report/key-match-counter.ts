@@ -7,7 +7,7 @@ interface Tried {
 }
 
 /** Whether a key is that of a backup, as far as the records tell: where every MAC is another's, so is the key. */
-export class KeyFit {
+export class KeyMatchCounter {
   /** What people mistake for the key of a backup. */
   static readonly LOOKALIKE =
     'the key of the secret storage looks alike but is another one: "rescue" takes either';

@@ -10,7 +10,7 @@ import type { UnlockedBy } from '../secret-storage/locks.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
 import type { BackupItem } from '../wire/backup-reader.js';
-import { KeyFit } from './key-match-counter.js';
+import { KeyMatchCounter } from './key-match-counter.js';
 import type { Place, Report } from './report.js';
 
 /** A rescue, from a backup to an export file, as the command line and the page do it. */
@@ -115,7 +115,7 @@ export function exportRescued(
   keys: AsyncIterable<RescuedKey>,
   passphrase: string,
   report: Report,
-  fit: KeyFit,
+  fit: KeyMatchCounter,
   { onKey, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
   let current: Extract<RescuedKey, { ok: true }> | undefined;

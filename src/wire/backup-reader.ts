@@ -1,6 +1,6 @@
 import { KeyBackupError, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
-import { IdSet } from './session-id-set.js';
+import { SessionIdSet } from './session-id-set.js';
 import { jsonPath } from '../encoding/strict-json.js';
 import { JsonExtent } from './json-extent.js';
 
@@ -114,8 +114,8 @@ export class BackupReader {
   #length = 0;
   #failure: { readonly error: unknown } | undefined;
   #items: BackupItem[] = [];
-  readonly #rooms = new IdSet();
-  readonly #seen = new IdSet();
+  readonly #rooms = new SessionIdSet();
+  readonly #seen = new SessionIdSet();
 
   constructor(options: BackupReaderOptions = {}) {
     this.#form = options.form ?? 'rooms';

@@ -17,12 +17,12 @@ const BLOCK_BYTES = 64;
  *
  * @example
  * ```ts
- * const seen = new IdSet();
+ * const seen = new SessionIdSet();
  * seen.add('!room:example.org', 'session'); // true: it is new
  * seen.add('!room:example.org', 'session'); // false
  * ```
  */
-export class IdSet {
+export class SessionIdSet {
   /** How many pairs are in the set. */
   size = 0;
   readonly #key: Uint8Array;
@@ -74,18 +74,18 @@ export class IdSet {
   }
 
   /**
-   * The set that {@link IdSet.toBytes} gave.
+   * The set that {@link SessionIdSet.toBytes} gave.
    *
    * @throws {@link KeyBackupError} `bad-length` when the bytes are not a whole number of digests.
    */
-  static fromBytes(bytes: Uint8Array): IdSet {
+  static fromBytes(bytes: Uint8Array): SessionIdSet {
     if (bytes.length < DIGEST_BYTES || bytes.length % DIGEST_BYTES !== 0) {
       throw new KeyBackupError(
         'bad-length',
         `ids: expected a multiple of ${DIGEST_BYTES} bytes, got ${bytes.length}`,
       );
     }
-    const set = new IdSet(bytes.subarray(0, DIGEST_BYTES));
+    const set = new SessionIdSet(bytes.subarray(0, DIGEST_BYTES));
     for (let offset = DIGEST_BYTES; offset < bytes.length; offset += DIGEST_BYTES) {
       set.#output.set(bytes.subarray(offset, offset + DIGEST_BYTES));
       set.#insert();

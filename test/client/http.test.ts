@@ -39,8 +39,8 @@ describe('what passes', () => {
   /** Short only where something has to time out: a busy machine is slow. */
   const timeouts = ({ kind }: Fault) =>
     kind === 'stall'
-      ? { idleTimeout: 400, answerTimeout: 400 }
-      : { idleTimeout: 30_000, answerTimeout: 30_000 };
+      ? { idleTimeout: 400, responseTimeout: 400 }
+      : { idleTimeout: 30_000, responseTimeout: 30_000 };
 
   it.each(passing)('%s is tried again', async (_, fault) => {
     const server = await startServer();

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { KeyFit } from '../../src/report/key-match-counter.js';
+import { KeyMatchCounter } from '../../src/report/key-match-counter.js';
 
 const READ = { ok: true };
 const OTHERS = { ok: false, wellFormed: true, error: { code: 'mac-mismatch' } };
@@ -16,13 +16,13 @@ it.each([
   ['what tells nothing of the key among them', [OTHERS, MALFORMED, LOW_ORDER], false],
   ['what tells nothing of the key alone', [MALFORMED, LOW_ORDER], true],
 ])('tells by %s whether a key fits', (_, results, fits) => {
-  const fit = new KeyFit();
+  const fit = new KeyMatchCounter();
   for (const result of results) fit.take(result);
   expect(fit.fits).toBe(fits);
 });
 
 it('hears nothing of the key from a record that cannot be taken apart, or failed for no reason', () => {
-  const fit = new KeyFit();
+  const fit = new KeyMatchCounter();
   fit.take({ ok: false, wellFormed: true, error: { code: 'mac-mismatch' } });
   fit.take({ ok: false, error: { code: 'bad-json' } });
   fit.take({ ok: false });
@@ -32,7 +32,7 @@ it('hears nothing of the key from a record that cannot be taken apart, or failed
 });
 
 it('tells people the code, and what they may have mistaken for the key', () => {
-  expect(KeyFit.WRONG_KEY).toContain('wrong-key');
-  expect(KeyFit.WRONG_KEY).toContain(KeyFit.LOOKALIKE);
-  expect(KeyFit.LOOKALIKE).toContain('secret storage');
+  expect(KeyMatchCounter.WRONG_KEY).toContain('wrong-key');
+  expect(KeyMatchCounter.WRONG_KEY).toContain(KeyMatchCounter.LOOKALIKE);
+  expect(KeyMatchCounter.LOOKALIKE).toContain('secret storage');
 });

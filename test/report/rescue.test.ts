@@ -1,6 +1,6 @@
 import { beforeEach, expect, it, test } from 'vitest';
 import type { BackupEntry, BackupFault, BackupItem } from '../../src/wire/backup-reader.js';
-import { KeyFit } from '../../src/report/key-match-counter.js';
+import { KeyMatchCounter } from '../../src/report/key-match-counter.js';
 import { Report } from '../../src/report/report.js';
 import { UNLOCKED_BY, exportRescued, rescueItems, type RescuedKey } from '../../src/report/rescue.js';
 import type { Backend } from '../../src/batch/backend.js';
@@ -83,12 +83,12 @@ it('reads with salvage what it does not read without', async () => {
 });
 
 let report: Report;
-let fit: KeyFit;
+let fit: KeyMatchCounter;
 let told: [path: string, ok: boolean][];
 
 beforeEach(() => {
   report = new Report();
-  fit = new KeyFit();
+  fit = new KeyMatchCounter();
   told = [];
 });
 
