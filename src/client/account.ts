@@ -1,5 +1,5 @@
 import { expectObject, expectString, type JsonObject } from '../encoding/json.js';
-import { isRequestError } from './errors.js';
+import { isRequestError } from './http-error.js';
 import { path } from './http.js';
 import type { CallOptions, RoomKeys } from './api.js';
 

@@ -15,7 +15,7 @@ import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadKeys } from './download.js';
-import { RequestError } from './errors.js';
+import { RequestError } from './http-error.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey } from './upload-batch.js';

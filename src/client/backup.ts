@@ -12,7 +12,7 @@ import { KeyBackupError } from '../errors.js';
 import { ownValue, type JsonObject } from '../encoding/json.js';
 import { BackupPublicKey } from '../scheme/keys.js';
 import { accountData, setAccountData } from './account.js';
-import { RequestError } from './errors.js';
+import { RequestError } from './http-error.js';
 import {
   badPublicKey,
   invalidSignature,

@@ -1,6 +1,6 @@
 import type { KeysChanged } from '../wire/types.js';
 import type { KeyBackupError } from '../errors.js';
-import { isRequestError } from './errors.js';
+import { isRequestError } from './http-error.js';
 import { isAboutKeys } from './http-error.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { batchBody, type BatchLimits, type SealedKey } from './upload-batch.js';

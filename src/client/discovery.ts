@@ -1,6 +1,6 @@
 import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
-import { isRequestError, RequestError } from './errors.js';
+import { isRequestError, RequestError } from './http-error.js';
 import { Homeserver, type HomeserverOptions } from './http.js';
 import type { CallOptions } from './api.js';
 

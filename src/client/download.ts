@@ -1,6 +1,6 @@
 import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-reader.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
-import { RequestError } from './errors.js';
+import { RequestError } from './http-error.js';
 import type { CallOptions, RoomKeys } from './api.js';
 
 /** Which keys of a backup to download. */

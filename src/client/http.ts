@@ -1,10 +1,12 @@
 import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
-import { KeyBackupError } from '../errors.js';
-import { RequestError } from './errors.js';
-import { FetchAttempt, readAll, type FetchOptions, type FetchResponse } from './fetch-attempt.js';
-import { parseAnswer, httpError } from './http-error.js';
-import { Retry, type RetryOptions } from './retry.js';
 import { excerpt } from '../encoding/quote.js';
+import { utf8Decode } from '../encoding/utf8.js';
+import { KeyBackupError } from '../errors.js';
+import type { ErrorBody } from '../wire/types.js';
+import { checkErrorBody } from '../wire/validate.js';
+import { FetchAttempt, type FetchOptions, type FetchResponse } from './fetch-attempt.js';
+import { RequestError, httpError } from './http-error.js';
+import { Retry, type RetryOptions } from './retry.js';
 
 /** How to reach a homeserver. */
 export interface HomeserverOptions extends RetryOptions, FetchOptions {
@@ -22,18 +24,18 @@ export interface HttpRequest {
   readonly query?: Readonly<Record<string, string | undefined>> | undefined;
   /** Sent as JSON; a string is JSON already. */
   readonly body?: unknown;
-  /** Whether sending it twice does the same as once; default: every method but POST. */
-  readonly idempotent?: boolean | undefined;
-  /** Goes wherever the server sends it, and without the access token. Default false. */
+  /** Follows redirects, and sends no access token. Default false. */
   readonly followRedirects?: boolean | undefined;
   readonly signal?: AbortSignalLike | undefined;
 }
 
-/** An answer of more bytes than this is no answer to anything but a download. */
+/** The longest answer that is read whole. */
 const MAX_ANSWER_BYTES = 4 << 20;
+/** The longest error that is read. */
+const MAX_ERROR_BYTES = 64 << 10;
 
 /**
- * A homeserver and the right to talk to it: requests that are timed, repeated and refused in one way.
+ * A homeserver and an access token: sends requests with timeouts and retries.
  *
  * The access token goes to this server only: redirects are not followed.
  *
@@ -54,14 +56,14 @@ export class Homeserver {
   readonly #baseUrl: string;
   readonly #retry: Retry;
 
-  /** @throws {@link RequestError} `bad-parameters` for a base URL that is none, or is neither http nor https. */
+  /** @throws {@link RequestError} `bad-parameters` unless the base URL is an http or https URL. */
   constructor(options: HomeserverOptions) {
     this.#options = options;
     this.#baseUrl = normalize(options.baseUrl);
     this.#retry = new Retry(options);
   }
 
-  /** How this server's requests are repeated: for work that is more than one request. */
+  /** Repeats work that is more than one request, by the options of this server. */
   get retry(): Retry {
     return this.#retry;
   }
@@ -69,23 +71,22 @@ export class Homeserver {
   /**
    * Sends a request and reads its JSON answer, repeating it as long as that is safe and may help.
    *
-   * @param check - Says whether a 2xx answer is one, by throwing `bad-json` or `missing-field`.
+   * @param check - Validates a 2xx answer; throws `bad-json` or `missing-field`.
    * @throws {@link RequestError} with any of its codes.
    */
   async request<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer> {
-    const idempotent = request.idempotent ?? request.method !== 'POST';
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#once(request, check);
       } catch (error) {
-        await this.#retry.wait(attempt, error, idempotent, request.signal);
+        await this.#retry.wait(attempt, error, request.method !== 'POST', request.signal);
       }
     }
   }
 
   /**
-   * Sends a request once and gives the body of its answer as it arrives. What repeats it is the caller's loop,
-   * since only the caller knows what it has read already.
+   * Sends a request once and gives the body of its answer as it arrives. It is not repeated here, since only the
+   * caller knows what it has read already.
    *
    * @returns Chunks; leaving the loop early closes the connection.
    * @throws {@link RequestError} with any of its codes.
@@ -94,11 +95,7 @@ export class Homeserver {
     const attempt = new FetchAttempt(this.#options, request.signal);
     try {
       const response = await this.#send(attempt, request);
-      for (;;) {
-        const chunk = await attempt.next(response);
-        if (!chunk) return;
-        yield chunk;
-      }
+      for (let chunk = await attempt.next(response); chunk; chunk = await attempt.next(response)) yield chunk;
     } finally {
       attempt.close();
     }
@@ -108,7 +105,7 @@ export class Homeserver {
     const attempt = new FetchAttempt(this.#options, request.signal);
     try {
       const response = await this.#send(attempt, request);
-      const bytes = await readAll(attempt, response, MAX_ANSWER_BYTES);
+      const bytes = await attempt.readAll(response, MAX_ANSWER_BYTES);
       if (!bytes) {
         const message = `${name(request)}: expected at most ${MAX_ANSWER_BYTES} bytes, got more`;
         throw new RequestError('bad-response', message, { status: response.status });
@@ -129,7 +126,7 @@ export class Homeserver {
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
       throw new RequestError('http', `${name(request)}: the answer came from another server`);
     }
-    throw await httpError(name(request), request.query?.version, accessToken, attempt, response);
+    throw await failedAnswer(attempt, request, response, accessToken);
   }
 
   async #accessToken(request: HttpRequest): Promise<string | undefined> {
@@ -138,6 +135,41 @@ export class Homeserver {
     return expectHeaderText(
       typeof accessToken === 'function' ? await given(accessToken, request) : accessToken,
     );
+  }
+}
+
+/** The error for an answer with a status other than 2xx. */
+async function failedAnswer(
+  attempt: FetchAttempt,
+  request: HttpRequest,
+  response: FetchResponse,
+  accessToken: string | undefined,
+): Promise<RequestError> {
+  const { status } = response;
+  const requestName = name(request);
+  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
+    return new RequestError('http', `${requestName}: the server redirects elsewhere, which is not followed`, {
+      status: status === 0 ? undefined : status,
+    });
+  }
+  return httpError({
+    requestName,
+    askedVersion: request.query?.version,
+    accessToken,
+    status,
+    body: await errorBody(attempt, response),
+    retryAfter: response.headers.get('retry-after'),
+  });
+}
+
+/** The Matrix error in an answer; empty for the error page of a proxy, and for an answer that breaks off. */
+async function errorBody(attempt: FetchAttempt, response: FetchResponse): Promise<Partial<ErrorBody>> {
+  try {
+    const bytes = await attempt.readAll(response, MAX_ERROR_BYTES);
+    return bytes ? checkErrorBody(parseAnswer(bytes)) : {};
+  } catch (error) {
+    if (error instanceof RequestError && error.code === 'aborted') throw error;
+    return {};
   }
 }
 
@@ -150,7 +182,7 @@ function init({ method, body, followRedirects = false }: HttpRequest, accessToke
   return { method, headers, redirect, body: typeof body === 'string' ? body : JSON.stringify(body) };
 }
 
-/** A token that is made for this request, waited for no longer than until its signal aborts. */
+/** A token made for this request; the wait ends when its signal aborts. */
 async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
   const { signal } = request;
   try {
@@ -164,7 +196,7 @@ async function given(accessToken: () => string | Promise<string>, request: HttpR
   }
 }
 
-/** The token without white space around it. `fetch` itself would quote it in its complaint. */
+/** The token, trimmed and checked here, because `fetch` would quote a bad one in its error. */
 function expectHeaderText(token: string): string {
   if (typeof token === 'string') {
     const text = token.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, '');
@@ -202,12 +234,21 @@ function readAnswer<Answer>(
   try {
     return check(parseAnswer(bytes));
   } catch (cause) {
-    if (cause instanceof RequestError) throw cause;
-    if (!(cause instanceof KeyBackupError)) throw cause;
+    if (cause instanceof RequestError || !(cause instanceof KeyBackupError)) throw cause;
     throw new RequestError('bad-response', `${name(request)}: the answer: ${cause.message}`, {
       status,
       cause,
     });
+  }
+}
+
+function parseAnswer(bytes: Uint8Array): unknown {
+  const text = utf8Decode(bytes, 'the body');
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // The platform's error quotes the text.
+    throw new KeyBackupError('bad-json', 'expected JSON, got something else');
   }
 }
 

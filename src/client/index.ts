@@ -4,9 +4,10 @@
  * @packageDocumentation
  */
 
-export { RequestError, type AnswerFacts, type RequestCode } from './errors.js';
-export type { BodyReader, FetchOptions, Fetch, FetchResponse } from './fetch-attempt.js';
+export { RequestError, type AnswerFacts, type RequestCode } from './http-error.js';
+
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
+export type { BodyReader, Fetch, FetchOptions, FetchResponse } from './fetch-attempt.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
 export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';

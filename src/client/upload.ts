@@ -9,7 +9,7 @@ import type { BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
-import { isRequestError, type RequestError } from './errors.js';
+import { isRequestError, type RequestError } from './http-error.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
