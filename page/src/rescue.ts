@@ -1,6 +1,6 @@
-import { KeyMatchCounter } from '../../src/report/key-match-counter.js';
 import { Report, type Place } from '../../src/report/report.js';
 import {
+  KeyMatchCounter,
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,

@@ -1,6 +1,6 @@
 import type { Progress } from '../async.js';
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import { replaces, type KeyRank } from '../wire/replacement.js';
 import type { BackupFault } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';

@@ -54,7 +54,7 @@ export {
   type RestoredKey,
   type UnrestoredKey,
 } from './restore.js';
-export type { AuthenticityCounts } from '../report/authenticity.js';
+export type { AuthenticityCounts } from '../report/report.js';
 export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
 export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';

@@ -1,6 +1,6 @@
 import { type Progress, throwIfAborted } from '../async.js';
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import type { BackupEntry } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';

@@ -1,7 +1,8 @@
 import { UsageError } from '../errors.js';
-import { KeyMatchCounter } from '../../report/key-match-counter.js';
+import { WRONG_KEY } from '../wrong-key.js';
 import { Report } from '../../report/report.js';
 import {
+  KeyMatchCounter,
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
@@ -108,7 +109,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       outcome = await write(opened, false);
     }
     const { report, fit } = outcome;
-    if (!fit.fits) terminal.stderr(`${KeyMatchCounter.WRONG_KEY}\n`);
+    if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
     const left = salvage ? [] : report.salvageable;
     if (left.length > 0) {
       const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
