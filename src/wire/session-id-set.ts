@@ -9,11 +9,10 @@ const BLOCK_BYTES = 64;
 
 /**
  * A set of (room id, session id) pairs that keeps a 128-bit keyed digest of each instead of the strings:
- * 16 to 43 bytes a pair, whatever the ids are. A million pairs of a big account stay in memory, and whoever reads
- * the saved form learns no ids without the key.
+ * 16 to 43 bytes a pair. A million pairs fit in memory, and the saved form reveals no ids without the key.
  *
- * The digest is the first half of SHA-256 over a block that holds the key, then the pair. Nobody can make two
- * pairs collide on purpose; by chance it happens once in 2^89 sets of a million.
+ * The digest is the first half of SHA-256 over a block that holds the key, then the pair. Two pairs cannot be made to
+ * collide on purpose; by chance it happens once in 2^89 sets of a million.
  *
  * @example
  * ```ts
