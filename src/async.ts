@@ -148,6 +148,45 @@ export function isFromCallback(error: unknown): boolean {
   return !(error instanceof KeyBackupError) || (thrown?.has(error) ?? false);
 }
 
+/**
+ * Lets a source run ahead of its consumer by up to `count` values.
+ *
+ * @param start - Starts the source; its signal aborts when `signal` does, or when the consumer leaves early.
+ */
+export async function* prefetch<T>(
+  start: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>,
+  count: number,
+  signal: AbortSignalLike | undefined,
+): AsyncGenerator<T, void, undefined> {
+  const controller = new AbortController();
+  const onAbort = (): void => {
+    controller.abort(signal?.reason);
+  };
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener('abort', onAbort);
+  const source = start(controller.signal);
+  const pending: Promise<IteratorResult<T, void>>[] = [];
+  const pull = (): void => {
+    const next = source.next();
+    // A consumer that has left must not cause an unhandled rejection.
+    next.catch(() => undefined);
+    pending.push(next);
+  };
+  try {
+    for (let i = 0; i < count; i++) pull();
+    for (let next = pending.shift(); next; next = pending.shift()) {
+      const result = await next;
+      if (result.done) return;
+      pull();
+      yield result.value;
+    }
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    controller.abort();
+    await source.return().catch(() => undefined);
+  }
+}
+
 /** Far more keys at a time gain nothing, and cost memory. */
 const MAX_CHUNK = 512;
 

@@ -1,7 +1,7 @@
 import { describe as group, expect, it } from 'vitest';
 import { readFileSync } from 'node:fs';
 import { runInNewContext } from 'node:vm';
-import { RequestError, type RequestCode } from '../src/client/errors.js';
+import { RequestError, type RequestCode } from '../src/client/http-error.js';
 import { BackupDecryptionKey, BackupPublicKey, KeyBackupError } from '../src/index.js';
 import {
   MAX_PLAINTEXT_BYTES,

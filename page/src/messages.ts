@@ -1,4 +1,4 @@
-import type { AuthenticityCounts } from '../../src/report/authenticity.js';
+import type { AuthenticityCounts } from '../../src/report/report.js';
 
 /** What the page and its worker say to each other. */
 

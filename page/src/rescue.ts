@@ -1,6 +1,6 @@
-import { KeyFit } from '../../src/report/key-match-counter.js';
 import { Report, type Place } from '../../src/report/report.js';
 import {
+  KeyMatchCounter,
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
@@ -84,7 +84,7 @@ async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (a
   const { salvage, requireAuthenticated } = task;
   const settings = { salvage, requireAuthenticated, onShare: (value?: number) => (share = value) };
   const exported = new GrowingBlob();
-  const fit = new KeyFit();
+  const fit = new KeyMatchCounter();
   const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
     backend: webCryptoBackend(),
     onKey(place, ok) {

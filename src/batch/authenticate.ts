@@ -35,7 +35,7 @@ export interface AuthenticatedRecord {
   readonly session_id: string;
   readonly authentication: Authentication;
   /** What the old record proved. With `wrong-mac` it was changed, or written by somebody without the key. */
-  readonly was: Authenticity;
+  readonly previousAuthenticity: Authenticity;
   /** Why, for people: with `conflicting`, the field that differs. */
   readonly reason: string;
   /** The record to have in the backup: a new one, or the old one as it was. */
@@ -92,7 +92,7 @@ const CHUNK = 256;
  *
  * const trusted = (_roomId: string, sessionId: string) => sessions.find(({ session_id }) => session_id === sessionId);
  * for await (const result of authenticateSessions(records, key, trusted)) {
- *   if (result.ok) console.log(result.authentication, result.was); // authenticated no-mac
+ *   if (result.ok) console.log(result.authentication, result.previousAuthenticity); // authenticated no-mac
  * }
  * ```
  */
@@ -151,7 +151,7 @@ type Plan =
       readonly index: number;
       readonly session: ExportedSessionData;
       readonly source: UnauthenticatedSource | undefined;
-      readonly about: Pick<AuthenticatedRecord, 'authentication' | 'was' | 'reason'>;
+      readonly about: Pick<AuthenticatedRecord, 'authentication' | 'previousAuthenticity' | 'reason'>;
     };
 
 /** A copy that cannot be read fails its record, like a record that cannot be read. */
@@ -173,7 +173,7 @@ function compare(
   copy: ExportedSessionData | undefined,
   declareUnknown: boolean,
 ): Plan {
-  const { index, room_id, session_id, session, authenticity: was } = result;
+  const { index, room_id, session_id, session, authenticity: previousAuthenticity } = result;
   const unchanged = (authentication: Authentication, reason: string): Plan => ({
     done: {
       ok: true,
@@ -181,19 +181,24 @@ function compare(
       room_id,
       session_id,
       authentication,
-      was,
+      previousAuthenticity,
       reason,
       key_backup_data,
       changed: false,
     },
   });
-  if (was === 'verified' || was === 'declared-unauthenticated') {
+  if (previousAuthenticity === 'verified' || previousAuthenticity === 'declared-unauthenticated') {
     return unchanged('already', 'it has a right backup_mac');
   }
   if (!copy || readUnauthenticated(copy) !== undefined) {
     const reason = copy ? 'its copy is declared unauthenticated' : 'there is no trusted copy of it';
     if (!declareUnknown) return unchanged('unknown', reason);
-    return { index, session, source: 'm.legacy-v1', about: { authentication: 'declared', was, reason } };
+    return {
+      index,
+      session,
+      source: 'm.legacy-v1',
+      about: { authentication: 'declared', previousAuthenticity, reason },
+    };
   }
   const difference = differenceOf(session, copy);
   if (difference !== undefined) {
@@ -202,10 +207,18 @@ function compare(
   const [a, b] = [copy, session].map(({ session_key }) => readSessionKey(session_key).first_message_index);
   const better = { ...copy, session_key: a <= b ? copy.session_key : session.session_key };
   if (isForwarded(copy)) {
-    const about = { authentication: 'declared', was, reason: 'its trusted copy was forwarded' } as const;
+    const about = {
+      authentication: 'declared',
+      previousAuthenticity,
+      reason: 'its trusted copy previousAuthenticity forwarded',
+    } as const;
     return { index, session: better, source: 'm.forwarded_room_key', about };
   }
-  const about = { authentication: 'authenticated', was, reason: 'it agrees with the trusted copy' } as const;
+  const about = {
+    authentication: 'authenticated',
+    previousAuthenticity,
+    reason: 'it agrees with the trusted copy',
+  } as const;
   return { index, session: better, source: undefined, about };
 }
 

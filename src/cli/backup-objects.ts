@@ -1,4 +1,4 @@
-import { KeyFit } from '../report/key-match-counter.js';
+import { WRONG_KEY } from './wrong-key.js';
 import type { BackupRecord } from '../batch/batch.js';
 import { isJsonObject } from '../encoding/json.js';
 import type { Report } from '../report/report.js';
@@ -57,7 +57,7 @@ export async function commitBackup(
     return;
   }
   await files.discard();
-  terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
+  terminal.stderr(`${WRONG_KEY}\n`);
 }
 
 function indexOf(record: unknown): number {

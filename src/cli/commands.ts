@@ -1,5 +1,5 @@
 import { InputError, Interrupted, UsageError } from './errors.js';
-import { KeyFit } from '../report/key-match-counter.js';
+import { LOOKALIKE } from './wrong-key.js';
 import { KeyBackupError } from '../errors.js';
 import { type Command } from './command.js';
 import { type Terminal } from './terminal.js';
@@ -122,7 +122,7 @@ function explain(name: string, error: unknown, terminal: Terminal): number {
     return 2;
   }
   if (error instanceof KeyBackupError) {
-    const hint = error.code === 'wrong-key' && READERS.includes(name) ? `; ${KeyFit.LOOKALIKE}` : '';
+    const hint = error.code === 'wrong-key' && READERS.includes(name) ? `; ${LOOKALIKE}` : '';
     say(`${error.code}: ${error.message}${hint}`);
     return 1;
   }

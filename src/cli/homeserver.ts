@@ -1,6 +1,6 @@
 import { InputError, UsageError } from './errors.js';
 import { discoverHomeserver } from '../client/discovery.js';
-import { RequestError } from '../client/errors.js';
+import { RequestError } from '../client/http-error.js';
 import type { RetryNotice } from '../client/retry.js';
 import { RoomKeys } from '../client/api.js';
 import type { VersionInfo } from '../wire/types.js';

@@ -1,6 +1,6 @@
 import { expectInstance } from '../encoding/arguments.js';
 import { expectObject, expectString, type JsonObject } from '../encoding/json.js';
-import { isRequestError } from './errors.js';
+import { isRequestError } from './http-error.js';
 import { path } from './http.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
 

@@ -17,7 +17,7 @@ import type {
 } from '../wire/types.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject } from '../encoding/json.js';
-import { isRequestError, RequestError } from './errors.js';
+import { isRequestError, RequestError } from './http-error.js';
 import { Homeserver, path, type HomeserverOptions, type HttpRequest } from './http.js';
 
 /** What every call accepts. */

@@ -1,6 +1,6 @@
 import type { Progress } from '../async.js';
 import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
-import { IdSet } from '../wire/session-id-set.js';
+import { SessionIdSet } from '../wire/session-id-set.js';
 import type { VersionInfo } from '../wire/types.js';
 import {
   authenticateSessions,
@@ -16,7 +16,7 @@ import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadKeys } from './download.js';
-import { RequestError } from './errors.js';
+import { RequestError } from './http-error.js';
 import { RoomKeys, type CallOptions } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, sealKey, type Sealable } from './upload-batch.js';
@@ -104,12 +104,16 @@ export async function authenticateBackup(
   expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
   const { into = 'same', onResult } = options;
   const version = await targetOf(roomKeys, info, key, options);
-  const present = into === 'same' ? new IdSet() : await keyIds(roomKeys, version, options);
+  const present = into === 'same' ? new SessionIdSet() : await keyIds(roomKeys, version, options);
   const skipped = present.size;
   const sender = new RecordSender(roomKeys, version, options);
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
   /** Those that were sent with a `backup_mac`. */
-  const sent = { authenticated: new IdSet(), declared: new IdSet(), already: new IdSet() };
+  const sent = {
+    authenticated: new SessionIdSet(),
+    declared: new SessionIdSet(),
+    already: new SessionIdSet(),
+  };
   let failed = 0;
   for await (const result of authenticated(roomKeys, info, key, trusted, present, options)) {
     await onResult?.(result);
@@ -154,16 +158,16 @@ async function targetOf(
 }
 
 /** The keys that a version has. */
-async function keyIds(roomKeys: RoomKeys, version: string, { signal }: CallOptions): Promise<IdSet> {
-  const ids = new IdSet();
+async function keyIds(roomKeys: RoomKeys, version: string, { signal }: CallOptions): Promise<SessionIdSet> {
+  const ids = new SessionIdSet();
   // Every key that comes is added to what was taken.
-  const keys = downloadKeys(roomKeys, version, { taken: ids, signal });
+  const keys = downloadKeys(roomKeys, version, { exclude: ids, signal });
   while ((await keys.next()).done !== true);
   return ids;
 }
 
 /**
- * Downloads and authenticates every record of a version that is not in `taken`.
+ * Downloads and authenticates every record of a version that is not in `present`.
  *
  * @returns One result per record, and one per place that gives none.
  */
@@ -172,15 +176,15 @@ async function* authenticated(
   { version, count }: VersionInfo,
   key: BackupDecryptionKey,
   trusted: TrustedCopyOf,
-  taken: IdSet,
+  present: SessionIdSet,
   options: AuthenticateBackupOptions,
 ): AsyncGenerator<AuthenticateResult, void, undefined> {
   const { macNames, bindRoomId, isVerified, declareUnknown, backend, signal, onProgress } = options;
-  const skipped = taken.size;
+  const skipped = present.size;
   const paths: string[] = [];
   const faults: AuthenticateResult[] = [];
   async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const item of downloadKeys(roomKeys, version, { taken, signal })) {
+    for await (const item of downloadKeys(roomKeys, version, { exclude: present, signal })) {
       const { room_id, session_id, path } = item;
       if (item.error) {
         faults.push({ ok: false, path, room_id, session_id, error: item.error });
@@ -211,7 +215,7 @@ async function* authenticated(
 
 const BATCH = { keys: 200, bytes: 800_000 };
 /** When a server refuses this many records in a row one by one, the records are not the reason. */
-const HOPELESS = 32;
+const MAX_CONSECUTIVE_REJECTIONS = 32;
 
 /** Sends records to a version, a request's worth at a time. A refused one does not stop the others. */
 class RecordSender {
@@ -224,7 +228,7 @@ class RecordSender {
   constructor(roomKeys: RoomKeys, version: string, { signal }: CallOptions) {
     this.#sender = new BatchSender(roomKeys, version, {
       limits: BATCH,
-      hopeless: HOPELESS,
+      maxConsecutiveRejections: MAX_CONSECUTIVE_REJECTIONS,
       signal,
       onSent: (_, keys) => {
         this.uploaded += keys.length;
@@ -271,7 +275,7 @@ async function countKept<Kind extends string>(
   roomKeys: RoomKeys,
   version: string,
   key: BackupDecryptionKey,
-  sent: Readonly<Record<Kind, IdSet>>,
+  sent: Readonly<Record<Kind, SessionIdSet>>,
   { signal }: CallOptions,
 ): Promise<[Kind, number][]> {
   const kinds = (Object.keys(sent) as Kind[]).filter((kind) => sent[kind].size > 0);

@@ -13,7 +13,7 @@ import { KeyBackupError } from '../errors.js';
 import { ownValue, type JsonObject } from '../encoding/json.js';
 import { BackupPublicKey } from '../scheme/keys.js';
 import { accountData, setAccountData } from './account.js';
-import { RequestError } from './errors.js';
+import { RequestError } from './http-error.js';
 import {
   badPublicKey,
   invalidSignature,
@@ -129,7 +129,7 @@ export interface BackupVerdict {
  *
  * @param trust - Without a decryption key and trusted keys it is not judged whether the backup is trusted.
  */
-export function judgeBackup(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
+export function checkBackupTrust(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
   expectInfo(info);
   if (info.algorithm !== BACKUP_ALGORITHM) {
     return { info, authData: undefined, usable: false, findings: [unknownAlgorithm(info.algorithm)] };
@@ -191,7 +191,7 @@ export type BackupWish = boolean | undefined;
  *
  * @returns `undefined` when the user has not said, or said something that is no boolean.
  */
-export async function backupWish(
+export async function isBackupEnabled(
   roomKeys: RoomKeys,
   userId: string,
   options: CallOptions = {},
@@ -204,7 +204,7 @@ export async function backupWish(
 }
 
 /** Writes the user's wish, under the specified name only. */
-export async function setBackupWish(
+export async function setBackupEnabled(
   roomKeys: RoomKeys,
   userId: string,
   enabled: boolean,

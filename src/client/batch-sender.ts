@@ -1,6 +1,6 @@
 import type { KeysChanged } from '../wire/types.js';
 import type { KeyBackupError } from '../errors.js';
-import { isRequestError } from './errors.js';
+import { isRequestError } from './http-error.js';
 import { isAboutKeys } from './http-error.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { batchBody, type BatchLimits, type SealedKey } from './upload-batch.js';
@@ -16,7 +16,7 @@ export interface FailedUpload {
 export interface BatchSenderOptions extends CallOptions {
   readonly limits: BatchLimits;
   /** This many keys refused one by one, and none accepted: the keys are not to blame, and sending ends. */
-  readonly hopeless: number;
+  readonly maxConsecutiveRejections: number;
   /** Called for every acknowledged request, with the keys in it. */
   readonly onSent: (answer: KeysChanged, keys: readonly SealedKey[]) => void;
   /** Called for every key that the server refused on its own. */
@@ -75,7 +75,7 @@ export class BatchSender {
       const failed = this.#failed - before;
       // One key was to blame, not the size of the request.
       if (failed > 0) this.#limits = limits;
-      if (failed === keys.length && failed >= this.#options.hopeless) throw error;
+      if (failed === keys.length && failed >= this.#options.maxConsecutiveRejections) throw error;
     }
   }
 

@@ -1,9 +1,8 @@
-import type { Progress } from '../async.js';
+import { prefetch, type Progress } from '../async.js';
 import { expectInstance } from '../encoding/arguments.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
 import { KeyBackupError } from '../errors.js';
 import type { KeyBackupData } from '../formats/room-key.js';
-import { ahead } from './ahead.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
 import { downloadBatches } from './download.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
@@ -53,7 +52,7 @@ export interface CopyOutcome {
 }
 
 /** So many requests' worth of keys is downloaded while one is on its way. */
-const BATCHES_AHEAD = 2;
+const PREFETCHED_BATCHES = 2;
 
 /**
  * Copies the current backup of an account from one server to another, with the right to both and without any key:
@@ -142,7 +141,7 @@ async function copyKeys(
   const sender = new BatchSender(destination, version, {
     limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
     // Copy every key that can be copied, however many cannot.
-    hopeless: Infinity,
+    maxConsecutiveRejections: Infinity,
     signal,
     onSent: (_, keys) => {
       copied += keys.length;
@@ -151,7 +150,7 @@ async function copyKeys(
   });
   const start = (untilLeft: AbortSignal) =>
     batchesOf(source, info.version, () => sender.limits, onFailed, untilLeft);
-  for await (const keys of ahead(start, BATCHES_AHEAD, signal)) {
+  for await (const keys of prefetch(start, PREFETCHED_BATCHES, signal)) {
     await sender.send(keys);
     onProgress?.({ done: copied, total: info.count, failed: failures.length });
   }

@@ -1,7 +1,7 @@
 import type { Progress } from '../async.js';
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import { replaces, type KeyRank } from '../wire/replacement.js';
 import type { BackupFault } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
@@ -11,7 +11,7 @@ import type { BackupRecord } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { backupWish, judgeBackup, type BackupWish } from './backup.js';
+import { isBackupEnabled, checkBackupTrust, type BackupWish } from './backup.js';
 import { downloadKeys, type DownloadedKey } from './download.js';
 import {
   betterLocally,
@@ -92,7 +92,7 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   expectOptions(options);
   const { signal, userId } = options;
   const info = await roomKeys.currentVersion({ signal });
-  const wish = userId === undefined ? undefined : await backupWish(roomKeys, userId, { signal });
+  const wish = userId === undefined ? undefined : await isBackupEnabled(roomKeys, userId, { signal });
   if (!info) {
     const base = { info, wish, authData: undefined, keys: undefined };
     return { state: 'none', ...base, findings: wish === false ? [] : [noBackup()] };
@@ -101,7 +101,7 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   if (wish === false) findings.push(unwanted());
   const { userId: owner = '', trustedKeys, knownKeys, key } = options;
   const trust = { userId: owner, trustedKeys, knownKeys, decryptionKey: key };
-  const { authData, findings: problems } = judgeBackup(info, trust);
+  const { authData, findings: problems } = checkBackupTrust(info, trust);
   findings.push(...problems);
   const fits = authData?.keyMatches === true;
   let keys: KeysDiagnosis | undefined;

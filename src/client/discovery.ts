@@ -1,7 +1,7 @@
 import { expectOptions, expectText } from '../encoding/arguments.js';
 import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
-import { isRequestError, RequestError } from './errors.js';
+import { isRequestError, RequestError } from './http-error.js';
 import { Homeserver, type HomeserverOptions } from './http.js';
 import type { CallOptions } from './api.js';
 

@@ -1,7 +1,7 @@
 import { expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
 import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-reader.js';
-import { IdSet } from '../wire/session-id-set.js';
-import { RequestError } from './errors.js';
+import { SessionIdSet } from '../wire/session-id-set.js';
+import { RequestError } from './http-error.js';
 import { RoomKeys, type CallOptions } from './api.js';
 
 /** Which keys of a backup to download. */
@@ -9,7 +9,7 @@ export interface DownloadOptions extends CallOptions {
   /** Only these rooms, one request each; default all rooms in one stream. */
   readonly rooms?: readonly string[] | undefined;
   /** Keys that are not wanted (again). Every key that is handed out is added. */
-  readonly taken?: IdSet | undefined;
+  readonly exclude?: SessionIdSet | undefined;
   /** Most keys of one answer, where the server can page; default 10,000. */
   readonly pageKeys?: number | undefined;
 }
@@ -34,7 +34,7 @@ export async function* downloadKeys(
   for await (const batch of downloadBatches(roomKeys, version, options)) yield* batch;
 }
 
-/** {@link downloadKeys}, some dozens at a time. A whole batch counts as taken when it is handed out. */
+/** {@link downloadKeys}, some dozens at a time. A whole batch counts as excluded when it is handed out. */
 export async function* downloadBatches(
   roomKeys: RoomKeys,
   version: string,
@@ -43,8 +43,8 @@ export async function* downloadBatches(
   expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectText(version, 'version');
   expectOptions(options);
-  const { rooms = [undefined], taken = new IdSet(), pageKeys = DEFAULT_PAGE_KEYS, signal } = options;
-  const seen: Seen = { taken, faults: new Set() };
+  const { rooms = [undefined], exclude = new SessionIdSet(), pageKeys = DEFAULT_PAGE_KEYS, signal } = options;
+  const seen: Seen = { exclude, faults: new Set() };
   for (const roomId of new Set(rooms)) {
     const tokens = new Set<string>();
     let from: string | undefined;
@@ -74,14 +74,14 @@ export async function* downloadBatches(
 }
 
 interface Seen {
-  readonly taken: IdSet;
+  readonly exclude: SessionIdSet;
   /** The places that gave no record: few, or the backup is lost anyway. */
   readonly faults: Set<string>;
 }
 
-function isNew(item: BackupItem, { taken, faults }: Seen): item is DownloadedKey | BackupFault {
+function isNew(item: BackupItem, { exclude, faults }: Seen): item is DownloadedKey | BackupFault {
   if (!item.error && item.room_id !== undefined && item.session_id !== undefined) {
-    return taken.add(item.room_id, item.session_id);
+    return exclude.add(item.room_id, item.session_id);
   }
   const place = `${item.error?.code ?? ''} ${item.path}`;
   if (faults.has(place)) return false;

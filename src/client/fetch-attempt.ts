@@ -1,8 +1,8 @@
-import type { AbortSignalLike } from '../async.js';
+import { type AbortSignalLike, orAborted, throwIfAborted } from '../async.js';
 import { concatAll } from '../encoding/bytes.js';
-import { messageOf } from '../errors.js';
-import { RequestError } from './errors.js';
 import { excerpt } from '../encoding/quote.js';
+import { messageOf } from '../errors.js';
+import { RequestError } from './http-error.js';
 
 /** The part of an answer of `fetch` that is used; the platform's own fits. */
 export interface FetchResponse {
@@ -26,7 +26,7 @@ export interface FetchResponse {
 export interface BodyReader {
   /** The next piece. */
   read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>;
-  /** Wants no more. */
+  /** Closes the stream. */
   cancel(reason?: unknown): Promise<void>;
 }
 
@@ -42,32 +42,30 @@ export type Fetch = (
   },
 ) => Promise<FetchResponse>;
 
-/** How an exchange is made, and how long it may take. */
-export interface ExchangeOptions {
+/** What makes the requests, and how long each may take. */
+export interface FetchOptions {
   /** Default: the platform's. */
   readonly fetch?: Fetch | undefined;
   /** Milliseconds until the answer begins; default 60 s. */
-  readonly answerTimeout?: number | undefined;
+  readonly responseTimeout?: number | undefined;
   /** Milliseconds between two pieces of an answer; default 60 s. The whole may take any time. */
   readonly idleTimeout?: number | undefined;
 }
 
-/** One request on its way, with its clock: until the answer begins, then between two pieces of it. */
-export class Exchange {
+/** One request in progress, with its timeouts: until the answer begins, then between two pieces of it. */
+export class FetchAttempt {
   readonly #controller = new AbortController();
-  readonly #options: ExchangeOptions;
+  readonly #options: FetchOptions;
   readonly #signal: AbortSignalLike | undefined;
   readonly #onAbort = (): void => {
     this.#stop('aborted');
   };
-  #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped: 'aborted' | 'timeout' | undefined;
-  #rejectStopped: ((error: Error) => void) | undefined;
   #name = '';
   #reader: BodyReader | undefined;
   #finished = false;
 
-  constructor(options: ExchangeOptions, signal: AbortSignalLike | undefined) {
+  constructor(options: FetchOptions, signal: AbortSignalLike | undefined) {
     this.#options = options;
     this.#signal = signal;
     signal?.addEventListener('abort', this.#onAbort);
@@ -82,87 +80,76 @@ export class Exchange {
     this.#name = requestName;
     const fetch: Fetch = this.#options.fetch ?? globalThis.fetch;
     const { signal } = this.#controller;
-    return this.#timed(this.#options.answerTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
+    return this.#timed(this.#options.responseTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
   }
 
   /** The next piece of the body; `undefined` at its end. */
   async next(response: FetchResponse): Promise<Uint8Array | undefined> {
-    const idle = this.#options.idleTimeout ?? 60_000;
     if (this.#finished) return undefined;
     if (!response.body) {
       this.#finished = true;
-      // Null is a body of nothing; a platform without streams has none at all and gives the whole.
+      // Null is an empty body; a platform without streams has no such property and gives the whole.
       if (response.body === null) return undefined;
       return new Uint8Array(await this.#timed(undefined, () => response.arrayBuffer()));
     }
     const reader = (this.#reader ??= response.body.getReader());
-    const { done, value } = await this.#timed(idle, () => reader.read());
+    const { done, value } = await this.#timed(this.#options.idleTimeout ?? 60_000, () => reader.read());
     if (!done) return value ?? new Uint8Array(0);
     this.#finished = true;
     return undefined;
   }
 
-  /** Ends the exchange wherever it is. */
+  /** The whole body; `undefined` if it is longer than the limit. */
+  async readAll(response: FetchResponse, limit: number): Promise<Uint8Array | undefined> {
+    const chunks: Uint8Array[] = [];
+    let length = 0;
+    for (let chunk = await this.next(response); chunk; chunk = await this.next(response)) {
+      length += chunk.length;
+      if (length > limit) return undefined;
+      chunks.push(chunk);
+    }
+    return concatAll(chunks);
+  }
+
+  /** Closes the connection unless the body was read to its end. */
   close(): void {
-    clearTimeout(this.#timer);
     this.#signal?.removeEventListener('abort', this.#onAbort);
     if (this.#finished) return;
     this.#reader?.cancel().catch(() => undefined);
     this.#controller.abort();
   }
 
-  /** Waits for one step, not longer than the limit, and says in one way what went wrong. */
+  /** Waits for one step, even if `fetch` ignores its signal. */
   async #timed<T>(limit: number | undefined, step: () => Promise<T>): Promise<T> {
-    const stopped = new Promise<never>((_, reject) => {
-      this.#rejectStopped = reject;
-    });
+    const timer =
+      limit === undefined
+        ? undefined
+        : setTimeout(() => {
+            this.#stop('timeout');
+          }, limit);
     try {
-      if (this.#stopped) throw this.#stoppedError();
-      if (limit !== undefined) {
-        this.#timer = setTimeout(() => {
-          this.#stop('timeout');
-        }, limit);
-      }
-      // A fetch that ignores its signal must not keep us waiting.
-      return await Promise.race([step(), stopped]);
+      throwIfAborted(this.#controller.signal);
+      return await orAborted(step(), this.#controller.signal);
     } catch (cause) {
-      if (this.#stopped) throw this.#stoppedError();
-      throw new RequestError('network', `${this.#name}: the connection failed: ${reasonOf(cause)}`, {
-        cause,
+      if (!this.#stopped) {
+        const message = `${this.#name}: the connection failed: ${reasonOf(cause)}`;
+        throw new RequestError('network', message, { cause });
+      }
+      if (this.#stopped === 'timeout') {
+        throw new RequestError('timeout', `${this.#name}: the server took too long`);
+      }
+      throw new RequestError('aborted', `${this.#name}: aborted by its signal`, {
+        cause: this.#signal?.reason,
       });
     } finally {
-      clearTimeout(this.#timer);
-      this.#rejectStopped = undefined;
+      clearTimeout(timer);
     }
   }
 
   #stop(why: 'aborted' | 'timeout'): void {
     this.#stopped ??= why;
-    this.#rejectStopped?.(this.#stoppedError());
     this.#controller.abort();
   }
-
-  #stoppedError(): RequestError {
-    return this.#stopped === 'timeout'
-      ? new RequestError('timeout', `${this.#name}: the server took too long`)
-      : new RequestError('aborted', `${this.#name}: aborted by its signal`, { cause: this.#signal?.reason });
-  }
-}
-
-/** The whole body; `undefined` when it is longer than the limit. */
-export async function readAll(
-  exchange: Exchange,
-  response: FetchResponse,
-  limit: number,
-): Promise<Uint8Array | undefined> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for (let chunk = await exchange.next(response); chunk; chunk = await exchange.next(response)) {
-    length += chunk.length;
-    if (length > limit) return undefined;
-    chunks.push(chunk);
-  }
-  return concatAll(chunks);
 }
 
 /** `fetch` hides the reason one level down. */

@@ -1,69 +1,118 @@
-import { checkErrorBody } from '../wire/validate.js';
-import type { ErrorBody } from '../wire/types.js';
-import { KeyBackupError } from '../errors.js';
-import { utf8Decode } from '../encoding/utf8.js';
-import { RequestError, type RequestCode } from './errors.js';
-import { readAll, type Exchange, type FetchResponse } from './fetch-attempt.js';
-import { retryAfter } from './retry.js';
+import { isFromCallback } from '../async.js';
 import { excerpt, quote } from '../encoding/quote.js';
+import { KeyBackupError, type ErrorCode } from '../errors.js';
+import type { ErrorBody } from '../wire/types.js';
 
-/** Of a refusal only so much is read. */
-const MAX_ERROR_BYTES = 64 << 10;
+/** The codes of {@link RequestError}. */
+export type RequestCode = Extract<
+  ErrorCode,
+  | 'http'
+  | 'network'
+  | 'timeout'
+  /** `M_LIMIT_EXCEEDED`, or status 429. */
+  | 'rate-limited'
+  | 'unauthorized'
+  | 'not-found'
+  | 'wrong-version'
+  | 'bad-response'
+  /** `M_TOO_LARGE`, or status 413. */
+  | 'too-large'
+  | 'bad-parameters'
+  | 'aborted'
+>;
+
+/** What an answer said besides its code. */
+export interface AnswerFacts {
+  readonly status?: number | undefined;
+  readonly errcode?: string | undefined;
+  readonly current_version?: string | undefined;
+  readonly retry_after_ms?: number | undefined;
+}
 
 /**
- * What a status other than 2xx means.
+ * A failed request: a {@link KeyBackupError} with what the server said.
  *
- * @param askedVersion - The backup version that the request was about.
- * @param accessToken - What was sent, lest the server's text repeat it.
+ * @example
+ * ```ts
+ * import { RequestError, type RoomKeys } from 'megolm-backup/client';
+ *
+ * async function isCurrent(roomKeys: RoomKeys, version: string) {
+ *   try {
+ *     await roomKeys.putKeys(version, { rooms: {} });
+ *     return true;
+ *   } catch (error) {
+ *     if (error instanceof RequestError && error.code === 'wrong-version') return false;
+ *     throw error;
+ *   }
+ * }
+ * ```
  */
-export async function refusal(
-  requestName: string,
-  askedVersion: string | undefined,
-  accessToken: string | undefined,
-  exchange: Exchange,
-  response: FetchResponse,
-): Promise<RequestError> {
-  const { status } = response;
-  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
-    return new RequestError('http', `${requestName}: the server redirects elsewhere, which is not followed`, {
-      status: status === 0 ? undefined : status,
-    });
+export class RequestError extends KeyBackupError implements AnswerFacts {
+  declare readonly code: RequestCode;
+  /** The HTTP status; absent when no answer came. */
+  readonly status: number | undefined;
+  /** The Matrix error code, `M_...`. */
+  readonly errcode: string | undefined;
+  /**
+   * With `wrong-version`: the current version, if the server names one. Absent if it names the one it has just
+   * rejected, as Synapse does; then ask `RoomKeys.currentVersion`.
+   */
+  readonly current_version: string | undefined;
+  /** With `rate-limited` and status 503: how many milliseconds the server asks to wait, without an upper limit. */
+  readonly retry_after_ms: number | undefined;
+
+  constructor(code: RequestCode, message: string, facts: AnswerFacts & { readonly cause?: unknown } = {}) {
+    super(code, message, { cause: facts.cause });
+    this.status = facts.status;
+    this.errcode = facts.errcode;
+    this.current_version = facts.current_version;
+    this.retry_after_ms = facts.retry_after_ms;
   }
-  const body = await errorBody(exchange, response);
-  const { current_version } = body;
-  const errcode = body.errcode && redacted(body.errcode, accessToken);
-  const said = [errcode && excerpt(errcode), body.error && quote(redacted(body.error, accessToken))]
+}
+
+/** Whether the error comes from a request of this package, and not from one that a callback made. */
+export function isRequestError(error: unknown): error is RequestError {
+  return error instanceof RequestError && !isFromCallback(error);
+}
+
+/** An answer with a status other than 2xx, and what it answers. */
+export interface FailedAnswer {
+  readonly requestName: string;
+  /** The backup version that the request was about. */
+  readonly askedVersion: string | undefined;
+  /** The token that was sent: a server may repeat it in its text. */
+  readonly accessToken: string | undefined;
+  readonly status: number;
+  /** The `Retry-After` header. */
+  readonly retryAfter: string | null;
+  readonly body: Partial<ErrorBody>;
+}
+
+/** What an answer with a status other than 2xx means. */
+export function httpError(answer: FailedAnswer): RequestError {
+  const { requestName, askedVersion, accessToken, status, body } = answer;
+  const errcode = body.errcode && redact(body.errcode, accessToken);
+  const said = [errcode && excerpt(errcode), body.error && quote(redact(body.error, accessToken))]
     .filter(Boolean)
     .join(' ');
   const code = codeOf(status, errcode);
   return new RequestError(code, `${requestName}: status ${status}${said === '' ? '' : `: ${said}`}`, {
     status,
     errcode,
-    // Synapse repeats the version that it has just refused.
-    current_version: current_version === askedVersion ? undefined : current_version,
+    // Synapse repeats the version that it has just rejected.
+    current_version: body.current_version === askedVersion ? undefined : body.current_version,
     ...((code === 'rate-limited' || status === 503) && {
-      retry_after_ms: retryAfter(response.headers.get('retry-after'), body.retry_after_ms, Date.now()),
+      retry_after_ms: retryAfterOf(answer.retryAfter) ?? body.retry_after_ms,
     }),
   });
 }
 
-/** A text of the server without the access token. A token this short could be any word, and is no secret. */
-function redacted(text: string, accessToken = ''): string {
+/** Removes the access token from a text. A token of less than 8 characters could be any word, and is no secret. */
+function redact(text: string, accessToken = ''): string {
   return accessToken.length < 8 ? text : text.replaceAll(accessToken, '***');
 }
 
-/** An error page of a proxy says nothing, and neither does one that breaks off. */
-async function errorBody(exchange: Exchange, response: FetchResponse): Promise<Partial<ErrorBody>> {
-  try {
-    const bytes = await readAll(exchange, response, MAX_ERROR_BYTES);
-    return bytes ? checkErrorBody(parseAnswer(bytes)) : {};
-  } catch (error) {
-    if (error instanceof RequestError && error.code === 'aborted') throw error;
-    return {};
-  }
-}
-
-/** The errcode decides, whatever the status: servers and proxies disagree about that one. */
+/** The errcode decides, since servers and proxies disagree about the status. */
 function codeOf(status: number, errcode: string | undefined): RequestCode {
   switch (errcode) {
     case 'M_WRONG_ROOM_KEYS_VERSION':
@@ -90,15 +139,23 @@ function codeOf(status: number, errcode: string | undefined): RequestCode {
   }
 }
 
+/** The milliseconds of a `Retry-After` header, which holds seconds or a date; `undefined` if it holds neither. */
+function retryAfterOf(header: string | null): number | undefined {
+  const text = header?.trim() ?? '';
+  if (/^\d+$/.test(text)) return Number(text) * 1000;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
 /**
- * Whether a refusal of a `PUT` of keys is about the keys in it, so that a part of them may pass. A 400 with another
- * errcode, or from a proxy, is not: `M_INVALID_PARAM` is what servers of the Conduit family say of an old version.
+ * Whether a rejected `PUT` of keys is about the keys in it, so that some of them may pass. A 400 with another errcode,
+ * or from a proxy, is not: servers of the Conduit family answer `M_INVALID_PARAM` for an old version.
  */
 export function isAboutKeys({ code, errcode }: RequestError): boolean {
   return code === 'too-large' || errcode === 'M_BAD_JSON';
 }
 
-/** Whether a request that is refused now may succeed later, with nothing changed. */
+/** Whether the same request may succeed later. */
 export function mayPassLater(error: RequestError): boolean {
   switch (error.code) {
     case 'network':
@@ -110,16 +167,5 @@ export function mayPassLater(error: RequestError): boolean {
       return error.status !== 400 && !isAboutKeys(error);
     default:
       return false;
-  }
-}
-
-/** The JSON of an answer. */
-export function parseAnswer(bytes: Uint8Array): unknown {
-  const text = utf8Decode(bytes, 'the body');
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    // The platform's error quotes the text.
-    throw new KeyBackupError('bad-json', 'expected JSON, got something else');
   }
 }

@@ -1,15 +1,17 @@
 import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
-import { KeyBackupError, describe } from '../errors.js';
-import { plainJson } from '../encoding/json.js';
 import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
-import { RequestError } from './errors.js';
-import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
-import { parseAnswer, refusal } from './http-error.js';
-import { Retry, type RetryOptions } from './retry.js';
+import { plainJson } from '../encoding/json.js';
 import { excerpt } from '../encoding/quote.js';
+import { utf8Decode } from '../encoding/utf8.js';
+import { KeyBackupError, describe } from '../errors.js';
+import type { ErrorBody } from '../wire/types.js';
+import { checkErrorBody } from '../wire/validate.js';
+import { FetchAttempt, type FetchOptions, type FetchResponse } from './fetch-attempt.js';
+import { RequestError, httpError } from './http-error.js';
+import { Retry, type RetryOptions } from './retry.js';
 
 /** How to reach a homeserver. */
-export interface HomeserverOptions extends RetryOptions, ExchangeOptions {
+export interface HomeserverOptions extends RetryOptions, FetchOptions {
   /** `https://matrix.example.org`, with or without a path; {@link discoverHomeserver} finds it. */
   readonly baseUrl: string;
   /** Goes into the `Authorization` header and nowhere else. A function is asked before every request. */
@@ -24,18 +26,18 @@ export interface HttpRequest {
   readonly query?: Readonly<Record<string, string | undefined>> | undefined;
   /** Sent as JSON; a string is JSON already. */
   readonly body?: unknown;
-  /** Whether sending it twice does the same as once; default: every method but POST. */
-  readonly idempotent?: boolean | undefined;
-  /** Goes wherever the server sends it, and without the access token. Default false. */
+  /** Follows redirects, and sends no access token. Default false. */
   readonly followRedirects?: boolean | undefined;
   readonly signal?: AbortSignalLike | undefined;
 }
 
-/** An answer of more bytes than this is no answer to anything but a download. */
+/** The longest answer that is read whole. */
 const MAX_ANSWER_BYTES = 4 << 20;
+/** The longest error that is read. */
+const MAX_ERROR_BYTES = 64 << 10;
 
 /**
- * A homeserver and the right to talk to it: requests that are timed, repeated and refused in one way.
+ * A homeserver and an access token: sends requests with timeouts and retries.
  *
  * The access token goes to this server only: redirects are not followed.
  *
@@ -56,7 +58,7 @@ export class Homeserver {
   readonly #baseUrl: string;
   readonly #retry: Retry;
 
-  /** @throws {@link RequestError} `bad-parameters` for a base URL that is none, or is neither http nor https. */
+  /** @throws {@link RequestError} `bad-parameters` unless the base URL is an http or https URL. */
   constructor(options: HomeserverOptions) {
     expectOptions(options);
     this.#options = options;
@@ -64,7 +66,7 @@ export class Homeserver {
     this.#retry = new Retry(options);
   }
 
-  /** How this server's requests are repeated: for work that is more than one request. */
+  /** Repeats work that is more than one request, by the options of this server. */
   get retry(): Retry {
     return this.#retry;
   }
@@ -72,70 +74,65 @@ export class Homeserver {
   /**
    * Sends a request and reads its JSON answer, repeating it as long as that is safe and may help.
    *
-   * @param check - Says whether a 2xx answer is one, by throwing `bad-json` or `missing-field`.
+   * @param check - Validates a 2xx answer; throws `bad-json` or `missing-field`.
    * @throws {@link RequestError} with any of its codes.
    */
   async request<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer> {
     expectRequest(request);
     expectFunction(check, 'check');
-    const idempotent = request.idempotent ?? request.method !== 'POST';
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#once(request, check);
       } catch (error) {
-        await this.#retry.wait(attempt, error, idempotent, request.signal);
+        await this.#retry.wait(attempt, error, request.method !== 'POST', request.signal);
       }
     }
   }
 
   /**
-   * Sends a request once and gives the body of its answer as it arrives. What repeats it is the caller's loop,
-   * since only the caller knows what it has read already.
+   * Sends a request once and gives the body of its answer as it arrives. It is not repeated here, since only the
+   * caller knows what it has read already.
    *
    * @returns Chunks; leaving the loop early closes the connection.
    * @throws {@link RequestError} with any of its codes.
    */
   async *download(request: HttpRequest): AsyncGenerator<Uint8Array, void, undefined> {
     expectRequest(request);
-    const exchange = new Exchange(this.#options, request.signal);
+    const attempt = new FetchAttempt(this.#options, request.signal);
     try {
-      const response = await this.#send(exchange, request);
-      for (;;) {
-        const chunk = await exchange.next(response);
-        if (!chunk) return;
-        yield chunk;
-      }
+      const response = await this.#send(attempt, request);
+      for (let chunk = await attempt.next(response); chunk; chunk = await attempt.next(response)) yield chunk;
     } finally {
-      exchange.close();
+      attempt.close();
     }
   }
 
   async #once<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer> {
-    const exchange = new Exchange(this.#options, request.signal);
+    const attempt = new FetchAttempt(this.#options, request.signal);
     try {
-      const response = await this.#send(exchange, request);
-      const bytes = await readAll(exchange, response, MAX_ANSWER_BYTES);
+      const response = await this.#send(attempt, request);
+      const bytes = await attempt.readAll(response, MAX_ANSWER_BYTES);
       if (!bytes) {
         const message = `${name(request)}: expected at most ${MAX_ANSWER_BYTES} bytes, got more`;
         throw new RequestError('bad-response', message, { status: response.status });
       }
       return readAnswer(request, response.status, bytes, check);
     } finally {
-      exchange.close();
+      attempt.close();
     }
   }
 
   /** The answer, when it is a 2xx. */
-  async #send(exchange: Exchange, request: HttpRequest): Promise<FetchResponse> {
+  async #send(attempt: FetchAttempt, request: HttpRequest): Promise<FetchResponse> {
     const url = this.#baseUrl + request.path + queryString(request.query);
     const accessToken = await this.#accessToken(request);
-    const response = await exchange.send(url, init(request, accessToken), name(request));
+    const response = await attempt.send(url, init(request, accessToken), name(request));
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
       throw new RequestError('http', `${name(request)}: the answer came from another server`);
     }
-    throw await refusal(name(request), request.query?.version, accessToken, exchange, response);
+    throw await failedAnswer(attempt, request, response, accessToken);
   }
 
   async #accessToken(request: HttpRequest): Promise<string | undefined> {
@@ -144,6 +141,41 @@ export class Homeserver {
     return expectHeaderText(
       typeof accessToken === 'function' ? await given(accessToken, request) : accessToken,
     );
+  }
+}
+
+/** The error for an answer with a status other than 2xx. */
+async function failedAnswer(
+  attempt: FetchAttempt,
+  request: HttpRequest,
+  response: FetchResponse,
+  accessToken: string | undefined,
+): Promise<RequestError> {
+  const { status } = response;
+  const requestName = name(request);
+  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
+    return new RequestError('http', `${requestName}: the server redirects elsewhere, which is not followed`, {
+      status: status === 0 ? undefined : status,
+    });
+  }
+  return httpError({
+    requestName,
+    askedVersion: request.query?.version,
+    accessToken,
+    status,
+    body: await errorBody(attempt, response),
+    retryAfter: response.headers.get('retry-after'),
+  });
+}
+
+/** The Matrix error in an answer; empty for the error page of a proxy, and for an answer that breaks off. */
+async function errorBody(attempt: FetchAttempt, response: FetchResponse): Promise<Partial<ErrorBody>> {
+  try {
+    const bytes = await attempt.readAll(response, MAX_ERROR_BYTES);
+    return bytes ? checkErrorBody(parseAnswer(bytes)) : {};
+  } catch (error) {
+    if (error instanceof RequestError && error.code === 'aborted') throw error;
+    return {};
   }
 }
 
@@ -175,7 +207,7 @@ function expectRequest(request: HttpRequest): void {
   expectText(request.path, 'request.path');
 }
 
-/** A token that is made for this request, waited for no longer than until its signal aborts. */
+/** A token made for this request; the wait ends when its signal aborts. */
 async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
   const { signal } = request;
   try {
@@ -189,7 +221,7 @@ async function given(accessToken: () => string | Promise<string>, request: HttpR
   }
 }
 
-/** The token without white space around it. `fetch` itself would quote it in its complaint. */
+/** The token, trimmed and checked here, because `fetch` would quote a bad one in its error. */
 function expectHeaderText(token: string): string {
   if (typeof token === 'string') {
     const text = token.replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, '');
@@ -228,12 +260,21 @@ function readAnswer<Answer>(
   try {
     return check(parseAnswer(bytes));
   } catch (cause) {
-    if (cause instanceof RequestError) throw cause;
-    if (!(cause instanceof KeyBackupError)) throw cause;
+    if (cause instanceof RequestError || !(cause instanceof KeyBackupError)) throw cause;
     throw new RequestError('bad-response', `${name(request)}: the answer: ${cause.message}`, {
       status,
       cause,
     });
+  }
+}
+
+function parseAnswer(bytes: Uint8Array): unknown {
+  const text = utf8Decode(bytes, 'the body');
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // The platform's error quotes the text.
+    throw new KeyBackupError('bad-json', 'expected JSON, got something else');
   }
 }
 

@@ -4,19 +4,20 @@
  * @packageDocumentation
  */
 
-export { RequestError, type AnswerFacts, type RequestCode } from './errors.js';
-export type { BodyReader, ExchangeOptions, Fetch, FetchResponse } from './fetch-attempt.js';
+export { RequestError, type AnswerFacts, type RequestCode } from './http-error.js';
+
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
+export type { BodyReader, Fetch, FetchOptions, FetchResponse } from './fetch-attempt.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
 export { accountData, ownUserId, setAccountData } from './account.js';
 export { discoverHomeserver } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './api.js';
 export {
-  backupWish,
+  isBackupEnabled,
   createBackup,
-  judgeBackup,
+  checkBackupTrust,
   replaceBackup,
-  setBackupWish,
+  setBackupEnabled,
   signBackup,
   trustedPublicKey,
   updateAuthData,
@@ -59,7 +60,7 @@ export {
   type RestoredKey,
   type UnrestoredKey,
 } from './restore.js';
-export type { AuthenticityCounts } from '../report/authenticity.js';
+export type { AuthenticityCounts } from '../report/report.js';
 export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
 export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
@@ -72,7 +73,7 @@ export {
   type BackupItem,
   type BackupReaderOptions,
 } from '../wire/backup-reader.js';
-export { IdSet } from '../wire/session-id-set.js';
+export { SessionIdSet } from '../wire/session-id-set.js';
 export type {
   KeyBackupData,
   KeyBackups,

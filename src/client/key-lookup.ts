@@ -4,7 +4,7 @@ import type { DecryptedSession } from '../batch/batch.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { orAborted } from '../async.js';
 import { expectAlgorithm } from './backup.js';
-import { isRequestError } from './errors.js';
+import { isRequestError } from './http-error.js';
 import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';

@@ -1,8 +1,8 @@
 import { type Progress, throwIfAborted } from '../async.js';
 import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.js';
-import { IdSet } from '../wire/session-id-set.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
+import { SessionIdSet } from '../wire/session-id-set.js';
 import type { BackupEntry } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
 import type { Backend } from '../batch/backend.js';
@@ -132,7 +132,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   readonly #info: VersionInfo;
   readonly #key: BackupDecryptionKey;
   readonly #options: RestoreOptions;
-  readonly #taken: IdSet;
+  readonly #deliveredIds: SessionIdSet;
   readonly #skipped: number;
   /** Taken from the stream and not delivered yet, or never to be: in the order of the results. */
   readonly #waiting: Origin[] = [];
@@ -166,8 +166,8 @@ export class Restore implements AsyncIterable<RestoreResult> {
     this.#info = info;
     this.#key = key;
     this.#options = options;
-    this.#taken = state ? IdSet.fromBytes(state.delivered) : new IdSet(randomBytes(16));
-    this.#skipped = this.#taken.size;
+    this.#deliveredIds = state ? SessionIdSet.fromBytes(state.delivered) : new SessionIdSet(randomBytes(16));
+    this.#skipped = this.#deliveredIds.size;
   }
 
   /** What has happened so far, and after the last result how it ended. */
@@ -196,7 +196,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     const waiting = this.#waiting
       .filter(({ fault }) => !fault)
       .map(({ room_id = '', session_id = '' }) => [room_id, session_id] as const);
-    const delivered = this.#taken.toBytes([...waiting, ...this.#failedIds]);
+    const delivered = this.#deliveredIds.toBytes([...waiting, ...this.#failedIds]);
     return { version: this.#info.version, etag: this.#info.etag, delivered };
   }
 
@@ -233,7 +233,12 @@ export class Restore implements AsyncIterable<RestoreResult> {
   async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
     const { rooms, signal, pageKeys } = this.#options;
     const { version } = this.#info;
-    const batches = downloadBatches(this.#roomKeys, version, { rooms, taken: this.#taken, pageKeys, signal });
+    const batches = downloadBatches(this.#roomKeys, version, {
+      rooms,
+      exclude: this.#deliveredIds,
+      pageKeys,
+      signal,
+    });
     try {
       for await (const batch of batches) {
         for (const { room_id, session_id, path, error } of batch) {

@@ -1,4 +1,4 @@
-import type { IdSet } from '../wire/session-id-set.js';
+import type { SessionIdSet } from '../wire/session-id-set.js';
 import type { KeyRank } from '../wire/replacement.js';
 import { replaces } from '../wire/replacement.js';
 import { checkBackupMac, type BackupMacKey } from '../scheme/backup-mac.js';
@@ -79,7 +79,7 @@ export async function countWithoutRightMac(
   roomKeys: RoomKeys,
   version: string,
   macKey: BackupMacKey,
-  sets: readonly IdSet[],
+  sets: readonly SessionIdSet[],
   { signal }: CallOptions,
 ): Promise<number[]> {
   const right = sets.map(() => 0);

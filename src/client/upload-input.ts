@@ -7,7 +7,7 @@ import type { ExportedSessionData } from '../formats/room-key.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /** A place in the input: how many sessions stand before it, and a hash of them. */
-export interface Mark {
+export interface Checkpoint {
   readonly position: number;
   /** Unpadded base64 of a SHA-256 chain over room id, session id and session key of each. */
   readonly input_hash: string;
@@ -20,14 +20,14 @@ export interface Mark {
 export class UploadInput {
   /** Sessions left out because the backup has them. */
   skipped = 0;
-  readonly #start: Mark | undefined;
+  readonly #start: Checkpoint | undefined;
   readonly #isStored: (session: ExportedSessionData) => boolean;
-  readonly #marks: { readonly position: number; readonly hash: Uint8Array }[] = [];
+  readonly #checkpoints: { readonly position: number; readonly hash: Uint8Array }[] = [];
   #position = 0;
   #hash: Uint8Array = new Uint8Array(32);
 
   /** @param start - Where an earlier run stopped; what stands before it is read, compared and left out. */
-  constructor(start: Mark | undefined, isStored: (session: ExportedSessionData) => boolean) {
+  constructor(start: Checkpoint | undefined, isStored: (session: ExportedSessionData) => boolean) {
     this.#start = start;
     this.#isStored = isStored;
   }
@@ -54,20 +54,20 @@ export class UploadInput {
         this.skipped++;
         continue;
       }
-      this.#marks.push({ position: this.#position, hash: this.#hash });
+      this.#checkpoints.push({ position: this.#position, hash: this.#hash });
       yield session;
     }
     if (this.#position < from) this.#expectStart();
   }
 
   /** The place after the session whose result is the next one. */
-  next(): Mark {
-    return toMark(this.#marks.shift() ?? { position: this.#position, hash: this.#hash });
+  next(): Checkpoint {
+    return toCheckpoint(this.#checkpoints.shift() ?? { position: this.#position, hash: this.#hash });
   }
 
   /** The place reached by reading; after the last session, the end. */
-  get end(): Mark {
-    return toMark({ position: this.#position, hash: this.#hash });
+  get end(): Checkpoint {
+    return toCheckpoint({ position: this.#position, hash: this.#hash });
   }
 
   #expectStart(): void {
@@ -79,7 +79,13 @@ export class UploadInput {
   }
 }
 
-function toMark({ position, hash }: { readonly position: number; readonly hash: Uint8Array }): Mark {
+function toCheckpoint({
+  position,
+  hash,
+}: {
+  readonly position: number;
+  readonly hash: Uint8Array;
+}): Checkpoint {
   return { position, input_hash: base64Encode(hash) };
 }
 

@@ -1,6 +1,6 @@
-import { callback, isFromCallback, type Progress } from '../async.js';
+import { callback, isFromCallback, prefetch, type Progress } from '../async.js';
 import { expectInstance, expectIterable, expectOptions } from '../encoding/arguments.js';
-import { IdSet } from '../wire/session-id-set.js';
+import { SessionIdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import type { Backend } from '../batch/backend.js';
@@ -8,18 +8,17 @@ import type { EncryptSettings, EncryptedSession } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { ahead } from './ahead.js';
 import { trustedPublicKey, type Trust } from './backup.js';
 import { BatchSender, type FailedUpload } from './batch-sender.js';
-import { isRequestError, type RequestError } from './errors.js';
+import { isRequestError, type RequestError } from './http-error.js';
 import { RoomKeys, type CallOptions } from './api.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
 import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
-import { UploadInput, type Mark } from './upload-input.js';
+import { UploadInput, type Checkpoint } from './upload-input.js';
 import { quote } from '../encoding/quote.js';
 
 /** What an upload needs to go on where another one stopped. */
-export interface UploadState extends Mark {
+export interface UploadState extends Checkpoint {
   readonly version: string;
   /** Of the last answer. */
   readonly etag: string;
@@ -87,9 +86,9 @@ export interface UploadOutcome {
 }
 
 /** Requests' worth of keys that are encrypted while one is on its way. */
-const BATCHES_AHEAD = 2;
+const PREFETCHED_BATCHES = 2;
 /** This many keys refused one by one, and none accepted: the keys are not to blame. */
-const HOPELESS = 32;
+const MAX_CONSECUTIVE_REJECTIONS = 32;
 
 /**
  * Encrypts sessions and uploads them.
@@ -154,12 +153,12 @@ export async function uploadSessions(
 /** What ended an upload early. */
 type Ended = Pick<UploadOutcome, 'currentVersion'> & { readonly outcome: 'replaced' | 'deleted' };
 
-interface MarkedBatch {
+interface PendingBatch {
   readonly keys: readonly SealedKey[];
   /** Failures up to the end of the batch. */
   readonly failures: readonly FailedUpload[];
   readonly superseded: number;
-  readonly mark: Mark;
+  readonly checkpoint: Checkpoint;
 }
 
 /** One upload on its way. */
@@ -169,7 +168,7 @@ class Upload {
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
   /** Sent, by this run or an earlier one, although the backup has them: it has them without a right `backup_mac`. */
-  readonly #contested = new IdSet();
+  readonly #contested = new SessionIdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
   readonly #flagged: FlaggedUpload[] = [];
@@ -193,7 +192,7 @@ class Upload {
     this.#options = options;
     this.#sender = new BatchSender(roomKeys, info.version, {
       limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
-      hopeless: HOPELESS,
+      maxConsecutiveRejections: MAX_CONSECUTIVE_REJECTIONS,
       signal: options.signal,
       onSent: (answer, keys) => {
         this.#uploaded += keys.length;
@@ -215,13 +214,17 @@ class Upload {
   async run(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   ): Promise<UploadOutcome> {
-    const batches = ahead((signal) => this.#batches(sessions, signal), BATCHES_AHEAD, this.#options.signal);
+    const batches = prefetch(
+      (signal) => this.#batches(sessions, signal),
+      PREFETCHED_BATCHES,
+      this.#options.signal,
+    );
     for await (const batch of batches) {
       const ended = await this.#send(batch.keys);
       if (ended) return this.#outcome(ended.outcome, ended.currentVersion);
       for (const failure of batch.failures) this.#fail(failure);
       this.#superseded += batch.superseded;
-      await this.#advance(batch.mark);
+      await this.#advance(batch.checkpoint);
     }
     return this.#outcome('complete', this.#info.version, await this.#kept());
   }
@@ -262,7 +265,7 @@ class Upload {
   async *#batches(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignal,
-  ): AsyncGenerator<MarkedBatch, void, undefined> {
+  ): AsyncGenerator<PendingBatch, void, undefined> {
     const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
       signal,
@@ -273,7 +276,7 @@ class Upload {
     });
     let batch = new UploadBatch();
     let failures: FailedUpload[] = [];
-    let mark: Mark = this.#state;
+    let checkpoint: Checkpoint = this.#state;
     for await (const result of results) {
       const after = this.#input.next();
       // Not a failure of the session.
@@ -288,15 +291,15 @@ class Upload {
       } else {
         const key = sealKey(result);
         if (!batch.fits(key, this.#sender.limits)) {
-          yield { keys: batch.keys, failures, superseded: batch.superseded, mark };
+          yield { keys: batch.keys, failures, superseded: batch.superseded, checkpoint };
           batch = new UploadBatch();
           failures = [];
         }
         batch.add(key);
       }
-      mark = after;
+      checkpoint = after;
     }
-    yield { keys: batch.keys, failures, superseded: batch.superseded, mark: this.#input.end };
+    yield { keys: batch.keys, failures, superseded: batch.superseded, checkpoint: this.#input.end };
   }
 
   #fail(failure: FailedUpload): void {
@@ -311,9 +314,9 @@ class Upload {
     this.#answer = answer;
   }
 
-  async #advance(mark: Mark): Promise<void> {
+  async #advance(checkpoint: Checkpoint): Promise<void> {
     const { onState, onProgress, total } = this.#options;
-    const { position, input_hash } = mark;
+    const { position, input_hash } = checkpoint;
     this.#state = { version: this.#info.version, etag: this.#answer.etag, position, input_hash };
     callback(() => onProgress?.({ done: position, total, failed: this.#failures.length }));
     await callback(() => onState?.(this.#state));

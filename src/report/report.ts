@@ -1,4 +1,3 @@
-import { authenticityText, flagsOf, noAuthenticity, reasonOf } from './authenticity.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import type { KeyBackupError } from '../errors.js';
 
@@ -12,7 +11,7 @@ export interface ReportedKey {
   readonly code?: string;
   readonly reason: string;
   readonly flags: readonly string[];
-  /** Whether a key that came out proves where it comes from; absent where nobody asked. */
+  /** Whether a key that came out proves where it comes from; absent if that was not checked. */
   readonly authenticity?: Authenticity;
 }
 
@@ -23,38 +22,35 @@ export interface Place {
   readonly path: string;
 }
 
-/** What reading with `salvage` overlooks, so that asking for it may be worth while. */
+/** The codes of failures that `salvage` may overlook. */
 const SALVAGEABLE = ['bad-mac-length', 'bad-padding', 'missing-field'];
 
-/** What became of every key: numbers for all, names and reasons for those that failed or were flagged. */
+/** What became of every key: totals, and a line with the reason for each that failed or was flagged. */
 export class Report {
-  /** What stands in {@link Report.json} behind the last line. */
+  /** The end of {@link Report.json}, after the last line. */
   static readonly TAIL = '\n]}\n';
   ok = 0;
   failed = 0;
   flagged = 0;
   /** How many failed, by code. */
   readonly codes = new Map<string, number>();
-  /** How many that came out prove where they come from, and how many do not. */
+  /** How many of those that came out prove where they come from, and how many do not. */
   readonly authenticity = noAuthenticity();
   readonly #lines: string[] = [];
   readonly #list: (line: string) => void;
   readonly #onRefused: ((place: Place, error: KeyBackupError) => void) | undefined;
 
   /**
-   * @param onRefused - Hears of every key that could not be read, at once.
-   * @param list - Takes the JSON of every key that is listed, at once, instead of this: where all of a large backup
-   * may fail they take too much memory. Then `json` lacks them.
+   * @param onRefused - Called at once for every key that could not be read.
+   * @param list - Called at once with every JSON line, which is then not kept: the lines of a large backup may not fit
+   * in memory. Then `json` lacks them.
    */
   constructor(onRefused?: (place: Place, error: KeyBackupError) => void, list?: (line: string) => void) {
     this.#onRefused = onRefused;
     this.#list = list ?? ((line) => this.#lines.push(line));
   }
 
-  /**
-   * Takes in a key that came out, with what had to be overlooked. A wrong `backup_mac` is a flag too: such a key was
-   * changed, or written by somebody who does not have the key.
-   */
+  /** Adds a key that came out, with what had to be overlooked. */
   succeeded(place: Place, overlooked: readonly string[] = [], authenticity?: Authenticity): void {
     this.ok++;
     if (authenticity) this.authenticity[authenticity]++;
@@ -70,7 +66,7 @@ export class Report {
     });
   }
 
-  /** Takes in a key that could not be read. */
+  /** Adds a key that could not be read. */
   refused(place: Place, error: KeyBackupError): void {
     this.failed++;
     this.codes.set(error.code, (this.codes.get(error.code) ?? 0) + 1);
@@ -84,23 +80,23 @@ export class Report {
     this.#onRefused?.(place, error);
   }
 
-  /** Of those that failed, by code: how many a salvage may read. */
+  /** How many of those that failed `salvage` may read, by code. */
   get salvageable(): [code: string, count: number][] {
     return [...this.codes].filter(([code]) => SALVAGEABLE.includes(code));
   }
 
-  /** The numbers. */
+  /** The totals. */
   get summary() {
     const { ok, failed, flagged } = this;
     return { total: ok + failed, ok, failed, flagged };
   }
 
-  /** How a command ends: 1 when a key failed, or carries a `backup_mac` that does not hold. */
+  /** 1 if a key failed or has a wrong `backup_mac`. */
   get exitCode(): 0 | 1 {
     return this.failed === 0 && this.authenticity['wrong-mac'] === 0 ? 0 : 1;
   }
 
-  /** The numbers for people: what failed, by code. */
+  /** The totals for people, with the failures by code. */
   get text(): string {
     const { total, ok, failed, flagged } = this.summary;
     const codes = [...this.codes].map(([code, count]) => `  ${count} ${code}\n`).join('');
@@ -108,17 +104,20 @@ export class Report {
     return `${ok} of ${total} keys${notes}; ${failed} failed\n${codes}`;
   }
 
-  /** The numbers of keys that came out by authenticity, for people; nothing where no key has any. */
+  /** {@link authenticityCountsText}, and a warning about wrong MACs. */
   get authenticityText(): string {
-    return authenticityText(this.authenticity);
+    const wrong = this.authenticity['wrong-mac'];
+    const warning =
+      wrong > 0 ? `${wrong} keys carry a wrong backup_mac: somebody without the key wrote them\n` : '';
+    return authenticityCountsText(this.authenticity) + warning;
   }
 
-  /** The report file: a line for every key that is listed. */
+  /** The report file, with a line for every listed key. */
   get json(): string {
     return `${this.head}${this.#lines.join(',\n')}${Report.TAIL}`;
   }
 
-  /** What stands before the first line of {@link Report.json}; it says how many keys there were. */
+  /** The beginning of {@link Report.json}, with the totals. */
   get head(): string {
     const { summary, authenticity } = this;
     const head = JSON.stringify({ format: 'megolm-backup-report/1', ...summary, authenticity, keys: [] });
@@ -134,8 +133,42 @@ function named({ room_id, session_id }: Place) {
   return { room_id: room_id ?? null, session_id: session_id ?? null };
 }
 
-/** The path with its root: the readers of files and answers name places below it. */
+/** A path from the root `$`; the readers of files and answers leave it out. */
 export function rooted(path: string): string {
   if (path === '') return '$';
   return path.startsWith('[') ? `$${path}` : `$.${path}`;
+}
+
+/** How many keys have which authenticity. */
+export type AuthenticityCounts = Record<Authenticity, number>;
+
+/** Counts of zero. */
+export function noAuthenticity(): AuthenticityCounts {
+  return { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 0 };
+}
+
+/** The flags of a key that came out. A wrong `backup_mac` is one: somebody without the key wrote or changed it. */
+export function flagsOf(overlooked: readonly string[], authenticity?: Authenticity): readonly string[] {
+  return authenticity === 'wrong-mac' ? [...overlooked, authenticity] : overlooked;
+}
+
+/** Flags that say what follows from the others, and how a reason says it. */
+const CONSEQUENCES: Readonly<Record<string, string>> = {
+  'unreadable-by-others': 'other implementations cannot read this record',
+  'wrong-mac': 'its backup_mac is wrong: somebody without the key wrote it',
+};
+
+/** Why a key with flags is listed, for people. */
+export function reasonOf(flags: readonly string[]): string {
+  const malformed = flags.filter((flag) => !Object.hasOwn(CONSEQUENCES, flag));
+  const reasons = malformed.length > 0 ? [`malformed: ${malformed.join(', ')}`] : [];
+  for (const flag of flags) if (Object.hasOwn(CONSEQUENCES, flag)) reasons.push(CONSEQUENCES[flag]);
+  return reasons.join('; ');
+}
+
+/** The counts for people, in one line; empty if no key has a `backup_mac`, as in almost every backup. */
+export function authenticityCountsText(authenticity: AuthenticityCounts): string {
+  const counts = Object.entries(authenticity).filter(([, count]) => count > 0);
+  if (counts.every(([name]) => name === 'no-mac')) return '';
+  return `authenticity: ${counts.map(([name, count]) => `${count} ${name}`).join(', ')}\n`;
 }

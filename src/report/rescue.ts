@@ -10,10 +10,7 @@ import type { UnlockedBy } from '../secret-storage/locks.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
 import type { BackupItem } from '../wire/backup-reader.js';
-import { KeyFit } from './key-match-counter.js';
 import type { Place, Report } from './report.js';
-
-/** A rescue, from a backup to an export file, as the command line and the page do it. */
 
 /** What became of one key of a backup. */
 export type RescuedKey = Place &
@@ -27,7 +24,7 @@ export type RescuedKey = Place &
     | {
         readonly ok: false;
         readonly error: KeyBackupError;
-        /** Whether the record could be taken apart, so that its failure says something about the key. */
+        /** Whether the record could be parsed, so that its failure tells something about the key. */
         readonly wellFormed: boolean;
       }
   );
@@ -44,9 +41,8 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
 export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey'>;
 
 /**
- * The keys to try on the records of a backup, one after the other until one fits: the one that was proven, or those
- * that nothing could be compared with. None where something close to what was given is proven: that is to be asked
- * about first.
+ * The keys to try on a backup in turn: the proven one, or those that could not be checked against anything. Empty if
+ * there is a proven suggestion, which the user has to confirm first.
  *
  * @returns Keys that the caller disposes of with {@link disposeRescueKeys}.
  */
@@ -69,7 +65,7 @@ export function disposeRescueKeys(keys: readonly RescueKey[]): void {
   }
 }
 
-/** Decrypts the records of a saved backup; what its reader refused comes out among them. */
+/** Decrypts the records of a saved backup. The faults that its reader found come out among them. */
 export async function* rescueItems(
   items: AsyncIterable<BackupItem>,
   key: BackupDecryptionKey,
@@ -101,36 +97,36 @@ export async function* rescueItems(
 export interface ExportRescuedOptions {
   readonly backend: Backend;
   readonly signal?: WaitOptions['signal'];
-  /** Told of every key once it is in the report. */
+  /** Called for every key once it is in the report. */
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
 
 /**
- * Writes an encrypted export file of the keys that come out. Every key goes into the report.
+ * Writes an encrypted export file of the keys that come out. Every key goes into the report, and every result into
+ * `matches`.
  *
- * @param fit - Learns of every record whether the key is the backup's.
  * @returns The file in pieces.
  */
 export function exportRescued(
   keys: AsyncIterable<RescuedKey>,
   passphrase: string,
   report: Report,
-  fit: KeyFit,
+  matches: KeyMatchCounter,
   { onKey, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
   let current: Extract<RescuedKey, { ok: true }> | undefined;
-  const refuse = (place: Place, error: KeyBackupError) => {
+  const fail = (place: Place, error: KeyBackupError) => {
     report.refused(place, error);
     onKey?.(place, false);
   };
   async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
     for await (const result of keys) {
-      fit.take(result);
+      matches.add(result);
       if (result.ok) {
         current = result;
         yield result.session;
       } else {
-        refuse(result, result.error);
+        fail(result, result.error);
       }
     }
   }
@@ -144,8 +140,31 @@ export function exportRescued(
         report.succeeded(current, [...flags], current.authenticity);
         onKey?.(current, true);
       } else {
-        refuse(current, result.error);
+        fail(current, result.error);
       }
     },
   });
+}
+
+/** Counts what the results of records tell about the key: if every MAC was made with another key, it is the wrong one. */
+export class KeyMatchCounter {
+  #telling = 0;
+  #mismatched = 0;
+
+  /** Counts one result. `wellFormed` tells of a failed record whether it could be parsed. */
+  add(result: {
+    readonly ok: boolean;
+    readonly wellFormed?: boolean;
+    readonly error?: { readonly code: string };
+  }): void {
+    const { ok, wellFormed = false, error } = result;
+    // An ephemeral key of small order gives the same secret to every key.
+    if (ok || (wellFormed && error?.code !== 'low-order-key')) this.#telling++;
+    if (!ok && error?.code === 'mac-mismatch') this.#mismatched++;
+  }
+
+  /** False if every record that tells anything has a MAC of another key. */
+  get fits(): boolean {
+    return this.#mismatched === 0 || this.#mismatched < this.#telling;
+  }
 }

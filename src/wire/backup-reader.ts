@@ -2,9 +2,11 @@ import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { isBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
-import { IdSet } from './session-id-set.js';
-import { jsonPath } from '../encoding/json.js';
-import { JsonExtent } from './json-extent.js';
+import { SessionIdSet } from './session-id-set.js';
+import { jsonPath, ownString } from '../encoding/json.js';
+import { JSON_BYTES, JsonExtent } from './json-extent.js';
+
+const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE } = JSON_BYTES;
 
 /**
  * What the body holds:
@@ -25,18 +27,15 @@ export interface BackupEntry {
   readonly error?: undefined;
 }
 
-/** A place in the body that gives no record, and why. The others are not affected. */
-export interface BackupFault {
-  readonly room_id: string | undefined;
-  readonly session_id: string | undefined;
-  readonly path: string;
+/** A place in the body that holds no readable record, and why. */
+export interface BackupFault extends Omit<BackupEntry, 'value' | 'error'> {
   readonly error: KeyBackupError;
 }
 
 /** What {@link readBackup} yields. */
 export type BackupItem = BackupEntry | BackupFault;
 
-/** The bounds of what a body may do to the reader's memory, and which body it is. */
+/** Which body it is, and how much memory it may take. */
 export interface BackupReaderOptions {
   /** Default `rooms`. */
   readonly form?: BackupForm | undefined;
@@ -48,12 +47,11 @@ export interface BackupReaderOptions {
   readonly maxDepth?: number | undefined;
 }
 
-/** More than the engine's largest plaintext is in base64. */
+/** More than the largest plaintext of the engine takes in base64. */
 const DEFAULT_RECORD_BYTES = 1 << 21;
-const DEFAULT_DEPTH = 64;
-/** No answer has so many fields beside its keys; a body that does must not fill the memory with them. */
+/** Fields beside the keys that are kept: a body with more of them must not fill the memory. */
 const MAX_FIELDS = 16;
-/** More of a body at once would be as many records in memory at once. */
+/** Larger chunks are cut, so that only few records are in memory at a time. */
 const SLICE_BYTES = 1 << 16;
 
 /**
@@ -61,7 +59,7 @@ const SLICE_BYTES = 1 << 16;
  *
  * @param chunks - The body in pieces of any size. They are not kept, so they may be reused.
  * @returns Every record in the order of the body. A record that is no JSON, too large, or there twice comes out
- * with its `error`; the others are not affected. The values are not checked any further.
+ * with its `error` and does not affect the others. The values are not checked any further.
  * @throws {@link KeyBackupError} after the last readable record: `truncated` when the body ends early;
  * `bad-json` when it is no JSON between the records, goes on after its end, or has another shape.
  *
@@ -85,20 +83,18 @@ export async function* readBackup(
   for await (const chunk of chunks) {
     if (!isBytes(chunk))
       throw new KeyBackupError('bad-parameters', `chunks: expected bytes, got ${describe(chunk)}`);
-    for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
-      yield* reader.push(chunk.subarray(start, start + SLICE_BYTES));
-    }
+    for (const items of reader.read(chunk)) yield* items;
   }
   reader.end();
 }
 
-/** What may come next between two values. `first`: a member or the end of a container that was just opened. */
+/** What may come next between two values. `first`: a member, or the end of a container that was just opened. */
 type Expected = 'first' | 'key' | 'colon' | 'value' | 'next' | 'end';
 
-/** The containers that have a meaning; everything below them is a value. */
+/** The containers that the reader enters; everything below them is a value. */
 type Level = 'body' | 'rooms' | 'room' | 'sessions' | 'array';
 
-/** The synchronous reader beneath {@link readBackup}: chunks are pushed, records come back. */
+/** The synchronous reader of {@link readBackup}. */
 export class BackupReader {
   /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read; the first 16. */
   readonly fields = new Map<string, unknown>();
@@ -108,7 +104,7 @@ export class BackupReader {
   #expected: Expected = 'value';
   /** What the extent is in the middle of. */
   #inside: 'key' | 'value' | undefined;
-  /** The key in front of the value; `undefined` when it could not be read, and then `#keyFault` says why. */
+  /** The key of the value; `undefined` if it could not be read, and then `#keyFault` is the reason. */
   #key: string | undefined;
   #keyFault: KeyBackupError | undefined;
   /** The path of the value that comes next or is being read. */
@@ -120,16 +116,22 @@ export class BackupReader {
   #length = 0;
   #failure: { readonly error: unknown } | undefined;
   #items: BackupItem[] = [];
-  readonly #rooms = new IdSet();
-  readonly #seen = new IdSet();
+  readonly #rooms = new SessionIdSet();
+  readonly #seen = new SessionIdSet();
 
   constructor(options: BackupReaderOptions = {}) {
-    this.#form = options.form ?? 'rooms';
-    if (this.#form === 'sessions') this.#roomId = options.roomId;
-    this.#extent = new JsonExtent({
-      bytes: options.maxRecordBytes ?? DEFAULT_RECORD_BYTES,
-      depth: options.maxDepth ?? DEFAULT_DEPTH,
-    });
+    const { form = 'rooms', roomId, maxRecordBytes = DEFAULT_RECORD_BYTES, maxDepth = 64 } = options;
+    this.#form = form;
+    if (form === 'sessions') this.#roomId = roomId;
+    this.#extent = new JsonExtent({ bytes: maxRecordBytes, depth: maxDepth });
+  }
+
+  /** Reads a chunk of any size; gives its records some dozens at a time. Throws as {@link BackupReader.push}. */
+  *read(chunk: Uint8Array): Generator<BackupItem[], void, undefined> {
+    for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
+      const items = this.push(chunk.subarray(start, start + SLICE_BYTES));
+      if (items.length > 0) yield items;
+    }
   }
 
   /**
@@ -142,7 +144,7 @@ export class BackupReader {
     if (this.#failure) throw this.#failure.error;
     this.#items = [];
     try {
-      this.#read(chunk);
+      this.#scan(chunk);
     } catch (error) {
       this.#failure = { error };
       if (this.#items.length === 0) throw error;
@@ -152,25 +154,23 @@ export class BackupReader {
   }
 
   /**
-   * Says that the body is over.
+   * Ends the body.
    *
-   * @throws {@link KeyBackupError} `truncated` when it is not complete; `missing-field` when it holds no keys
-   * at all, not even an empty object of them.
+   * @throws {@link KeyBackupError} `truncated` if it is not complete; `missing-field` if it has no object of keys,
+   * not even an empty one.
    */
   end(): void {
     if (this.#failure) throw this.#failure.error;
     if (this.#expected !== 'end') {
-      throw new KeyBackupError(
-        'truncated',
-        `${this.#place}: the body ended after ${this.#length} bytes, before its last bracket`,
-      );
+      const message = `the body ended after ${this.#length} bytes, before its last bracket`;
+      throw this.#error('truncated', message);
     }
     if (!this.#hasKeys) {
       throw new KeyBackupError('missing-field', `${this.#form}: expected an object, got nothing`);
     }
   }
 
-  #read(chunk: Uint8Array): void {
+  #scan(chunk: Uint8Array): void {
     let i = 0;
     while (i < chunk.length) {
       if (this.#inside) {
@@ -179,12 +179,7 @@ export class BackupReader {
         if (this.#inside === 'key') this.#endKey();
         else this.#endValue();
         this.#inside = undefined;
-        continue;
-      }
-      const byte = chunk[i];
-      if (isSpace(byte)) {
-        i++;
-      } else if (this.#step(byte, this.#length + i)) {
+      } else if (isSpace(chunk[i]) || this.#step(chunk[i], this.#length + i)) {
         i++;
       }
     }
@@ -195,44 +190,37 @@ export class BackupReader {
     return this.#levels[this.#levels.length - 1];
   }
 
-  /** Takes one byte between two values. Returns false when it is the first of a key or a value. */
+  /** Takes one byte between two values. Returns false if it is the first of a key or a value. */
   #step(byte: number, offset: number): boolean {
     const level = this.#top?.level;
     const isArray = level === 'array';
-    const close = isArray ? CLOSE_BRACKET : CLOSE_BRACE;
-    if (this.#expected === 'first' && byte === close) {
-      this.#leave();
-      return true;
-    }
+    const mayClose = this.#expected === 'first' || this.#expected === 'next';
+    if (mayClose && byte === (isArray ? CLOSE_BRACKET : CLOSE_BRACE)) return this.#leave();
     switch (this.#expected) {
       case 'first':
       case 'key':
         if (isArray) return this.#startValue(level, byte, offset);
-        if (byte !== QUOTE) this.#refuse(offset);
+        if (byte !== QUOTE) this.#reject(offset);
         return this.#begin('key', byte);
       case 'colon':
-        if (byte !== COLON) this.#refuse(offset);
+        if (byte !== COLON) this.#reject(offset);
         this.#expected = 'value';
         return true;
       case 'value':
         return this.#startValue(level, byte, offset);
       case 'next':
-        if (byte === close) {
-          this.#leave();
-        } else {
-          if (byte !== COMMA) this.#refuse(offset);
-          this.#expected = isArray ? 'value' : 'key';
-          if (isArray) this.#path = jsonPath('', ++this.#index);
-        }
+        if (byte !== COMMA) this.#reject(offset);
+        this.#expected = isArray ? 'value' : 'key';
+        if (isArray) this.#path = jsonPath('', ++this.#index);
         return true;
       case 'end':
-        return this.#refuse(offset);
+        return this.#reject(offset);
     }
   }
 
   #startValue(level: Level | undefined, byte: number, offset: number): boolean {
     if (byte === COMMA || byte === COLON || byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-      this.#refuse(offset);
+      this.#reject(offset);
     }
     return this.#enter(level, byte) || this.#begin('value', byte);
   }
@@ -245,7 +233,7 @@ export class BackupReader {
 
   #endKey(): void {
     const parent = this.#top?.path ?? '';
-    // What is wrong with a key is not the matter of the one before it.
+    // An error names this key as "?", and not by the path of the previous one.
     this.#path = jsonPath(parent, '?');
     const read = this.#parse();
     // Every parsed key is a string: it began with a quotation mark.
@@ -255,7 +243,7 @@ export class BackupReader {
     this.#expected = 'colon';
   }
 
-  /** Opens a container that has a meaning. Returns false for everything else. */
+  /** Opens a container that the reader enters. Returns false for everything else. */
   #enter(level: Level | undefined, byte: number): boolean {
     if (level === undefined) {
       const isArray = this.#form === 'array';
@@ -263,34 +251,28 @@ export class BackupReader {
         throw new KeyBackupError('bad-json', `the body: expected ${isArray ? 'an array' : 'an object'}`);
       }
       this.#open(isArray ? 'array' : 'body');
-      if (isArray) {
-        this.#hasKeys = true;
-        this.#path = jsonPath('', 0);
-      }
+      this.#hasKeys = isArray;
+      if (isArray) this.#path = jsonPath('', 0);
       return true;
     }
-    if (byte !== OPEN_BRACE) return false;
+    if (byte !== OPEN_BRACE || this.#key === undefined) return false;
+    let isRepeated: boolean;
     if (level === 'body' && this.#key === this.#form) {
-      if (this.#hasKeys) this.#fault('bad-json', 'expected once, got again; its keys follow as well');
+      isRepeated = this.#hasKeys;
       this.#hasKeys = true;
-      this.#open(this.#form === 'sessions' ? 'sessions' : 'rooms');
-      return true;
-    }
-    if (level === 'rooms' && this.#key !== undefined) {
+    } else if (level === 'rooms') {
       this.#roomId = this.#key;
-      if (!this.#rooms.add(this.#key, ''))
-        this.#fault('bad-json', 'expected once, got again; its keys follow as well');
+      isRepeated = !this.#rooms.add(this.#key, '');
       this.#roomHasSessions = false;
-      this.#open('room');
-      return true;
-    }
-    if (level === 'room' && this.#key === 'sessions') {
-      if (this.#roomHasSessions) this.#fault('bad-json', 'expected once, got again; its keys follow as well');
+    } else if (level === 'room' && this.#key === 'sessions') {
+      isRepeated = this.#roomHasSessions;
       this.#roomHasSessions = true;
-      this.#open('sessions');
-      return true;
+    } else {
+      return false;
     }
-    return false;
+    if (isRepeated) this.#fault('expected once, got again; its keys follow as well');
+    this.#open(level === 'body' ? this.#form : level === 'rooms' ? 'room' : 'sessions');
+    return true;
   }
 
   #open(level: Level): void {
@@ -298,19 +280,24 @@ export class BackupReader {
     this.#expected = 'first';
   }
 
-  #leave(): void {
+  #leave(): true {
     const left = this.#levels.pop();
     this.#path = left?.path ?? '';
     if (left?.level === 'room') {
-      if (!this.#roomHasSessions) this.#fault('missing-field', 'expected the field "sessions", got nothing');
+      if (!this.#roomHasSessions) {
+        this.#fault(this.#error('missing-field', 'expected the field "sessions", got nothing'));
+      }
       this.#roomId = undefined;
     }
     this.#expected = this.#levels.length === 0 ? 'end' : 'next';
+    return true;
   }
 
   #endValue(): void {
     this.#expected = 'next';
     const read = this.#parse();
+    // Of an unknown member only this matters: it may have been meant as a known one.
+    const badJson = [this.#keyFault, read.error].find((error) => error?.code === 'bad-json');
     switch (this.#top?.level) {
       case 'sessions':
         this.#endRecord(read);
@@ -320,108 +307,85 @@ export class BackupReader {
         break;
       case 'rooms':
         this.#roomId = this.#key;
-        if (this.#keyFault) this.#items.push(this.#faultOf(this.#keyFault));
-        else this.#fault('bad-json', 'expected an object');
+        this.#fault(this.#keyFault ?? 'expected an object');
         this.#roomId = undefined;
         break;
       case 'room':
         if (this.#key === 'sessions') {
           this.#roomHasSessions = true;
-          this.#fault('bad-json', 'expected an object');
-        } else {
-          const error = this.#badJson(read);
-          if (error) this.#items.push(this.#faultOf(error));
+          this.#fault('expected an object');
+        } else if (badJson) {
+          this.#fault(badJson);
         }
         break;
-      case 'body': {
-        if (this.#key === this.#form) {
-          throw new KeyBackupError('bad-json', `${this.#place}: expected an object`);
-        }
-        const error = this.#badJson(read);
-        if (error) throw error;
-        if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS)
+      case 'body':
+        if (this.#key === this.#form) throw this.#error('bad-json', 'expected an object');
+        if (badJson) throw badJson;
+        if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS) {
           this.fields.set(this.#key, read.value);
+        }
         break;
-      }
       case undefined:
     }
   }
 
-  /** What of a member is no JSON. Nobody needs that member, but it may have been meant as something else. */
-  #badJson(read: Parsed): KeyBackupError | undefined {
-    return [this.#keyFault, read.error].find((error) => error?.code === 'bad-json');
-  }
-
   #endRecord(read: Parsed): void {
     const session_id = this.#key;
-    if (session_id === undefined || read.error) {
-      const error = this.#keyFault ?? read.error;
-      if (error) this.#items.push(this.#faultOf(error, session_id));
-    } else if (!this.#seen.add(this.#roomId ?? '', session_id)) {
-      this.#fault('bad-json', 'expected once, got again; this copy is not used', session_id);
-    } else {
+    const error = this.#keyFault ?? read.error;
+    if (error) {
+      this.#fault(error, session_id);
+    } else if (session_id !== undefined && this.#seen.add(this.#roomId ?? '', session_id)) {
       this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, value: read.value });
+    } else {
+      this.#fault('expected once, got again; this copy is not used', session_id);
     }
   }
 
-  #endElement(read: Parsed): void {
-    if (read.error) {
-      this.#items.push(this.#faultOf(read.error));
-    } else {
-      const { value } = read;
-      const record = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
-      const room_id = typeof record.room_id === 'string' ? record.room_id : undefined;
-      const session_id = typeof record.session_id === 'string' ? record.session_id : undefined;
-      this.#items.push({ room_id, session_id, path: this.#path, value });
+  #endElement({ value, error }: Parsed): void {
+    if (error) {
+      this.#fault(error);
+      return;
     }
+    const [room_id, session_id] = [ownString(value, 'room_id'), ownString(value, 'session_id')];
+    this.#items.push({ room_id, session_id, path: this.#path, value });
   }
 
   #parse(): Parsed {
     const { bytes, tooLarge } = this.#extent.take();
-    if (!bytes) return { error: new KeyBackupError('too-large', `${this.#place}: ${tooLarge}`) };
+    if (!bytes) return { error: this.#error('too-large', tooLarge) };
     try {
       return { value: JSON.parse(utf8Decode(bytes, this.#place)) as unknown };
     } catch (error) {
-      if (error instanceof KeyBackupError) return { error };
       // The platform's own message is not kept: it quotes the text.
-      const message = `${this.#place}: expected JSON, got something else`;
-      return { error: new KeyBackupError('bad-json', message) };
+      const isOwn = error instanceof KeyBackupError;
+      return { error: isOwn ? error : this.#error('bad-json', 'expected JSON, got something else') };
     }
   }
 
-  #fault(code: ErrorCode, message: string, session_id?: string): void {
-    this.#items.push(this.#faultOf(new KeyBackupError(code, `${this.#place}: ${message}`), session_id));
+  /** Adds a fault at the current path; a text is the message of a `bad-json`. */
+  #fault(reason: KeyBackupError | string, session_id?: string): void {
+    const error = typeof reason === 'string' ? this.#error('bad-json', reason) : reason;
+    this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, error });
   }
 
-  /** The path as messages name it. */
+  #error(code: ErrorCode, message: string): KeyBackupError {
+    return new KeyBackupError(code, `${this.#place}: ${message}`);
+  }
+
+  /** The path in messages. */
   get #place(): string {
     return this.#path === '' ? 'the body' : this.#path;
   }
 
-  #faultOf(error: KeyBackupError, session_id?: string): BackupFault {
-    return { room_id: this.#roomId, session_id, path: this.#path, error };
-  }
-
-  #refuse(offset: number): never {
+  #reject(offset: number): never {
     const expected = (this.#top?.level === 'array' ? EXPECTED_IN_ARRAY : EXPECTED)[this.#expected];
-    throw new KeyBackupError(
-      'bad-json',
-      `${this.#place}: expected ${expected} at byte ${offset}, got something else`,
-    );
+    throw this.#error('bad-json', `expected ${expected} at byte ${offset}, got something else`);
   }
 }
 
 type Parsed =
   | { readonly value: unknown; readonly error?: undefined }
   | { readonly value?: undefined; readonly error: KeyBackupError };
-
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const COLON = 0x3a;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 
 const EXPECTED = {
   first: 'a key or "}"',

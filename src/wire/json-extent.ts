@@ -1,40 +1,46 @@
 import { KeyBackupError } from '../errors.js';
 
-const QUOTE = 0x22;
-const COMMA = 0x2c;
+/** The bytes that give JSON its structure. */
+export const JSON_BYTES = {
+  QUOTE: 0x22,
+  COMMA: 0x2c,
+  COLON: 0x3a,
+  OPEN_BRACKET: 0x5b,
+  CLOSE_BRACKET: 0x5d,
+  OPEN_BRACE: 0x7b,
+  CLOSE_BRACE: 0x7d,
+} as const;
+
+const { QUOTE, COMMA, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE } = JSON_BYTES;
 const BACKSLASH = 0x5c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 
 /** Up to this length, a loop finds the end of a string sooner than a call does. */
 const SHORT_STRING = 24;
 
-/** How many bytes of a value are kept and how deep it may nest. */
+/** How many bytes of a value are kept, and how deep it may nest. */
 export interface ExtentLimits {
   readonly bytes: number;
   readonly depth: number;
 }
 
-/** A JSON value as it stood in the stream, or why it was not kept. */
+/** The bytes of a JSON value, or why they were not kept. */
 export type Extent =
   | { readonly bytes: Uint8Array; readonly tooLarge?: undefined }
   | { readonly bytes?: undefined; readonly tooLarge: string };
 
 /**
- * Finds where one JSON value ends in a stream of chunks without looking at what is in it: strings are skipped,
- * brackets counted and matched. What it keeps is bounded; a larger value is skipped to its end.
+ * Finds the end of one JSON value in a stream of chunks: skips strings, counts and matches brackets. It keeps a bounded
+ * number of bytes; a larger value is skipped to its end.
  *
- * Whether the value is JSON at all is for `JSON.parse` to say. This order is what makes one broken record the
- * matter of that record: a tokenizer stops at the first wrong byte, this goes on behind the closing brace.
+ * It does not check that the value is JSON; `JSON.parse` does. So a broken record costs no other: a tokenizer stops at
+ * the first wrong byte, this goes on after the closing brace.
  */
 export class JsonExtent {
   readonly #limits: ExtentLimits;
   /** The opening brackets around the current byte, as far as they are tracked. */
   readonly #opened: Uint8Array;
   #path = '';
-  /** What earlier chunks held of the value. One array that grows: a piece may be a single byte. */
+  /** What earlier chunks held of the value, in one array that grows: a piece may be a single byte. */
   #kept = new Uint8Array(0);
   #value: Uint8Array = this.#kept;
   #length = 0;
@@ -49,7 +55,7 @@ export class JsonExtent {
     this.#opened = new Uint8Array(limits.depth);
   }
 
-  /** Starts a value. `first` is its first byte, which {@link JsonExtent.feed} gets as well; `path` is for messages. */
+  /** Starts a value. `first` is its first byte, which {@link JsonExtent.feed} gets too; `path` is for messages. */
   begin(first: number, path: string): void {
     this.#path = path;
     this.#length = 0;
@@ -64,8 +70,8 @@ export class JsonExtent {
    * Reads on from `start`.
    *
    * @returns Where the value ends in the chunk (exclusive), or -1 when it goes on in the next one.
-   * @throws {@link KeyBackupError} `bad-json` when a bracket is closed by one of the other kind: nobody can say
-   * where such a value ends.
+   * @throws {@link KeyBackupError} `bad-json` when a bracket is closed by one of the other kind: the end of such a
+   * value is unknown.
    */
   feed(chunk: Uint8Array, start: number): number {
     const end = this.#scalar ? findDelimiter(chunk, start) : this.#skim(chunk, start);
@@ -92,7 +98,7 @@ export class JsonExtent {
     return this.#kept.subarray(0, length);
   }
 
-  /** The value that just ended. The bytes are a view of memory that is used again: read them before anything else. */
+  /** The value that just ended. The bytes are a view of memory that the next value overwrites. */
   take(): Extent {
     if (this.#length > this.#limits.bytes) {
       return { tooLarge: `expected at most ${this.#limits.bytes} bytes, got ${this.#length}` };

@@ -7,7 +7,7 @@ export type KeyRank = Pick<KeyBackupData, 'is_verified' | 'first_message_index' 
  * Which of two copies of a key a backup keeps: verified wins; then the lower `first_message_index`; then the
  * lower `forwarded_count`. A tie keeps the stored one. The whole record is replaced, never a part of it.
  *
- * A client cannot rely on a server to do this: deployed ones compare wrongly and lose good keys.
+ * A client cannot rely on a server to do this: some deployed ones compare wrongly and lose good keys.
  *
  * @returns Whether the candidate takes the stored key's place.
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2

@@ -10,20 +10,19 @@ const BLOCK_BYTES = 64;
 
 /**
  * A set of (room id, session id) pairs that keeps a 128-bit keyed digest of each instead of the strings:
- * 16 to 43 bytes a pair, whatever the ids are. A million pairs of a big account stay in memory, and whoever reads
- * the saved form learns no ids without the key.
+ * 16 to 43 bytes a pair. A million pairs fit in memory, and the saved form reveals no ids without the key.
  *
- * The digest is the first half of SHA-256 over a block that holds the key, then the pair. Nobody can make two
- * pairs collide on purpose; by chance it happens once in 2^89 sets of a million.
+ * The digest is the first half of SHA-256 over a block that holds the key, then the pair. Two pairs cannot be made to
+ * collide on purpose; by chance it happens once in 2^89 sets of a million.
  *
  * @example
  * ```ts
- * const seen = new IdSet();
+ * const seen = new SessionIdSet();
  * seen.add('!room:example.org', 'session'); // true: it is new
  * seen.add('!room:example.org', 'session'); // false
  * ```
  */
-export class IdSet {
+export class SessionIdSet {
   /** How many pairs are in the set. */
   size = 0;
   readonly #key: Uint8Array;
@@ -78,11 +77,11 @@ export class IdSet {
   }
 
   /**
-   * The set that {@link IdSet.toBytes} gave.
+   * The set that {@link SessionIdSet.toBytes} gave.
    *
    * @throws {@link KeyBackupError} `bad-length` when the bytes are not a whole number of digests.
    */
-  static fromBytes(bytes: Uint8Array): IdSet {
+  static fromBytes(bytes: Uint8Array): SessionIdSet {
     if (!isBytes(bytes)) {
       throw new KeyBackupError('bad-length', `ids: expected bytes, got ${describe(bytes)}`);
     }
@@ -92,7 +91,7 @@ export class IdSet {
         `ids: expected a multiple of ${DIGEST_BYTES} bytes, got ${bytes.length}`,
       );
     }
-    const set = new IdSet(bytes.subarray(0, DIGEST_BYTES));
+    const set = new SessionIdSet(bytes.subarray(0, DIGEST_BYTES));
     for (let offset = DIGEST_BYTES; offset < bytes.length; offset += DIGEST_BYTES) {
       set.#output.set(bytes.subarray(offset, offset + DIGEST_BYTES));
       set.#insert();

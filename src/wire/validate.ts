@@ -1,5 +1,5 @@
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { jsonPath } from '../encoding/json.js';
+import { expectObject as expectJsonObject, isJsonObject, jsonPath } from '../encoding/json.js';
 import type {
   ErrorBody,
   KeyBackupData,
@@ -12,19 +12,19 @@ import type {
 } from './types.js';
 
 /**
- * Validators of the wire shapes: requests a server gets, answers a client gets.
+ * Validators of the wire shapes: requests that a server gets, answers that a client gets.
  *
- * Each takes a parsed JSON value and the path it stands at, returns the very same object under its type, and
- * throws {@link KeyBackupError} `bad-json` or `missing-field` whose message begins with the path of what is
- * wrong. Unknown fields stay. Messages name a value by its type; a number that is out of range by itself.
+ * Each takes a parsed JSON value and its path, and returns the same object under its type. It throws
+ * {@link KeyBackupError} `bad-json` or `missing-field`; the message begins with the path, and names a value by its
+ * type, a number out of range by itself. Unknown fields stay.
  *
- * Maps of ids lose their prototype on the way (in place): any string is a legal id, also `__proto__`.
+ * Maps of ids lose their prototype (in place): any string is a legal id, also `__proto__`.
  */
 
 /**
  * Keys of many rooms: the body of `PUT` and the answer of `GET /room_keys/keys`.
  *
- * @param path - Where the value stands; empty for a whole body.
+ * @param path - The path of the value; empty for a whole body.
  *
  * @example
  * ```ts
@@ -103,10 +103,7 @@ export function checkKeysChanged(value: unknown, path = ''): KeysChanged {
   return body as unknown as KeysChanged;
 }
 
-/**
- * A Matrix error body. Of the optional fields those of a wrong type are dropped: an error has to be told even
- * when its author got the details wrong.
- */
+/** A Matrix error body. An optional field of a wrong type is dropped, so that the rest can still be reported. */
 export function checkErrorBody(value: unknown, path = ''): ErrorBody {
   const body = expectObject(value, path);
   const errcode = field(body, 'errcode', path);
@@ -121,20 +118,16 @@ export function checkErrorBody(value: unknown, path = ''): ErrorBody {
   };
 }
 
-/** The usual case of {@link checkKeyBackupData} without a path to build: most keys are right. */
+/** {@link checkKeyBackupData} without building paths: most keys are right. */
 function isKeyBackupData(value: unknown): value is KeyBackupData {
-  if (!isObject(value)) return false;
+  if (!isJsonObject(value)) return false;
   const key = value as Partial<KeyBackupData>;
   return (
     isIndex(key.first_message_index) &&
     isIndex(key.forwarded_count) &&
     typeof key.is_verified === 'boolean' &&
-    isObject(key.session_data)
+    isJsonObject(key.session_data)
   );
-}
-
-function isObject(value: unknown): value is OpaqueObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isIndex(value: unknown): value is number {
@@ -150,8 +143,7 @@ function top(path: string): string {
 }
 
 function expectObject(value: unknown, path: string): OpaqueObject {
-  if (!isObject(value)) throw wrong(path, 'an object', describe(value));
-  return value;
+  return expectJsonObject(value, top(path));
 }
 
 function expectMap(value: unknown, path: string): OpaqueObject {

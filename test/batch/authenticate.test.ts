@@ -101,10 +101,16 @@ describe('a record is not authenticated', () => {
       [session, {}, 'authenticated'],
       [{ ...session, sender_key: 'A'.repeat(43) }, {}, 'conflicting'],
     ] as const) {
-      expect(await authenticate(spoilt, copy, options)).toMatchObject({ authentication, was: 'wrong-mac' });
+      expect(await authenticate(spoilt, copy, options)).toMatchObject({
+        authentication,
+        previousAuthenticity: 'wrong-mac',
+      });
     }
-    expect(await authenticate(plain(session), session)).toMatchObject({ was: 'no-mac' });
-    expect(await authenticate(record, session)).toMatchObject({ authentication: 'already', was: 'verified' });
+    expect(await authenticate(plain(session), session)).toMatchObject({ previousAuthenticity: 'no-mac' });
+    expect(await authenticate(record, session)).toMatchObject({
+      authentication: 'already',
+      previousAuthenticity: 'verified',
+    });
   });
 
   test('when the session key has another ratchet', async () => {
@@ -187,7 +193,7 @@ describe('a record is', () => {
     const declared = encryptSession(session, key.publicKey, { macKey, unauthenticated: () => 'm.legacy-v1' });
     expect(await authenticate(declared, session)).toMatchObject({
       authentication: 'already',
-      was: 'declared-unauthenticated',
+      previousAuthenticity: 'declared-unauthenticated',
       changed: false,
       key_backup_data: declared.key_backup_data,
     });

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import {
-  backupWish,
+  isBackupEnabled,
   createBackup,
-  judgeBackup,
+  checkBackupTrust,
   replaceBackup,
-  setBackupWish,
+  setBackupEnabled,
   signBackup,
   updateAuthData,
 } from '../../src/client/backup.js';
@@ -38,7 +38,7 @@ describe('versions', () => {
       signers: [device],
       extra: { 'org.example': { a: 1 } },
     });
-    expect(judgeBackup(info, { userId, trustedKeys: [deviceKey] })).toMatchObject({
+    expect(checkBackupTrust(info, { userId, trustedKeys: [deviceKey] })).toMatchObject({
       usable: true,
       findings: [],
       authData: { by: 'signature' },
@@ -51,7 +51,7 @@ describe('versions', () => {
     });
     await updateAuthData(roomKeys, info.version, (authData) => ({ ...authData, 'org.example': 2 }));
     const changed = (await roomKeys.currentVersion())!;
-    const verdict = judgeBackup(changed, { userId, trustedKeys: [deviceKey] });
+    const verdict = checkBackupTrust(changed, { userId, trustedKeys: [deviceKey] });
     expect(verdict.usable).toBe(false);
     expect(verdict.findings.map(({ code }) => code)).toEqual(['untrusted', 'invalid-signature']);
     const next = await replaceBackup(roomKeys, info.version, { publicKey: key.publicKey, signers: [device] });
@@ -76,7 +76,7 @@ describe('versions', () => {
     const server = await startServer();
     server.createVersion('m.other', {});
     const info = (await clientOf(server).currentVersion())!;
-    expect(judgeBackup(info, { userId })).toMatchObject({ usable: false, authData: undefined });
+    expect(checkBackupTrust(info, { userId })).toMatchObject({ usable: false, authData: undefined });
   });
 });
 
@@ -86,13 +86,13 @@ describe('the wish', () => {
     const roomKeys = clientOf(server);
     const set = (type: string, content: unknown) =>
       server.accountData.set(`${userId}/account_data/${type}`, content);
-    expect(await backupWish(roomKeys, userId)).toBeUndefined();
+    expect(await isBackupEnabled(roomKeys, userId)).toBeUndefined();
     set('m.org.matrix.custom.backup_disabled', { disabled: true });
-    expect(await backupWish(roomKeys, userId)).toBe(false);
+    expect(await isBackupEnabled(roomKeys, userId)).toBe(false);
     set('m.key_backup', { enabled: 'yes' });
-    expect(await backupWish(roomKeys, userId)).toBe(false);
-    await setBackupWish(roomKeys, userId, true);
-    expect(await backupWish(roomKeys, userId)).toBe(true);
+    expect(await isBackupEnabled(roomKeys, userId)).toBe(false);
+    await setBackupEnabled(roomKeys, userId, true);
+    expect(await isBackupEnabled(roomKeys, userId)).toBe(true);
     expect(server.accountData.get(`${userId}/account_data/m.key_backup`)).toEqual({ enabled: true });
   });
 });
@@ -115,7 +115,7 @@ describe('a diagnosis', () => {
     const diagnosis = await diagnose(clientOf(server), { userId });
     expect(diagnosis.state).toBe('none');
     expect(codes(diagnosis)).toEqual(['no-backup']);
-    await setBackupWish(clientOf(server), userId, false);
+    await setBackupEnabled(clientOf(server), userId, false);
     expect(codes(await diagnose(clientOf(server), { userId }))).toEqual([]);
   });
 

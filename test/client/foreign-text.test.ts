@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createBackup, judgeBackup, trustedPublicKey, updateAuthData } from '../../src/client/backup.js';
+import { createBackup, checkBackupTrust, trustedPublicKey, updateAuthData } from '../../src/client/backup.js';
 import { diagnose } from '../../src/client/diagnose.js';
 import { Restore } from '../../src/client/restore.js';
 import { fetchSecretStorage } from '../../src/client/secret-storage.js';
@@ -103,7 +103,7 @@ describe('what a server wrote is cut and quoted in a message', () => {
       await messageOf(() => uploadSessions(roomKeys, info, [], { trust, state })),
       await messageOf(() => trustedPublicKey(info, { userId })),
       await messageOf(() => updateAuthData(roomKeys, HOSTILE, (data) => data)),
-      ...judgeBackup(other, { userId }).findings.map(({ message }) => message),
+      ...checkBackupTrust(other, { userId }).findings.map(({ message }) => message),
     ]);
     server.faulty = (method) => method === 'POST';
     server.faults = [{ kind: 'misreport', body: JSON.stringify({ version: HOSTILE }) }];
@@ -181,7 +181,7 @@ describe('versions and diagnose judge a backup alike', () => {
     const server = await startServer();
     server.createVersion(algorithm, { ...auth_data });
     const roomKeys = clientOf(server);
-    const verdict = judgeBackup((await roomKeys.currentVersion())!, { userId, decryptionKey });
+    const verdict = checkBackupTrust((await roomKeys.currentVersion())!, { userId, decryptionKey });
     const { findings, state } = await diagnose(roomKeys, { userId, key: decryptionKey });
     expect(verdict.usable).toBe(usable);
     expect(findings).toEqual(verdict.findings);

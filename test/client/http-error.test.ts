@@ -4,7 +4,7 @@ import { diagnose } from '../../src/client/diagnose.js';
 import { Restore, restoreKeys } from '../../src/client/restore.js';
 import { UploadQueue, type UploadQueueOptions } from '../../src/client/upload-queue.js';
 import { uploadSessions, type UploadOutcome } from '../../src/client/upload.js';
-import { RequestError } from '../../src/client/errors.js';
+import { RequestError } from '../../src/client/http-error.js';
 import type { Fault, KeyBackupServer } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';
 import { clientOf, key, makeBackup, startServer, trust } from './support.js';

@@ -1,8 +1,8 @@
-import { describe, expect, it } from 'vitest';
-import { RequestError } from '../../src/client/errors.js';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { RequestError } from '../../src/client/http-error.js';
 import type { Fetch } from '../../src/client/fetch-attempt.js';
-import { Homeserver, path } from '../../src/client/http.js';
-import { retryAfter, type RetryNotice } from '../../src/client/retry.js';
+import { Homeserver, path, type HomeserverOptions } from '../../src/client/http.js';
+import type { RetryNotice } from '../../src/client/retry.js';
 import { KeyBackupServer, type Fault } from '../support/key-backup-server.js';
 import { clientOf, makeBackup, startServer } from './support.js';
 
@@ -39,8 +39,8 @@ describe('what passes', () => {
   /** Short only where something has to time out: a busy machine is slow. */
   const timeouts = ({ kind }: Fault) =>
     kind === 'stall'
-      ? { idleTimeout: 400, answerTimeout: 400 }
-      : { idleTimeout: 30_000, answerTimeout: 30_000 };
+      ? { idleTimeout: 400, responseTimeout: 400 }
+      : { idleTimeout: 30_000, responseTimeout: 30_000 };
 
   it.each(passing)('%s is tried again', async (_, fault) => {
     const server = await startServer();
@@ -201,54 +201,61 @@ describe('the access token', () => {
 });
 
 describe('waiting', () => {
-  async function delays(header: string | undefined, body: string): Promise<RetryNotice[]> {
-    const server = await startServer();
+  const start = Date.UTC(2026, 9, 21, 7, 27);
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  /** Sends one request with time and chance under control. */
+  async function waits(random: number, options: Omit<HomeserverOptions, 'baseUrl'>) {
+    vi.useFakeTimers({ now: start, toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    vi.spyOn(Math, 'random').mockReturnValue(random);
     const notices: RetryNotice[] = [];
+    const onRetry = (notice: RetryNotice) => notices.push(notice);
+    const homeserver = new Homeserver({ ...options, baseUrl: 'https://a.example.org', onRetry });
+    const ended = homeserver
+      .request({ method: 'GET', path: '/' }, () => undefined)
+      .catch((error: unknown) => error);
+    await vi.runAllTimersAsync();
+    return { notices, error: await ended, waited: Date.now() - start };
+  }
+
+  /** What the client does after one 429. */
+  async function after429(header: string | undefined, body: string): Promise<RetryNotice> {
     const headers = header === undefined ? undefined : { 'retry-after': header };
-    server.faults = [{ kind: 'answer', status: 429, body, ...(headers && { headers }) }];
-    const roomKeys = clientOf(server, {
-      retryDelay: 500,
-      maxRetryDelay: 60_000,
-      random: () => 0.5,
-      sleep: () => Promise.resolve(),
-      onRetry: (notice) => notices.push(notice),
-    });
-    await roomKeys.currentVersion();
-    return notices;
+    const answers = [new Response(body, { status: 429, ...(headers && { headers }) }), new Response('{}')];
+    const fetch: Fetch = () => Promise.resolve(answers.shift()!);
+    const { notices, error, waited } = await waits(0.5, { fetch });
+    expect(error).toBeUndefined();
+    expect(notices).toHaveLength(1);
+    expect(waited).toBe(notices[0].delay);
+    return notices[0];
   }
   const body = '{"errcode":"M_LIMIT_EXCEEDED","error":"","retry_after_ms":1500}';
 
-  it('follows the header before the body, and the body before its own mind', async () => {
-    expect(await delays('7', body)).toMatchObject([{ delay: 7000, asked: 7000 }]);
-    expect(await delays(undefined, body)).toMatchObject([{ delay: 1500, asked: 1500 }]);
-    expect(await delays('soon', body)).toMatchObject([{ delay: 1500, asked: 1500 }]);
-    expect(await delays(undefined, '')).toMatchObject([{ delay: 250, asked: undefined }]);
+  it('takes the delay from the header, else from the body, else chooses one', async () => {
+    expect(await after429('7', body)).toMatchObject({ delay: 7000, asked: 7000 });
+    expect(await after429(undefined, body)).toMatchObject({ delay: 1500, asked: 1500 });
+    expect(await after429('soon', body)).toMatchObject({ delay: 1500, asked: 1500 });
+    expect(await after429(undefined, '')).toMatchObject({ delay: 250, asked: undefined });
   });
 
-  it('does not follow an absurd value, and says so', async () => {
-    expect(await delays('99999999', body)).toMatchObject([{ delay: 60_000, asked: 99_999_999_000 }]);
+  it('caps an absurd delay and reports it', async () => {
+    expect(await after429('99999999', body)).toMatchObject({ delay: 60_000, asked: 99_999_999_000 });
   });
 
-  it('reads a date', () => {
-    expect(retryAfter('Wed, 21 Oct 2026 07:28:00 GMT', 5, Date.UTC(2026, 9, 21, 7, 27))).toBe(60_000);
-    expect(retryAfter('Wed, 21 Oct 2026 07:28:00 GMT', 5, Date.UTC(2027, 0, 1))).toBe(0);
+  it('reads a date in the header', async () => {
+    expect(await after429('Wed, 21 Oct 2026 07:27:40 GMT', body)).toMatchObject({ asked: 40_000 });
+    expect(await after429('Wed, 21 Oct 2026 07:26:00 GMT', body)).toMatchObject({ asked: 0 });
   });
 
-  it('grows, up to a limit, with a random part', async () => {
-    const server = await startServer();
-    server.faults = Array.from({ length: 9 }, () => ({ kind: 'drop-before' }) as const);
-    const waits: number[] = [];
-    const roomKeys = clientOf(server, {
-      retryDelay: 100,
-      maxRetryDelay: 1000,
-      random: () => 0.9,
-      sleep: (milliseconds) => {
-        waits.push(milliseconds);
-        return Promise.resolve();
-      },
-    });
-    await failure(roomKeys.currentVersion());
-    expect(waits).toEqual([90, 180, 360, 720, 900, 900]);
+  it('doubles the delay up to a limit, times a random factor', async () => {
+    const fetch: Fetch = () => Promise.reject(new TypeError('fetch failed'));
+    const { notices, error, waited } = await waits(0.9, { fetch, retryDelay: 100, maxRetryDelay: 1000 });
+    expect(error).toMatchObject({ code: 'network' });
+    expect(notices.map(({ delay }) => delay)).toEqual([90, 180, 360, 720, 900, 900]);
+    expect(waited).toBe(90 + 180 + 360 + 720 + 900 + 900);
   });
 
   it('ends when the signal aborts', async () => {

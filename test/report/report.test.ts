@@ -1,5 +1,12 @@
 import { describe, expect, it, test } from 'vitest';
-import { Report, rooted, type Place } from '../../src/report/report.js';
+import {
+  Report,
+  authenticityCountsText,
+  flagsOf,
+  noAuthenticity,
+  rooted,
+  type Place,
+} from '../../src/report/report.js';
 import { KeyBackupError } from '../../src/errors.js';
 
 const PLACE: Place = { room_id: '!r:x', session_id: 's', path: 'rooms' };
@@ -136,4 +143,66 @@ test.each([
   ['a[0]', '$.a[0]'],
 ])('the path %j is rooted as %j', (path, expected) => {
   expect(rooted(path)).toBe(expected);
+});
+
+test('counts start at zero, in a new object each time', () => {
+  const counts = noAuthenticity();
+  expect(counts).toEqual({ verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 0 });
+  expect(noAuthenticity()).not.toBe(counts);
+});
+
+test('a wrong backup_mac is a flag, and no other authenticity is', () => {
+  expect(flagsOf(['bad-padding'], 'wrong-mac')).toEqual(['bad-padding', 'wrong-mac']);
+  for (const authenticity of ['verified', 'no-mac', 'declared-unauthenticated', undefined] as const) {
+    expect(flagsOf(['bad-padding'], authenticity)).toEqual(['bad-padding']);
+  }
+});
+
+test.each<[readonly string[], 'wrong-mac' | undefined, string]>([
+  [['bad-padding', 'missing-field'], undefined, 'malformed: bad-padding, missing-field'],
+  [
+    ['unusable-sender-key', 'unreadable-by-others'],
+    undefined,
+    'malformed: unusable-sender-key; other implementations cannot read this record',
+  ],
+  [[], 'wrong-mac', 'its backup_mac is wrong: somebody without the key wrote it'],
+  [
+    ['bad-padding'],
+    'wrong-mac',
+    'malformed: bad-padding; its backup_mac is wrong: somebody without the key wrote it',
+  ],
+])('a key with the flags %j and authenticity %s is listed with its reason', (flags, authenticity, reason) => {
+  const report = new Report();
+  report.succeeded(PLACE, flags, authenticity);
+  expect(JSON.parse(report.json)).toMatchObject({ keys: [{ reason }] });
+});
+
+describe('the counts for people', () => {
+  /** A report with `counts` keys of each authenticity. */
+  function reportOf(counts: Partial<ReturnType<typeof noAuthenticity>>): Report {
+    const report = new Report();
+    for (const [name, count] of Object.entries(counts)) {
+      for (let i = 0; i < count; i++) report.succeeded(PLACE, [], name as keyof typeof counts);
+    }
+    return report;
+  }
+
+  it('are empty if no key has a backup_mac', () => {
+    for (const counts of [{}, { 'no-mac': 7 }]) {
+      const report = reportOf(counts);
+      expect(authenticityCountsText(report.authenticity)).toBe('');
+      expect(report.authenticityText).toBe('');
+    }
+  });
+
+  it('leave out zeros, and warn about wrong MACs', () => {
+    const fine = reportOf({ verified: 3, 'no-mac': 7 });
+    expect(authenticityCountsText(fine.authenticity)).toBe('authenticity: 3 verified, 7 no-mac\n');
+    expect(fine.authenticityText).toBe('authenticity: 3 verified, 7 no-mac\n');
+    const wrong = reportOf({ 'wrong-mac': 2 });
+    expect(authenticityCountsText(wrong.authenticity)).toBe('authenticity: 2 wrong-mac\n');
+    expect(wrong.authenticityText).toBe(
+      'authenticity: 2 wrong-mac\n2 keys carry a wrong backup_mac: somebody without the key wrote them\n',
+    );
+  });
 });

@@ -1,8 +1,13 @@
 import { beforeEach, expect, it, test } from 'vitest';
 import type { BackupEntry, BackupFault, BackupItem } from '../../src/wire/backup-reader.js';
-import { KeyFit } from '../../src/report/key-match-counter.js';
 import { Report } from '../../src/report/report.js';
-import { UNLOCKED_BY, exportRescued, rescueItems, type RescuedKey } from '../../src/report/rescue.js';
+import {
+  KeyMatchCounter,
+  UNLOCKED_BY,
+  exportRescued,
+  rescueItems,
+  type RescuedKey,
+} from '../../src/report/rescue.js';
 import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { nodeBackend } from '../../src/backends/node.js';
@@ -84,17 +89,17 @@ it('reads with salvage what it does not read without', async () => {
 });
 
 let report: Report;
-let fit: KeyFit;
+let matches: KeyMatchCounter;
 let told: [path: string, ok: boolean][];
 
 beforeEach(() => {
   report = new Report();
-  fit = new KeyFit();
+  matches = new KeyMatchCounter();
   told = [];
 });
 
 async function exported(keys: readonly RescuedKey[]): Promise<string> {
-  const pieces = exportRescued(stream(keys), 'a passphrase', report, fit, {
+  const pieces = exportRescued(stream(keys), 'a passphrase', report, matches, {
     backend,
     onKey: ({ path }, ok) => told.push([path, ok]),
   });
@@ -119,17 +124,17 @@ test('the export file holds what came out, and the report all', async () => {
     [foreign.path, false],
     [`at-${third.session_id}`, true],
   ]);
-  expect(fit.fits).toBe(true);
+  expect(matches.fits).toBe(true);
 });
 
 test('a key that no record was encrypted to does not fit', async () => {
   const foreign = record(second, BackupDecryptionKey.generate());
   await exported(await rescued([foreign]));
   expect(told).toEqual([[foreign.path, false]]);
-  expect(fit.fits).toBe(false);
+  expect(matches.fits).toBe(false);
 });
 
-test('a key that cannot be written to the file is refused there, in its place', async () => {
+test('a key that cannot be written to the file fails in its place', async () => {
   const [good, bad] = await rescued([record(first), record(second)]);
   if (!bad.ok) throw bad.error;
   const spoilt = { ...bad, session: { ...bad.session, session_key: 'AAAA' } };
@@ -141,7 +146,7 @@ test('a key that cannot be written to the file is refused there, in its place', 
   expect(JSON.parse(report.json)).toMatchObject({ failed: 1, keys: [{ path: `$.at-${second.session_id}` }] });
 });
 
-test('what was overlooked in reading is told once the key is in the file', async () => {
+test('what was overlooked in reading is reported once the key is in the file', async () => {
   const [good] = await rescued([record(first)]);
   if (!good.ok) throw good.error;
   await exported([{ ...good, flags: ['bad-padding'] }]);
@@ -162,10 +167,10 @@ test('a record that other implementations drop is flagged once, and mended in th
   expect(written).toMatchObject({ ok: true, flags: [], session: { sender_claimed_keys: {} } });
 });
 
-test('nobody has to listen', async () => {
+test('onKey is optional', async () => {
   const foreign = record(second, BackupDecryptionKey.generate());
   const keys = await rescued([record(first), foreign]);
-  await collect(exportRescued(stream(keys), 'a passphrase', report, fit, { backend }));
+  await collect(exportRescued(stream(keys), 'a passphrase', report, matches, { backend }));
   expect(report.summary).toMatchObject({ ok: 1, failed: 1 });
 });
 
@@ -176,4 +181,34 @@ test('every way of unlocking has a name for people', () => {
     'security-phrase': 'the security phrase',
     'backup-passphrase': 'the passphrase of the backup',
   });
+});
+
+const READABLE = { ok: true };
+const FOREIGN = { ok: false, wellFormed: true, error: { code: 'mac-mismatch' } };
+const DAMAGED = { ok: false, wellFormed: true, error: { code: 'bad-padding' } };
+const LOW_ORDER = { ok: false, wellFormed: true, error: { code: 'low-order-key' } };
+const MALFORMED = { ok: false, wellFormed: false, error: { code: 'bad-base64' } };
+
+test.each([
+  ['no record', [], true],
+  ['a record that was read', [READABLE], true],
+  ['only records of another key', [FOREIGN, FOREIGN], false],
+  ['a record of another key and one that was read', [FOREIGN, READABLE], true],
+  ['a record of another key and one with a right MAC', [FOREIGN, DAMAGED], true],
+  ['a record of another key and some that tell nothing about it', [FOREIGN, MALFORMED, LOW_ORDER], false],
+  ['only records that tell nothing about the key', [MALFORMED, LOW_ORDER], true],
+])('%s: the key fits or does not', (_, results, fits) => {
+  const matches = new KeyMatchCounter();
+  for (const result of results) matches.add(result);
+  expect(matches.fits).toBe(fits);
+});
+
+test('a record that cannot be parsed, or failed without an error, tells nothing about the key', () => {
+  const matches = new KeyMatchCounter();
+  matches.add({ ok: false, wellFormed: true, error: { code: 'mac-mismatch' } });
+  matches.add({ ok: false, error: { code: 'bad-json' } });
+  matches.add({ ok: false });
+  expect(matches.fits).toBe(false);
+  matches.add({ ok: false, wellFormed: true });
+  expect(matches.fits).toBe(true);
 });

@@ -1,21 +1,21 @@
 import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { fc } from '@fast-check/vitest';
-import { IdSet } from '../../src/wire/session-id-set.js';
+import { SessionIdSet } from '../../src/wire/session-id-set.js';
 
 it('is the set of pairs, also after a round trip through bytes', () => {
   const id = fc.string({ unit: fc.constantFrom('a', 'b', 'é', '\ud800', '\udc00', '😀'), maxLength: 3 });
   fc.assert(
     fc.property(fc.array(fc.tuple(id, id)), fc.uint8Array({ minLength: 16, maxLength: 16 }), (pairs, key) => {
       const model = new Set<string>();
-      const set = new IdSet(key);
+      const set = new SessionIdSet(key);
       for (const [room, session] of pairs) {
         const name = JSON.stringify([room, session]);
         expect(set.has(room, session)).toBe(model.has(name));
         expect(set.add(room, session)).toBe(!model.has(name));
         model.add(name);
       }
-      const copy = IdSet.fromBytes(set.toBytes());
+      const copy = SessionIdSet.fromBytes(set.toBytes());
       expect(copy.size).toBe(model.size);
       expect(set.size).toBe(model.size);
       for (const [room, session] of pairs) expect(copy.has(room, session)).toBe(true);
@@ -25,14 +25,14 @@ it('is the set of pairs, also after a round trip through bytes', () => {
 });
 
 it('grows', () => {
-  const set = new IdSet();
+  const set = new SessionIdSet();
   const ids = Array.from({ length: 3000 }, (_, i) => `s${i}`);
   expect(ids.filter((id) => set.add('!room', id))).toHaveLength(3000);
   expect(ids.filter((id) => set.add('!room', id))).toHaveLength(0);
   expect(ids.filter((id) => set.has('!room', id))).toHaveLength(3000);
   expect(set.has('!room', 's3000')).toBe(false);
   expect(set.size).toBe(3000);
-  const copy = IdSet.fromBytes(set.toBytes());
+  const copy = SessionIdSet.fromBytes(set.toBytes());
   expect(copy.size).toBe(3000);
   expect(ids.filter((id) => copy.has('!room', id))).toHaveLength(3000);
 });
@@ -54,10 +54,10 @@ it('takes digests for the same only where all of their words are', () => {
   digests.forEach((digest, i) => {
     bytes.set(new Uint8Array(Uint32Array.from(digest).buffer), 16 * (i + 1));
   });
-  const set = IdSet.fromBytes(bytes);
+  const set = SessionIdSet.fromBytes(bytes);
   expect(set.size).toBe(digests.length);
   expect(set.toBytes()).toHaveLength(bytes.length);
-  expect(IdSet.fromBytes(Uint8Array.of(...bytes, ...bytes.subarray(16))).size).toBe(digests.length);
+  expect(SessionIdSet.fromBytes(Uint8Array.of(...bytes, ...bytes.subarray(16))).size).toBe(digests.length);
 });
 
 it('keeps the digests that it is said to keep', () => {
@@ -70,7 +70,7 @@ it('keeps the digests that it is said to keep', () => {
     [long, '語'],
     ['語'.repeat(500), '!'],
   ] as const) {
-    const set = new IdSet(key);
+    const set = new SessionIdSet(key);
     set.add(room, session);
     const length = Buffer.alloc(4);
     length.writeUInt32BE(room.length);
@@ -82,7 +82,7 @@ it('keeps the digests that it is said to keep', () => {
 });
 
 it('writes what is no ASCII in three bytes', () => {
-  const set = new IdSet();
+  const set = new SessionIdSet();
   set.add('', '\x80\x7f');
   const block = Buffer.from([...new Uint8Array(64), 0, 0, 0, 0, 0xe0, 0x82, 0x80, 0x7f]);
   const expected = createHash('sha256').update(block).digest().subarray(0, 16);
@@ -91,12 +91,12 @@ it('writes what is no ASCII in three bytes', () => {
 
 it('gives copies, and leaves out what it is told', () => {
   const key = new Uint8Array(16).fill(1);
-  const set = new IdSet(key);
+  const set = new SessionIdSet(key);
   key.fill(2);
   for (const session of ['a', 'b', 'c']) set.add('!r', session);
   expect(set.toBytes()).toHaveLength(64);
   expect(set.toBytes()[0]).toBe(1);
-  const left = IdSet.fromBytes(
+  const left = SessionIdSet.fromBytes(
     set.toBytes([
       ['!r', 'b'],
       ['!r', 'unknown'],
@@ -109,7 +109,7 @@ it('gives copies, and leaves out what it is told', () => {
 
 it('shows nothing without its key', () => {
   const [one, two] = [1, 2].map((byte) => {
-    const set = new IdSet(new Uint8Array(16).fill(byte));
+    const set = new SessionIdSet(new Uint8Array(16).fill(byte));
     set.add('!room', 'session');
     return set.toBytes().subarray(16).join();
   });
@@ -118,9 +118,9 @@ it('shows nothing without its key', () => {
 
 it('refuses bytes that are no set', () => {
   for (const length of [0, 15, 17]) {
-    expect(() => IdSet.fromBytes(new Uint8Array(length))).toThrow(
+    expect(() => SessionIdSet.fromBytes(new Uint8Array(length))).toThrow(
       expect.objectContaining({ code: 'bad-length', message: expect.stringMatching(/^ids: expected/) }),
     );
-    expect(() => new IdSet(new Uint8Array(length))).toThrow(/^key: expected 16 bytes/);
+    expect(() => new SessionIdSet(new Uint8Array(length))).toThrow(/^key: expected 16 bytes/);
   }
 });

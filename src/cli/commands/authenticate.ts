@@ -235,7 +235,7 @@ async function onHomeserver(
 /** Takes a result into the report. What contradicts its trusted copy has failed. */
 function take(place: Place, result: AuthenticateResult, report: Report): void {
   if (!result.ok) report.refused(place, result.error);
-  else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.was);
+  else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.previousAuthenticity);
   else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
 }
 

@@ -1,5 +1,6 @@
 import type { BackupEntry } from '../../wire/backup-reader.js';
-import { KeyFit } from '../../report/key-match-counter.js';
+import { KeyMatchCounter } from '../../report/rescue.js';
+import { WRONG_KEY } from '../wrong-key.js';
 import { Report } from '../../report/report.js';
 import { decryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
@@ -82,7 +83,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     key.dispose();
   }
   if (!fits) {
-    terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
+    terminal.stderr(`${WRONG_KEY}\n`);
   }
   tellSummary(report, values.json === true && values.output !== undefined, terminal);
   return report.exitCode;
@@ -102,7 +103,7 @@ async function decryptFile(
   const onProgress = () => {
     progress.update(report.ok + report.failed, file.share);
   };
-  const fit = new KeyFit();
+  const fit = new KeyMatchCounter();
   try {
     const keys = keysInFlight(file, report, asRecord);
     const { signal } = terminal;
@@ -110,7 +111,7 @@ async function decryptFile(
     const options = { ...settings, backend, signal, onProgress };
     for await (const result of decryptSessions(keys.inputs, key, options)) {
       const place = keys.nextPlace();
-      fit.take(result);
+      fit.add(result);
       if (result.ok) {
         report.succeeded(place, result.flags, result.authenticity);
         await sessions.write(result.session);

@@ -1,4 +1,4 @@
-import { authenticityCountsText } from '../../report/authenticity.js';
+import { authenticityCountsText } from '../../report/report.js';
 import { ownUserId } from '../../client/account.js';
 import { diagnose, type Diagnosis } from '../../client/diagnose.js';
 import { excerpt } from '../../encoding/quote.js';

@@ -1,5 +1,5 @@
 import { UsageError } from '../errors.js';
-import { reasonOf } from '../../report/authenticity.js';
+import { reasonOf } from '../../report/report.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { EncryptSettings } from '../../batch/batch.js';

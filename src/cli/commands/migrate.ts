@@ -2,7 +2,7 @@ import { UsageError } from '../errors.js';
 import { ownUserId } from '../../client/account.js';
 import { copyBackup, type CopyOutcome } from '../../client/copy-backup.js';
 import { discoverHomeserver } from '../../client/discovery.js';
-import { RequestError } from '../../client/errors.js';
+import { RequestError } from '../../client/http-error.js';
 import { RoomKeys } from '../../client/api.js';
 import { KeyBackupError } from '../../errors.js';
 import { parseCommand } from '../command.js';

@@ -1,7 +1,8 @@
 import { UsageError } from '../errors.js';
-import { KeyFit } from '../../report/key-match-counter.js';
+import { WRONG_KEY } from '../wrong-key.js';
 import { Report } from '../../report/report.js';
 import {
+  KeyMatchCounter,
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
@@ -108,7 +109,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
       outcome = await write(opened, false);
     }
     const { report, fit } = outcome;
-    if (!fit.fits) terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
+    if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
     const left = salvage ? [] : report.salvageable;
     if (left.length > 0) {
       const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
@@ -139,10 +140,10 @@ async function writeExport(
   options: DecryptSettings & { readonly output: string; readonly report?: string | undefined },
   mayDiscard: boolean,
   terminal: Terminal,
-): Promise<{ report: Report; fit: KeyFit }> {
+): Promise<{ report: Report; fit: KeyMatchCounter }> {
   const { salvage, requireAuthenticated, output } = options;
   const report = new Report();
-  const fit = new KeyFit();
+  const fit = new KeyMatchCounter();
   const files = await openResultFiles(output, options.report, terminal);
   try {
     const progress = new ProgressLine(terminal);

@@ -1,6 +1,5 @@
 import { UsageError } from '../errors.js';
-import { flagsOf } from '../../report/authenticity.js';
-import { Report, type Place } from '../../report/report.js';
+import { Report, flagsOf, type Place } from '../../report/report.js';
 import { Restore, type RestoreOptions, type RestoredKey } from '../../client/restore.js';
 import type { RoomKeys } from '../../client/api.js';
 import type { VersionInfo } from '../../wire/types.js';

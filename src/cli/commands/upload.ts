@@ -1,6 +1,6 @@
 import { InputError, UsageError } from '../errors.js';
 import { readFile, rm } from 'node:fs/promises';
-import { reasonOf } from '../../report/authenticity.js';
+import { reasonOf } from '../../report/report.js';
 import { ownUserId } from '../../client/account.js';
 import { createBackup } from '../../client/backup.js';
 import type { RoomKeys } from '../../client/api.js';

@@ -1,4 +1,4 @@
-import { judgeBackup } from '../../client/backup.js';
+import { checkBackupTrust } from '../../client/backup.js';
 import { BACKUP_ALGORITHM } from '../../scheme/auth-data.js';
 import { excerpt } from '../../encoding/quote.js';
 import { parseSigningKey } from '../auth-data-file.js';
@@ -44,7 +44,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     terminal.stdout(values.json === true ? '{"version":null}\n' : 'There is no backup.\n');
     return 1;
   }
-  const verdict = judgeBackup(info, { userId, trustedKeys, ...(decryptionKey && { decryptionKey }) });
+  const verdict = checkBackupTrust(info, { userId, trustedKeys, ...(decryptionKey && { decryptionKey }) });
   decryptionKey?.dispose();
   const { usable = null, findings } = verdict;
   const problems = findings.map(({ message }) => message);
