@@ -13,7 +13,7 @@ export {
 } from './errors.js';
 export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
 export { pureBackend, type Backend, type Pipeline } from './batch/backend.js';
-export type { Encapsulated } from './curve25519/fixed-base.js';
+export type { Encapsulated } from './curve25519/x25519.js';
 export { base64Decode, base64Encode } from './encoding/base64.js';
 export type { JsonObject } from './encoding/json.js';
 export { canonicalJson } from './encoding/canonical-json.js';

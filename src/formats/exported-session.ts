@@ -1,6 +1,6 @@
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { wipe } from '../encoding/bytes.js';
-import { isCurvePoint } from '../curve25519/curve-point.js';
+import { isCurvePoint } from '../curve25519/edwards.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { KNOWN_FIELDS, checkRoomKey, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';
