@@ -6,18 +6,12 @@ import { unpack } from './field-mul.js';
 import { ENTRY, THIRD_OF_A, type RecipientTable, signedDigits, windowCount } from './fixed-base-table.js';
 import { ladderMany } from './montgomery-ladder.js';
 
-/** Scalars that share the inversion of a window. Larger chunks are no faster and take more memory. */
-const CHUNK = 256;
-
-/**
- * Up to this many scalars the windows are added pair by pair, with 6 inversions in all; one after the other takes an
- * inversion a window. For more scalars the working set of all windows is too large.
- */
-const TREE = 32;
+/** Scalars at a time. Larger chunks share an inversion among more scalars but exceed the processor's cache. */
+const CHUNK = 32;
 
 /**
  * X25519 of many scalars with the point of every table: a scalar multiplication is the sum of one table entry per window,
- * and the additions of all scalars and tables in a window share one inversion.
+ * and the additions of many scalars, tables and windows share one inversion.
  *
  * @param tables - One or two, of the same width, at most 7.
  * @param scalars - 32 bytes each, not clamped.
@@ -28,16 +22,14 @@ export function tableProducts(tables: readonly RecipientTable[], scalars: Uint8A
   const results = tables.map(() => new Uint8Array(scalars.length));
   const parts = Math.max(1, Math.ceil(count / CHUNK));
   const chunk = Math.ceil(count / parts);
-  // The same for all chunks, also for a smaller last one, because the workspace depends on it.
-  const sum = chunk <= TREE ? sumByPairs : sumByWindows;
   const work = workspace(tables, chunk);
   for (let start = 0; start < count; start += chunk) {
     const size = Math.min(chunk, count - start);
     const part = scalars.subarray(start * 32, (start + size) * 32);
     recode(work, part, tables[0].width);
-    const done = sum(work, tables, size);
+    const done = sumWindows(work, tables, size);
     tables.forEach((table, t) => {
-      // Points met in this chunk: take the ladder.
+      // If points met in this chunk, it takes the ladder.
       if (done) {
         writeU(results[t], start * 32, work, t * size, size);
       } else {
@@ -71,7 +63,6 @@ export function checkedTable(table: RecipientTable): RecipientTable {
 interface Workspace {
   readonly digits: Uint8Array;
   readonly sums: Float64Array;
-  readonly selected: Float64Array;
   readonly scratch: SumScratch;
   /** A / 3. */
   readonly third: Float64Array;
@@ -81,20 +72,18 @@ function workspace(tables: readonly RecipientTable[], count: number): Workspace 
   const { width } = tables[0];
   const windows = windowCount(width);
   const points = tables.length * count;
-  const together = count <= TREE ? windows * points : points;
   const third = new Float64Array(LIMBS);
   fromBytes(third, 0, ed25519().Point.Fp.toBytes(THIRD_OF_A), 0);
   return {
     digits: new Uint8Array(windows * count),
-    sums: new Float64Array(together * POINT),
-    selected: new Float64Array((count <= TREE ? 0 : points) * POINT),
-    scratch: sumScratch(together),
+    sums: new Float64Array(windows * points * POINT),
+    scratch: sumScratch(windows * points),
     third,
   };
 }
 
-function wipeWorkspace({ digits, sums, selected, scratch, third }: Workspace): void {
-  for (const array of [digits, sums, selected, scratch.prefix, scratch.few, third]) array.fill(0);
+function wipeWorkspace({ digits, sums, scratch, third }: Workspace): void {
+  for (const array of [digits, sums, scratch.prefix, scratch.few, third]) array.fill(0);
   wipeSelection();
 }
 
@@ -106,28 +95,13 @@ function recode(work: Workspace, scalars: Uint8Array, width: number): void {
 }
 
 /**
- * Adds one window after the other, the lowest first. The sum so far is smaller in absolute value than the next multiple,
- * so the two are never equal or opposite, also modulo l (see {@link signedDigits}).
+ * Takes all windows at once and adds the upper half to the lower half until one is left: 6 inversions for 51 windows. Two
+ * sums over different windows are never equal or opposite, because the highest window outweighs all others together, also
+ * modulo l (see {@link signedDigits}).
  *
  * @returns False if two points met, which only a damaged table can cause.
  */
-function sumByWindows(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
-  const { digits, sums, selected, scratch } = work;
-  const windows = windowCount(tables[0].width);
-  const points = tables.length * count;
-  selectPoints(sums, 0, tables, 0, digits, 0, windows, count);
-  for (let window = 1; window < windows; window++) {
-    selectPoints(selected, 0, tables, window, digits, window, windows, count);
-    if (!addPoints(sums, 0, selected, 0, points, scratch)) return false;
-  }
-  return true;
-}
-
-/**
- * Takes all windows at once and adds the upper half to the lower half until one is left. Two sums over different windows
- * are never equal or opposite, because the highest window outweighs all others together.
- */
-function sumByPairs(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
+function sumWindows(work: Workspace, tables: readonly RecipientTable[], count: number): boolean {
   const { digits, sums, scratch } = work;
   const points = tables.length * count;
   let windows = windowCount(tables[0].width);

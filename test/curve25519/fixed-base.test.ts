@@ -35,7 +35,7 @@ describe('products by tables', () => {
   });
 
   test.each([0, 1, 2, 31, 32, 33, 255, 256, 257, 272, 300, 513])(
-    '%i keys, none of them by the ladder',
+    '%i keys do not take the ladder',
     (count) => {
       const keys = randomBytes(32 * count);
       // A fallback to the ladder would take the wrong public key.
@@ -45,37 +45,39 @@ describe('products by tables', () => {
     },
   );
 
-  test('points that meet: their batch takes the ladder, the others do not', () => {
-    // Where another window's multiples are those of the lowest, equal digits there make equal points: in the
-    // second window for the sum by windows, in the first of the upper half for the sum by pairs.
+  test('a chunk in which points meet takes the ladder', () => {
+    // The first window of the upper half is added to the lowest. With the same multiples, equal digits make equal points.
     for (const width of [4, 5, 6]) {
       const damaged = tableOf(publicKey, width);
       const windows = windowCount(width);
       const window = damaged.entries.length / windows;
-      damaged.entries.copyWithin(window, 0, window);
       damaged.entries.copyWithin(Math.ceil(windows / 2) * window, 0, window);
       // m is odd, and all but the highest digits of (m - 1) / 2 are equal.
       const meeting = bytesOf(8n * (2n ** 251n + 1n));
-      for (const size of [1, 5, 100]) {
+      for (const size of [1, 5, 32]) {
         const keys = concat(meeting, randomBytes(32 * (size - 1)));
         expect(tableProducts([damaged], keys)).toEqual([ladderMany(keys, publicKey)]);
       }
     }
   });
 
-  test('points that meet in a later batch: what comes before stays', () => {
+  test('a later chunk in which points meet does not change earlier ones', () => {
     const damaged = tableOf(publicKey, 5);
     const window = damaged.entries.length / windowCount(5);
-    damaged.entries.copyWithin(window, 0, window);
+    damaged.entries.copyWithin(Math.ceil(windowCount(5) / 2) * window, 0, window);
     const meeting = bytesOf(8n * (2n ** 251n + 1n));
-    const keys = concat(randomBytes(32 * 299), meeting);
+    // Its lowest digit differs from all others.
+    const apart = bytesOf(8n * (2n ** 251n + 3n));
+    const [wrong] = tableProducts([damaged], apart);
+    expect(wrong).not.toEqual(ladderMany(apart, publicKey));
+    // Ten chunks of 30.
+    const keys = concat(...Array<Uint8Array>(299).fill(apart), meeting);
     const [results] = tableProducts([damaged], keys);
-    const [before] = tableProducts([damaged], keys.subarray(0, 32 * 150));
-    expect(results.subarray(0, 32 * 150)).toEqual(before);
-    expect(results.subarray(32 * 150)).toEqual(ladderMany(keys.subarray(32 * 150), publicKey));
+    expect(results.subarray(0, 32 * 270)).toEqual(concat(...Array<Uint8Array>(270).fill(wrong)));
+    expect(results.subarray(32 * 270)).toEqual(ladderMany(keys.subarray(32 * 270), publicKey));
   });
 
-  test('a damaged table gives something else where no points meet: the fallback above is no accident', () => {
+  test('a damaged table gives wrong results where no points meet, so the fallback above was the ladder', () => {
     const damaged = tableOf(publicKey, 5);
     damaged.entries.copyWithin(0, 12, damaged.entries.length / 2);
     const keys = randomBytes(32 * 40);
@@ -83,13 +85,13 @@ describe('products by tables', () => {
   });
 });
 
-describe('a table that is checked', () => {
-  test('comes back when it agrees with the ladder', () => {
+describe('checkedTable', () => {
+  test('returns a table that agrees with the ladder', () => {
     const table = tableOf(publicKey, 5);
     expect(checkedTable(table)).toBe(table);
   });
 
-  test.each([2, 4, 5, 6])('of %i bits is refused when any window is damaged', (width) => {
+  test.each([2, 4, 5, 6])('rejects a table of %i bits with any window damaged', (width) => {
     const windows = windowCount(width);
     for (let window = 0; window < windows; window += 3) {
       const damaged = tableOf(publicKey, width);
@@ -105,7 +107,7 @@ describe('a table that is checked', () => {
     }
   });
 
-  test('shows damage to any single multiple', () => {
+  test('rejects a table with any multiple damaged', () => {
     const size = tableOf(publicKey, 5).entries.length / windowCount(5) / 16;
     for (let multiple = 0; multiple < 16; multiple++) {
       const damaged = tableOf(publicKey, 5);
@@ -120,7 +122,7 @@ describe('a table that is checked', () => {
 });
 
 describe('entries of a table', () => {
-  test('are the odd multiples of every window, as noble has them', () => {
+  test('are the odd multiples in every window, as noble computes them', () => {
     const { Point } = ed25519;
     const width = 4;
     const table = tableOf(publicKey, width);
