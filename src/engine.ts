@@ -7,7 +7,7 @@
 
 export { base64Decode, base64Encode } from './encoding/base64.js';
 export { canonicalJson } from './encoding/canonical-json.js';
-export type { Encapsulated } from './curve25519/fixed-base.js';
+export type { Encapsulated } from './curve25519/x25519.js';
 export { decodeRecoveryKey, encodeRecoveryKey } from './scheme/recovery-key.js';
 export {
   MAX_ITERATIONS,

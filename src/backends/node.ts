@@ -5,7 +5,11 @@
  */
 
 import { openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
-import { type Encapsulated, encapsulateMany as encapsulateManyPurely } from '../curve25519/x25519.js';
+import {
+  type Encapsulated,
+  encapsulateMany as encapsulateManyPurely,
+  hasTable,
+} from '../curve25519/x25519.js';
 import {
   createCipheriv,
   createDecipheriv,
@@ -19,8 +23,7 @@ import {
 import type { Backend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
 import { deriveKeys } from '../scheme/derived-keys.js';
-import { encapsulateWithTable, hasTable } from '../curve25519/fixed-base.js';
-import { isLowOrder } from '../curve25519/low-order.js';
+import { isLowOrder } from '../curve25519/edwards.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
@@ -86,7 +89,7 @@ function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array
   if (NODE < 22) return encapsulateManyPurely(recipient, ephemeralPrivateKeys);
   const tableFrom = hasTable(recipient) ? KEPT_TABLE_FROM : TABLE_FROM;
   if (ephemeralPrivateKeys.length >= 32 * tableFrom)
-    return encapsulateWithTable(recipient, ephemeralPrivateKeys);
+    return encapsulateManyPurely(recipient, ephemeralPrivateKeys);
   const basePoint = importPublicKey(BASE_POINT);
   const publicKey = importPublicKey(recipient);
   const ephemeralPublicKeys = new Uint8Array(ephemeralPrivateKeys.length);

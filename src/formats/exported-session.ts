@@ -1,5 +1,5 @@
 import { base64Decode } from '../encoding/base64.js';
-import { isCurvePoint } from '../curve25519/curve-point.js';
+import { isCurvePoint } from '../curve25519/edwards.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString } from '../encoding/json.js';
 import { mendRoomKey, readSession, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';

@@ -1,5 +1,5 @@
 import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { isCurvePoint } from '../curve25519/curve-point.js';
+import { isCurvePoint } from '../curve25519/edwards.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 

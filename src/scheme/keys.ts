@@ -4,7 +4,7 @@ import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, SecretBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
-import { isLowOrder } from '../curve25519/low-order.js';
+import { isLowOrder } from '../curve25519/edwards.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
 import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
 

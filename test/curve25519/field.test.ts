@@ -1,13 +1,18 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   multiplyDifference,
   multiplyDifferenceMinus,
   squareMinusTwo,
-} from '../../src/curve25519/affine-product.js';
-import { invert, invertMany } from '../../src/curve25519/field-inverse.js';
-import { multiply, square } from '../../src/curve25519/field-product.js';
+  multiply,
+  square,
+} from '../../src/curve25519/field-mul.js';
 import {
+  invert,
+  invertMany,
   EXPONENTS,
   LIMBS,
   add,
@@ -395,4 +400,11 @@ test('a small number', () => {
   const element = Float64Array.from({ length: LIMBS }, () => 5);
   setSmall(element, 0, 2 ** 20);
   expect(valueOf(element)).toBe(2n ** 20n);
+});
+
+test('field-mul.ts is what its generator prints', () => {
+  const root = new URL('../../', import.meta.url);
+  const generator = fileURLToPath(new URL('scripts/generate-field-mul.mjs', root));
+  const committed = readFileSync(new URL('src/curve25519/field-mul.ts', root), 'utf8');
+  expect(execFileSync(process.execPath, [generator], { encoding: 'utf8' })).toBe(committed);
 });

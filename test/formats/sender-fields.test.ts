@@ -11,7 +11,7 @@ import {
   encryptSessionsSync,
 } from '../../src/index.js';
 import { encryptSessionData, prepareRoomKey } from '../../src/engine.js';
-import * as curvePoint from '../../src/curve25519/curve-point.js';
+import * as curvePoint from '../../src/curve25519/edwards.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import { prepareExportedSession } from '../../src/formats/exported-session.js';
 import { ClaimedKeys } from '../../src/formats/sender-fields.js';

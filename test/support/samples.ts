@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } f
 import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { expect } from 'vitest';
-import { isCurvePoint } from '../../src/curve25519/curve-point.js';
+import { isCurvePoint } from '../../src/curve25519/edwards.js';
 import { KeyBackupError, type ExportedSessionData } from '../../src/index.js';
 
 /** What the tests of the engine share: room keys, forged records, and how to look at an error. */

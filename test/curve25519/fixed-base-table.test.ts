@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { signedDigits, windowCount } from '../../src/curve25519/signed-digits.js';
+import { signedDigits, windowCount } from '../../src/curve25519/fixed-base-table.js';
 import { bytesOf, uOf } from '../contracts/x25519.js';
 import { runs } from '../support/runs.js';
 
