@@ -14,7 +14,7 @@ export interface Caller {
  *
  * Called before the body is read. Rejects with {@link MatrixError} for a caller who may not.
  */
-export type Authenticate = (request: Request) => Promise<Caller>;
+export type IdentifyCaller = (request: Request) => Promise<Caller>;
 
 /** An entry of a tokens file. */
 export interface StaticToken extends Caller {
@@ -27,7 +27,7 @@ export interface StaticToken extends Caller {
  *
  * A token is hashed before it is looked up, so the time of the look-up says nothing about the tokens.
  */
-export function authenticateByTokens(tokens: readonly StaticToken[]): Authenticate {
+export function identifyByTokens(tokens: readonly StaticToken[]): IdentifyCaller {
   const callers = new Map(tokens.map(({ sha256, ...caller }) => [sha256.toLowerCase(), caller]));
   return (request) => {
     const caller = callers.get(sha256(bearerToken(request)));
@@ -64,7 +64,7 @@ const MAX_CACHE_MILLISECONDS = 60_000;
  * @returns A function that rejects with {@link MatrixError} 401 as the homeserver did, 403
  * `M_GUEST_ACCESS_FORBIDDEN` for guests, 503 when the homeserver gives no proper answer.
  */
-export function authenticateByHomeserver(url: string, options: HomeserverOptions = {}): Authenticate {
+export function identifyByHomeserver(url: string, options: HomeserverOptions = {}): IdentifyCaller {
   const { fetch = globalThis.fetch, now = Date.now, timeoutMilliseconds = 10_000 } = options;
   const keep = Math.min(options.cacheMilliseconds ?? MAX_CACHE_MILLISECONDS, MAX_CACHE_MILLISECONDS);
   const cache = new Map<string, { readonly caller: Caller; readonly until: number }>();

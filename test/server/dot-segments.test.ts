@@ -5,11 +5,11 @@ import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
 import { createApp, createHandler } from '../../src/server/handler.js';
 import { listen } from '../../src/server/listen.js';
-import { withHealth } from '../../src/server/health.js';
+import { withHealth } from '../../src/server/observability.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { TOKEN_A, authenticate } from '../support/serving.js';
+import { TOKEN_A, identify } from '../support/serving.js';
 
 const API = '/_matrix/client/v3/room_keys';
 const USER = '@user0:x';
@@ -35,22 +35,22 @@ async function listenOn(listener: RequestListener): Promise<Listening> {
 }
 
 const WAYS: readonly [string, (store: BackupStore) => Promise<Listening>][] = [
-  ['listen', async (store) => listen(withHealth(await createHandler({ store, authenticate }), store))],
+  ['listen', async (store) => listen(withHealth(await createHandler({ store, identify }), store))],
   [
     'listen with replaced globals',
-    async (store) => listen(await createHandler({ store, authenticate }), { overrideGlobalObjects: true }),
+    async (store) => listen(await createHandler({ store, identify }), { overrideGlobalObjects: true }),
   ],
   [
     'a request listener',
     async (store) => {
-      const handler = await createHandler({ store, authenticate });
+      const handler = await createHandler({ store, identify });
       return listenOn(getRequestListener(handler, { overrideGlobalObjects: false }) as RequestListener);
     },
   ],
   [
     'a hono application',
     async (store) => {
-      const app = new Hono().route('/', await createApp({ store, authenticate }));
+      const app = new Hono().route('/', await createApp({ store, identify }));
       return listenOn(getRequestListener(app.fetch, { overrideGlobalObjects: false }) as RequestListener);
     },
   ],

@@ -4,9 +4,7 @@
  * @packageDocumentation
  */
 
-import { storeFailed } from '../errors.js';
 import {
-  Rollback,
   openPool,
   query,
   transaction,
@@ -25,14 +23,13 @@ import type {
   KeyPosition,
   KeyScope,
   KeyToWrite,
-  OverQuota,
   Quota,
   Replacement,
   StoredVersion,
   UnknownVersion,
   VersionContent,
 } from '../store.js';
-import { newVersionId, pageLimit, textOf } from '../store.js';
+import { checkQuota, isLimited, newVersionId, pageLimit, storeFailed, textOf } from '../store.js';
 
 export type { NamedStatement, PgClient, PgPool, PooledClient } from './pool.js';
 
@@ -121,7 +118,7 @@ class PostgresStore implements BackupStore {
          SELECT $1, last_number, $2, $3, $4, octet_length($4) FROM counted`,
         [userId, version, JSON.stringify(content.algorithm), content.auth_data],
       );
-      await checkQuota(client, userId, quota);
+      await enforceQuota(client, userId, quota);
       return { outcome: 'created', version } as const;
     });
   }
@@ -161,7 +158,7 @@ class PostgresStore implements BackupStore {
         [userId, row.number, JSON.stringify(content.algorithm), content.auth_data],
       );
       if (rows.length === 0) return { outcome: 'other-algorithm' } as const;
-      await checkQuota(client, userId, { bytes: quota.bytes });
+      await enforceQuota(client, userId, { bytes: quota.bytes });
       return { outcome: 'done' } as const;
     });
   }
@@ -217,7 +214,7 @@ class PostgresStore implements BackupStore {
         if (done) changed = changedFrom(done);
       }
       if (changed.etag !== String(row.etag)) {
-        await checkQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });
+        await enforceQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });
       }
       return changed;
     });
@@ -395,19 +392,15 @@ async function lockVersion(
 }
 
 /** Undoes the transaction when the user now holds too much. */
-async function checkQuota(client: PgClient, userId: string, quota: Quota): Promise<void> {
-  if (Object.values(quota).every((limit) => limit === undefined)) return;
+async function enforceQuota(client: PgClient, userId: string, quota: Quota): Promise<void> {
+  if (!isLimited(quota)) return;
   const { rows } = await client.query(
     `SELECT count(*) AS versions, coalesce(sum(count), 0) AS keys, coalesce(sum(bytes), 0) AS bytes
      FROM versions WHERE user_id = $1 AND NOT deleted`,
     [userId],
   );
-  for (const of of ['versions', 'keys', 'bytes'] as const) {
-    const limit = quota[of];
-    if (limit !== undefined && Number(rows[0][of]) > limit) {
-      throw new Rollback({ outcome: 'over-quota', of } satisfies OverQuota);
-    }
-  }
+  const [{ versions, keys, bytes: size }] = rows;
+  checkQuota(quota, { versions: Number(versions), keys: Number(keys), bytes: Number(size) });
 }
 
 function changedFrom(row: Record<string, unknown>): Changed {

@@ -6,7 +6,6 @@
 
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { KeyBackupError } from '../../errors.js';
-import { storeFailed } from '../errors.js';
 import type {
   BackupStore,
   Changed,
@@ -14,18 +13,17 @@ import type {
   KeyPosition,
   KeyScope,
   KeyToWrite,
-  OverQuota,
   Quota,
   Replacement,
   StoredVersion,
   UnknownVersion,
   VersionContent,
 } from '../store.js';
-import { newVersionId } from '../store.js';
+import { checkQuota, isLimited, newVersionId, storeFailed } from '../store.js';
 import { loadSqlite, type SqliteConnection } from './connection.js';
 import { deleteKeys, readKey, readKeys, readReplacements, writeKeys, type Change } from './keys.js';
 import { migrate } from './schema.js';
-import { Rollback, createWriteQueue, type WriteQueue } from './write-queue.js';
+import { createWriteQueue, type WriteQueue } from './write-queue.js';
 
 /** How the file is used. */
 export interface SqliteOptions {
@@ -361,19 +359,14 @@ class SqliteStore implements BackupStore {
     return { outcome: 'changed', etag: String(row.etag + 1), count };
   }
 
-  /** Rolls the write back when the user now holds too much. */
+  /** Undoes the write when the user now holds too much. */
   #checkQuota(userId: string, quota: Quota): void {
-    if (Object.values(quota).every((limit) => limit === undefined)) return;
+    if (!isLimited(quota)) return;
     const [versions, keys, bytes] = this.#writer.first(
       `SELECT count(*), total(count), total(bytes) FROM versions WHERE user_id = ? AND deleted = 0`,
       [userId],
     ) as [number, number, number];
-    const over = (of: keyof Quota): never => {
-      throw new Rollback({ outcome: 'over-quota', of } satisfies OverQuota);
-    };
-    if (quota.versions !== undefined && versions > quota.versions) over('versions');
-    if (quota.keys !== undefined && keys > quota.keys) over('keys');
-    if (quota.bytes !== undefined && bytes > quota.bytes) over('bytes');
+    checkQuota(quota, { versions, keys, bytes });
   }
 
   #version(userId: string, version: string): VersionRow | undefined {
