@@ -44,14 +44,14 @@ const WAYS: readonly [string, (store: BackupStore) => Promise<Listening>][] = [
     'a request listener',
     async (store) => {
       const handler = await createHandler({ store, identify });
-      return listenOn(getRequestListener(handler, { overrideGlobalObjects: false }) as RequestListener);
+      return listenOn(getRequestListener(handler, { overrideGlobalObjects: false }));
     },
   ],
   [
     'a hono application',
     async (store) => {
       const app = new Hono().route('/', await createApp({ store, identify }));
-      return listenOn(getRequestListener(app.fetch, { overrideGlobalObjects: false }) as RequestListener);
+      return listenOn(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
     },
   ],
 ];

@@ -248,7 +248,7 @@ describe('a database in trouble', () => {
     ])('during %s of %s gives 503, and the next request succeeds', async (method, _what, pathOf) => {
       if (!postgres.process) return;
       const pool = new pg.Pool({ connectionString: database, pipeline: true });
-      for (const store of [await openPostgresStore(database), await openStoreOnPool(pool as PgPool)]) {
+      for (const store of [await openPostgresStore(database), await openStoreOnPool(pool)]) {
         server = await serve(store);
         const version = await newVersion(store, USER);
         const other = new pg.Client(database);

@@ -46,7 +46,9 @@ test('keys that are all new go out as one transaction, before any answer has com
   const store = await openStoreOnPool(pool);
   sent.length = released.length = 0;
   const writing = store.writeKeys('@a:x', 'v', keys, {}, 'D');
-  await new Promise(process.nextTick);
+  await new Promise<void>((resolve) => {
+    process.nextTick(resolve);
+  });
   expect(sent.map((text) => text.slice(0, 15))).toEqual([
     BEGIN.slice(0, 15),
     'SELECT number, ',
