@@ -1,4 +1,4 @@
-import { createServer, request, type RequestListener } from 'node:http';
+import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
@@ -19,8 +19,9 @@ interface Listening {
   readonly stop: () => Promise<void>;
 }
 
-async function listenOn(listener: RequestListener): Promise<Listening> {
-  const server = createServer(listener);
+async function listenOn(fetch: Parameters<typeof getRequestListener>[0]): Promise<Listening> {
+  const listener = getRequestListener(fetch, { overrideGlobalObjects: false });
+  const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -44,14 +45,14 @@ const WAYS: readonly [string, (store: BackupStore) => Promise<Listening>][] = [
     'a request listener',
     async (store) => {
       const handler = await createHandler({ store, identify });
-      return listenOn(getRequestListener(handler, { overrideGlobalObjects: false }));
+      return listenOn(handler);
     },
   ],
   [
     'a hono application',
     async (store) => {
       const app = new Hono().route('/', await createApp({ store, identify }));
-      return listenOn(getRequestListener(app.fetch, { overrideGlobalObjects: false }));
+      return listenOn(app.fetch);
     },
   ],
 ];

@@ -9,7 +9,7 @@ import type { BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { openPostgresStore, openStoreOnPool, type PgPool } from '../../src/server/postgres/index.js';
+import { openPostgresStore, openStoreOnPool } from '../../src/server/postgres/index.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
 
 const API = '/_matrix/client/v3/room_keys';

@@ -68,8 +68,7 @@ export async function openStoreOnPool(pool: PgPool): Promise<BackupStore> {
   return openOn(pool, { on: false });
 }
 
-/** @internal */
-export async function openOn(pool: PgPool, preparing: Preparing): Promise<BackupStore> {
+async function openOn(pool: PgPool, preparing: Preparing): Promise<BackupStore> {
   try {
     await transaction(pool, migrate);
   } catch (error) {
