@@ -69,6 +69,9 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
     writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 2_048}`);
+    // Changed pages stay in memory until the commit, up to 16 MiB: with less, several large writes in one transaction
+    // write the pages of the index to the log again and again.
+    writer.exec('PRAGMA cache_spill = 4096');
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     migrate(writer);
     // From here on: the sort of a migration may be larger than memory.
