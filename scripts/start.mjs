@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Restore, RoomKeys, createBackup, uploadSessions } from '../dist/client/index.js';
 import { BackupDecryptionKey, ed25519Signer, verifyAuthData } from '../dist/index.js';
-import { authenticateByTokens, createHandler } from '../dist/server/index.js';
+import { identifyByTokens, createHandler } from '../dist/server/index.js';
 import { listen } from '../dist/server/listen.js';
 import { openSqliteStore } from '../dist/server/sqlite/index.js';
 
@@ -29,8 +29,8 @@ const file = join(folder, 'backup.db');
 const token = randomUUID();
 const sha256 = createHash('sha256').update(token).digest('hex');
 const store = await openSqliteStore(file);
-const authenticate = authenticateByTokens([{ sha256, user_id, device_id: 'SAMPLEDEV' }]);
-const server = await listen(await createHandler({ store, authenticate }));
+const identify = identifyByTokens([{ sha256, user_id, device_id: 'SAMPLEDEV' }]);
+const server = await listen(await createHandler({ store, identify }));
 console.log(`server, on SQLite                         ${server.url}`);
 
 try {

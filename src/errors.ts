@@ -144,3 +144,24 @@ export function describe(value: unknown): string {
 export function numberOr(value: unknown): string {
   return typeof value === 'number' ? String(value) : describe(value);
 }
+
+/**
+ * Imports an optional peer.
+ *
+ * @param load - The dynamic import itself, so that bundlers see it.
+ * @param installs - What to hand to `npm install`.
+ * @throws {@link KeyBackupError} `missing-dependency`, when and only when the package is not there.
+ */
+export async function importPeer<Module>(load: () => Promise<Module>, installs: string): Promise<Module> {
+  try {
+    return await load();
+  } catch (cause) {
+    const code = (cause as { code?: unknown } | null)?.code;
+    if (code !== 'ERR_MODULE_NOT_FOUND' && code !== 'MODULE_NOT_FOUND') throw cause;
+    throw new KeyBackupError(
+      'missing-dependency',
+      `an optional package is missing: npm install ${installs}`,
+      { cause },
+    );
+  }
+}

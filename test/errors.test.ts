@@ -15,7 +15,7 @@ import {
   readSessionKey,
 } from '../src/engine.js';
 import { expectSignedBy } from '../src/curve25519/ed25519.js';
-import { describe, messageOf, numberOr, type ErrorCode } from '../src/errors.js';
+import { describe, importPeer, messageOf, numberOr, type ErrorCode } from '../src/errors.js';
 import { utf8Encode } from '../src/encoding/utf8.js';
 import { SecretStorageKey } from '../src/secret-storage/secret-storage.js';
 import { forge, rejection, roomKey } from './support/samples.js';
@@ -120,7 +120,7 @@ group('every code', () => {
     'bad-response': 'client/http.test.ts',
     'store-failed': 'server/postgres/index.test.ts',
     'unsupported-schema': 'server/listen.slow.test.ts',
-    'missing-dependency': 'server/errors.test.ts',
+    'missing-dependency': 'errors.test.ts',
   };
 
   it.each(Object.entries(reached))('%s comes', async (code, call) => {
@@ -198,4 +198,14 @@ it('names a number by itself, and anything else by its kind', () => {
   expect(numberOr(1.5)).toBe('1.5');
   for (const value of ['7', null, undefined, {}]) expect(numberOr(value)).toBe(describe(value));
   expect(numberOr('a secret')).not.toContain('secret');
+});
+
+it('names the line that installs a missing package, and passes on any other failure to load', async () => {
+  const name = 'no-such-package-is-installed';
+  await expect(importPeer(() => import(name), 'some@1')).rejects.toMatchObject({
+    code: 'missing-dependency',
+    message: expect.stringContaining('npm install some@1'),
+  });
+  const broken = new Error('it throws while it loads');
+  await expect(importPeer(() => Promise.reject(broken), 'some@1')).rejects.toBe(broken);
 });

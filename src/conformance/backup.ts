@@ -1,7 +1,7 @@
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import { expectOk, type User } from './server-under-test.js';
 
-/** The one algorithm that the specification lets every server take. */
+/** The algorithm of the specification: a server may reject any other. */
 export const ALGORITHM = 'm.megolm_backup.v1.curve25519-aes-sha2';
 
 /** An `auth_data`; unlike others by `mark`, one character. */
@@ -16,7 +16,7 @@ export function key(
   forwarded_count = 0,
   is_verified = false,
   ciphertext: unknown = 'AAAA',
-): Readonly<Record<string, unknown>> {
+) {
   return {
     first_message_index,
     forwarded_count,
@@ -31,11 +31,11 @@ export async function newVersion(
   auth_data: unknown = authData(),
   algorithm = ALGORITHM,
 ): Promise<string> {
-  const body = expectOk(await user.call('POST', '/version', { algorithm, auth_data }), 'POST /version');
+  const body = await expectOk(user.call('POST', '/version', { algorithm, auth_data }));
   return (body as { version: string }).version;
 }
 
-/** Where a version is. */
+/** The path of a version. */
 export function versionPath(version: string): string {
   return `/version/${encodeURIComponent(version)}`;
 }
@@ -43,10 +43,10 @@ export function versionPath(version: string): string {
 /** The current version, or another one. */
 export async function readVersion(user: User, version?: string): Promise<VersionInfo> {
   const path = version === undefined ? '/version' : versionPath(version);
-  return expectOk(await user.call('GET', path), `GET ${path}`) as VersionInfo;
+  return (await expectOk(user.call('GET', path))) as VersionInfo;
 }
 
-/** Where keys are: all of them, a room's, or one. */
+/** The path of keys: all of them, a room's, or one. */
 export function keysPath(version: string | undefined, ...ids: readonly string[]): string {
   const path = ['/keys', ...ids.map((id) => encodeURIComponent(id))].join('/');
   return version === undefined ? path : `${path}?version=${encodeURIComponent(version)}`;
@@ -60,22 +60,31 @@ export async function putKey(
   session: string,
   data: unknown,
 ): Promise<KeysChanged> {
-  return expectOk(await user.call('PUT', keysPath(version, room, session), data), 'PUT a key') as KeysChanged;
-}
-
-/** Reads one key. */
-export async function getKey(user: User, version: string, room: string, session: string): Promise<unknown> {
-  return expectOk(await user.call('GET', keysPath(version, room, session)), 'GET a key');
+  return (await expectOk(user.call('PUT', keysPath(version, room, session), data))) as KeysChanged;
 }
 
 /** Stores a batch. */
 export async function putKeys(user: User, version: string, rooms: unknown): Promise<KeysChanged> {
-  return expectOk(await user.call('PUT', keysPath(version), { rooms }), 'PUT /keys') as KeysChanged;
+  return (await expectOk(user.call('PUT', keysPath(version), { rooms }))) as KeysChanged;
 }
 
-/** Reads everything. */
-export async function getKeys(user: User, version: string): Promise<unknown> {
-  return expectOk(await user.call('GET', keysPath(version)), 'GET /keys');
+/** Reads everything, a room, or one key. */
+export function getKeys(user: User, version: string, ...ids: readonly string[]): Promise<unknown> {
+  return expectOk(user.call('GET', keysPath(version, ...ids)));
+}
+
+/** Deletes everything, a room, or one key. */
+export async function deleteKeys(
+  user: User,
+  version: string,
+  ...ids: readonly string[]
+): Promise<KeysChanged> {
+  return (await expectOk(user.call('DELETE', keysPath(version, ...ids)))) as KeysChanged;
+}
+
+/** Deletes a version. */
+export function deleteVersion(user: User, version: string): Promise<unknown> {
+  return expectOk(user.call('DELETE', versionPath(version)));
 }
 
 /** Deletes every version of a user, the current one first. */
@@ -83,7 +92,16 @@ export async function deleteVersions(user: User): Promise<void> {
   for (;;) {
     const answer = await user.call('GET', '/version');
     if (answer.status === 404) return;
-    const { version } = expectOk(answer, 'GET /version') as VersionInfo;
-    expectOk(await user.call('DELETE', versionPath(version)), 'DELETE /version');
+    const { version } = (await expectOk(answer)) as VersionInfo;
+    await deleteVersion(user, version);
   }
+}
+
+/** The three paths that keys are written to, all keys first, with a body for each. */
+export function writes(data: unknown = key()): [(version: string | undefined) => string, unknown][] {
+  return [
+    [(version) => keysPath(version), { rooms: { '!r:x': { sessions: { s: data } } } }],
+    [(version) => keysPath(version, '!r:x'), { sessions: { s: data } }],
+    [(version) => keysPath(version, '!r:x', 's'), data],
+  ];
 }

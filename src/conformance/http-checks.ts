@@ -1,16 +1,14 @@
-import { key, keysPath, newVersion, readVersion, versionPath } from './backup.js';
+import { key, keysPath, readVersion, versionPath } from './backup.js';
+import { recommendation, specification, type Check } from './check.js';
 import {
   expectEqual,
   expectError,
   expectOk,
-  expectRefused,
+  expectRejected,
   expectThat,
-  recommendation,
-  specification,
-  type Check,
+  type ServerUnderTest,
 } from './server-under-test.js';
 
-const API = '/_matrix/client/v3/room_keys';
 const AUTHENTICATION = 'Client Authentication, Using access tokens';
 const ERRORS = 'API Standards, Common error codes';
 const CORS = 'Web Browser Clients';
@@ -24,172 +22,153 @@ const PREFLIGHT = {
 /** Checks of requests, tokens and errors. */
 export const HTTP_CHECKS: readonly Check[] = [
   recommendation(
-    'old clients still ask there',
     'r0 and unstable are the same API as v3',
-    async ({ alice, raw }) => {
-      const version = await newVersion(alice);
-      for (const prefix of ['v3', 'r0', 'unstable']) {
-        const path = `/_matrix/client/${prefix}/room_keys/version`;
-        const answer = await raw('GET', path, { headers: alice.headers });
-        expectEqual((expectOk(answer, prefix) as { version: unknown }).version, version, prefix);
+    'old clients still ask there',
+    async ({ alice, raw, version }) => {
+      for (const api of ['v3', 'r0', 'unstable']) {
+        const info = await expectOk(raw('GET', '/version', { api, headers: alice.headers }));
+        expectEqual((info as { version: unknown }).version, version, api);
       }
     },
   ),
-  specification(
-    AUTHENTICATION,
-    'a request without a token is 401 M_MISSING_TOKEN',
-    async ({ alice, raw }) => {
-      const version = await newVersion(alice);
-      for (const [method, path] of places(version)) {
-        const answer = await raw(method, API + path, bodyOf(method, '{}'));
-        expectError(answer, 401, 'M_MISSING_TOKEN', `${method} without a token`);
-      }
-      expectEqual((await readVersion(alice)).version, version, 'the current version');
+  ...specification(AUTHENTICATION, {
+    'a request without a token is 401 M_MISSING_TOKEN': async ({ version, ...server }) => {
+      await expectUnauthorized(server, version, 'M_MISSING_TOKEN', '{}');
+      expectEqual((await readVersion(server.alice)).version, version, 'the current version');
     },
-  ),
-  specification(AUTHENTICATION, 'a request with a wrong token is 401 M_UNKNOWN_TOKEN', async (server) => {
-    const { alice, raw } = server;
-    const version = await newVersion(alice);
-    for (const [method, path] of places(version)) {
+    'a request with a wrong token is 401 M_UNKNOWN_TOKEN': async ({ version, ...server }) => {
       const headers = { authorization: 'Bearer wrong' };
-      const answer = await raw(method, API + path, { ...bodyOf(method, '{}'), headers });
-      expectError(answer, 401, 'M_UNKNOWN_TOKEN', `${method} with a wrong token`);
-    }
-    expectEqual((await readVersion(alice)).version, version, 'the current version');
+      await expectUnauthorized(server, version, 'M_UNKNOWN_TOKEN', '{}', headers);
+      expectEqual((await readVersion(server.alice)).version, version, 'the current version');
+    },
   }),
   recommendation(
-    'strangers then cost the server no memory',
     'a token is checked before the body is read',
-    async ({ alice, raw }) => {
-      const version = await newVersion(alice);
-      for (const [method, path] of places(version)) {
-        const answer = await raw(method, API + path, bodyOf(method, '{ this is no JSON'));
-        expectError(answer, 401, 'M_MISSING_TOKEN', `${method} without a token`);
-      }
+    'strangers then cost the server no memory',
+    async ({ version, ...server }) => {
+      await expectUnauthorized(server, version, 'M_MISSING_TOKEN', '{ this is no JSON');
     },
   ),
   recommendation(
-    'addresses stand in logs; the specification has dropped the query parameter',
     'a token in the query does not count',
+    'addresses stand in logs; the specification has dropped the query parameter',
     async ({ alice, raw }) => {
-      const token = alice.headers.authorization.replace('Bearer ', '');
-      const answer = await raw('GET', `${API}/version?access_token=${encodeURIComponent(token)}`);
-      expectError(answer, 401, 'M_MISSING_TOKEN', 'GET with a token in the query');
+      const token = encodeURIComponent(alice.headers.authorization.replace('Bearer ', ''));
+      await expectError(raw('GET', `/version?access_token=${token}`), 401, 'M_MISSING_TOKEN');
     },
   ),
-  specification(ERRORS, 'a body that is not JSON is M_NOT_JSON', async ({ alice, raw }) => {
-    const version = await newVersion(alice);
-    const paths = [keysPath(version), keysPath(version, '!r:x'), keysPath(version, '!r:x', 's')];
-    for (const body of ['{', 'x', '{"rooms":}', '[1,]']) {
-      for (const path of paths) {
-        const answer = await raw('PUT', API + path, { headers: alice.headers, body });
-        expectRefused(answer, `PUT ${body}`, ['M_NOT_JSON']);
+  ...specification(ERRORS, {
+    'a body that is not JSON is M_NOT_JSON': async ({ alice, version }) => {
+      const paths = [keysPath(version), keysPath(version, '!r:x'), keysPath(version, '!r:x', 's')];
+      for (const body of ['{', 'x', '{"rooms":}', '[1,]']) {
+        for (const path of paths) {
+          await expectRejected(alice.call('PUT', path, body), ['M_NOT_JSON'], body);
+        }
+        await expectRejected(alice.call('POST', '/version', body), ['M_NOT_JSON'], body);
       }
-      const answer = await raw('POST', `${API}/version`, { headers: alice.headers, body });
-      expectRefused(answer, `POST /version ${body}`, ['M_NOT_JSON']);
-    }
+    },
+    'an unknown path is 404 M_UNRECOGNIZED': async ({ alice }) => {
+      for (const path of ['/nothing', '/keys/a/b/c', '/version/a/b']) {
+        await expectError(alice.call('GET', path), 404, 'M_UNRECOGNIZED');
+      }
+    },
+    'a wrong method is 405 M_UNRECOGNIZED': async ({ alice }) => {
+      for (const [method, path] of [
+        ['PATCH', '/version'],
+        ['PUT', '/version'],
+        ['DELETE', '/version'],
+        ['POST', '/version/x'],
+        ['POST', '/keys'],
+        ['PATCH', '/keys/!r:x'],
+        ['POST', '/keys/!r:x/s'],
+      ]) {
+        await expectError(alice.call(method, path), 405, 'M_UNRECOGNIZED');
+      }
+    },
+    'a body beyond the limit is M_TOO_LARGE, and nothing is stored': async ({ alice, maxBody, version }) => {
+      if (maxBody === undefined) return NO_LIMIT_KNOWN;
+      const over = alice.call('PUT', keysPath(version, '!r:x', 's'), bodyOfLength(maxBody + 1));
+      await expectRejected(over, ['M_TOO_LARGE'], 'with one byte too many');
+      expectEqual((await readVersion(alice)).count, 0, 'count');
+      return undefined;
+    },
   }),
   recommendation(
-    'neither is JSON in UTF-8',
     'an empty body and one that is not UTF-8 are 400 M_NOT_JSON',
-    async ({ alice, raw }) => {
-      const version = await newVersion(alice);
+    'neither is JSON in UTF-8',
+    async ({ alice, version }) => {
       for (const body of ['', Uint8Array.of(0x22, 0xff, 0x22)]) {
-        const answer = await raw('PUT', API + keysPath(version), { headers: alice.headers, body });
-        expectError(answer, 400, 'M_NOT_JSON', 'PUT');
+        await expectError(alice.call('PUT', keysPath(version), body), 400, 'M_NOT_JSON');
       }
     },
   ),
   recommendation(
+    'JSON of 100,000 levels is rejected',
     'a parser that recurses may run out of stack',
-    'JSON of 100,000 levels is refused',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    async ({ alice, version }) => {
       const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
       const data = JSON.stringify(key()).replace('"AAAA"', deep);
-      const answer = await alice.call('PUT', keysPath(version, '!r:x', 's'), data);
-      expectError(answer, 400, 'M_BAD_JSON', 'PUT');
+      await expectError(alice.call('PUT', keysPath(version, '!r:x', 's'), data), 400, 'M_BAD_JSON');
     },
   ),
-  specification(ERRORS, 'an unknown path is 404 M_UNRECOGNIZED', async ({ alice, raw }) => {
-    for (const path of ['/nothing', '/keys/a/b/c', '/version/a/b']) {
-      const answer = await raw('GET', API + path, { headers: alice.headers });
-      expectError(answer, 404, 'M_UNRECOGNIZED', `GET ${path}`);
-    }
-  }),
   recommendation(
-    'a room id is never empty',
     'a path that ends early is 404 M_UNRECOGNIZED',
-    async ({ alice, raw }) => {
+    'a room id is never empty',
+    async ({ alice }) => {
       for (const path of ['/keys/!r:x/', '/keys/', '']) {
-        const answer = await raw('GET', API + path, { headers: alice.headers });
-        expectError(answer, 404, 'M_UNRECOGNIZED', `GET ${path}`);
+        await expectError(alice.call('GET', path), 404, 'M_UNRECOGNIZED');
       }
     },
   ),
-  specification(ERRORS, 'a wrong method is 405 M_UNRECOGNIZED', async ({ alice, raw }) => {
-    for (const [method, path] of [
-      ['PATCH', '/version'],
-      ['PUT', '/version'],
-      ['DELETE', '/version'],
-      ['POST', '/version/x'],
-      ['POST', '/keys'],
-      ['PATCH', '/keys/!r:x'],
-      ['POST', '/keys/!r:x/s'],
-    ]) {
-      const answer = await raw(method, API + path, { headers: alice.headers });
-      expectError(answer, 405, 'M_UNRECOGNIZED', `${method} ${path}`);
-    }
-  }),
-  recommendation('no endpoint has it', 'HEAD is 405', async ({ alice, raw }) => {
-    const head = await raw('HEAD', `${API}/version`, { headers: alice.headers });
-    expectThat(head.status === 405, `HEAD: expected 405, got ${head.status}`);
+  recommendation('HEAD is 405', 'no endpoint has it', async ({ alice }) => {
+    const { status } = await alice.call('HEAD', '/version');
+    expectThat(status === 405, `HEAD: expected 405, got ${status}`);
   }),
   recommendation(
-    'it is the fault of the caller, not of the server',
     'an invalid percent-encoding is 4xx with an errcode',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    'it is the fault of the caller, not of the server',
+    async ({ alice, version }) => {
       for (const id of ['%ff', '%', '%2', '%zz', '%c3%28', '%ed%a0%80']) {
         for (const path of [`/keys/${id}`, `/keys/!r:x/${id}`, `/keys/${id}/s`]) {
-          const answer = await alice.call('GET', `${path}?version=${encodeURIComponent(version)}`);
-          expectRefused(answer, `GET ${path}`);
+          await expectRejected(alice.call('GET', `${path}?version=${encodeURIComponent(version)}`));
         }
       }
     },
   ),
-  specification(CORS, 'OPTIONS is answered without a token', async ({ raw }) => {
-    for (const path of PATHS) {
-      const { status } = await raw('OPTIONS', API + path, { headers: PREFLIGHT });
-      expectThat(status === 200 || status === 204, `OPTIONS ${path}: expected 200 or 204, got ${status}`);
-    }
+  ...specification(CORS, {
+    'OPTIONS is answered without a token': async ({ raw }) => {
+      for (const path of PATHS) {
+        const { status } = await raw('OPTIONS', path, { headers: PREFLIGHT });
+        expectThat(status === 200 || status === 204, `OPTIONS ${path}: expected 200 or 204, got ${status}`);
+      }
+    },
   }),
   recommendation(
-    'browsers refuse to send a request without them; the specification recommends these headers',
     'a preflight allows the methods and headers of the API',
+    'browsers refuse to send a request without them; the specification recommends these headers',
     async ({ raw }) => {
       for (const path of PATHS) {
-        const { headers } = await raw('OPTIONS', API + path, { headers: PREFLIGHT });
+        const { headers } = await raw('OPTIONS', path, { headers: PREFLIGHT });
         const methods = headers.get('access-control-allow-methods') ?? '';
-        const missing = ['GET', 'POST', 'PUT', 'DELETE'].filter((method) => !methods.includes(method));
+        const names = (headers.get('access-control-allow-headers') ?? '').toLowerCase();
+        const missing = [
+          ...['GET', 'POST', 'PUT', 'DELETE'].filter((method) => !methods.includes(method)),
+          ...['authorization', 'content-type'].filter((name) => !names.includes(name)),
+        ];
         expectThat(missing.length === 0, `OPTIONS ${path}: expected ${missing.join()} to be allowed`);
-        const allowed = (headers.get('access-control-allow-headers') ?? '').toLowerCase();
-        const refused = ['authorization', 'content-type'].filter((name) => !allowed.includes(name));
-        expectThat(refused.length === 0, `OPTIONS ${path}: expected ${refused.join()} to be allowed`);
       }
     },
   ),
   recommendation(
-    'browsers hide an answer without it; the specification recommends this header',
     'every answer lets any origin read it, errors too',
-    async ({ alice, raw }) => {
-      const version = encodeURIComponent(await newVersion(alice));
+    'browsers hide an answer without it; the specification recommends this header',
+    async ({ alice, raw, version }) => {
       for (const path of PATHS) {
         for (const { headers, status } of [
-          await raw('OPTIONS', API + path, { headers: PREFLIGHT }),
-          await raw('GET', API + path),
-          await raw('GET', `${API}${path}?version=${version}`, { headers: alice.headers }),
-          await raw('PATCH', API + path, { headers: alice.headers }),
+          await raw('OPTIONS', path, { headers: PREFLIGHT }),
+          await raw('GET', path),
+          await alice.call('GET', `${path}?version=${encodeURIComponent(version)}`),
+          await alice.call('PATCH', path),
         ]) {
           const what = `access-control-allow-origin of a ${status}`;
           expectEqual(headers.get('access-control-allow-origin'), '*', what);
@@ -197,31 +176,21 @@ export const HTTP_CHECKS: readonly Check[] = [
       }
     },
   ),
-  specification(ERRORS, 'a body beyond the limit is M_TOO_LARGE, and nothing is stored', async (server) => {
-    const { alice, raw, maxBody } = server;
-    if (maxBody === undefined) return 'not tried without --max-body';
-    const version = await newVersion(alice);
-    const path = API + keysPath(version, '!r:x', 's');
-    const over = await raw('PUT', path, { headers: alice.headers, body: bodyOfLength(maxBody + 1) });
-    expectRefused(over, 'PUT of one byte too many', ['M_TOO_LARGE']);
-    expectEqual((await readVersion(alice)).count, 0, 'count');
-    return undefined;
-  }),
   recommendation(
-    'clients learn from it how much they may send',
     'a body as large as the limit is accepted, and one beyond it is 413',
-    async ({ alice, raw, maxBody }) => {
-      if (maxBody === undefined) return 'not tried without --max-body';
-      const version = await newVersion(alice);
-      const path = API + keysPath(version, '!r:x', 's');
-      const over = await raw('PUT', path, { headers: alice.headers, body: bodyOfLength(maxBody + 1) });
-      expectThat(over.status === 413, `PUT of one byte too many: expected 413, got ${over.status}`);
-      const at = await raw('PUT', path, { headers: alice.headers, body: bodyOfLength(maxBody) });
-      expectOk(at, 'PUT of as many bytes as allowed');
+    'clients learn from it how much they may send',
+    async ({ alice, maxBody, version }) => {
+      if (maxBody === undefined) return NO_LIMIT_KNOWN;
+      const path = keysPath(version, '!r:x', 's');
+      const { status } = await alice.call('PUT', path, bodyOfLength(maxBody + 1));
+      expectThat(status === 413, `PUT of one byte too many: expected 413, got ${status}`);
+      await expectOk(alice.call('PUT', path, bodyOfLength(maxBody)));
       return undefined;
     },
   ),
 ];
+
+const NO_LIMIT_KNOWN = 'not tried without --max-body';
 
 const PATHS = ['/version', '/version/x', '/keys', '/keys/!r:x', '/keys/!r:x/s'];
 
@@ -238,8 +207,18 @@ function places(version: string): [method: string, path: string][] {
   ];
 }
 
-function bodyOf(method: string, body: string): { readonly body?: string } {
-  return method === 'PUT' || method === 'POST' ? { body } : {};
+/** Requests each method at each path, and expects every response to be 401. */
+async function expectUnauthorized(
+  { raw }: ServerUnderTest,
+  version: string,
+  errcode: string,
+  body: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  for (const [method, path] of places(version)) {
+    const hasBody = method === 'PUT' || method === 'POST';
+    await expectError(raw(method, path, { headers, ...(hasBody ? { body } : {}) }), 401, errcode);
+  }
 }
 
 function bodyOfLength(length: number): string {

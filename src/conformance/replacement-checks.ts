@@ -1,17 +1,18 @@
 import type { KeysChanged } from '../wire/types.js';
 import { replaces, type KeyRank } from '../wire/replacement.js';
-import { getKey, getKeys, key, keysPath, newVersion, putKey, putKeys, readVersion } from './backup.js';
 import {
-  expectEqual,
-  expectError,
-  expectOk,
-  expectRefused,
-  expectThat,
-  recommendation,
-  specification,
-  type Check,
-  type User,
-} from './server-under-test.js';
+  deleteKeys,
+  getKeys,
+  key,
+  keysPath,
+  newVersion,
+  putKey,
+  putKeys,
+  readVersion,
+  writes,
+} from './backup.js';
+import { recommendation, specification, type Check } from './check.js';
+import { expectEqual, expectError, expectRejected, expectThat, type User } from './server-under-test.js';
 
 const KEYS = 'Server-side key backups';
 const PUT = 'Server-side key backups, PUT /room_keys/keys';
@@ -21,11 +22,8 @@ const DATA = 'Server-side key backups, KeyBackupData';
 
 /** Checks of keys that are written again, deleted and counted. */
 export const REPLACEMENT_CHECKS: readonly Check[] = [
-  specification(
-    KEYS,
-    'of two copies verified wins, then the lower index, then the lower count',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+  ...specification(KEYS, {
+    'of two copies verified wins, then the lower index, then the lower count': async ({ alice, version }) => {
       for (const batched of [false, true]) {
         for (const [i, stored] of RANKS.entries()) {
           const candidates = RANKS.filter((candidate) => candidate !== stored);
@@ -39,135 +37,126 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
           for (const { id, candidate } of sessions) {
             const expected = replaces(candidate, stored) ? marked(candidate, 'newA') : marked(stored, 'oldA');
             const what = `${JSON.stringify(candidate)} over ${JSON.stringify(stored)}`;
-            expectEqual(await getKey(alice, version, '!r:x', id), expected, what);
+            expectEqual(await getKeys(alice, version, '!r:x', id), expected, what);
           }
         }
       }
     },
-  ),
+    'a better copy replaces the whole session_data': async ({ alice, version }) => {
+      const { session_data } = key();
+      const stored = { ...key(5), session_data: { ...session_data, old: 1, both: 1 } };
+      await putKey(alice, version, '!r:x', 's', stored);
+      const better = { ...key(4), session_data: { ...session_data, new: 1, both: 2 } };
+      await putKey(alice, version, '!r:x', 's', better);
+      expectEqual(await getKeys(alice, version, '!r:x', 's'), better, 'the key');
+    },
+  }),
   recommendation(
-    'a repeated upload then changes nothing',
     'of two equally good copies the stored one stays',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    'a repeated upload then changes nothing',
+    async ({ alice, version }) => {
       await putKey(alice, version, '!r:x', 's', key(3, 0, false, 'oldA'));
       await putKey(alice, version, '!r:x', 's', key(3, 0, false, 'newA'));
-      expectEqual(await getKey(alice, version, '!r:x', 's'), key(3, 0, false, 'oldA'), 'the key');
+      expectEqual(await getKeys(alice, version, '!r:x', 's'), key(3, 0, false, 'oldA'), 'the key');
     },
   ),
-  specification(KEYS, 'a better copy replaces the whole session_data', async ({ alice }) => {
-    const version = await newVersion(alice);
-    const { session_data } = key() as { session_data: object };
-    await putKey(alice, version, '!r:x', 's', {
-      ...key(5),
-      session_data: { ...session_data, old: 1, both: 1 },
-    });
-    const better = { ...key(4), session_data: { ...session_data, new: 1, both: 2 } };
-    await putKey(alice, version, '!r:x', 's', better);
-    expectEqual(await getKey(alice, version, '!r:x', 's'), better, 'the key');
+  ...specification(ETAG, {
+    'the etag changes when keys change': async ({ alice, version }) => {
+      const etags = new Set([(await readVersion(alice)).etag]);
+      for (const [what, change] of changes(alice, version)) {
+        const { etag } = await change();
+        expectThat(!etags.has(etag), `etag after ${what}: expected a new one, got one seen before`);
+        etags.add(etag);
+        expectEqual((await readVersion(alice)).etag, etag, `etag of the version after ${what}`);
+      }
+    },
+    'the etag stays when a write changes nothing': async ({ alice, version }) => {
+      await putKeys(alice, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } });
+      const { etag } = await readVersion(alice);
+      for (const rooms of [
+        { '!r:x': { sessions: { s: key(4), t: key(9) } } },
+        {},
+        { '!r:x': { sessions: {} } },
+      ]) {
+        await putKeys(alice, version, rooms);
+        expectEqual((await readVersion(alice)).etag, etag, 'etag');
+      }
+    },
+    'the etag stays when a deletion finds no keys': async ({ alice, version }) => {
+      await putKey(alice, version, '!r:x', 's', key());
+      const { etag } = await readVersion(alice);
+      for (const ids of [['!r:x', 'none'], ['!none:x']]) {
+        await deleteKeys(alice, version, ...ids);
+        expectEqual((await readVersion(alice)).etag, etag, 'etag');
+      }
+    },
   }),
-  specification(ETAG, 'the etag changes when keys change', async ({ alice }) => {
-    const version = await newVersion(alice);
-    const etags = new Set([(await readVersion(alice)).etag]);
-    for (const [what, change] of changes(alice, version)) {
-      const { etag } = await change();
-      expectThat(!etags.has(etag), `etag after ${what}: expected a new one, got one seen before`);
-      etags.add(etag);
-      expectEqual((await readVersion(alice)).etag, etag, `etag of the version after ${what}`);
-    }
+  ...specification(DELETE, {
+    'keys may be deleted from an older version': async ({ alice, version: older }) => {
+      await putKeys(alice, older, { '!r:x': { sessions: { s: key(), t: key() } } });
+      await newVersion(alice);
+      expectEqual((await deleteKeys(alice, older, '!r:x', 's')).count, 1, 'count');
+    },
+    'deleting keys from an unknown version is 404': async ({ alice }) => {
+      for (const [path] of writes()) {
+        await expectError(alice.call('DELETE', path('none')), 404, 'M_NOT_FOUND');
+      }
+    },
   }),
-  specification(PUT, 'count is the number of keys', async ({ alice }) => {
-    const version = await newVersion(alice);
-    for (const [what, change, expected] of changes(alice, version)) {
-      expectEqual((await change()).count, expected, `count after ${what}`);
-      expectEqual((await readVersion(alice)).count, expected, `count of the version after ${what}`);
-    }
-    expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
-  }),
-  specification(ETAG, 'the etag stays when a write changes nothing', async ({ alice }) => {
-    const version = await newVersion(alice);
-    await putKeys(alice, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } });
-    const { etag } = await readVersion(alice);
-    for (const rooms of [
-      { '!r:x': { sessions: { s: key(4), t: key(9) } } },
-      {},
-      { '!r:x': { sessions: {} } },
-    ]) {
-      await putKeys(alice, version, rooms);
-      expectEqual((await readVersion(alice)).etag, etag, 'etag');
-    }
-  }),
-  specification(ETAG, 'the etag stays when a deletion finds no keys', async ({ alice }) => {
-    const version = await newVersion(alice);
-    await putKey(alice, version, '!r:x', 's', key());
-    const { etag } = await readVersion(alice);
-    for (const ids of [['!r:x', 'none'], ['!none:x']]) {
-      await remove(alice, version, ...ids);
-      expectEqual((await readVersion(alice)).etag, etag, 'etag');
-    }
-  }),
-  specification(DELETE, 'keys may be deleted from an older version', async ({ alice }) => {
-    const older = await newVersion(alice);
-    await putKeys(alice, older, { '!r:x': { sessions: { s: key(), t: key() } } });
-    await newVersion(alice);
-    expectEqual((await remove(alice, older, '!r:x', 's')).count, 1, 'count');
-  }),
-  specification(DELETE, 'deleting keys from an unknown version is 404', async ({ alice }) => {
-    await newVersion(alice);
-    for (const ids of [[], ['!r:x'], ['!r:x', 's']]) {
-      const answer = await alice.call('DELETE', keysPath('none', ...ids));
-      expectError(answer, 404, 'M_NOT_FOUND', 'DELETE in an unknown version');
-    }
-  }),
-  specification(DATA, 'a key without a required field is refused', async ({ alice }) => {
-    const version = await newVersion(alice);
-    for (const field of Object.keys(key())) {
-      await expectKeyRefused(alice, version, { ...key(), [field]: undefined }, `without ${field}`);
-    }
-  }),
-  specification(DATA, 'a key with a field of another type is refused', async ({ alice }) => {
-    const version = await newVersion(alice);
-    for (const [field, value] of [
-      ['first_message_index', 1.5],
-      ['first_message_index', '0'],
-      ['forwarded_count', null],
-      ['is_verified', 'false'],
-      ['is_verified', 0],
-      ['session_data', []],
-      ['session_data', 'x'],
-    ] as const) {
-      const what = `with ${field} ${JSON.stringify(value)}`;
-      await expectKeyRefused(alice, version, { ...key(), [field]: value }, what);
-    }
+  ...specification(DATA, {
+    'a key without a required field is rejected': async ({ alice, version }) => {
+      for (const field of Object.keys(key())) {
+        await expectKeyRejected(alice, version, { ...key(), [field]: undefined }, `without ${field}`);
+      }
+    },
+    'a key with a field of another type is rejected': async ({ alice, version }) => {
+      for (const fields of [
+        { first_message_index: 1.5 },
+        { first_message_index: '0' },
+        { forwarded_count: null },
+        { is_verified: 'false' },
+        { is_verified: 0 },
+        { session_data: [] },
+        { session_data: 'x' },
+      ]) {
+        await expectKeyRejected(alice, version, { ...key(), ...fields }, `with ${JSON.stringify(fields)}`);
+      }
+    },
   }),
   recommendation(
+    'a negative index and a count beyond 2^53 are rejected',
     'no session has such a number, and it would win or lose against every true one',
-    'a negative index and a count beyond 2^53 are refused',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    async ({ alice, version }) => {
       for (const fields of [{ first_message_index: -1 }, { forwarded_count: 2 ** 53 }]) {
-        await expectKeyRefused(alice, version, { ...key(), ...fields }, `with ${JSON.stringify(fields)}`);
+        await expectKeyRejected(alice, version, { ...key(), ...fields }, `with ${JSON.stringify(fields)}`);
       }
     },
   ),
-  specification(PUT, 'a body of another shape is refused', async ({ alice }) => {
-    const version = await newVersion(alice);
-    for (const body of [
-      {},
-      { rooms: [] },
-      { rooms: { '!r:x': {} } },
-      { rooms: { '!r:x': { sessions: [] } } },
-      [],
-      null,
-    ]) {
-      expectRefused(await alice.call('PUT', keysPath(version), body), `PUT ${JSON.stringify(body)}`);
-    }
+  ...specification(PUT, {
+    'count is the number of keys': async ({ alice, version }) => {
+      for (const [what, change, expected] of changes(alice, version)) {
+        expectEqual((await change()).count, expected, `count after ${what}`);
+        expectEqual((await readVersion(alice)).count, expected, `count of the version after ${what}`);
+      }
+      expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
+    },
+    'a body of another shape is rejected': async ({ alice, version }) => {
+      for (const body of [
+        {},
+        { rooms: [] },
+        { rooms: { '!r:x': {} } },
+        { rooms: { '!r:x': { sessions: [] } } },
+        [],
+        null,
+      ]) {
+        await expectRejected(alice.call('PUT', keysPath(version), body), undefined, JSON.stringify(body));
+      }
+    },
   }),
   recommendation(
-    'a client that sent 200 keys knows that none of them is stored',
     'a batch with an invalid key stores nothing',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    'a client that sent 200 keys knows that none of them is stored',
+    async ({ alice, version }) => {
       const { etag } = await readVersion(alice);
       await alice.call('PUT', keysPath(version), batchWith({ ...key(), is_verified: 'false' }));
       const after = await readVersion(alice);
@@ -176,19 +165,13 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
     },
   ),
   recommendation(
-    'the client can leave out that key and send the others',
     'the error about an invalid key names the room, the session and the field',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    'the client can leave out that key and send the others',
+    async ({ alice, version }) => {
       const bad = batchWith({ ...key(), is_verified: 'false' });
-      const error = expectError(
-        await alice.call('PUT', keysPath(version), bad),
-        400,
-        'M_BAD_JSON',
-        'PUT /keys',
-      );
+      const body = await expectError(alice.call('PUT', keysPath(version), bad), 400, 'M_BAD_JSON');
+      const text = String(body.error);
       for (const id of ['!room-name:x', 'session-name', 'is_verified']) {
-        const text = String(error.error);
         expectThat(text.includes(id), `error: expected it to name ${id}, got ${text}`);
       }
     },
@@ -205,19 +188,15 @@ function marked(rank: KeyRank, ciphertext: string): unknown {
   return key(rank.first_message_index, rank.forwarded_count, rank.is_verified, ciphertext);
 }
 
-async function remove(user: User, version: string, ...ids: readonly string[]): Promise<KeysChanged> {
-  return expectOk(await user.call('DELETE', keysPath(version, ...ids)), 'DELETE') as KeysChanged;
-}
-
 /** Changes of a new version, one after another, and how many keys there are after each. */
 function changes(user: User, version: string): [what: string, () => Promise<KeysChanged>, count: number][] {
   return [
     ['a batch', () => putKeys(user, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } }), 2],
     ['a better key', () => putKeys(user, version, { '!r:x': { sessions: { s: key(2), t: key(9) } } }), 2],
     ['another key', () => putKey(user, version, '!q:x', 's', key()), 3],
-    ['a deleted key', () => remove(user, version, '!r:x', 's'), 2],
-    ['a deleted room', () => remove(user, version, '!q:x'), 1],
-    ['the deletion of all', () => remove(user, version), 0],
+    ['a deleted key', () => deleteKeys(user, version, '!r:x', 's'), 2],
+    ['a deleted room', () => deleteKeys(user, version, '!q:x'), 1],
+    ['the deletion of all', () => deleteKeys(user, version), 0],
   ];
 }
 
@@ -227,12 +206,9 @@ function batchWith(bad: unknown): object {
   return { rooms: { ...rooms, '!last:x': good } };
 }
 
-async function expectKeyRefused(user: User, version: string, bad: unknown, what: string): Promise<void> {
-  for (const [path, body] of [
-    [keysPath(version), { rooms: { '!r:x': { sessions: { bad } } } }],
-    [keysPath(version, '!r:x'), { sessions: { bad } }],
-    [keysPath(version, '!r:x', 'bad'), bad],
-  ] as const) {
-    expectRefused(await user.call('PUT', path, body), `PUT of a key ${what}`);
+/** Expects a key to be rejected wherever it is written to. */
+async function expectKeyRejected(user: User, version: string, bad: unknown, detail: string): Promise<void> {
+  for (const [path, body] of writes(bad)) {
+    await expectRejected(user.call('PUT', path(version), body), undefined, detail);
   }
 }

@@ -1,11 +1,10 @@
 import { deleteVersions } from './backup.js';
+import type { Check } from './check.js';
 import { HTTP_CHECKS } from './http-checks.js';
 import { KEY_CHECKS } from './key-checks.js';
 import { REPLACEMENT_CHECKS } from './replacement-checks.js';
-import { NotConforming, serverUnderTest, type Check, type ServerAddress } from './server-under-test.js';
+import { NotConforming, serverUnderTest, type ServerAddress } from './server-under-test.js';
 import { VERSION_CHECKS } from './version-checks.js';
-
-export type { Check, ServerAddress } from './server-under-test.js';
 
 /** Every check, in the order they run. */
 export const CHECKS: readonly Check[] = [

@@ -2,7 +2,7 @@
 export interface ServerUnderTest {
   readonly alice: User;
   readonly bob: User;
-  /** A request exactly as given, without a token unless in the headers. `path` begins behind the base URL. */
+  /** A request without a token, unless in the headers. `path` begins after `/_matrix/client/v3/room_keys`. */
   readonly raw: (method: string, path: string, init?: RawInit) => Promise<Answer>;
   /** The largest body the server takes, where known. */
   readonly maxBody: number | undefined;
@@ -10,12 +10,15 @@ export interface ServerUnderTest {
 
 /** What a raw request carries. */
 export interface RawInit {
+  /** In place of `v3`. */
+  readonly api?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** One user of it. `path` begins behind `/_matrix/client/v3/room_keys`. */
+/** A user of the server. `path` begins after `/_matrix/client/v3/room_keys`. */
 export interface User {
+  /** A request with the user's token; a body that is neither text nor bytes is sent as JSON. */
   readonly call: (method: string, path: string, body?: unknown) => Promise<Answer>;
   /** The headers that authenticate this user. */
   readonly headers: Readonly<Record<string, string>>;
@@ -23,49 +26,13 @@ export interface User {
 
 /** What the server said. */
 export interface Answer {
+  /** The request that it answers: `PUT /keys`. */
+  readonly request: string;
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
   /** The body as JSON; undefined where it is not JSON. */
   readonly json: unknown;
-}
-
-/** One statement about servers, and how to test it. */
-export type Check = {
-  readonly name: string;
-  /** Throws {@link NotConforming}. Where several answers are right, returns which one the server gives. */
-  readonly run: (server: ServerUnderTest) => Promise<string | undefined>;
-} & (
-  | {
-      readonly kind: 'specification';
-      /** The section of the client-server specification that demands it. */
-      readonly section: string;
-    }
-  | {
-      readonly kind: 'recommendation';
-      /** Why this project recommends it. The specification does not demand it. */
-      readonly why: string;
-    }
-);
-
-/** Gives a note, or anything else where there is nothing to add. */
-type Run = (server: ServerUnderTest) => Promise<unknown>;
-
-/** A check of what a section of the specification demands. */
-export function specification(section: string, name: string, run: Run): Check {
-  return { kind: 'specification', section, name, run: noted(run) };
-}
-
-/** A check of what this project recommends. */
-export function recommendation(why: string, name: string, run: Run): Check {
-  return { kind: 'recommendation', why, name, run: noted(run) };
-}
-
-function noted(run: Run): Check['run'] {
-  return async (server) => {
-    const note = await run(server);
-    return typeof note === 'string' ? note : undefined;
-  };
 }
 
 /** What a check throws when the server does otherwise. */
@@ -84,7 +51,6 @@ export interface ServerAddress {
   readonly signal?: AbortSignal | undefined;
 }
 
-const API = '/_matrix/client/v3/room_keys';
 /** How often a request is repeated that came too soon. */
 const REPEATS = 20;
 
@@ -94,7 +60,7 @@ export function serverUnderTest(address: ServerAddress): ServerUnderTest {
   const base = address.url.replace(/\/+$/, '');
   const raw = async (method: string, path: string, init: RawInit = {}): Promise<Answer> => {
     for (let repeat = 0; ; repeat++) {
-      const response = await fetch(base + path, {
+      const response = await fetch(`${base}/_matrix/client/${init.api ?? 'v3'}/room_keys${path}`, {
         method,
         headers: init.headers ?? {},
         ...(init.body === undefined ? {} : { body: init.body }),
@@ -106,7 +72,8 @@ export function serverUnderTest(address: ServerAddress): ServerUnderTest {
         await new Promise((resolve) => setTimeout(resolve, Math.min(seconds || 1, 30) * 1000));
         continue;
       }
-      return { status: response.status, headers: response.headers, text, json: parsed(text) };
+      const { status, headers } = response;
+      return { request: `${method} ${path}`, status, headers, text, json: parsed(text) };
     }
   };
   const user = (token: string): User => {
@@ -114,9 +81,12 @@ export function serverUnderTest(address: ServerAddress): ServerUnderTest {
     return {
       headers,
       call: (method, path, body) =>
-        raw(method, API + path, {
+        raw(method, path, {
           headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-          body: typeof body === 'string' || body === undefined ? body : JSON.stringify(body),
+          body:
+            typeof body === 'string' || body === undefined || body instanceof Uint8Array
+              ? (body as RawInit['body'])
+              : JSON.stringify(body),
         }),
     };
   };
@@ -143,40 +113,53 @@ export function expectThat(holds: boolean, what: string): void {
 }
 
 /** Expects a success, and returns its body. */
-export function expectOk(answer: Answer, what: string): unknown {
-  expectThat(answer.status === 200, `${what}: expected 200, got ${answer.status} ${shown(answer.text)}`);
-  expectThat(answer.json !== undefined, `${what}: expected JSON, got ${shown(answer.text)}`);
-  return answer.json;
-}
-
-/** Expects an error with exactly this status, and returns its body. */
-export function expectError(
-  answer: Answer,
-  status: number,
-  errcode: string,
-  what: string,
-): Readonly<Record<string, unknown>> {
-  const body = (answer.json ?? {}) as Readonly<Record<string, unknown>>;
-  const got = `${answer.status} ${shown(answer.text)}`;
-  expectThat(
-    answer.status === status && body.errcode === errcode,
-    `${what}: expected ${status} ${errcode}, got ${got}`,
-  );
-  expectThat(typeof body.error === 'string', `${what}: expected a text in \`error\`, got ${got}`);
-  return body;
+export async function expectOk(answering: Answer | Promise<Answer>): Promise<unknown> {
+  const answer = await answering;
+  const { request, status, text, json } = answer;
+  expectThat(status === 200, `${request}: expected 200, got ${got(answer)}`);
+  expectThat(json !== undefined, `${request}: expected JSON, got ${shown(text)}`);
+  return json;
 }
 
 /**
- * Expects a refusal that is the client's fault, where the specification names no status: 4xx with one of the errcodes, or
- * with any.
+ * Expects an error with exactly this status, and returns its body.
+ *
+ * @param detail - What the request does not say by itself, such as what is wrong with its body.
  */
-export function expectRefused(answer: Answer, what: string, errcodes?: readonly string[]): void {
+export async function expectError(
+  answering: Answer | Promise<Answer>,
+  status: number,
+  errcode: string,
+  detail = '',
+): Promise<Readonly<Record<string, unknown>>> {
+  const answer = await answering;
+  const body = (answer.json ?? {}) as Readonly<Record<string, unknown>>;
+  const what = `${answer.request} ${detail}`.trim();
+  expectThat(
+    answer.status === status && body.errcode === errcode,
+    `${what}: expected ${status} ${errcode}, got ${got(answer)}`,
+  );
+  expectThat(typeof body.error === 'string', `${what}: expected a text in \`error\`, got ${got(answer)}`);
+  return body;
+}
+
+/** Expects an error of the client where the specification names no status: 4xx with one of the errcodes, or with any. */
+export async function expectRejected(
+  answering: Answer | Promise<Answer>,
+  errcodes?: readonly string[],
+  detail = '',
+): Promise<void> {
+  const answer = await answering;
   const { errcode } = (answer.json ?? {}) as { errcode?: unknown };
   const isKnown = typeof errcode === 'string' && (errcodes?.includes(errcode) ?? true);
   expectThat(
     answer.status >= 400 && answer.status < 500 && isKnown,
-    `${what}: expected 4xx ${errcodes?.join(' or ') ?? 'with an errcode'}, got ${answer.status} ${shown(answer.text)}`,
+    `${`${answer.request} ${detail}`.trim()}: expected 4xx ${errcodes?.join(' or ') ?? 'with an errcode'}, got ${got(answer)}`,
   );
+}
+
+function got({ status, text }: Answer): string {
+  return `${status} ${shown(text)}`;
 }
 
 function canonical(value: unknown): string {

@@ -1,7 +1,7 @@
-import type { VersionInfo } from '../wire/types.js';
 import {
   ALGORITHM,
   authData,
+  deleteVersion,
   deleteVersions,
   getKeys,
   key,
@@ -12,16 +12,8 @@ import {
   readVersion,
   versionPath,
 } from './backup.js';
-import {
-  expectEqual,
-  expectError,
-  expectOk,
-  expectRefused,
-  expectThat,
-  recommendation,
-  specification,
-  type Check,
-} from './server-under-test.js';
+import { recommendation, specification, type Check } from './check.js';
+import { expectEqual, expectError, expectOk, expectRejected, expectThat } from './server-under-test.js';
 
 const POST = 'Server-side key backups, POST /room_keys/version';
 const GET = 'Server-side key backups, GET /room_keys/version';
@@ -29,77 +21,63 @@ const GET_ONE = 'Server-side key backups, GET /room_keys/version/{version}';
 const PUT = 'Server-side key backups, PUT /room_keys/version/{version}';
 const DELETE = 'Server-side key backups, DELETE /room_keys/version/{version}';
 
+/** An update of a version, and what it changes `auth_data` to. */
+const auth_data = authData('B');
+const UPDATE = { algorithm: ALGORITHM, auth_data };
+
 /** Checks of versions. */
 export const VERSION_CHECKS: readonly Check[] = [
-  specification(GET, 'without a backup there is no current version', async ({ alice }) => {
-    await deleteVersions(alice);
-    expectError(await alice.call('GET', '/version'), 404, 'M_NOT_FOUND', 'GET /version');
-  }),
-  specification(POST, 'a version id is a string', async ({ alice }) => {
-    const version: unknown = await newVersion(alice);
-    expectThat(typeof version === 'string', `version: expected a string, got a ${typeof version}`);
+  ...specification(POST, {
+    'a version id is a string': ({ version }) => {
+      expectThat(typeof version === 'string', `version: expected a string, got a ${typeof version}`);
+    },
+    'a new version needs an algorithm and an auth_data': async ({ alice }) => {
+      for (const body of [{}, { algorithm: ALGORITHM }, { auth_data }]) {
+        await expectRejected(alice.call('POST', '/version', body), undefined, JSON.stringify(body));
+      }
+    },
+    'a new version with a field of another type is rejected': async ({ alice }) => {
+      for (const body of [
+        { algorithm: 1, auth_data },
+        { algorithm: ALGORITHM, auth_data: [] },
+        { algorithm: ALGORITHM, auth_data: 'x' },
+      ]) {
+        await expectRejected(alice.call('POST', '/version', body), undefined, JSON.stringify(body));
+      }
+    },
   }),
   recommendation(
-    'clients remember "backed up in version 1", also when another server gave that id',
     'a version id cannot be guessed',
-    async ({ alice }) => {
-      expectThat(!/^\d{1,9}$/.test(await newVersion(alice)), 'version: expected no small integer, got one');
+    'clients remember "backed up in version 1", also when another server gave that id',
+    ({ version }) => {
+      expectThat(!/^\d{1,9}$/.test(version), 'version: expected no small integer, got one');
     },
   ),
   recommendation(
-    'an id is opaque, so another spelling is another id',
     'another spelling of a version id is not found',
-    async ({ alice }) => {
-      const version = await newVersion(alice);
+    'an id is opaque, so another spelling is another id',
+    async ({ alice, version }) => {
       for (const other of [`0${version}`, `${version} `]) {
-        const answer = await alice.call('GET', versionPath(other));
-        expectError(answer, 404, 'M_NOT_FOUND', `GET /version/${other}`);
+        await expectError(alice.call('GET', versionPath(other)), 404, 'M_NOT_FOUND');
       }
     },
   ),
   recommendation(
-    'a client would take a new backup for the one that it has written to',
     'a version id is never used again, also after deletion',
-    async ({ alice }) => {
-      const seen = new Set<string>();
+    'a client would take a new backup for the one that it has written to',
+    async ({ alice, version: first }) => {
+      const seen = new Set([first]);
       for (let i = 0; i < 5; i++) {
         const version = await newVersion(alice);
         expectThat(!seen.has(version), 'a version id came a second time');
         seen.add(version);
-        expectOk(await alice.call('DELETE', versionPath(version)), 'DELETE /version');
+        await deleteVersion(alice, version);
       }
     },
   ),
-  specification(GET_ONE, 'a version comes back as it was made, with count and etag', async ({ alice }) => {
-    const version = await newVersion(alice);
-    const info = await readVersion(alice, version);
-    const { etag } = info;
-    expectEqual(
-      info,
-      { algorithm: ALGORITHM, auth_data: authData(), version, count: 0, etag },
-      'the version',
-    );
-    expectThat(typeof etag === 'string', `etag: expected a string, got a ${typeof etag}`);
-    expectEqual(await readVersion(alice), info, 'the current version');
-  }),
   recommendation(
-    'signatures cover every field of auth_data',
-    'unknown fields of auth_data come back',
-    async ({ alice }) => {
-      const auth_data = { ...authData(), later: [1, { '': null }] };
-      const version = await newVersion(alice, auth_data);
-      expectEqual((await readVersion(alice, version)).auth_data, auth_data, 'auth_data');
-    },
-  ),
-  specification(GET, 'the newest version is the current one', async ({ alice }) => {
-    const first = await newVersion(alice);
-    const second = await newVersion(alice);
-    expectEqual((await readVersion(alice)).version, second, 'the current version');
-    expectEqual((await readVersion(alice, first)).version, first, 'the older version');
-  }),
-  recommendation(
-    'algorithms of the future then need no new server',
     'any algorithm is accepted',
+    'algorithms of the future then need no new server',
     async ({ alice }) => {
       for (const algorithm of ['org.example.any', '', 'ü 😀', 'a\0b', '__proto__']) {
         const version = await newVersion(alice, {}, algorithm);
@@ -107,134 +85,127 @@ export const VERSION_CHECKS: readonly Check[] = [
       }
     },
   ),
-  specification(POST, 'a new version needs an algorithm and an auth_data', async ({ alice }) => {
-    for (const body of [{}, { algorithm: ALGORITHM }, { auth_data: authData() }]) {
-      expectRefused(await alice.call('POST', '/version', body), `POST /version ${JSON.stringify(body)}`);
-    }
-  }),
-  specification(POST, 'a new version with a field of another type is refused', async ({ alice }) => {
-    for (const [algorithm, auth_data] of [
-      [1, authData()],
-      [ALGORITHM, []],
-      [ALGORITHM, 'x'],
-    ]) {
-      const body = { algorithm, auth_data };
-      expectRefused(await alice.call('POST', '/version', body), `POST /version ${JSON.stringify(body)}`);
-    }
-  }),
-  specification(PUT, 'updating a version changes auth_data only', async ({ alice }) => {
-    const version = await newVersion(alice);
-    await putKey(alice, version, '!r:x', 's', key());
-    const { etag: _, ...before } = await readVersion(alice, version);
-    const auth_data = authData('B');
-    for (const body of [
-      { algorithm: ALGORITHM, auth_data },
-      { algorithm: ALGORITHM, auth_data, version },
-    ]) {
-      expectOk(await alice.call('PUT', versionPath(version), body), 'PUT /version');
-      const { etag: _, ...after } = await readVersion(alice, version);
-      expectEqual(after, { ...before, auth_data }, 'the version');
-    }
+  ...specification(GET_ONE, {
+    'a version comes back as it was made, with count and etag': async ({ alice, version }) => {
+      const info = await readVersion(alice, version);
+      const { etag } = info;
+      const made = { algorithm: ALGORITHM, auth_data: authData(), version, count: 0, etag };
+      expectEqual(info, made, 'the version');
+      expectThat(typeof etag === 'string', `etag: expected a string, got a ${typeof etag}`);
+      expectEqual(await readVersion(alice), info, 'the current version');
+    },
   }),
   recommendation(
-    'the etag stands for the keys: clients would take it for a change of keys',
-    'updating a version does not change the etag',
+    'unknown fields of auth_data come back',
+    'signatures cover every field of auth_data',
     async ({ alice }) => {
-      const version = await newVersion(alice);
-      const { etag } = await readVersion(alice, version);
-      const body = { algorithm: ALGORITHM, auth_data: authData('B') };
-      expectOk(await alice.call('PUT', versionPath(version), body), 'PUT /version');
-      expectEqual((await readVersion(alice, version)).etag, etag, 'etag');
+      const extended = { ...authData(), later: [1, { '': null }] };
+      const version = await newVersion(alice, extended);
+      expectEqual((await readVersion(alice, version)).auth_data, extended, 'auth_data');
     },
   ),
-  specification(PUT, 'an update with another algorithm is refused', async ({ alice }) => {
-    const version = await newVersion(alice);
-    const before = await readVersion(alice, version);
-    const body = { algorithm: 'org.example.other', auth_data: authData('B') };
-    const answer = await alice.call('PUT', versionPath(version), body);
-    expectError(answer, 400, 'M_INVALID_PARAM', 'PUT /version');
-    expectEqual(await readVersion(alice, version), before, 'the version');
-  }),
-  specification(PUT, 'an update whose body names another version is refused', async ({ alice }) => {
-    const version = await newVersion(alice);
-    const before = await readVersion(alice, version);
-    const body = { algorithm: ALGORITHM, auth_data: authData('B'), version: `${version}1` };
-    const answer = await alice.call('PUT', versionPath(version), body);
-    expectError(answer, 400, 'M_INVALID_PARAM', 'PUT /version');
-    expectEqual(await readVersion(alice, version), before, 'the version');
-  }),
-  specification(PUT, 'an update without auth_data is refused', async ({ alice }) => {
-    const version = await newVersion(alice);
-    const before = await readVersion(alice, version);
-    const answer = await alice.call('PUT', versionPath(version), { algorithm: ALGORITHM });
-    expectRefused(answer, 'PUT /version');
-    expectEqual(await readVersion(alice, version), before, 'the version');
-  }),
-  specification(PUT, 'an update of an unknown or deleted version is 404', async ({ alice }) => {
-    const version = await newVersion(alice);
-    expectOk(await alice.call('DELETE', versionPath(version)), 'DELETE /version');
-    const body = { algorithm: ALGORITHM, auth_data: authData('B') };
-    for (const id of [version, 'none']) {
-      const answer = await alice.call('PUT', versionPath(id), body);
-      expectError(answer, 404, 'M_NOT_FOUND', `PUT /version/${id}`);
-    }
-  }),
-  specification(PUT, 'an older version may be updated', async ({ alice }) => {
-    const older = await newVersion(alice);
-    const newer = await newVersion(alice);
-    const auth_data = authData('B');
-    const answer = await alice.call('PUT', versionPath(older), { algorithm: ALGORITHM, auth_data });
-    expectOk(answer, 'PUT of an older version');
-    expectEqual((await readVersion(alice, older)).auth_data, auth_data, 'auth_data');
-    expectEqual((await readVersion(alice, newer)).auth_data, authData(), 'auth_data of the newer one');
-  }),
-  specification(DELETE, 'deleting a version deletes it and its keys', async ({ alice }) => {
-    const version = await newVersion(alice);
-    await putKey(alice, version, '!r:x', 's', key());
-    expectOk(await alice.call('DELETE', versionPath(version)), 'DELETE /version');
-    for (const path of [
-      versionPath(version),
-      keysPath(version),
-      keysPath(version, '!r:x'),
-      keysPath(version, '!r:x', 's'),
-    ]) {
-      expectError(await alice.call('GET', path), 404, 'M_NOT_FOUND', `GET ${path} of a deleted version`);
-    }
-  }),
-  specification(DELETE, 'deleting a deleted version succeeds', async ({ alice }) => {
-    const version = await newVersion(alice);
-    for (let i = 0; i < 2; i++) expectOk(await alice.call('DELETE', versionPath(version)), 'DELETE /version');
-  }),
-  specification(DELETE, 'deleting a version that never existed is 404', async ({ alice }) => {
-    expectError(await alice.call('DELETE', '/version/none'), 404, 'M_NOT_FOUND', 'DELETE /version/none');
-  }),
-  specification(
-    GET,
-    'when the current version is deleted the one before is the latest',
-    async ({ alice }) => {
+  ...specification(GET, {
+    'without a backup there is no current version': async ({ alice }) => {
+      await deleteVersions(alice);
+      await expectError(alice.call('GET', '/version'), 404, 'M_NOT_FOUND');
+    },
+    'the newest version is the current one': async ({ alice, version: first }) => {
+      const second = await newVersion(alice);
+      expectEqual((await readVersion(alice)).version, second, 'the current version');
+      expectEqual((await readVersion(alice, first)).version, first, 'the older version');
+    },
+    'when the current version is deleted the one before is the latest': async ({ alice }) => {
       await deleteVersions(alice);
       const first = await newVersion(alice);
       await putKey(alice, first, '!r:x', 's', key());
       const middle = await newVersion(alice);
       const last = await newVersion(alice);
-      expectOk(await alice.call('DELETE', versionPath(middle)), 'DELETE of a version in the middle');
+      await deleteVersion(alice, middle);
       expectEqual((await readVersion(alice)).version, last, 'the current version');
-      expectOk(await alice.call('DELETE', versionPath(last)), 'DELETE of the current version');
-      const current: VersionInfo = await readVersion(alice);
+      await deleteVersion(alice, last);
+      const current = await readVersion(alice);
       expectEqual([current.version, current.count], [first, 1], 'the current version');
     },
-  ),
+  }),
   recommendation(
-    'a user who deletes a new backup goes on with the one before',
     'a version that is current again is writable again',
-    async ({ alice }) => {
-      const first = await newVersion(alice);
-      await putKey(alice, first, '!r:x', 's', key());
-      const last = await newVersion(alice);
-      expectOk(await alice.call('DELETE', versionPath(last)), 'DELETE of the current version');
-      expectEqual((await putKeys(alice, first, { '!r:x': { sessions: { t: key() } } })).count, 2, 'count');
+    'a user who deletes a new backup goes on with the one before',
+    async ({ alice, version }) => {
+      await putKey(alice, version, '!r:x', 's', key());
+      await deleteVersion(alice, await newVersion(alice));
+      const { count } = await putKeys(alice, version, { '!r:x': { sessions: { t: key() } } });
+      expectEqual(count, 2, 'count');
       const rooms = { '!r:x': { sessions: { s: key(), t: key() } } };
-      expectEqual(await getKeys(alice, first), { rooms }, 'keys');
+      expectEqual(await getKeys(alice, version), { rooms }, 'keys');
     },
   ),
+  ...specification(PUT, {
+    'updating a version changes auth_data only': async ({ alice, version }) => {
+      await putKey(alice, version, '!r:x', 's', key());
+      const { etag: _, ...before } = await readVersion(alice, version);
+      for (const body of [UPDATE, { ...UPDATE, version }]) {
+        await expectOk(alice.call('PUT', versionPath(version), body));
+        const { etag: _, ...after } = await readVersion(alice, version);
+        expectEqual(after, { ...before, auth_data }, 'the version');
+      }
+    },
+    'an update with another algorithm is rejected': async ({ alice, version }) => {
+      const before = await readVersion(alice, version);
+      const body = { ...UPDATE, algorithm: 'org.example.other' };
+      await expectError(alice.call('PUT', versionPath(version), body), 400, 'M_INVALID_PARAM');
+      expectEqual(await readVersion(alice, version), before, 'the version');
+    },
+    'an update whose body names another version is rejected': async ({ alice, version }) => {
+      const before = await readVersion(alice, version);
+      const body = { ...UPDATE, version: `${version}1` };
+      await expectError(alice.call('PUT', versionPath(version), body), 400, 'M_INVALID_PARAM');
+      expectEqual(await readVersion(alice, version), before, 'the version');
+    },
+    'an update without auth_data is rejected': async ({ alice, version }) => {
+      const before = await readVersion(alice, version);
+      await expectRejected(alice.call('PUT', versionPath(version), { algorithm: ALGORITHM }));
+      expectEqual(await readVersion(alice, version), before, 'the version');
+    },
+    'an update of an unknown or deleted version is 404': async ({ alice, version }) => {
+      await deleteVersion(alice, version);
+      for (const id of [version, 'none']) {
+        await expectError(alice.call('PUT', versionPath(id), UPDATE), 404, 'M_NOT_FOUND');
+      }
+    },
+    'an older version may be updated': async ({ alice, version: older }) => {
+      const newer = await newVersion(alice);
+      await expectOk(alice.call('PUT', versionPath(older), UPDATE));
+      expectEqual((await readVersion(alice, older)).auth_data, auth_data, 'auth_data');
+      expectEqual((await readVersion(alice, newer)).auth_data, authData(), 'auth_data of the newer one');
+    },
+  }),
+  recommendation(
+    'updating a version does not change the etag',
+    'the etag stands for the keys: clients would take it for a change of keys',
+    async ({ alice, version }) => {
+      const { etag } = await readVersion(alice, version);
+      await expectOk(alice.call('PUT', versionPath(version), UPDATE));
+      expectEqual((await readVersion(alice, version)).etag, etag, 'etag');
+    },
+  ),
+  ...specification(DELETE, {
+    'deleting a version deletes it and its keys': async ({ alice, version }) => {
+      await putKey(alice, version, '!r:x', 's', key());
+      await deleteVersion(alice, version);
+      for (const path of [
+        versionPath(version),
+        keysPath(version),
+        keysPath(version, '!r:x'),
+        keysPath(version, '!r:x', 's'),
+      ]) {
+        await expectError(alice.call('GET', path), 404, 'M_NOT_FOUND');
+      }
+    },
+    'deleting a deleted version succeeds': async ({ alice, version }) => {
+      for (let i = 0; i < 2; i++) await deleteVersion(alice, version);
+    },
+    'deleting a version that never existed is 404': async ({ alice }) => {
+      await expectError(alice.call('DELETE', '/version/none'), 404, 'M_NOT_FOUND');
+    },
+  }),
 ];

@@ -1,9 +1,8 @@
 import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import type { Context, Hono } from 'hono';
-import type { Authenticate } from './identify.js';
-import type { Call } from './request-context.js';
-import { importPeer } from './errors.js';
-import { MatrixError, errorResponse, preflightResponse, readBody } from './http.js';
+import type { IdentifyCaller } from './identify.js';
+import { importPeer } from '../errors.js';
+import { MatrixError, errorResponse, preflightResponse, readBody, type RequestContext } from './http.js';
 import * as keys from './keys.js';
 import { createRateLimit, type RateLimit } from './rate-limit.js';
 import type { BackupStore, Quota } from './store.js';
@@ -12,7 +11,7 @@ import * as versions from './versions.js';
 /** What a key backup server is made of. */
 export interface HandlerOptions {
   readonly store: BackupStore;
-  readonly authenticate: Authenticate;
+  readonly identify: IdentifyCaller;
   /** Bytes a body may have; default 50 MiB. */
   readonly maxBody?: number;
   /** What a user may hold; default without limits. */
@@ -54,7 +53,7 @@ export type Handler = (request: Request, env?: object) => Promise<Response>;
  * @example
  * ```ts
  * const store = await openSqliteStore('backup.db');
- * const handler = await createHandler({ store, authenticate: authenticateByHomeserver('https://matrix.org') });
+ * const handler = await createHandler({ store, identify: identifyByHomeserver('https://matrix.org') });
  * Deno.serve(handler);
  * Bun.serve({ fetch: handler });
  * new Hono().all('/_matrix/client/*', (context) => handler(context.req.raw));
@@ -66,7 +65,7 @@ export async function createHandler(options: HandlerOptions): Promise<Handler> {
   return async (request, env) => app.fetch(request, env);
 }
 
-type Operation = (call: Call) => Promise<Response>;
+type Operation = (context: RequestContext) => Promise<Response>;
 
 const ROUTES: Readonly<Record<string, Readonly<Record<string, Operation>>>> = {
   '/room_keys/version': { GET: versions.readCurrentVersion, POST: versions.createVersion },
@@ -90,7 +89,7 @@ const MAX_BODY = 50 * 2 ** 20;
 export async function createApp(options: HandlerOptions): Promise<Hono> {
   expectOptions(options);
   expectOptions(options.store, 'store');
-  expectFunction(options.authenticate, 'authenticate');
+  expectFunction(options.identify, 'identify');
   const { Hono } = await importPeer(() => import('hono'), 'hono@4');
   // The path as it was sent: hono's own decodes a part of it before the parameters are decoded.
   const app = new Hono({ getPath: (request, context) => rawPath(request, context?.env) });
@@ -111,7 +110,7 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
           const operation = Object.hasOwn(operations, raw.method) ? operations[raw.method] : undefined;
           if (!operation) throw unknownMethod(Object.keys(operations));
           const parameters = decodedParameters(context);
-          const caller = await options.authenticate(raw);
+          const caller = await options.identify(raw);
           userId = caller.user_id;
           limit?.(userId);
           response = await operation({

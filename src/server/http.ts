@@ -1,14 +1,32 @@
 import { KeyBackupError } from '../errors.js';
+import { concatAll } from '../encoding/bytes.js';
 import type { ErrorBody } from '../wire/types.js';
+import type { BackupStore, Quota } from './store.js';
 
-/** What every answer carries, so that clients in browsers may read it. */
+/** One authenticated request, as the operations see it. */
+export interface RequestContext {
+  readonly store: BackupStore;
+  readonly quota: Quota;
+  readonly userId: string;
+  readonly deviceId: string | undefined;
+  /** The bytes of the body; rejects with 413 when there are too many. */
+  body(): Promise<Uint8Array>;
+  /** Tells of a failure after the answer began. */
+  failed(error: unknown): void;
+  /** A part of the path, percent-decoded once. */
+  pathParameter(name: 'version' | 'roomId' | 'sessionId'): string;
+  /** The first value of that name in the query. */
+  query(name: string): string | undefined;
+}
+
+/** Every response has these, so that clients in browsers may read it. */
 const CORS = {
   'access-control-allow-origin': '*',
   'access-control-allow-methods': 'GET, POST, PUT, DELETE, OPTIONS',
   'access-control-allow-headers': 'X-Requested-With, Content-Type, Authorization',
 } as const;
 
-/** An answer that is no success, thrown from anywhere below the handler. */
+/** An error response, thrown from anywhere below the handler. */
 export class MatrixError extends Error {
   readonly status: number;
   readonly body: ErrorBody;
@@ -28,7 +46,7 @@ export class MatrixError extends Error {
   }
 }
 
-/** An answer of JSON text, bytes of it, or a stream of those bytes. */
+/** A response of JSON: text, its UTF-8 bytes, or a stream of them. */
 export function jsonResponse(
   body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
   status = 200,
@@ -40,12 +58,12 @@ export function jsonResponse(
   });
 }
 
-/** The answer to a preflight. */
+/** The response to a preflight. */
 export function preflightResponse(): Response {
   return new Response(null, { status: 204, headers: { ...CORS, 'access-control-max-age': '86400' } });
 }
 
-/** What a caller is told of an error: never more than a Matrix error says. */
+/** The response to an error; its cause is never told. */
 export function errorResponse(error: unknown): Response {
   const told = toMatrixError(error);
   return jsonResponse(JSON.stringify(told.body), told.status, told.headers);
@@ -77,13 +95,13 @@ function toMatrixError(error: unknown): MatrixError {
 export async function readBody(request: Request, limit: number): Promise<Uint8Array> {
   const tooLarge = (): MatrixError =>
     new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${limit} bytes.`, {
-      // What is left of it is not read.
+      // The rest of it is not read.
       headers: { connection: 'close' },
     });
   const announced = request.headers.get('content-length');
   if (announced !== null && Number(announced) > limit) throw tooLarge();
   if (announced !== null) {
-    // HTTP itself ends such a body where it was announced to end.
+    // HTTP itself ends such a body at its announced length.
     const bytes = new Uint8Array(await request.arrayBuffer().catch(interrupted));
     if (bytes.length > limit) throw tooLarge();
     return bytes;
@@ -103,20 +121,9 @@ export async function readBody(request: Request, limit: number): Promise<Uint8Ar
       chunks.push(value);
     }
   }
-  return joined(chunks, length);
+  return concatAll(chunks);
 }
 
 function interrupted(): never {
-  throw new MatrixError(400, 'M_NOT_JSON', 'The body ended before its end.');
-}
-
-/** Joins byte arrays of known total length. */
-export function joined(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return bytes;
+  throw new MatrixError(400, 'M_NOT_JSON', 'Request body was truncated.');
 }

@@ -15,7 +15,7 @@ export interface Caller {
  *
  * Called before the body is read. Rejects with {@link MatrixError} for a caller who may not.
  */
-export type Authenticate = (request: Request) => Promise<Caller>;
+export type IdentifyCaller = (request: Request) => Promise<Caller>;
 
 /** An entry of a tokens file. */
 export interface StaticToken extends Caller {
@@ -28,7 +28,7 @@ export interface StaticToken extends Caller {
  *
  * A token is hashed before it is looked up, so the time of the look-up says nothing about the tokens.
  */
-export function authenticateByTokens(tokens: readonly StaticToken[]): Authenticate {
+export function identifyByTokens(tokens: readonly StaticToken[]): IdentifyCaller {
   expectArray(tokens, 'tokens');
   const callers = new Map(
     tokens.map((token) => {
@@ -72,7 +72,7 @@ const MAX_CACHE_MILLISECONDS = 60_000;
  * @returns A function that rejects with {@link MatrixError} 401 as the homeserver did, 403
  * `M_GUEST_ACCESS_FORBIDDEN` for guests, 503 when the homeserver gives no proper answer.
  */
-export function authenticateByHomeserver(url: string, options: HomeserverOptions = {}): Authenticate {
+export function identifyByHomeserver(url: string, options: HomeserverOptions = {}): IdentifyCaller {
   expectText(url, 'url');
   expectOptions(options);
   const { fetch = globalThis.fetch, now = Date.now, timeoutMilliseconds = 10_000 } = options;

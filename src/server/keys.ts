@@ -1,53 +1,52 @@
-import type { Call } from './request-context.js';
-import { MatrixError, jsonResponse } from './http.js';
+import { MatrixError, jsonResponse, type RequestContext } from './http.js';
 import { readPosition, streamKeys, type Paging } from './stream-keys.js';
 import { keyOfSession, keysOfRoom, keysOfRooms } from './put-body.js';
 import type { KeyScope, KeyToWrite } from './store.js';
 import { overQuota, unknownVersion } from './versions.js';
 
 /** `PUT /room_keys/keys` */
-export async function putKeys(call: Call): Promise<Response> {
-  const version = requiredVersion(call);
-  return write(call, version, keysOfRooms(await call.body()));
+export async function putKeys(context: RequestContext): Promise<Response> {
+  const version = requiredVersion(context);
+  return write(context, version, keysOfRooms(await context.body()));
 }
 
 /** `PUT /room_keys/keys/{roomId}` */
-export async function putRoomKeys(call: Call): Promise<Response> {
-  const version = requiredVersion(call);
-  const roomId = call.pathParameter('roomId');
-  return write(call, version, keysOfRoom(await call.body(), roomId));
+export async function putRoomKeys(context: RequestContext): Promise<Response> {
+  const version = requiredVersion(context);
+  const roomId = context.pathParameter('roomId');
+  return write(context, version, keysOfRoom(await context.body(), roomId));
 }
 
 /** `PUT /room_keys/keys/{roomId}/{sessionId}` */
-export async function putSessionKey(call: Call): Promise<Response> {
-  const version = requiredVersion(call);
-  const [roomId, sessionId] = [call.pathParameter('roomId'), call.pathParameter('sessionId')];
-  return write(call, version, [keyOfSession(await call.body(), roomId, sessionId)]);
+export async function putSessionKey(context: RequestContext): Promise<Response> {
+  const version = requiredVersion(context);
+  const [roomId, sessionId] = [context.pathParameter('roomId'), context.pathParameter('sessionId')];
+  return write(context, version, [keyOfSession(await context.body(), roomId, sessionId)]);
 }
 
 /** `GET /room_keys/keys`: of the current version when none is given. */
-export async function getKeys(call: Call): Promise<Response> {
-  const paging = readPaging(call);
-  let version = call.query('version');
+export async function getKeys(context: RequestContext): Promise<Response> {
+  const paging = readPaging(context);
+  let version = context.query('version');
   if (version === undefined) {
-    version = (await call.store.readVersion(call.userId))?.version;
+    version = (await context.store.readVersion(context.userId))?.version;
     if (version === undefined) throw new MatrixError(404, 'M_NOT_FOUND', 'No current backup version');
   }
-  return streamKeys(call, version, undefined, paging);
+  return streamKeys(context, version, undefined, paging);
 }
 
 /** `GET /room_keys/keys/{roomId}` */
-export function getRoomKeys(call: Call): Promise<Response> {
-  return streamKeys(call, requiredVersion(call), call.pathParameter('roomId'));
+export function getRoomKeys(context: RequestContext): Promise<Response> {
+  return streamKeys(context, requiredVersion(context), context.pathParameter('roomId'));
 }
 
 /** `GET /room_keys/keys/{roomId}/{sessionId}` */
-export async function getSessionKey(call: Call): Promise<Response> {
-  const found = await call.store.readKey(
-    call.userId,
-    requiredVersion(call),
-    call.pathParameter('roomId'),
-    call.pathParameter('sessionId'),
+export async function getSessionKey(context: RequestContext): Promise<Response> {
+  const found = await context.store.readKey(
+    context.userId,
+    requiredVersion(context),
+    context.pathParameter('roomId'),
+    context.pathParameter('sessionId'),
   );
   if (found.outcome === 'unknown-version') throw unknownVersion();
   if (found.outcome === 'unknown-key')
@@ -56,22 +55,35 @@ export async function getSessionKey(call: Call): Promise<Response> {
 }
 
 /** `DELETE /room_keys/keys` */
-export function deleteKeys(call: Call): Promise<Response> {
-  return remove(call, {});
+export function deleteKeys(context: RequestContext): Promise<Response> {
+  return remove(context, {});
 }
 
 /** `DELETE /room_keys/keys/{roomId}` */
-export function deleteRoomKeys(call: Call): Promise<Response> {
-  return remove(call, { room_id: call.pathParameter('roomId') });
+export function deleteRoomKeys(context: RequestContext): Promise<Response> {
+  return remove(context, { room_id: context.pathParameter('roomId') });
 }
 
 /** `DELETE /room_keys/keys/{roomId}/{sessionId}` */
-export function deleteSessionKey(call: Call): Promise<Response> {
-  return remove(call, { room_id: call.pathParameter('roomId'), session_id: call.pathParameter('sessionId') });
+export function deleteSessionKey(context: RequestContext): Promise<Response> {
+  return remove(context, {
+    room_id: context.pathParameter('roomId'),
+    session_id: context.pathParameter('sessionId'),
+  });
 }
 
-async function write(call: Call, version: string, keys: readonly KeyToWrite[]): Promise<Response> {
-  const written = await call.store.writeKeys(call.userId, version, keys, call.quota, call.deviceId);
+async function write(
+  context: RequestContext,
+  version: string,
+  keys: readonly KeyToWrite[],
+): Promise<Response> {
+  const written = await context.store.writeKeys(
+    context.userId,
+    version,
+    keys,
+    context.quota,
+    context.deviceId,
+  );
   switch (written.outcome) {
     case 'changed':
       return jsonResponse(JSON.stringify({ etag: written.etag, count: written.count }));
@@ -86,14 +98,14 @@ async function write(call: Call, version: string, keys: readonly KeyToWrite[]): 
   }
 }
 
-async function remove(call: Call, scope: KeyScope): Promise<Response> {
-  const removed = await call.store.deleteKeys(call.userId, requiredVersion(call), scope);
+async function remove(context: RequestContext, scope: KeyScope): Promise<Response> {
+  const removed = await context.store.deleteKeys(context.userId, requiredVersion(context), scope);
   if (removed.outcome === 'unknown-version') throw unknownVersion();
   return jsonResponse(JSON.stringify({ etag: removed.etag, count: removed.count }));
 }
 
-function requiredVersion(call: Call): string {
-  const version = call.query('version');
+function requiredVersion(context: RequestContext): string {
+  const version = context.query('version');
   if (version === undefined)
     throw new MatrixError(400, 'M_MISSING_PARAM', 'version: expected it in the query, got nothing');
   return version;
@@ -102,9 +114,9 @@ function requiredVersion(call: Call): string {
 /** Keys in one answer when paging is asked for without a number, and at most. */
 const MAX_PAGE = 10_000;
 
-function readPaging(call: Call): Paging | undefined {
-  const limit = call.query('org.megolm-backup.limit');
-  const from = call.query('org.megolm-backup.from');
+function readPaging(context: RequestContext): Paging | undefined {
+  const limit = context.query('org.megolm-backup.limit');
+  const from = context.query('org.megolm-backup.from');
   if (limit === undefined && from === undefined) return undefined;
   if (limit !== undefined && !/^[1-9][0-9]{0,15}$/.test(limit)) {
     throw new MatrixError(400, 'M_INVALID_PARAM', `org.megolm-backup.limit: expected a number from 1`);

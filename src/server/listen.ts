@@ -6,7 +6,7 @@
 
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { importPeer } from './errors.js';
+import { importPeer } from '../errors.js';
 import type { Handler } from './handler.js';
 
 /** How a handler is served. */
@@ -81,12 +81,7 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
   };
 }
 
-/**
- * Waits until a server listens.
- *
- * @internal
- */
-export function started(server: Server, host: string, port: number): Promise<void> {
+function started(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {

@@ -1,3 +1,6 @@
+import { randomBytes } from 'node:crypto';
+import { utf8Decode } from '../encoding/utf8.js';
+import { KeyBackupError, messageOf } from '../errors.js';
 import type { KeyRank } from '../wire/replacement.js';
 import type { KeysChanged } from '../wire/types.js';
 
@@ -200,39 +203,51 @@ export interface OverQuota {
 
 /** A version id: 144 random bits in 24 characters of a path's plain alphabet. */
 export function newVersionId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(18));
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_');
+  return randomBytes(18).toString('base64url');
 }
 
-/**
- * An id that a database gave as bytes, as they are read and ordered in both.
- *
- * @internal
- */
+/** Wraps what a database's client threw. */
+export function storeFailed(cause: unknown): KeyBackupError {
+  const reason = messageOf(cause) ?? 'unknown reason';
+  return new KeyBackupError('store-failed', `the database failed: ${reason}`, { cause });
+}
+
+/** Thrown inside a transaction to undo it; `result` becomes its result. */
+export class Rollback extends Error {
+  readonly result: unknown;
+
+  constructor(result: unknown) {
+    super('rolled back');
+    this.result = result;
+  }
+}
+
+/** Whether there is any limit to check. */
+export function isLimited(quota: Quota): boolean {
+  return Object.values(quota).some((limit) => limit !== undefined);
+}
+
+/** Undoes the transaction when a user now holds more than allowed. */
+export function checkQuota(quota: Quota, held: Readonly<Record<keyof Quota, number>>): void {
+  for (const of of ['versions', 'keys', 'bytes'] as const) {
+    if (held[of] > (quota[of] ?? Infinity))
+      throw new Rollback({ outcome: 'over-quota', of } satisfies OverQuota);
+  }
+}
+
+/** An id that was read as bytes, as both databases order it. */
 export function textOf(bytes: unknown): string {
-  return (decoder ??= new TextDecoder('utf-8', { ignoreBOM: true })).decode(bytes as Uint8Array);
+  return utf8Decode(bytes as Uint8Array, 'id');
 }
 
-let decoder: InstanceType<typeof TextDecoder> | undefined;
-
-/**
- * The name of a `sessions` member without its quotes where it differs from the id itself, else null.
- *
- * @internal
- */
+/** The name of a `sessions` member in JSON without its quotes where it differs from the id itself, else null. */
 export function escapedName(sessionId: string): string | null {
   // Most ids are base64 and need no escaping: spare them the second copy.
   if (/^[A-Za-z0-9+/=_-]*$/.test(sessionId)) return null;
   return JSON.stringify(sessionId).slice(1, -1);
 }
 
-/**
- * How many of the largest keys seen in a version may be held in memory at once.
- *
- * @internal
- */
+/** How many keys of a version may be held in memory at once, all as large as the largest it has had. */
 export function pageLimit(limit: number, largest: number): number {
   return Math.max(1, Math.min(limit, Math.floor(PAGE_BYTES / Math.max(1, largest))));
 }

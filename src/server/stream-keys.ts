@@ -1,6 +1,8 @@
+import { Buffer } from 'node:buffer';
+import { concatAll } from '../encoding/bytes.js';
 import { parseJson } from '../encoding/json.js';
-import type { Call } from './request-context.js';
-import { MatrixError, joined, jsonResponse } from './http.js';
+import { utf8Encode } from '../encoding/utf8.js';
+import { MatrixError, jsonResponse, type RequestContext } from './http.js';
 import type { KeyPage, KeyPosition } from './store.js';
 import { unknownVersion } from './versions.js';
 
@@ -11,9 +13,9 @@ export interface Paging {
   readonly from: KeyPosition | undefined;
 }
 
-/** Keys read at once. */
+/** Keys read at a time. */
 const PIECE = 128;
-/** A part of so many bytes goes out as it is; smaller ones are joined. */
+/** Parts of at least this many bytes are sent as they are; smaller ones are joined. */
 const LARGE = 16_384;
 
 /**
@@ -26,13 +28,13 @@ const LARGE = 16_384;
  * @throws {@link MatrixError} 404 before anything is sent.
  */
 export async function streamKeys(
-  call: Call,
+  context: RequestContext,
   version: string,
   roomId?: string,
   paging?: Paging,
 ): Promise<Response> {
-  const pieces = keysAsJson(call, version, roomId, paging);
-  // Waits for the first keys: until then the answer may still be an error.
+  const pieces = keysAsJson(context, version, roomId, paging);
+  // Until the first keys are read, the response may still be an error.
   let first: IteratorResult<Uint8Array, void> | undefined = await pieces.next();
   const stream = new ReadableStream<Uint8Array>(
     {
@@ -43,9 +45,9 @@ export async function streamKeys(
           if (next.done) controller.close();
           else controller.enqueue(next.value);
         } catch (error) {
-          call.failed(error);
-          // What the server of this handler may print; the cause is told above.
-          controller.error(new Error('an answer of keys broke off'));
+          context.failed(error);
+          // The server of this handler may print this; the cause was reported above.
+          controller.error(new Error('a response of keys was cut off'));
         }
       },
       cancel: async () => {
@@ -58,84 +60,63 @@ export async function streamKeys(
 }
 
 async function* keysAsJson(
-  call: Call,
+  context: RequestContext,
   version: string,
   roomId: string | undefined,
   paging: Paging | undefined,
 ): AsyncGenerator<Uint8Array, void> {
   const read = async (from: KeyPosition | undefined, limit: number): Promise<KeyPage['rooms']> => {
-    const page = await call.store.readKeys(call.userId, version, { room_id: roomId }, from, limit);
+    const page = await context.store.readKeys(context.userId, version, { room_id: roomId }, from, limit);
     if (page.outcome === 'unknown-version') throw unknownVersion();
     return page.rooms;
   };
   let after = paging?.from;
   let left = paging?.limit ?? Infinity;
   let open: string | undefined;
-  let piece = createPiece();
-  piece.add(roomId === undefined ? '{"rooms":{' : '{"sessions":{');
+  let parts: Uint8Array[] = [];
+  const add = (...added: readonly (string | Uint8Array)[]): void => {
+    for (const part of added) parts.push(typeof part === 'string' ? utf8Encode(part) : part);
+  };
+  const taken = (): Uint8Array => {
+    const bytes = concatAll(parts);
+    parts = [];
+    return bytes;
+  };
+  add(roomId === undefined ? '{"rooms":{' : '{"sessions":{');
   while (left > 0) {
     const rooms = await read(after, Math.min(PIECE, left));
     if (rooms.length === 0) break;
     for (const room of rooms) {
       if (roomId === undefined && room.room_id !== open) {
-        piece.add(open === undefined ? '' : '}},', JSON.stringify(room.room_id), ':{"sessions":{');
+        add(open === undefined ? '' : '}},', JSON.stringify(room.room_id), ':{"sessions":{');
       } else if (open !== undefined) {
-        piece.add(',');
+        add(',');
       }
       open = room.room_id;
       if (typeof room.members !== 'string' && room.members.length >= LARGE) {
         // Not copied: what is copied waits for the garbage collector twice.
-        yield piece.bytes();
-        piece = createPiece();
+        yield taken();
         yield room.members;
       } else {
-        piece.add(room.members);
+        add(room.members);
       }
       left -= room.count;
       after = { room_id: room.room_id, session_id: room.last_session_id };
     }
-    if (!piece.isEmpty()) yield piece.bytes();
-    piece = createPiece();
+    if (parts.length > 0) yield taken();
   }
-  if (roomId === undefined && open !== undefined) piece.add('}}');
-  piece.add('}');
+  if (roomId === undefined && open !== undefined) add('}}');
+  add('}');
   if (after && left <= 0 && (await read(after, 1)).length > 0) {
-    piece.add(`,"org.megolm-backup.next_batch":"${writePosition(after)}"`);
+    add(`,"org.megolm-backup.next_batch":"${writePosition(after)}"`);
   }
-  piece.add('}');
-  yield piece.bytes();
-}
-
-interface Piece {
-  add(...parts: readonly (string | Uint8Array)[]): void;
-  isEmpty(): boolean;
-  bytes(): Uint8Array<ArrayBuffer>;
-}
-
-function createPiece(): Piece {
-  const encoder = new TextEncoder();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  return {
-    add: (...parts) => {
-      for (const part of parts) {
-        const chunk = typeof part === 'string' ? encoder.encode(part) : part;
-        chunks.push(chunk);
-        length += chunk.length;
-      }
-    },
-    isEmpty: () => length === 0,
-    bytes: () => joined(chunks, length),
-  };
+  add('}');
+  yield taken();
 }
 
 /** A position as `next_batch` carries it; opaque to clients. */
 function writePosition({ room_id, session_id }: KeyPosition): string {
-  const bytes = new TextEncoder().encode(JSON.stringify([room_id, session_id]));
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '');
+  return Buffer.from(JSON.stringify([room_id, session_id])).toString('base64url');
 }
 
 /**
@@ -145,17 +126,13 @@ function writePosition({ room_id, session_id }: KeyPosition): string {
  */
 export function readPosition(token: string): KeyPosition {
   try {
-    if (!/^[A-Za-z0-9_-]+$/.test(token)) throw new Error('not of the alphabet');
-    const bytes = Uint8Array.from(atob(token.replaceAll('-', '+').replaceAll('_', '/')), (c) =>
-      c.charCodeAt(0),
-    );
-    const position = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as [string, string];
-    const [room_id, session_id] = position;
-    const canonical = writePosition({ room_id, session_id });
-    if (typeof room_id !== 'string' || typeof session_id !== 'string' || canonical !== token) {
-      throw new Error('not a position');
-    }
-    return { room_id, session_id };
+    const text = Buffer.from(token, 'base64url').toString('utf8');
+    const [room_id, session_id] = parseJson(text) as [unknown, unknown];
+    if (typeof room_id !== 'string' || typeof session_id !== 'string') throw new Error('not two ids');
+    const position = { room_id, session_id };
+    // Decoding is lenient, so that several tokens lead here.
+    if (writePosition(position) !== token) throw new Error('another spelling');
+    return position;
   } catch {
     throw new MatrixError(400, 'M_INVALID_PARAM', 'org.megolm-backup.from: not a next_batch of this server');
   }

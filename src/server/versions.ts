@@ -1,41 +1,40 @@
 import { checkNewVersion, checkVersionUpdate } from '../wire/validate.js';
 import { parseJsonBytes } from '../encoding/json.js';
-import type { Call } from './request-context.js';
-import { MatrixError, jsonResponse } from './http.js';
+import { MatrixError, jsonResponse, type RequestContext } from './http.js';
 import type { Quota, StoredVersion } from './store.js';
 
 /** `POST /room_keys/version` */
-export async function createVersion(call: Call): Promise<Response> {
-  const body = checkNewVersion(parseJsonBytes(await call.body()));
+export async function createVersion(context: RequestContext): Promise<Response> {
+  const body = checkNewVersion(parseJsonBytes(await context.body()));
   const content = { algorithm: body.algorithm, auth_data: JSON.stringify(body.auth_data) };
-  const created = await call.store.createVersion(call.userId, content, call.quota);
+  const created = await context.store.createVersion(context.userId, content, context.quota);
   if (created.outcome === 'over-quota') throw overQuota(created.of);
   return jsonResponse(JSON.stringify({ version: created.version }));
 }
 
 /** `GET /room_keys/version` */
-export async function readCurrentVersion(call: Call): Promise<Response> {
-  const version = await call.store.readVersion(call.userId);
+export async function readCurrentVersion(context: RequestContext): Promise<Response> {
+  const version = await context.store.readVersion(context.userId);
   if (!version) throw new MatrixError(404, 'M_NOT_FOUND', 'No current backup version');
   return versionResponse(version);
 }
 
 /** `GET /room_keys/version/{version}` */
-export async function readVersion(call: Call): Promise<Response> {
-  const version = await call.store.readVersion(call.userId, call.pathParameter('version'));
+export async function readVersion(context: RequestContext): Promise<Response> {
+  const version = await context.store.readVersion(context.userId, context.pathParameter('version'));
   if (!version) throw unknownVersion();
   return versionResponse(version);
 }
 
 /** `PUT /room_keys/version/{version}` */
-export async function updateVersion(call: Call): Promise<Response> {
-  const version = call.pathParameter('version');
-  const body = checkVersionUpdate(parseJsonBytes(await call.body()));
+export async function updateVersion(context: RequestContext): Promise<Response> {
+  const version = context.pathParameter('version');
+  const body = checkVersionUpdate(parseJsonBytes(await context.body()));
   if (body.version !== undefined && body.version !== version) {
     throw new MatrixError(400, 'M_INVALID_PARAM', 'version: not the version in the path');
   }
   const content = { algorithm: body.algorithm, auth_data: JSON.stringify(body.auth_data) };
-  const updated = await call.store.updateVersion(call.userId, version, content, call.quota);
+  const updated = await context.store.updateVersion(context.userId, version, content, context.quota);
   switch (updated.outcome) {
     case 'done':
       return jsonResponse('{}');
@@ -49,8 +48,8 @@ export async function updateVersion(call: Call): Promise<Response> {
 }
 
 /** `DELETE /room_keys/version/{version}` */
-export async function deleteVersion(call: Call): Promise<Response> {
-  const deleted = await call.store.deleteVersion(call.userId, call.pathParameter('version'));
+export async function deleteVersion(context: RequestContext): Promise<Response> {
+  const deleted = await context.store.deleteVersion(context.userId, context.pathParameter('version'));
   if (deleted.outcome === 'unknown-version') throw unknownVersion();
   return jsonResponse('{}');
 }

@@ -2,7 +2,7 @@ import * as client from '../../src/client/index.js';
 import * as main from '../../src/index.js';
 import { createHandler } from '../../src/server/handler.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { authenticate, TOKEN_A } from '../support/serving.js';
+import { identify, TOKEN_A } from '../support/serving.js';
 import { makeSession } from '../support/sessions.js';
 import { Kept, testWrongTypes } from '../support/wrong-types.js';
 import { key } from './support.js';
@@ -39,7 +39,7 @@ async function makeRoomKeys(): Promise<client.RoomKeys> {
 }
 
 async function makeFetch(): Promise<client.Fetch> {
-  const handler = await createHandler({ store: createMemoryStore(), authenticate });
+  const handler = await createHandler({ store: createMemoryStore(), identify });
   const accountData = new Map<string, string>();
   return (url, { redirect: _, ...init }) => {
     const { pathname } = new URL(url);

@@ -1,15 +1,15 @@
-import { createServer, request, type RequestListener } from 'node:http';
+import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
 import { createApp, createHandler } from '../../src/server/handler.js';
 import { listen } from '../../src/server/listen.js';
-import { withHealth } from '../../src/server/health.js';
+import { withHealth } from '../../src/server/observability.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { TOKEN_A, authenticate } from '../support/serving.js';
+import { TOKEN_A, identify } from '../support/serving.js';
 
 const API = '/_matrix/client/v3/room_keys';
 const USER = '@user0:x';
@@ -19,8 +19,9 @@ interface Listening {
   readonly stop: () => Promise<void>;
 }
 
-async function listenOn(listener: RequestListener): Promise<Listening> {
-  const server = createServer(listener);
+async function listenOn(fetch: Parameters<typeof getRequestListener>[0]): Promise<Listening> {
+  const listener = getRequestListener(fetch, { overrideGlobalObjects: false });
+  const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
@@ -35,23 +36,23 @@ async function listenOn(listener: RequestListener): Promise<Listening> {
 }
 
 const WAYS: readonly [string, (store: BackupStore) => Promise<Listening>][] = [
-  ['listen', async (store) => listen(withHealth(await createHandler({ store, authenticate }), store))],
+  ['listen', async (store) => listen(withHealth(await createHandler({ store, identify }), store))],
   [
     'listen with replaced globals',
-    async (store) => listen(await createHandler({ store, authenticate }), { overrideGlobalObjects: true }),
+    async (store) => listen(await createHandler({ store, identify }), { overrideGlobalObjects: true }),
   ],
   [
     'a request listener',
     async (store) => {
-      const handler = await createHandler({ store, authenticate });
-      return listenOn(getRequestListener(handler, { overrideGlobalObjects: false }) as RequestListener);
+      const handler = await createHandler({ store, identify });
+      return listenOn(handler);
     },
   ],
   [
     'a hono application',
     async (store) => {
-      const app = new Hono().route('/', await createApp({ store, authenticate }));
-      return listenOn(getRequestListener(app.fetch, { overrideGlobalObjects: false }) as RequestListener);
+      const app = new Hono().route('/', await createApp({ store, identify }));
+      return listenOn(app.fetch);
     },
   ],
 ];

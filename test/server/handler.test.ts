@@ -5,7 +5,7 @@ import { createHandler, type Handler, type RequestRecord } from '../../src/serve
 import type { BackupStore } from '../../src/server/store.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { TOKEN_A, authenticate, temporarySqlite } from '../support/serving.js';
+import { TOKEN_A, identify, temporarySqlite } from '../support/serving.js';
 import { runs } from '../support/runs.js';
 
 const API = 'http://localhost/_matrix/client/v3/room_keys';
@@ -57,7 +57,7 @@ describe('before the body is read', () => {
     const errors: unknown[] = [];
     const handler = await createHandler({
       store: createMemoryStore(),
-      authenticate,
+      identify,
       maxBody: 1000,
       onError: (e) => errors.push(e),
     });
@@ -68,14 +68,14 @@ describe('before the body is read', () => {
   });
 
   test('a missing version and an invalid path are refused', async () => {
-    const handler = await createHandler({ store: createMemoryStore(), authenticate });
+    const handler = await createHandler({ store: createMemoryStore(), identify });
     expect((await handler(unreadableRequest('/keys', headers))).status).toBe(400);
     expect((await handler(unreadableRequest('/keys/%ff?version=v', headers))).status).toBe(400);
   });
 });
 
 test('a body of unannounced length is cut off at the limit', async () => {
-  const handler = await createHandler({ store: createMemoryStore(), authenticate, maxBody: 10_000 });
+  const handler = await createHandler({ store: createMemoryStore(), identify, maxBody: 10_000 });
   let sent = 0;
   const body = new ReadableStream({
     pull: (controller) => {
@@ -104,7 +104,7 @@ describe('an answer of keys', () => {
     const errors: unknown[] = [];
     const handler = await createHandler({
       store: { ...store, ...change(store) },
-      authenticate,
+      identify,
       onError: (e) => errors.push(e),
     });
     const version = await newVersion(handler);
@@ -228,7 +228,7 @@ describe('an answer of keys', () => {
 test('quotas and rates are said as Matrix errors', async () => {
   const handler = await createHandler({
     store: createMemoryStore(),
-    authenticate,
+    identify,
     quota: { versions: 1, keys: 1 },
     rateLimit: { perSecond: 0.001, burst: 5 },
   });
@@ -256,7 +256,7 @@ test('requests are told of without anything secret', async () => {
   const records: RequestRecord[] = [];
   const handler = await createHandler({
     store: createMemoryStore(),
-    authenticate,
+    identify,
     onRequest: (r) => records.push(r),
   });
   await call(handler, 'GET', `/keys/!secret-room:x/secret-session?version=secret-version`);
@@ -272,7 +272,7 @@ test('a failing authentication that is no Matrix error is 500 and told to onErro
   const errors: unknown[] = [];
   const handler = await createHandler({
     store: createMemoryStore(),
-    authenticate: () => Promise.reject(new Error('secret detail')),
+    identify: () => Promise.reject(new Error('secret detail')),
     onError: (error) => errors.push(error),
   });
   const { status, json } = await call(handler, 'GET', '/version');
@@ -286,7 +286,7 @@ test('arbitrary requests are never the server’s error', async () => {
   const errors: unknown[] = [];
   const handler = await createHandler({
     store,
-    authenticate,
+    identify,
     maxBody: 100_000,
     onError: (error) => errors.push(error),
   });

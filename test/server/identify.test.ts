@@ -1,10 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import {
-  authenticateByHomeserver,
-  authenticateByTokens,
-  parseTokensFile,
-} from '../../src/server/identify.js';
+import { identifyByHomeserver, identifyByTokens, parseTokensFile } from '../../src/server/identify.js';
 import { MatrixError } from '../../src/server/http.js';
 import { createRateLimit } from '../../src/server/rate-limit.js';
 
@@ -36,64 +32,64 @@ function homeserver(answer: (asked: Asked) => Response | Promise<Response>) {
     asked.push(one);
     return Promise.resolve(answer(one));
   }) as typeof globalThis.fetch;
-  const authenticate = authenticateByHomeserver('http://hs.example:8008', { fetch, now: () => time });
-  return { asked, authenticate, pass: (milliseconds: number) => (time += milliseconds) };
+  const identify = identifyByHomeserver('http://hs.example:8008', { fetch, now: () => time });
+  return { asked, identify, pass: (milliseconds: number) => (time += milliseconds) };
 }
 
 describe('asking the homeserver', () => {
   test('the identity is the one in its answer, with the caller’s own token', async () => {
-    const { asked, authenticate } = homeserver(() =>
+    const { asked, identify } = homeserver(() =>
       Response.json({ user_id: '@a:x', device_id: 'D', is_guest: false }),
     );
-    expect(await authenticate(request('t'))).toEqual({ user_id: '@a:x', device_id: 'D' });
+    expect(await identify(request('t'))).toEqual({ user_id: '@a:x', device_id: 'D' });
     expect(asked).toMatchObject([{ authorization: 'Bearer t' }]);
     expect(asked[0].url.href).toBe('http://hs.example:8008/_matrix/client/v3/account/whoami');
   });
 
   test('a success stands for a minute, by token and user_id', async () => {
-    const { asked, authenticate, pass } = homeserver(({ url }) =>
+    const { asked, identify, pass } = homeserver(({ url }) =>
       Response.json({ user_id: url.searchParams.get('user_id') ?? '@as:x' }),
     );
-    await authenticate(request('t'));
-    await authenticate(request('t'));
+    await identify(request('t'));
+    await identify(request('t'));
     expect(asked).toHaveLength(1);
-    expect(await authenticate(request('t', '?user_id=%40b%3Ax'))).toEqual({ user_id: '@b:x' });
-    expect(await authenticate(request('t', '?user_id=%40c%3Ax'))).toEqual({ user_id: '@c:x' });
-    expect(await authenticate(request('u'))).toEqual({ user_id: '@as:x' });
+    expect(await identify(request('t', '?user_id=%40b%3Ax'))).toEqual({ user_id: '@b:x' });
+    expect(await identify(request('t', '?user_id=%40c%3Ax'))).toEqual({ user_id: '@c:x' });
+    expect(await identify(request('u'))).toEqual({ user_id: '@as:x' });
     expect(asked).toHaveLength(4);
     pass(59_999);
-    await authenticate(request('t'));
+    await identify(request('t'));
     expect(asked).toHaveLength(4);
     pass(1);
-    await authenticate(request('t'));
+    await identify(request('t'));
     expect(asked).toHaveLength(5);
   });
 
   test('a token and a user_id cannot be shifted into one another', async () => {
-    const { authenticate } = homeserver(({ url, authorization }) =>
+    const { identify } = homeserver(({ url, authorization }) =>
       Response.json({ user_id: `@${authorization ?? ''}|${url.searchParams.get('user_id') ?? ''}` }),
     );
-    const one = await authenticate(request('ab', '?user_id=c'));
-    expect(await authenticate(request('a', '?user_id=bc'))).not.toEqual(one);
+    const one = await identify(request('ab', '?user_id=c'));
+    expect(await identify(request('a', '?user_id=bc'))).not.toEqual(one);
   });
 
   test('a refusal is passed on and asked for again', async () => {
     let known = false;
-    const { asked, authenticate } = homeserver(() =>
+    const { asked, identify } = homeserver(() =>
       known
         ? Response.json({ user_id: '@a:x' })
         : Response.json({ errcode: 'M_UNKNOWN_TOKEN', error: 'x', soft_logout: true }, { status: 401 }),
     );
-    const { status, body } = await refusal(authenticate(request('t')));
+    const { status, body } = await refusal(identify(request('t')));
     expect([status, body]).toMatchObject([401, { errcode: 'M_UNKNOWN_TOKEN', soft_logout: true }]);
     known = true;
-    expect(await authenticate(request('t'))).toEqual({ user_id: '@a:x' });
+    expect(await identify(request('t'))).toEqual({ user_id: '@a:x' });
     expect(asked).toHaveLength(2);
   });
 
   test('guests have no backup', async () => {
-    const { authenticate } = homeserver(() => Response.json({ user_id: '@a:x', is_guest: true }));
-    const { status, body } = await refusal(authenticate(request('t')));
+    const { identify } = homeserver(() => Response.json({ user_id: '@a:x', is_guest: true }));
+    const { status, body } = await refusal(identify(request('t')));
     expect([status, body.errcode]).toEqual([403, 'M_GUEST_ACCESS_FORBIDDEN']);
   });
 
@@ -111,13 +107,13 @@ describe('asking the homeserver', () => {
       () => Response.json({ user_id: '@a:x', errcode: 'M_LIMIT_EXCEEDED' }, { status: 429 }),
     ],
   ])('a homeserver that %s is 503, never access', async (_name, answer) => {
-    const { authenticate } = homeserver(answer);
-    expect((await refusal(authenticate(request('t')))).status).toBe(503);
+    const { identify } = homeserver(answer);
+    expect((await refusal(identify(request('t')))).status).toBe(503);
   });
 
   test('without a token it is not asked', async () => {
-    const { asked, authenticate } = homeserver(() => Response.json({ user_id: '@a:x' }));
-    expect((await refusal(authenticate(request(undefined, '?access_token=t')))).body.errcode).toBe(
+    const { asked, identify } = homeserver(() => Response.json({ user_id: '@a:x' }));
+    expect((await refusal(identify(request(undefined, '?access_token=t')))).body.errcode).toBe(
       'M_MISSING_TOKEN',
     );
     expect(asked).toEqual([]);
@@ -128,12 +124,10 @@ describe('a list of tokens', () => {
   const sha256 = createHash('sha256').update('t').digest('hex');
 
   test('knows its own and nobody else', async () => {
-    const authenticate = authenticateByTokens([
-      { sha256: sha256.toUpperCase(), user_id: '@a:x', device_id: 'D' },
-    ]);
-    expect(await authenticate(request('t'))).toEqual({ user_id: '@a:x', device_id: 'D' });
-    expect((await refusal(authenticate(request(sha256)))).body.errcode).toBe('M_UNKNOWN_TOKEN');
-    expect((await refusal(() => authenticate(request()))).body.errcode).toBe('M_MISSING_TOKEN');
+    const identify = identifyByTokens([{ sha256: sha256.toUpperCase(), user_id: '@a:x', device_id: 'D' }]);
+    expect(await identify(request('t'))).toEqual({ user_id: '@a:x', device_id: 'D' });
+    expect((await refusal(identify(request(sha256)))).body.errcode).toBe('M_UNKNOWN_TOKEN');
+    expect((await refusal(() => identify(request()))).body.errcode).toBe('M_MISSING_TOKEN');
   });
 
   test('is read from JSON, and what is wrong is named', () => {

@@ -9,7 +9,7 @@ import type { BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { openPostgresStore, openStoreOnPool, type PgPool } from '../../src/server/postgres/index.js';
+import { openPostgresStore, openStoreOnPool } from '../../src/server/postgres/index.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
 
 const API = '/_matrix/client/v3/room_keys';
@@ -248,7 +248,7 @@ describe('a database in trouble', () => {
     ])('during %s of %s gives 503, and the next request succeeds', async (method, _what, pathOf) => {
       if (!postgres.process) return;
       const pool = new pg.Pool({ connectionString: database, pipeline: true });
-      for (const store of [await openPostgresStore(database), await openStoreOnPool(pool as PgPool)]) {
+      for (const store of [await openPostgresStore(database), await openStoreOnPool(pool)]) {
         server = await serve(store);
         const version = await newVersion(store, USER);
         const other = new pg.Client(database);

@@ -4,9 +4,9 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { createApp, createHandler, type Handler } from '../../src/server/handler.js';
-import { withHealth } from '../../src/server/health.js';
+import { withHealth } from '../../src/server/observability.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { TOKEN_A, authenticate } from '../support/serving.js';
+import { TOKEN_A, identify } from '../support/serving.js';
 
 const URL = 'http://localhost/_matrix/client/v3/room_keys/keys/!a%2Fb:x/%2B?version=none';
 const request = (): Request => new Request(URL, { headers: { authorization: `Bearer ${TOKEN_A}` } });
@@ -18,19 +18,17 @@ async function expectUnknownVersion(response: Response): Promise<void> {
 
 test('mounts under hono, beside other routes', async () => {
   const store = createMemoryStore();
-  const handler = await createHandler({ store, authenticate });
+  const handler = await createHandler({ store, identify });
   for (const app of [
     new Hono().all('/_matrix/client/*', async (context) => handler(context.req.raw)),
-    new Hono()
-      .get('/own', (context) => context.text('own'))
-      .route('/', await createApp({ store, authenticate })),
+    new Hono().get('/own', (context) => context.text('own')).route('/', await createApp({ store, identify })),
   ]) {
     await expectUnknownVersion(await app.fetch(request()));
   }
 });
 
 test('serves under node:http through a request listener', async () => {
-  const handler: Handler = await createHandler({ store: createMemoryStore(), authenticate });
+  const handler: Handler = await createHandler({ store: createMemoryStore(), identify });
   const listener = getRequestListener(handler, { overrideGlobalObjects: false });
   const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -44,7 +42,7 @@ test('serves under node:http through a request listener', async () => {
 
 test('health says whether the store answers, without a token', async () => {
   const store = createMemoryStore();
-  const inner = await createHandler({ store, authenticate });
+  const inner = await createHandler({ store, identify });
   const health = (handler: Handler): Promise<Response> => handler(new Request('http://localhost/health'));
   expect((await health(withHealth(inner, store))).status).toBe(200);
   const broken = withHealth(inner, { ...store, ping: () => Promise.reject(new Error('gone')) });

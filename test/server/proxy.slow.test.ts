@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { getKey, getKeys, newVersion, putKey, putKeys } from '../../src/conformance/backup.js';
+import { getKeys, newVersion, putKey, putKeys } from '../../src/conformance/backup.js';
 import { runConformance } from '../../src/conformance/run.js';
 import { serverUnderTest } from '../../src/conformance/server-under-test.js';
 import type { BackupStore } from '../../src/server/store.js';
@@ -107,7 +107,7 @@ describe.each([nginx, caddy])('$name', (kind) => {
     const { alice } = serverUnderTest(address());
     const version = await newVersion(alice);
     await putKey(alice, version, `!${id}:x`, id, RECORD);
-    expect(await getKey(alice, version, `!${id}:x`, id)).toEqual(RECORD);
+    expect(await getKeys(alice, version, `!${id}:x`, id)).toEqual(RECORD);
     expect(await getKeys(alice, version)).toEqual({
       rooms: { [`!${id}:x`]: { sessions: { [id]: RECORD } } },
     });

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import * as server from '../../src/server/index.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { authenticate, TOKEN_A } from '../support/serving.js';
+import { identify, TOKEN_A } from '../support/serving.js';
 import { testWrongTypes } from '../support/wrong-types.js';
 
-const options = () => ({ store: createMemoryStore(), authenticate });
+const options = () => ({ store: createMemoryStore(), identify });
 const handler: server.Handler = () => Promise.resolve(new Response());
 const sha256 = createHash('sha256').update(TOKEN_A).digest('hex');
 const tokens = [{ sha256, user_id: '@a:x' }];
@@ -19,8 +19,8 @@ testWrongTypes({
     Metrics: () => server.createMetrics(),
   },
   valid: {
-    authenticateByHomeserver: () => ['https://example.org', {}],
-    authenticateByTokens: () => [tokens],
+    identifyByHomeserver: () => ['https://example.org', {}],
+    identifyByTokens: () => [tokens],
     createApp: () => [options()],
     createHandler: () => [options()],
     createLog: () => [() => undefined, () => new Date(0)],

@@ -7,7 +7,7 @@ import {
   readBody,
 } from '../../src/server/http.js';
 import { listen } from '../../src/server/listen.js';
-import { authenticate, temporarySqlite } from './serving.js';
+import { identify, temporarySqlite } from './serving.js';
 
 /** A request as it came, without its body. */
 export interface SeenRequest {
@@ -31,7 +31,7 @@ export interface Homeserver {
  */
 export async function startHomeserver(): Promise<Homeserver> {
   const { store, remove } = await temporarySqlite();
-  const roomKeys = await createHandler({ store, authenticate });
+  const roomKeys = await createHandler({ store, identify });
   const accountData = new Map<string, unknown>();
   const seen: SeenRequest[] = [];
   const handler: Handler = async (request) => {
@@ -60,7 +60,7 @@ export async function startHomeserver(): Promise<Homeserver> {
 async function answer(request: Request, path: string, accountData: Map<string, unknown>): Promise<unknown> {
   const segments = path.split('/').slice(1).map(decodeURIComponent);
   if (path === '/_matrix/client/versions') return { versions: ['v1.11'] };
-  const { user_id } = await authenticate(request);
+  const { user_id } = await identify(request);
   if (path === '/_matrix/client/v3/account/whoami') return { user_id };
   const [, , , user, owner, what, type] = segments;
   if (user !== 'user' || what !== 'account_data' || segments.length !== 7) {

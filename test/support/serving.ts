@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { authenticateByTokens } from '../../src/server/identify.js';
+import { identifyByTokens } from '../../src/server/identify.js';
 import { createHandler, type HandlerOptions } from '../../src/server/handler.js';
 import { listen, type ListenOptions } from '../../src/server/listen.js';
 import { openSqliteStore, type SqliteOptions } from '../../src/server/sqlite/index.js';
@@ -12,7 +12,7 @@ export const TOKEN_A = 'token-a';
 export const TOKEN_B = 'token-b';
 
 /** Two users, of a token each. */
-export const authenticate = authenticateByTokens(
+export const identify = identifyByTokens(
   [TOKEN_A, TOKEN_B].map((token, i) => ({
     sha256: createHash('sha256').update(token).digest('hex'),
     user_id: `@user${i}:x`,
@@ -26,7 +26,7 @@ export async function serve(
   options: Partial<HandlerOptions> = {},
   listening: ListenOptions = {},
 ): Promise<{ url: string; stop: (grace?: number) => Promise<void> }> {
-  return listen(await createHandler({ store, authenticate, ...options }), listening);
+  return listen(await createHandler({ store, identify, ...options }), listening);
 }
 
 /** An SQLite store in a directory of its own. */

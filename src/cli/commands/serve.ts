@@ -5,12 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { KeyBackupError } from '../../errors.js';
-import { authenticateByHomeserver, authenticateByTokens, parseTokensFile } from '../../server/identify.js';
-import type { Authenticate } from '../../server/identify.js';
+import { identifyByHomeserver, identifyByTokens, parseTokensFile } from '../../server/identify.js';
+import type { IdentifyCaller } from '../../server/identify.js';
 import { createHandler } from '../../server/handler.js';
-import { withHealth } from '../../server/health.js';
-import { createLog, type Log } from '../../server/log.js';
-import { createMetrics } from '../../server/metrics.js';
+import { createLog, createMetrics, withHealth, type Log } from '../../server/observability.js';
 import { listen } from '../../server/listen.js';
 import type { RateLimit } from '../../server/rate-limit.js';
 import type { BackupStore, Quota } from '../../server/store.js';
@@ -76,8 +74,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     throw new UsageError('--dev comes with a database and users of its own');
   }
   const users = dev ? devUsers() : undefined;
-  const authenticate =
-    users?.authenticate ?? (await configuredAuthentication(values.homeserver, values.tokens, terminal));
+  const identify =
+    users?.identify ?? (await configuredAuthentication(values.homeserver, values.tokens, terminal));
   const quota: Quota = {
     versions: parseCount('--max-versions', values['max-versions'] ?? (dev ? undefined : '100')),
     keys: parseCount('--max-keys', values['max-keys']),
@@ -106,7 +104,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     const rateLimit: RateLimit | undefined = rate > 0 ? { perSecond: rate, burst: 2 * rate } : undefined;
     const handler = await createHandler({
       store,
-      authenticate,
+      identify,
       quota,
       ...(rateLimit ? { rateLimit } : {}),
       ...(maxBody === undefined ? {} : { maxBody }),
@@ -118,17 +116,16 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
         log.error(error);
       },
     });
-    const served = withHealth(dev ? asDevHomeserver(handler, authenticate) : handler, store);
+    const served = withHealth(dev ? asDevHomeserver(handler, identify) : handler, store);
     const server = await orUnlistened(
       '--listen',
       listen(served, { ...address, overrideGlobalObjects: true }),
     );
     cleanups.push(() => server.stop());
     if (metrics && metricsAddress) {
-      const { host, port } = metricsAddress;
-      const listening = await orUnlistened('--metrics', metrics.listen(host, port));
+      const listening = await orUnlistened('--metrics', listen(metrics.handler, metricsAddress));
       cleanups.push(() => listening.stop());
-      log.note('metrics', { url: listening.url });
+      log.note('metrics', { url: `${listening.url}/metrics` });
     }
     const pruning = prunePeriodically(store, auditDays * 86_400_000, log);
     cleanups.push(() => {
@@ -154,7 +151,7 @@ function keepGarbageSmall(): void {
 }
 
 interface DevUsers {
-  readonly authenticate: Authenticate;
+  readonly identify: IdentifyCaller;
   readonly users: readonly { readonly user_id: string; readonly access_token: string }[];
 }
 
@@ -168,22 +165,22 @@ function devUsers(): DevUsers {
     user_id,
     device_id: 'DEV',
   }));
-  return { users, authenticate: authenticateByTokens(tokens) };
+  return { users, identify: identifyByTokens(tokens) };
 }
 
 async function configuredAuthentication(
   homeserver: string | undefined,
   tokens: string | undefined,
   terminal: Terminal,
-): Promise<Authenticate> {
+): Promise<IdentifyCaller> {
   if (homeserver !== undefined && tokens === undefined) {
-    return authenticateByHomeserver(await homeserverUrl(homeserver, terminal));
+    return identifyByHomeserver(await homeserverUrl(homeserver, terminal));
   }
   if (homeserver !== undefined || tokens === undefined) {
     throw new UsageError('give either --homeserver WHERE or --tokens FILE');
   }
   try {
-    return authenticateByTokens(parseTokensFile(await readFile(tokens)));
+    return identifyByTokens(parseTokensFile(await readFile(tokens)));
   } catch (cause) {
     const { errno, message } = cause as NodeJS.ErrnoException;
     throw new InputError(

@@ -4,9 +4,7 @@
  * @packageDocumentation
  */
 
-import { storeFailed } from '../errors.js';
 import {
-  Rollback,
   openPool,
   query,
   transaction,
@@ -18,21 +16,19 @@ import {
 } from './pool.js';
 import { migrate } from './schema.js';
 import { bytes, insertion, replacement } from './statements.js';
-import type {
-  BackupStore,
-  Changed,
-  KeyPage,
-  KeyPosition,
-  KeyScope,
-  KeyToWrite,
-  OverQuota,
-  Quota,
-  Replacement,
-  StoredVersion,
-  UnknownVersion,
-  VersionContent,
+import {
+  checkQuota,
+  isLimited,
+  newVersionId,
+  pageLimit,
+  storeFailed,
+  textOf,
+  type BackupStore,
+  type Changed,
+  type Quota,
+  type Replacement,
+  type UnknownVersion,
 } from '../store.js';
-import { newVersionId, pageLimit, textOf } from '../store.js';
 
 export type { NamedStatement, PgClient, PgPool, PooledClient } from './pool.js';
 
@@ -71,15 +67,14 @@ export async function openStoreOnPool(pool: PgPool): Promise<BackupStore> {
   return openOn(pool, { on: false });
 }
 
-/** @internal */
-export async function openOn(pool: PgPool, preparing: Preparing): Promise<BackupStore> {
+async function openOn(pool: PgPool, preparing: Preparing): Promise<BackupStore> {
   try {
     await transaction(pool, migrate);
   } catch (error) {
     await pool.end().catch(() => undefined);
     throw error instanceof Error && error.name === 'KeyBackupError' ? error : storeFailed(error);
   }
-  return new PostgresStore(pool, preparing);
+  return createStore(pool, preparing);
 }
 
 /** Keys in one statement. */
@@ -94,270 +89,237 @@ interface VersionRow {
   readonly currentVersion: string;
 }
 
-class PostgresStore implements BackupStore {
-  readonly #pool: PgPool;
-  readonly #preparing: Preparing;
+function createStore(pool: PgPool, preparing: Preparing): BackupStore {
+  return {
+    createVersion: (userId, content, quota) => {
+      const version = newVersionId();
+      return transaction(pool, async (client) => {
+        // Locks the user: versions of one user are made one after another.
+        await client.query(
+          `WITH counted AS (
+             INSERT INTO users (user_id, last_number) VALUES ($1, 1)
+             ON CONFLICT (user_id) DO UPDATE SET last_number = users.last_number + 1
+             RETURNING last_number
+           )
+           INSERT INTO versions (user_id, number, version, algorithm_json, auth_data, bytes)
+           SELECT $1, last_number, $2, $3, $4, octet_length($4) FROM counted`,
+          [userId, version, JSON.stringify(content.algorithm), content.auth_data],
+        );
+        await enforceQuota(client, userId, quota);
+        return { outcome: 'created', version } as const;
+      });
+    },
 
-  constructor(pool: PgPool, preparing: Preparing) {
-    this.#pool = pool;
-    this.#preparing = preparing;
-  }
-
-  createVersion(
-    userId: string,
-    content: VersionContent,
-    quota: Quota,
-  ): ReturnType<BackupStore['createVersion']> {
-    const version = newVersionId();
-    return transaction(this.#pool, async (client) => {
-      // Locks the user: versions of one user are made one after another.
-      await client.query(
-        `WITH counted AS (
-           INSERT INTO users (user_id, last_number) VALUES ($1, 1)
-           ON CONFLICT (user_id) DO UPDATE SET last_number = users.last_number + 1
-           RETURNING last_number
-         )
-         INSERT INTO versions (user_id, number, version, algorithm_json, auth_data, bytes)
-         SELECT $1, last_number, $2, $3, $4, octet_length($4) FROM counted`,
-        [userId, version, JSON.stringify(content.algorithm), content.auth_data],
+    readVersion: async (userId, version) => {
+      if (version?.includes('\0') === true) return undefined;
+      const rows = await query(
+        pool,
+        `SELECT version, algorithm_json, auth_data, etag, count FROM versions
+         WHERE user_id = $1 AND NOT deleted ${version === undefined ? '' : 'AND version = $2'}
+         ORDER BY number DESC LIMIT 1`,
+        version === undefined ? [userId] : [userId, version],
       );
-      await checkQuota(client, userId, quota);
-      return { outcome: 'created', version } as const;
-    });
-  }
+      const row = rows.at(0);
+      if (!row) return undefined;
+      return {
+        version: row.version as string,
+        algorithm: JSON.parse(row.algorithm_json as string) as string,
+        auth_data: row.auth_data as string,
+        etag: String(row.etag),
+        count: Number(row.count),
+      };
+    },
 
-  async readVersion(userId: string, version?: string): Promise<StoredVersion | undefined> {
-    if (version?.includes('\0') === true) return undefined;
-    const rows = await query(
-      this.#pool,
-      `SELECT version, algorithm_json, auth_data, etag, count FROM versions
-       WHERE user_id = $1 AND NOT deleted ${version === undefined ? '' : 'AND version = $2'}
-       ORDER BY number DESC LIMIT 1`,
-      version === undefined ? [userId] : [userId, version],
-    );
-    const row = rows.at(0);
-    if (!row) return undefined;
-    return {
-      version: row.version as string,
-      algorithm: JSON.parse(row.algorithm_json as string) as string,
-      auth_data: row.auth_data as string,
-      etag: String(row.etag),
-      count: Number(row.count),
-    };
-  }
+    updateVersion: (userId, version, content, quota) =>
+      transaction(pool, async (client) => {
+        const row = await lockVersion(client, userId, version);
+        if (!row) return UNKNOWN_VERSION;
+        const { rows } = await client.query(
+          `UPDATE versions SET bytes = bytes - octet_length(auth_data) + octet_length($4), auth_data = $4
+           WHERE user_id = $1 AND number = $2 AND algorithm_json = $3 RETURNING number`,
+          [userId, row.number, JSON.stringify(content.algorithm), content.auth_data],
+        );
+        if (rows.length === 0) return { outcome: 'other-algorithm' } as const;
+        await enforceQuota(client, userId, { bytes: quota.bytes });
+        return { outcome: 'done' } as const;
+      }),
 
-  updateVersion(
-    userId: string,
-    version: string,
-    content: VersionContent,
-    quota: Quota,
-  ): ReturnType<BackupStore['updateVersion']> {
-    return transaction(this.#pool, async (client) => {
-      const row = await lockVersion(client, userId, version);
+    deleteVersion: (userId, version) => {
+      if (version.includes('\0')) return Promise.resolve(UNKNOWN_VERSION);
+      return transaction(pool, async (client) => {
+        const { rows } = await client.query(
+          `UPDATE versions SET deleted = true, auth_data = '', count = 0, bytes = 0
+           WHERE user_id = $1 AND version = $2 RETURNING number`,
+          [userId, version],
+        );
+        if (rows.length === 0) return UNKNOWN_VERSION;
+        await client.query(`DELETE FROM keys WHERE user_id = $1 AND number = $2`, [userId, rows[0].number]);
+        return { outcome: 'done' } as const;
+      });
+    },
+
+    writeKeys: async (userId, version, keys, quota, writer) => {
+      if (version.includes('\0')) return UNKNOWN_VERSION;
+      const isOne = keys.length <= STATEMENT_KEYS;
+      if (isOne && keys.length > 0) {
+        // Mostly all keys are new. Then nothing has to be known before the next statement is sent.
+        const answers = await transactionOf(
+          pool,
+          [lock(userId, version), insertion(userId, version, keys, quota, writer)],
+          preparing,
+        );
+        const inserted = answers?.[1].at(0);
+        if (inserted) return changedFrom(inserted);
+      }
+      return transaction(pool, async (client) => {
+        const row = await lockVersion(client, userId, version);
+        if (!row) return UNKNOWN_VERSION;
+        if (row.current !== row.number) {
+          return { outcome: 'wrong-version', current_version: row.currentVersion } as const;
+        }
+        // One for the whole write, however many statements it takes.
+        const etag = String(row.etag + 1);
+        const first = async (statement: Statement) => (await client.query(...statement)).rows.at(0);
+        let changed: Changed = { outcome: 'changed', etag: String(row.etag), count: row.count };
+        for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
+          const some = keys.slice(start, start + STATEMENT_KEYS);
+          const done =
+            (isOne ? undefined : await first(insertion(userId, version, some, quota, writer, etag))) ??
+            (await first(replacement(userId, row.number, some, writer, etag)));
+          if (done) changed = changedFrom(done);
+        }
+        if (changed.etag !== String(row.etag)) {
+          await enforceQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });
+        }
+        return changed;
+      });
+    },
+
+    deleteKeys: (userId, version, scope) =>
+      transaction(pool, async (client) => {
+        const row = await lockVersion(client, userId, version);
+        if (!row) return UNKNOWN_VERSION;
+        const { room_id, session_id } = scope;
+        const { rows } = await client.query(
+          `WITH gone AS (
+             DELETE FROM keys WHERE user_id = $1 AND number = $2
+               AND ($3::bytea IS NULL OR room_id = $3) AND ($4::bytea IS NULL OR session_id = $4)
+             RETURNING octet_length(data) AS size
+           ), total AS (
+             SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM gone
+           )
+           UPDATE versions SET etag = etag + 1, count = versions.count - total.count, bytes = versions.bytes - total.bytes
+           FROM total WHERE user_id = $1 AND number = $2 AND total.count > 0
+           RETURNING versions.etag, versions.count`,
+          [
+            userId,
+            row.number,
+            room_id === undefined ? null : bytes(room_id),
+            session_id === undefined ? null : bytes(session_id),
+          ],
+        );
+        if (rows.length > 0) return changedFrom(rows[0]);
+        return { outcome: 'changed', etag: String(row.etag), count: row.count } as const;
+      }),
+
+    readKey: async (userId, version, roomId, sessionId) => {
+      if (version.includes('\0')) return UNKNOWN_VERSION;
+      const rows = await query(
+        pool,
+        `SELECT keys.data FROM versions
+         LEFT JOIN keys ON keys.user_id = $1 AND keys.number = versions.number
+           AND keys.room_id = $3 AND keys.session_id = $4
+         WHERE versions.user_id = $1 AND versions.version = $2 AND NOT versions.deleted`,
+        [userId, version, bytes(roomId), bytes(sessionId)],
+      );
+      const row = rows.at(0);
       if (!row) return UNKNOWN_VERSION;
-      const { rows } = await client.query(
-        `UPDATE versions SET bytes = bytes - octet_length(auth_data) + octet_length($4), auth_data = $4
-         WHERE user_id = $1 AND number = $2 AND algorithm_json = $3 RETURNING number`,
-        [userId, row.number, JSON.stringify(content.algorithm), content.auth_data],
-      );
-      if (rows.length === 0) return { outcome: 'other-algorithm' } as const;
-      await checkQuota(client, userId, { bytes: quota.bytes });
-      return { outcome: 'done' } as const;
-    });
-  }
+      return row.data === null ? { outcome: 'unknown-key' } : { outcome: 'key', data: row.data as string };
+    },
 
-  deleteVersion(userId: string, version: string): ReturnType<BackupStore['deleteVersion']> {
-    if (version.includes('\0')) return Promise.resolve(UNKNOWN_VERSION);
-    return transaction(this.#pool, async (client) => {
-      const { rows } = await client.query(
-        `UPDATE versions SET deleted = true, auth_data = '', count = 0, bytes = 0
-         WHERE user_id = $1 AND version = $2 RETURNING number`,
+    readKeys: async (userId, version, scope, after, limit) => {
+      if (version.includes('\0')) return UNKNOWN_VERSION;
+      const found = await query(
+        pool,
+        `SELECT number, largest FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted`,
         [userId, version],
       );
-      if (rows.length === 0) return UNKNOWN_VERSION;
-      await client.query(`DELETE FROM keys WHERE user_id = $1 AND number = $2`, [userId, rows[0].number]);
-      return { outcome: 'done' } as const;
-    });
-  }
-
-  async writeKeys(
-    userId: string,
-    version: string,
-    keys: readonly KeyToWrite[],
-    quota: Quota,
-    writer: string | undefined,
-  ): ReturnType<BackupStore['writeKeys']> {
-    if (version.includes('\0')) return UNKNOWN_VERSION;
-    const isOne = keys.length <= STATEMENT_KEYS;
-    if (isOne && keys.length > 0) {
-      // Mostly all keys are new. Then nothing has to be known before the next statement is sent.
-      const answers = await transactionOf(
-        this.#pool,
-        [lock(userId, version), insertion(userId, version, keys, quota, writer)],
-        this.#preparing,
+      const row = found.at(0);
+      if (!row) return UNKNOWN_VERSION;
+      const values: unknown[] = [userId, row.number, pageLimit(limit, Number(row.largest))];
+      const conditions: string[] = [];
+      if (scope.room_id !== undefined) conditions.push(`AND room_id = $${values.push(bytes(scope.room_id))}`);
+      if (after) {
+        const [room, session] = [values.push(bytes(after.room_id)), values.push(bytes(after.session_id))];
+        conditions.push(`AND (room_id, session_id) > ($${room}, $${session})`);
+      }
+      const rows = await query(
+        pool,
+        `SELECT room_id, count(*) AS count, (array_agg(session_id ORDER BY session_id DESC))[1] AS last,
+           string_agg('"' || coalesce(name, convert_from(session_id, 'UTF8')) || '":' || data, ',' ORDER BY session_id)
+             AS members
+         FROM (
+           SELECT room_id, session_id, name, data FROM keys WHERE user_id = $1 AND number = $2 ${conditions.join(' ')}
+           ORDER BY room_id, session_id LIMIT $3
+         ) AS page
+         GROUP BY room_id ORDER BY room_id`,
+        values,
       );
-      const inserted = answers?.[1].at(0);
-      if (inserted) return changedFrom(inserted);
-    }
-    return transaction(this.#pool, async (client) => {
-      const row = await lockVersion(client, userId, version);
-      if (!row) return UNKNOWN_VERSION;
-      if (row.current !== row.number) {
-        return { outcome: 'wrong-version', current_version: row.currentVersion } as const;
-      }
-      // One for the whole write, however many statements it takes.
-      const etag = String(row.etag + 1);
-      const first = async (statement: Statement) => (await client.query(...statement)).rows.at(0);
-      let changed: Changed = { outcome: 'changed', etag: String(row.etag), count: row.count };
-      for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
-        const some = keys.slice(start, start + STATEMENT_KEYS);
-        const done =
-          (isOne ? undefined : await first(insertion(userId, version, some, quota, writer, etag))) ??
-          (await first(replacement(userId, row.number, some, writer, etag)));
-        if (done) changed = changedFrom(done);
-      }
-      if (changed.etag !== String(row.etag)) {
-        await checkQuota(client, userId, { keys: quota.keys, bytes: quota.bytes });
-      }
-      return changed;
-    });
-  }
+      return {
+        outcome: 'page',
+        rooms: rows.map((room) => ({
+          room_id: textOf(room.room_id),
+          members: room.members as string,
+          count: Number(room.count),
+          last_session_id: textOf(room.last),
+        })),
+      };
+    },
 
-  deleteKeys(userId: string, version: string, scope: KeyScope): ReturnType<BackupStore['deleteKeys']> {
-    return transaction(this.#pool, async (client) => {
-      const row = await lockVersion(client, userId, version);
-      if (!row) return UNKNOWN_VERSION;
-      const { room_id, session_id } = scope;
-      const { rows } = await client.query(
-        `WITH gone AS (
-           DELETE FROM keys WHERE user_id = $1 AND number = $2
-             AND ($3::bytea IS NULL OR room_id = $3) AND ($4::bytea IS NULL OR session_id = $4)
-           RETURNING octet_length(data) AS size
-         ), total AS (
-           SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM gone
-         )
-         UPDATE versions SET etag = etag + 1, count = versions.count - total.count, bytes = versions.bytes - total.bytes
-         FROM total WHERE user_id = $1 AND number = $2 AND total.count > 0
-         RETURNING versions.etag, versions.count`,
-        [
+    readReplacements: async (userId, after, limit) => {
+      const rows = await query(
+        pool,
+        `SELECT replacements.*, versions.version FROM replacements
+         JOIN versions ON versions.user_id = replacements.user_id AND versions.number = replacements.number
+         WHERE replacements.user_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
+        [userId, after, limit],
+      );
+      return rows.map((row) => ({
+        id: Number(row.id),
+        time: Number(row.time),
+        user_id: userId,
+        version: row.version as string,
+        room_id: textOf(row.room_id),
+        session_id: textOf(row.session_id),
+        before: origin(row, 'old'),
+        after: origin(row, 'new'),
+      }));
+    },
+
+    pruneReplacements: async (before) => {
+      await query(pool, `DELETE FROM replacements WHERE time < $1`, [before]);
+    },
+
+    eraseUser: (userId) =>
+      transaction(pool, async (client) => {
+        // Versions first: that waits for who writes to them, and leaves nothing to write to.
+        for (const table of ['versions', 'keys', 'replacements']) {
+          await client.query(`DELETE FROM ${table} WHERE user_id = $1`, [userId]);
+        }
+        const { rows } = await client.query(`DELETE FROM users WHERE user_id = $1 RETURNING user_id`, [
           userId,
-          row.number,
-          room_id === undefined ? null : bytes(room_id),
-          session_id === undefined ? null : bytes(session_id),
-        ],
-      );
-      if (rows.length > 0) return changedFrom(rows[0]);
-      return { outcome: 'changed', etag: String(row.etag), count: row.count } as const;
-    });
-  }
+        ]);
+        return rows.length > 0;
+      }),
 
-  async readKey(
-    userId: string,
-    version: string,
-    roomId: string,
-    sessionId: string,
-  ): ReturnType<BackupStore['readKey']> {
-    if (version.includes('\0')) return UNKNOWN_VERSION;
-    const rows = await query(
-      this.#pool,
-      `SELECT keys.data FROM versions
-       LEFT JOIN keys ON keys.user_id = $1 AND keys.number = versions.number
-         AND keys.room_id = $3 AND keys.session_id = $4
-       WHERE versions.user_id = $1 AND versions.version = $2 AND NOT versions.deleted`,
-      [userId, version, bytes(roomId), bytes(sessionId)],
-    );
-    const row = rows.at(0);
-    if (!row) return UNKNOWN_VERSION;
-    return row.data === null ? { outcome: 'unknown-key' } : { outcome: 'key', data: row.data as string };
-  }
+    ping: async () => {
+      await query(pool, 'SELECT 1 FROM versions LIMIT 1', []);
+    },
 
-  async readKeys(
-    userId: string,
-    version: string,
-    scope: KeyScope,
-    after: KeyPosition | undefined,
-    limit: number,
-  ): Promise<KeyPage | UnknownVersion> {
-    if (version.includes('\0')) return UNKNOWN_VERSION;
-    const found = await query(
-      this.#pool,
-      `SELECT number, largest FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted`,
-      [userId, version],
-    );
-    const row = found.at(0);
-    if (!row) return UNKNOWN_VERSION;
-    const values: unknown[] = [userId, row.number, pageLimit(limit, Number(row.largest))];
-    const conditions: string[] = [];
-    if (scope.room_id !== undefined) conditions.push(`AND room_id = $${values.push(bytes(scope.room_id))}`);
-    if (after) {
-      const [room, session] = [values.push(bytes(after.room_id)), values.push(bytes(after.session_id))];
-      conditions.push(`AND (room_id, session_id) > ($${room}, $${session})`);
-    }
-    const rows = await query(
-      this.#pool,
-      `SELECT room_id, count(*) AS count, (array_agg(session_id ORDER BY session_id DESC))[1] AS last,
-         string_agg('"' || coalesce(name, convert_from(session_id, 'UTF8')) || '":' || data, ',' ORDER BY session_id)
-           AS members
-       FROM (
-         SELECT room_id, session_id, name, data FROM keys WHERE user_id = $1 AND number = $2 ${conditions.join(' ')}
-         ORDER BY room_id, session_id LIMIT $3
-       ) AS page
-       GROUP BY room_id ORDER BY room_id`,
-      values,
-    );
-    return {
-      outcome: 'page',
-      rooms: rows.map((room) => ({
-        room_id: textOf(room.room_id),
-        members: room.members as string,
-        count: Number(room.count),
-        last_session_id: textOf(room.last),
-      })),
-    };
-  }
-
-  async readReplacements(userId: string, after: number, limit: number): Promise<readonly Replacement[]> {
-    const rows = await query(
-      this.#pool,
-      `SELECT replacements.*, versions.version FROM replacements
-       JOIN versions ON versions.user_id = replacements.user_id AND versions.number = replacements.number
-       WHERE replacements.user_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
-      [userId, after, limit],
-    );
-    return rows.map((row) => ({
-      id: Number(row.id),
-      time: Number(row.time),
-      user_id: userId,
-      version: row.version as string,
-      room_id: textOf(row.room_id),
-      session_id: textOf(row.session_id),
-      before: origin(row, 'old'),
-      after: origin(row, 'new'),
-    }));
-  }
-
-  async pruneReplacements(before: number): Promise<void> {
-    await query(this.#pool, `DELETE FROM replacements WHERE time < $1`, [before]);
-  }
-
-  eraseUser(userId: string): Promise<boolean> {
-    return transaction(this.#pool, async (client) => {
-      // Versions first: that waits for who writes to them, and leaves nothing to write to.
-      for (const table of ['versions', 'keys', 'replacements']) {
-        await client.query(`DELETE FROM ${table} WHERE user_id = $1`, [userId]);
-      }
-      const { rows } = await client.query(`DELETE FROM users WHERE user_id = $1 RETURNING user_id`, [userId]);
-      return rows.length > 0;
-    });
-  }
-
-  async ping(): Promise<void> {
-    await query(this.#pool, 'SELECT 1 FROM versions LIMIT 1', []);
-  }
-
-  close(): Promise<void> {
-    return this.#pool.end();
-  }
+    close: () => {
+      return pool.end();
+    },
+  };
 }
 
 /** Locks a version that is not deleted until the transaction ends. */
@@ -395,19 +357,15 @@ async function lockVersion(
 }
 
 /** Undoes the transaction when the user now holds too much. */
-async function checkQuota(client: PgClient, userId: string, quota: Quota): Promise<void> {
-  if (Object.values(quota).every((limit) => limit === undefined)) return;
+async function enforceQuota(client: PgClient, userId: string, quota: Quota): Promise<void> {
+  if (!isLimited(quota)) return;
   const { rows } = await client.query(
     `SELECT count(*) AS versions, coalesce(sum(count), 0) AS keys, coalesce(sum(bytes), 0) AS bytes
      FROM versions WHERE user_id = $1 AND NOT deleted`,
     [userId],
   );
-  for (const of of ['versions', 'keys', 'bytes'] as const) {
-    const limit = quota[of];
-    if (limit !== undefined && Number(rows[0][of]) > limit) {
-      throw new Rollback({ outcome: 'over-quota', of } satisfies OverQuota);
-    }
-  }
+  const [{ versions, keys, bytes: size }] = rows;
+  checkQuota(quota, { versions: Number(versions), keys: Number(keys), bytes: Number(size) });
 }
 
 function changedFrom(row: Record<string, unknown>): Changed {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { KeyBackupError } from '../../errors.js';
-import { importPeer, storeFailed } from '../errors.js';
+import { KeyBackupError, importPeer } from '../../errors.js';
+import { Rollback, storeFailed } from '../store.js';
 
 /** The few calls this package needs of a PostgreSQL client; `pg` has them. */
 export interface PgPool {
@@ -191,15 +191,5 @@ export async function query(
     throw storeFailed(cause);
   } finally {
     client.release(broken);
-  }
-}
-
-/** A transaction throws this to undo what it did, and the value becomes its result. */
-export class Rollback extends Error {
-  readonly result: unknown;
-
-  constructor(result: unknown) {
-    super('rolled back');
-    this.result = result;
   }
 }

@@ -1,4 +1,4 @@
-import { importPeer } from '../errors.js';
+import { importPeer } from '../../errors.js';
 
 /**
  * A connection to a database, by `node:sqlite` where Node has it (22.13 and later), else by the package `libsql`.

@@ -6,26 +6,20 @@
 
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { KeyBackupError } from '../../errors.js';
-import { storeFailed } from '../errors.js';
-import type {
-  BackupStore,
-  Changed,
-  KeyPage,
-  KeyPosition,
-  KeyScope,
-  KeyToWrite,
-  OverQuota,
-  Quota,
-  Replacement,
-  StoredVersion,
-  UnknownVersion,
-  VersionContent,
+import {
+  checkQuota,
+  isLimited,
+  newVersionId,
+  storeFailed,
+  type BackupStore,
+  type Changed,
+  type Quota,
+  type UnknownVersion,
 } from '../store.js';
-import { newVersionId } from '../store.js';
 import { loadSqlite, type SqliteConnection } from './connection.js';
 import { deleteKeys, readKey, readKeys, readReplacements, writeKeys, type Change } from './keys.js';
 import { migrate } from './schema.js';
-import { Rollback, createWriteQueue, type WriteQueue } from './write-queue.js';
+import { createWriteQueue } from './write-queue.js';
 
 /** How the file is used. */
 export interface SqliteOptions {
@@ -75,6 +69,9 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     writer.exec('PRAGMA journal_mode = WAL');
     writer.exec('PRAGMA synchronous = FULL');
     writer.exec(`PRAGMA cache_size = -${options.cacheKibibytes ?? 2_048}`);
+    // Changed pages stay in memory until the commit, up to 16 MiB: with less, several large writes in one transaction
+    // write the pages of the index to the log again and again.
+    writer.exec('PRAGMA cache_spill = 4096');
     if (options.maxPages !== undefined) writer.exec(`PRAGMA max_page_count = ${options.maxPages}`);
     migrate(writer);
     // From here on: the sort of a migration may be larger than memory.
@@ -82,7 +79,7 @@ export async function openSqliteStore(file: string, options: SqliteOptions = {})
     const reader = connect();
     // Most pages are read once; the operating system caches the others.
     reader.exec('PRAGMA cache_size = -2048');
-    const store = new SqliteStore(writer, reader, options.checkpointPages ?? 16_000);
+    const store = createStore(writer, reader, options.checkpointPages ?? 16_000);
     await store.purge();
     return store;
   } catch (error) {
@@ -127,274 +124,210 @@ interface VersionRow {
   readonly current: string;
 }
 
-class SqliteStore implements BackupStore {
-  readonly #writer: SqliteConnection;
-  readonly #reader: SqliteConnection;
-  readonly #queue: WriteQueue;
-  readonly #maxLogPages: number;
-  #logPages = 0;
-  #closed: Promise<void> | undefined;
+function createStore(
+  writer: SqliteConnection,
+  reader: SqliteConnection,
+  maxLogPages: number,
+): BackupStore & { purge(): Promise<void> } {
+  const queue = createWriteQueue(writer);
+  let logPages = 0;
+  let closed: Promise<void> | undefined;
+  sizeLog();
 
-  constructor(writer: SqliteConnection, reader: SqliteConnection, maxLogPages: number) {
-    this.#writer = writer;
-    this.#reader = reader;
-    this.#maxLogPages = maxLogPages;
-    this.#queue = createWriteQueue(writer);
-    this.#sizeLog();
+  /** Lets the log become four times as long as the database: a longer one saves writes, a small backup keeps a small one. */
+  function sizeLog(): void {
+    if (logPages === maxLogPages) return;
+    const [pages] = writer.first('PRAGMA page_count') as [number];
+    const wanted = Math.min(Math.max(4 * pages, MIN_LOG_PAGES), maxLogPages);
+    if (wanted < 2 * logPages && wanted < maxLogPages) return;
+    logPages = wanted;
+    writer.exec(`PRAGMA wal_autocheckpoint = ${wanted}`);
+    // A large write makes the log longer; a checkpoint shortens it to this again.
+    writer.exec(`PRAGMA journal_size_limit = ${wanted * PAGE_IN_LOG}`);
   }
 
-  createVersion(
-    userId: string,
-    content: VersionContent,
-    quota: Quota,
-  ): ReturnType<BackupStore['createVersion']> {
-    const version = newVersionId();
-    return this.#write(function* (store) {
-      store.#writer.run(
-        `INSERT INTO versions (user_id, version, algorithm_json, auth_data, bytes)
-         VALUES (?1, ?2, ?3, ?4, octet_length(?4))`,
-        [userId, version, JSON.stringify(content.algorithm), content.auth_data],
-      );
-      store.#checkQuota(userId, quota);
-      yield* [];
-      return { outcome: 'created', version } as const;
-    });
-  }
-
-  readVersion(userId: string, version?: string): Promise<StoredVersion | undefined> {
-    return this.#reading(() => {
-      const row = this.#reader.first(
-        `SELECT version, algorithm_json, auth_data, etag, count FROM versions
-         WHERE user_id = ? AND deleted = 0 ${version === undefined ? '' : 'AND version = ?'}
-         ORDER BY id DESC LIMIT 1`,
-        version === undefined ? [userId] : [userId, version],
-      );
-      if (!row) return undefined;
-      return {
-        version: row[0] as string,
-        algorithm: JSON.parse(row[1] as string) as string,
-        auth_data: row[2] as string,
-        etag: String(row[3]),
-        count: row[4] as number,
-      };
-    });
-  }
-
-  updateVersion(
-    userId: string,
-    version: string,
-    content: VersionContent,
-    quota: Quota,
-  ): ReturnType<BackupStore['updateVersion']> {
-    return this.#write(function* (store) {
-      const row = store.#writer.first(
-        `SELECT id, algorithm_json FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`,
-        [userId, version],
-      );
-      if (!row) return UNKNOWN_VERSION;
-      if (row[1] !== JSON.stringify(content.algorithm)) return { outcome: 'other-algorithm' } as const;
-      store.#writer.run(
-        `UPDATE versions SET bytes = bytes - octet_length(auth_data) + octet_length(?2), auth_data = ?2
-         WHERE id = ?1`,
-        [row[0], content.auth_data],
-      );
-      store.#checkQuota(userId, { bytes: quota.bytes });
-      yield* [];
-      return { outcome: 'done' } as const;
-    });
-  }
-
-  async deleteVersion(userId: string, version: string): ReturnType<BackupStore['deleteVersion']> {
-    const result = await this.#write(function* (store) {
-      const row = store.#writer.first(`SELECT id FROM versions WHERE user_id = ? AND version = ?`, [
-        userId,
-        version,
-      ]);
-      if (!row) return UNKNOWN_VERSION;
-      // Invisible at once; its keys are deleted below, or when the file is next opened.
-      store.#writer.run(
-        `UPDATE versions SET deleted = 1, auth_data = '', count = 0, bytes = 0 WHERE id = ? AND deleted = 0`,
-        [row[0]],
-      );
-      yield* [];
-      return { outcome: 'done' } as const;
-    });
-    await this.purge();
-    return result;
-  }
+  const read = <T>(run: () => T): Promise<T> => {
+    try {
+      return Promise.resolve(run());
+    } catch (error) {
+      return Promise.reject(storeFailed(error));
+    }
+  };
 
   /** Deletes the keys of deleted versions. */
-  purge(): Promise<void> {
-    return this.#write(function* (store) {
+  const purge = (): Promise<void> =>
+    queue.add(function* () {
       for (;;) {
-        const row = store.#writer.first(
+        const row = writer.first(
           `SELECT versions.id FROM versions JOIN rooms ON rooms.version = versions.id
            WHERE versions.deleted = 1 LIMIT 1`,
         );
         if (!row) return;
-        yield* deleteKeys(store.#writer, row[0] as number, {});
+        yield* deleteKeys(writer, row[0] as number, {});
       }
     });
-  }
 
-  writeKeys(
-    userId: string,
-    version: string,
-    keys: readonly KeyToWrite[],
-    quota: Quota,
-    writer: string | undefined,
-  ): ReturnType<BackupStore['writeKeys']> {
-    return this.#write(function* (store) {
-      const row = store.#version(userId, version);
-      if (!row) return UNKNOWN_VERSION;
-      if (row.current !== version) return { outcome: 'wrong-version', current_version: row.current } as const;
-      const change = yield* writeKeys(store.#writer, row.id, keys, writer);
-      store.#sizeLog();
-      return store.#changed(userId, row, change, quota);
-    });
-  }
+  return {
+    purge,
+    createVersion: (userId, content, quota) => {
+      const version = newVersionId();
+      return queue.add(function* () {
+        writer.run(
+          `INSERT INTO versions (user_id, version, algorithm_json, auth_data, bytes)
+           VALUES (?1, ?2, ?3, ?4, octet_length(?4))`,
+          [userId, version, JSON.stringify(content.algorithm), content.auth_data],
+        );
+        enforceQuota(writer, userId, quota);
+        return { outcome: 'created', version } as const;
+      });
+    },
+    readVersion: (userId, version) =>
+      read(() => {
+        const row = reader.first(
+          `SELECT version, algorithm_json, auth_data, etag, count FROM versions
+           WHERE user_id = ? AND deleted = 0 ${version === undefined ? '' : 'AND version = ?'}
+           ORDER BY id DESC LIMIT 1`,
+          version === undefined ? [userId] : [userId, version],
+        );
+        if (!row) return undefined;
+        return {
+          version: row[0] as string,
+          algorithm: JSON.parse(row[1] as string) as string,
+          auth_data: row[2] as string,
+          etag: String(row[3]),
+          count: row[4] as number,
+        };
+      }),
+    updateVersion: (userId, version, content, quota) =>
+      queue.add(function* () {
+        const row = writer.first(
+          `SELECT id, algorithm_json FROM versions WHERE user_id = ? AND version = ? AND deleted = 0`,
+          [userId, version],
+        );
+        if (!row) return UNKNOWN_VERSION;
+        if (row[1] !== JSON.stringify(content.algorithm)) return { outcome: 'other-algorithm' } as const;
+        writer.run(
+          `UPDATE versions SET bytes = bytes - octet_length(auth_data) + octet_length(?2), auth_data = ?2
+           WHERE id = ?1`,
+          [row[0], content.auth_data],
+        );
+        enforceQuota(writer, userId, { bytes: quota.bytes });
+        return { outcome: 'done' } as const;
+      }),
+    deleteVersion: async (userId, version) => {
+      const result = await queue.add(function* () {
+        const row = writer.first(`SELECT id FROM versions WHERE user_id = ? AND version = ?`, [
+          userId,
+          version,
+        ]);
+        if (!row) return UNKNOWN_VERSION;
+        // Invisible at once; its keys are deleted below, or when the file is next opened.
+        writer.run(
+          `UPDATE versions SET deleted = 1, auth_data = '', count = 0, bytes = 0 WHERE id = ? AND deleted = 0`,
+          [row[0]],
+        );
+        return { outcome: 'done' } as const;
+      });
+      await purge();
+      return result;
+    },
+    writeKeys: (userId, version, keys, quota, device) =>
+      queue.add(function* () {
+        const row = versionOf(writer, userId, version);
+        if (!row) return UNKNOWN_VERSION;
+        if (row.current !== version)
+          return { outcome: 'wrong-version', current_version: row.current } as const;
+        const change = yield* writeKeys(writer, row.id, keys, device);
+        sizeLog();
+        return countChange(writer, userId, row, change, quota);
+      }),
+    deleteKeys: (userId, version, scope) =>
+      queue.add(function* () {
+        const row = versionOf(writer, userId, version);
+        if (!row) return UNKNOWN_VERSION;
+        return countChange(writer, userId, row, yield* deleteKeys(writer, row.id, scope), {});
+      }),
+    readKey: (userId, version, roomId, sessionId) =>
+      read(() => readKey(reader, userId, version, roomId, sessionId) ?? UNKNOWN_VERSION),
+    readKeys: (userId, version, scope, after, limit) =>
+      read(() => readKeys(reader, userId, version, scope, after, limit) ?? UNKNOWN_VERSION),
+    readReplacements: (userId, after, limit) => read(() => readReplacements(reader, userId, after, limit)),
+    pruneReplacements: (before) =>
+      queue.add(function* () {
+        for (;;) {
+          const deleted = writer.all(
+            `DELETE FROM replacements WHERE id IN (SELECT id FROM replacements WHERE time < ? LIMIT ?)
+             RETURNING id`,
+            [before, DELETE_ROWS],
+          );
+          if (deleted.length < DELETE_ROWS) return;
+          yield;
+        }
+      }),
+    eraseUser: (userId) =>
+      queue.add(function* () {
+        const versions = writer.all(`SELECT id FROM versions WHERE user_id = ?`, [userId]);
+        for (const [version] of versions) {
+          yield* deleteKeys(writer, version as number, {});
+          writer.run(`DELETE FROM replacements WHERE version = ?`, [version]);
+          writer.run(`DELETE FROM versions WHERE id = ?`, [version]);
+        }
+        return versions.length > 0;
+      }),
+    ping: () => read(() => void reader.all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)')),
+    close: () =>
+      (closed ??= queue.close().then(() => {
+        reader.close();
+        emptyLog(writer);
+        writer.close();
+      })),
+  };
+}
 
-  deleteKeys(userId: string, version: string, scope: KeyScope): ReturnType<BackupStore['deleteKeys']> {
-    return this.#write(function* (store) {
-      const row = store.#version(userId, version);
-      if (!row) return UNKNOWN_VERSION;
-      return store.#changed(userId, row, yield* deleteKeys(store.#writer, row.id, scope), {});
-    });
+/** A copy of the file after a stop is then complete. */
+function emptyLog(writer: SqliteConnection): void {
+  try {
+    // Not waiting for other processes that have the file open: the last one does it.
+    writer.exec('PRAGMA busy_timeout = 0');
+    writer.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  } catch {
+    // Nothing is lost: the log stays and is read.
   }
+}
 
-  readKey(
-    userId: string,
-    version: string,
-    roomId: string,
-    sessionId: string,
-  ): ReturnType<BackupStore['readKey']> {
-    return this.#reading(() => readKey(this.#reader, userId, version, roomId, sessionId) ?? UNKNOWN_VERSION);
-  }
+function countChange(
+  writer: SqliteConnection,
+  userId: string,
+  row: VersionRow,
+  change: Change,
+  quota: Quota,
+): Changed {
+  if (change.changed === 0) return { outcome: 'changed', etag: String(row.etag), count: row.count };
+  const count = row.count + change.added;
+  writer.run(
+    `UPDATE versions SET etag = etag + 1, count = ?2, bytes = bytes + ?3, largest = ?4 WHERE id = ?1`,
+    [row.id, count, change.bytes, Math.max(row.largest, change.largest)],
+  );
+  enforceQuota(writer, userId, { keys: quota.keys, bytes: quota.bytes });
+  return { outcome: 'changed', etag: String(row.etag + 1), count };
+}
 
-  readKeys(
-    userId: string,
-    version: string,
-    scope: KeyScope,
-    after: KeyPosition | undefined,
-    limit: number,
-  ): Promise<KeyPage | UnknownVersion> {
-    return this.#reading(
-      () => readKeys(this.#reader, userId, version, scope, after, limit) ?? UNKNOWN_VERSION,
-    );
-  }
+/** Undoes the write when the user now holds too much. */
+function enforceQuota(writer: SqliteConnection, userId: string, quota: Quota): void {
+  if (!isLimited(quota)) return;
+  const [versions, keys, bytes] = writer.first(
+    `SELECT count(*), total(count), total(bytes) FROM versions WHERE user_id = ? AND deleted = 0`,
+    [userId],
+  ) as [number, number, number];
+  checkQuota(quota, { versions, keys, bytes });
+}
 
-  readReplacements(userId: string, after: number, limit: number): Promise<readonly Replacement[]> {
-    return this.#reading(() => readReplacements(this.#reader, userId, after, limit));
-  }
-
-  pruneReplacements(before: number): Promise<void> {
-    return this.#write(function* (store) {
-      while (
-        store.#writer.all(
-          `DELETE FROM replacements WHERE id IN (SELECT id FROM replacements WHERE time < ? LIMIT ?)
-           RETURNING id`,
-          [before, DELETE_ROWS],
-        ).length === DELETE_ROWS
-      ) {
-        yield;
-      }
-    });
-  }
-
-  eraseUser(userId: string): Promise<boolean> {
-    return this.#write(function* (store) {
-      const versions = store.#writer.all(`SELECT id FROM versions WHERE user_id = ?`, [userId]);
-      for (const [version] of versions) {
-        yield* deleteKeys(store.#writer, version as number, {});
-        store.#writer.run(`DELETE FROM replacements WHERE version = ?`, [version]);
-        store.#writer.run(`DELETE FROM versions WHERE id = ?`, [version]);
-      }
-      return versions.length > 0;
-    });
-  }
-
-  ping(): Promise<void> {
-    return this.#reading(
-      () => void this.#reader.all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)'),
-    );
-  }
-
-  close(): Promise<void> {
-    return (this.#closed ??= this.#queue.close().then(() => {
-      this.#reader.close();
-      this.#emptyLog();
-      this.#writer.close();
-    }));
-  }
-
-  /** Lets the log become four times as long as the database: a longer one saves writes, a small backup keeps a small one. */
-  #sizeLog(): void {
-    if (this.#logPages === this.#maxLogPages) return;
-    const [pages] = this.#writer.first('PRAGMA page_count') as [number];
-    const wanted = Math.min(Math.max(4 * pages, MIN_LOG_PAGES), this.#maxLogPages);
-    if (wanted < 2 * this.#logPages && wanted < this.#maxLogPages) return;
-    this.#logPages = wanted;
-    this.#writer.exec(`PRAGMA wal_autocheckpoint = ${wanted}`);
-    // A large write makes the log longer; after a checkpoint it goes back to this.
-    this.#writer.exec(`PRAGMA journal_size_limit = ${wanted * PAGE_IN_LOG}`);
-  }
-
-  /** A copy of the file after a stop is then complete. */
-  #emptyLog(): void {
-    try {
-      // Not waiting for other processes that have the file open: the last one does it.
-      this.#writer.exec('PRAGMA busy_timeout = 0');
-      this.#writer.exec('PRAGMA wal_checkpoint(TRUNCATE)');
-    } catch {
-      // Nothing is lost: the log stays and is read.
-    }
-  }
-
-  #changed(userId: string, row: VersionRow, change: Change, quota: Quota): Changed {
-    if (change.changed === 0) return { outcome: 'changed', etag: String(row.etag), count: row.count };
-    const count = row.count + change.added;
-    this.#writer.run(
-      `UPDATE versions SET etag = etag + 1, count = ?2, bytes = bytes + ?3, largest = ?4 WHERE id = ?1`,
-      [row.id, count, change.bytes, Math.max(row.largest, change.largest)],
-    );
-    this.#checkQuota(userId, { keys: quota.keys, bytes: quota.bytes });
-    return { outcome: 'changed', etag: String(row.etag + 1), count };
-  }
-
-  /** Rolls the write back when the user now holds too much. */
-  #checkQuota(userId: string, quota: Quota): void {
-    if (Object.values(quota).every((limit) => limit === undefined)) return;
-    const [versions, keys, bytes] = this.#writer.first(
-      `SELECT count(*), total(count), total(bytes) FROM versions WHERE user_id = ? AND deleted = 0`,
-      [userId],
-    ) as [number, number, number];
-    const over = (of: keyof Quota): never => {
-      throw new Rollback({ outcome: 'over-quota', of } satisfies OverQuota);
-    };
-    if (quota.versions !== undefined && versions > quota.versions) over('versions');
-    if (quota.keys !== undefined && keys > quota.keys) over('keys');
-    if (quota.bytes !== undefined && bytes > quota.bytes) over('bytes');
-  }
-
-  #version(userId: string, version: string): VersionRow | undefined {
-    const row = this.#writer.first(
-      `SELECT id, etag, count, largest, (
-         SELECT version FROM versions WHERE user_id = ?1 AND deleted = 0 ORDER BY id DESC LIMIT 1
-       ) FROM versions WHERE user_id = ?1 AND version = ?2 AND deleted = 0`,
-      [userId, version],
-    ) as [number, number, number, number, string] | undefined;
-    return row && { id: row[0], etag: row[1], count: row[2], largest: row[3], current: row[4] };
-  }
-
-  #write<T>(write: (store: SqliteStore) => Generator<void, T>): Promise<T> {
-    return this.#queue.add(() => write(this));
-  }
-
-  #reading<T>(read: () => T): Promise<T> {
-    try {
-      return Promise.resolve(read());
-    } catch (error) {
-      return Promise.reject(storeFailed(error));
-    }
-  }
+function versionOf(writer: SqliteConnection, userId: string, version: string): VersionRow | undefined {
+  const row = writer.first(
+    `SELECT id, etag, count, largest, (
+       SELECT version FROM versions WHERE user_id = ?1 AND deleted = 0 ORDER BY id DESC LIMIT 1
+     ) FROM versions WHERE user_id = ?1 AND version = ?2 AND deleted = 0`,
+    [userId, version],
+  ) as [number, number, number, number, string] | undefined;
+  return row && { id: row[0], etag: row[1], count: row[2], largest: row[3], current: row[4] };
 }

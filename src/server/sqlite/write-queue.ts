@@ -1,4 +1,4 @@
-import { storeFailed } from '../errors.js';
+import { Rollback, storeFailed } from '../store.js';
 import { rollback, type SqliteConnection } from './connection.js';
 
 /**
@@ -12,7 +12,7 @@ export interface WriteQueue {
   /**
    * Runs a write.
    *
-   * @returns What the generator returns, once it is safe on disk.
+   * @returns What the generator returns or throws as a {@link Rollback}, once it is safe on disk.
    * @throws KeyBackupError `store-failed` when anything fails; then nothing of it was stored.
    */
   add<T>(write: () => Generator<void, T>): Promise<T>;
@@ -24,16 +24,6 @@ interface Waiting {
   readonly write: () => Generator<void, unknown>;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
-}
-
-/** Thrown by a write to undo what it did; the value becomes its result. */
-export class Rollback extends Error {
-  readonly result: unknown;
-
-  constructor(result: unknown) {
-    super('rolled back');
-    this.result = result;
-  }
 }
 
 /** Writes in one transaction. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, readFileSync, truncateSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RoomKeys } from '../../../src/client/api.js';
-import { authenticateByTokens } from '../../../src/server/identify.js';
+import { identifyByTokens } from '../../../src/server/identify.js';
 import { openPostgresStore } from '../../../src/server/postgres/index.js';
 import type { BackupStore } from '../../../src/server/store.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
@@ -27,7 +27,7 @@ async function server(side: string, own?: BackupStore) {
     device_id: 'D',
   }));
   const store = own ?? (side === 'to' ? await sqliteStore() : createMemoryStore());
-  const { url, stop } = await serve(store, { authenticate: authenticateByTokens(tokens) });
+  const { url, stop } = await serve(store, { identify: identifyByTokens(tokens) });
   cleanups.push(() => stop(0));
   const as = (userId: string) => new RoomKeys({ baseUrl: url, accessToken: tokenOf(side, userId) });
   return { url, as };

@@ -1,7 +1,25 @@
-import { expect, test } from 'vitest';
-import { openOn, openStoreOnPool } from '../../../src/server/postgres/index.js';
+import { expect, test, vi } from 'vitest';
+import { openPostgresStore, openStoreOnPool } from '../../../src/server/postgres/index.js';
 import type { PgPool } from '../../../src/server/postgres/pool.js';
+import type { BackupStore } from '../../../src/server/store.js';
 import { keyOf } from '../../contracts/store.js';
+
+/** What `pg` gives a store that makes its own pool. */
+let ownPool: PgPool | undefined;
+vi.mock('pg', () => ({
+  default: {
+    Pool: class {
+      readonly connect = () => ownPool!.connect();
+      readonly end = () => ownPool!.end();
+      readonly on = () => undefined;
+    },
+  },
+}));
+
+function openOnOwnPool(pool: PgPool): Promise<BackupStore> {
+  ownPool = pool;
+  return openPostgresStore('postgres://db.example/backup');
+}
 
 type Rows = Record<string, unknown>[];
 
@@ -46,7 +64,9 @@ test('keys that are all new go out as one transaction, before any answer has com
   const store = await openStoreOnPool(pool);
   sent.length = released.length = 0;
   const writing = store.writeKeys('@a:x', 'v', keys, {}, 'D');
-  await new Promise(process.nextTick);
+  await new Promise<void>((resolve) => {
+    process.nextTick(resolve);
+  });
   expect(sent.map((text) => text.slice(0, 15))).toEqual([
     BEGIN.slice(0, 15),
     'SELECT number, ',
@@ -134,7 +154,7 @@ test('statements of our own pool are prepared, under a name for each text', asyn
   const onPool = await openStoreOnPool(pool);
   await onPool.writeKeys('@a:x', 'v', keys, {}, 'D');
   expect(named).toEqual([]);
-  const store = await openOn(pool, { on: true });
+  const store = await openOnOwnPool(pool);
   await store.writeKeys('@a:x', 'v', keys, {}, 'D');
   await store.writeKeys('@a:x', 'v', keys, { keys: 9 }, 'D');
   expect(named).toHaveLength(4);
@@ -154,7 +174,7 @@ test.each(['26000', '42P05'])('where that fails with %s they are not prepared an
     'WITH incoming AS': () => [{ etag: '4', count: '7' }],
   };
   const { pool, named } = answering(answers);
-  const store = await openOn(pool, { on: true });
+  const store = await openOnOwnPool(pool);
   expect(await store.writeKeys('@a:x', 'v', keys, {}, 'D')).toMatchObject({ outcome: 'changed', count: 7 });
   expect(named).toHaveLength(2);
   await store.writeKeys('@a:x', 'v', keys, {}, 'D');

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { KeyBackupError } from '../../src/errors.js';
-import { createLog } from '../../src/server/log.js';
+import { createLog } from '../../src/server/observability.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
