@@ -210,7 +210,7 @@ function compare(
     const about = {
       authentication: 'declared',
       previousAuthenticity,
-      reason: 'its trusted copy previousAuthenticity forwarded',
+      reason: 'its trusted copy was forwarded',
     } as const;
     return { index, session: better, source: 'm.forwarded_room_key', about };
   }

@@ -34,8 +34,7 @@ testWrongTypes({
     'Log#error': () => [new Error('x')],
     'Log#note': () => ['started', { port: 1 }],
     'Metrics#observe': BELOW,
-    'Metrics#text': () => [],
-    'Metrics#listen': 'node:http says what is wrong with an address',
+    'Metrics#handler': () => [new Request('http://x/metrics')],
   },
   // Its documented error, which the command line shows as it is.
   mayThrow: (name, error) => name === 'parseTokensFile' && (error as Error).constructor === Error,
