@@ -40,7 +40,7 @@ describe.concurrent('keygen', () => {
     work.write('lax.json', 'old', 0o644);
     const ends = await Promise.all([
       work.run(['keygen', '-o', 'key.json']),
-      work.run(['keygen', '--json', '--output', 'lax.json']),
+      work.run(['keygen', '--json', '--force', '--output', 'lax.json']),
     ]);
     expect(ends.map(({ code }) => code)).toEqual([0, 0]);
     expect([work.mode('key.json'), work.mode('lax.json')]).toEqual(['600', '600']);

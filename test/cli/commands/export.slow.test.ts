@@ -2,8 +2,26 @@ import { describe, expect, it } from 'vitest';
 import { Workspace, exportFile, type ReportFile } from '../workspace.js';
 
 const PHRASE = 'a good passphrase';
-const DECRYPT = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out.json'];
-const ENCRYPT = ['export', 'encrypt', 'in.json', '--passphrase-file', 'phrase.txt', '-o', 'out.txt'];
+const DECRYPT = [
+  'export',
+  'decrypt',
+  'keys.txt',
+  '--passphrase-file',
+  'phrase.txt',
+  '--force',
+  '-o',
+  'out.json',
+];
+const ENCRYPT = [
+  'export',
+  'encrypt',
+  'in.json',
+  '--passphrase-file',
+  'phrase.txt',
+  '--force',
+  '-o',
+  'out.txt',
+];
 
 function workspace(): Workspace {
   const work = new Workspace();

@@ -29,7 +29,16 @@ function begin() {
 }
 
 async function authenticity(work: Workspace) {
-  const end = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json', '--json']);
+  const end = await work.run([
+    'decrypt',
+    'backup.json',
+    '--key-file',
+    'key.txt',
+    '--force',
+    '-o',
+    'out.json',
+    '--json',
+  ]);
   return (JSON.parse(end.stdout) as { authenticity: unknown }).authenticity;
 }
 
@@ -176,7 +185,7 @@ describe.concurrent('mac-key and the secret storage', () => {
 
 describe.concurrent('encrypt --mac-key-file', () => {
   const encrypt = (work: Workspace, ...args: string[]) =>
-    work.run(['encrypt', 'export.json', '-o', 'backup.json', ...args]);
+    work.run(['encrypt', 'export.json', '--force', '-o', 'backup.json', ...args]);
 
   it('refuses another backup’s key, and the decryption key itself', async () => {
     const { work, publicKey } = begin();
