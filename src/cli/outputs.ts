@@ -125,7 +125,7 @@ export interface OutputPaths {
 export interface ResultFiles {
   readonly result: Output;
   /** Writes the report and makes it appear, where one was asked for. */
-  commitReport(report: Report): Promise<void>;
+  readonly commitReport: (report: Report) => Promise<void>;
 }
 
 /**
@@ -142,16 +142,14 @@ export async function withResultFiles(
 ): Promise<void> {
   expectTwoFiles(output, reportPath);
   const result = await openOutput(output, force, terminal);
-  let isDone = false;
   try {
-    await withReportFile({ report: reportPath, force }, terminal, async (commitReport) => {
-      if (await work({ result, commitReport })) {
-        await result.commit();
-        isDone = true;
-      }
-    });
-  } finally {
-    if (!isDone) await result.discard();
+    const isWanted = await withReportFile({ report: reportPath, force }, terminal, (commitReport) =>
+      work({ result, commitReport }),
+    );
+    await (isWanted ? result.commit() : result.discard());
+  } catch (error) {
+    await result.discard();
+    throw error;
   }
 }
 

@@ -120,7 +120,6 @@ async function inFile(
   const copyOf = await readTrustedCopies(options.trusted, terminal);
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
   const backup = new BackupObjects();
-  let isOtherKey = false;
   await withResultFiles(options, terminal, async ({ result: output, commitReport }) => {
     await withProgress(terminal, async (progress) => {
       const file = openKeysFile(path, 'rooms', terminal);
@@ -137,13 +136,18 @@ async function inFile(
       }
     });
     await commitReport(report);
-    isOtherKey = report.ok === 0 && report.codes.has('mac-mismatch');
-    if (!isOtherKey) await backup.writeTo(output);
-    return !isOtherKey;
+    if (isOtherKey(report)) return false;
+    await backup.writeTo(output);
+    return true;
   });
-  if (isOtherKey) terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
+  if (isOtherKey(report)) terminal.stderr(`${KeyFit.WRONG_KEY}\n`);
   tell(report, counts, {}, isJsonSummary(options), terminal);
   return report.exitCode;
+}
+
+/** Whether the key, as far as the records tell, is another backup's. */
+function isOtherKey({ ok, codes }: Report): boolean {
+  return ok === 0 && codes.has('mac-mismatch');
 }
 
 async function onHomeserver(

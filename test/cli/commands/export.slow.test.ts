@@ -129,7 +129,7 @@ describe.concurrent('export', () => {
   it('takes the passphrase from standard input, its spaces included', async () => {
     const work = workspace();
     work.write('keys.txt', await exportFile([], ' spaced '));
-    const args = ['export', 'decrypt', 'keys.txt', '--passphrase-file', '-', '-o', 'out.json'];
+    const args = ['export', 'decrypt', 'keys.txt', '--passphrase-file', '-', '--force', '-o', 'out.json'];
     expect(await work.run(args, { stdin: ' spaced \n' })).toMatchObject({ code: 0 });
     expect(await work.run(args, { stdin: 'spaced\n' })).toMatchObject({ code: 1 });
   });

@@ -245,7 +245,7 @@ describe('migrate', () => {
     const { code, stderr } = await work.run(args);
     expect({ code, stderr }).toEqual({
       code: 2,
-      stderr: expect.stringContaining('got a file of 104857600 bytes'),
+      stderr: expect.stringContaining('got more than 67108864 bytes'),
     });
   });
 
