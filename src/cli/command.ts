@@ -203,8 +203,9 @@ function expectInputsKept(
   if ([...files, ...positionals].filter((path) => path === '-').length > 1) {
     throw new UsageError('standard input holds one line or one file: give the other inputs as files');
   }
-  for (const [name, [output]] of given) {
+  for (const [name, values] of given) {
     if (options[name].value !== 'OUTPUT') continue;
+    const output = values[values.length - 1];
     const inputs = name === 'output' ? files : [...positionals, ...files];
     if (inputs.some((input) => isFile(input) && isSameFile(input, output))) {
       const option = name === 'output' ? '-o' : `--${name}`;

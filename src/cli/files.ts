@@ -185,7 +185,7 @@ export async function readText(
 /**
  * Reads a small file that holds one JSON object.
  *
- * @throws {@link InputError} when it is unreadable, too large, or no JSON object.
+ * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
  */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
   const text = await readText(path, file, terminal);

@@ -11,7 +11,7 @@ import { quote } from '../encoding/quote.js';
 /** Waits longer than this are announced, in milliseconds. */
 const WORTH_TELLING = 1000;
 
-/** The options that name a server and the right to it. */
+/** The options that name a server and the access token. */
 export interface ServerOptions {
   readonly homeserver: string | undefined;
   readonly tokenFile: string | undefined;

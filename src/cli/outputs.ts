@@ -29,7 +29,7 @@ const BUFFER = 64 * 1024;
  * @param path - As given with an option; `undefined` and `-` are standard output.
  * @param force - Whether a file that exists, and is not empty, is overwritten.
  * @returns An output that takes nothing more once the terminal's signal has aborted.
- * @throws {@link InputError} when the file cannot be made: open it before the work that it is for.
+ * @throws {@link InputError} when the file cannot be made: open it before the work starts.
  */
 export async function openOutput(
   path: string | undefined,
@@ -116,7 +116,7 @@ function buffered(output: Output, signal: AbortSignal): Output {
 export interface OutputPaths {
   /** `undefined` and `-` are standard output. */
   readonly output?: string | undefined;
-  /** `undefined` is none. */
+  /** `undefined` for no report. */
   readonly report?: string | undefined;
   readonly force: boolean;
 }

@@ -98,7 +98,7 @@ export class PartialFile {
         );
       }
       await file.truncate(length);
-      if (earlier) terminal.stderr(`going on with ${partial}\n`);
+      if (earlier) terminal.stderr(`resuming ${partial}\n`);
       return new PartialFile(path, file, wanted, earlier);
     } catch (cause) {
       if (cause instanceof InputError) throw cause;

@@ -122,6 +122,10 @@ describe.concurrent('wrong usage', () => {
       ['encrypt', 'key.txt', '--key-file', 'key.txt', '-o', './key.txt'],
       /-o: \.\/key\.txt is a file that is read here/,
     ],
+    [
+      ['encrypt', 'key.txt', '--key-file', 'key.txt', '-o', 'other', '-o', 'key.txt'],
+      /-o: key\.txt is a file that is read here/,
+    ],
     [['decrypt', 'key.txt', '--report', 'key.txt'], /--report: key\.txt is a file that is read here/],
     [['authenticate', 'a', '--trusted', 'b', '--new-version'], /--new-version is for a server only/],
     [['vectors'], /unknown command "vectors"; see/],
@@ -137,7 +141,7 @@ describe.concurrent('wrong usage', () => {
     [['migrate', '--to', 'x'], /missing option: --from WHERE, --users FILE/],
   ];
 
-  it.each(wrong)('%j is said', async (args, message) => {
+  it.each(wrong)('%j is rejected with a message', async (args, message) => {
     const work = new Workspace();
     const asks = message.source.includes('no terminal');
     const end = await work.run(args, { outside: asks });

@@ -107,7 +107,7 @@ export class Workspace {
     const toFile = args.includes('-o') && args[args.indexOf('-o') + 1] !== '-';
     const messages = end.code === 2 || toFile ? end.stdout + end.stderr : end.stderr;
     this.expectNoSecret(messages);
-    // The platform's own report of an error nobody caught.
+    // A stack trace: an uncaught error.
     expect(end.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
     return end;
   }

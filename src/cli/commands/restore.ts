@@ -108,7 +108,7 @@ async function restoreToFile(
     } catch (error) {
       await file.save(restore.state());
       terminal.stderr(
-        `${report.ok} keys are in ${file.path}; the same command goes on from there (${file.statePath})\n`,
+        `${report.ok} keys are in ${file.path}; the same command resumes there (${file.statePath})\n`,
       );
       throw error;
     }

@@ -174,9 +174,7 @@ async function upload(
     progress.clear();
     await save();
     if (state && statePath !== undefined) {
-      terminal.stderr(
-        `${state.position} sessions are done; the same command goes on from there (${statePath})\n`,
-      );
+      terminal.stderr(`${state.position} sessions are done; the same command resumes there (${statePath})\n`);
     }
     throw error;
   } finally {
@@ -207,7 +205,7 @@ async function readState(
   try {
     const state = JSON.parse(text) as unknown;
     if (isUploadState(state) && state.version === info.version) {
-      terminal.stderr(`going on after ${state.position} sessions (${path})\n`);
+      terminal.stderr(`resuming after ${state.position} sessions (${path})\n`);
       return state;
     }
   } catch (error) {
