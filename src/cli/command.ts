@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { quote } from '../encoding/quote.js';
-import { UsageError } from './errors.js';
-import { isFile, isSameFile } from './files.js';
+import { InputError, UsageError } from './errors.js';
+import { isFile, isFilled, isSameFile } from './files.js';
 import type { Terminal } from './terminal.js';
 
 /** An option. It is written once: parsing, the help and the values that a command gets all come from it. */
@@ -56,7 +56,7 @@ export interface Command {
   readonly summary: string;
   readonly options: Options;
   readonly help: string;
-  /** @throws {@link UsageError} for anything unknown, missing or too much. */
+  /** @throws {@link UsageError} for anything unknown, missing or too much; {@link InputError} for an output that exists. */
   run(args: readonly string[], terminal: Terminal): Promise<number>;
 }
 
@@ -162,7 +162,7 @@ function parse(args: readonly string[], options: Options, names: readonly string
     given.set(name, [...(given.get(name) ?? []), value ?? '']);
   }
   expectArguments(positionals, names);
-  expectInputsKept(given, positionals, options);
+  expectFilesKept(given, positionals, options);
   const missing = Object.entries(options).filter(([name, { required }]) => required && !given.has(name));
   if (missing.length > 0) {
     throw new UsageError(
@@ -192,9 +192,9 @@ function expectArguments(positionals: readonly string[], names: readonly string[
 
 /**
  * An output must not take the place of an input. Only the argument itself may be written by `-o`: it is read to its end
- * before.
+ * before. Other files are overwritten only with `--force`.
  */
-function expectInputsKept(
+function expectFilesKept(
   given: ReadonlyMap<string, readonly string[]>,
   positionals: readonly string[],
   options: Options,
@@ -204,12 +204,15 @@ function expectInputsKept(
     throw new UsageError('standard input holds one line or one file: give the other inputs as files');
   }
   for (const [name, values] of given) {
-    if (options[name].value !== 'OUTPUT') continue;
     const output = values[values.length - 1];
+    if (options[name].value !== 'OUTPUT' || output === '-') continue;
     const inputs = name === 'output' ? files : [...positionals, ...files];
     if (inputs.some((input) => isFile(input) && isSameFile(input, output))) {
       const option = name === 'output' ? '-o' : `--${name}`;
       throw new UsageError(`${option}: ${output} is a file that is read here; give another name`);
+    }
+    if (!given.has('force') && isFilled(output)) {
+      throw new InputError(`${output} exists; --force overwrites it`);
     }
   }
 }

@@ -201,6 +201,12 @@ export function isFile(path: string): boolean {
   return fileAt(path)?.isFile() === true;
 }
 
+/** Whether there is a plain file with something in it. */
+export function isFilled(path: string): boolean {
+  const stats = fileAt(path);
+  return stats?.isFile() === true && stats.size > 0;
+}
+
 /** Whether two options name the same file, through links as well. */
 export function isSameFile(a: string | undefined, b: string | undefined): boolean {
   if (a === undefined || b === undefined) return false;

@@ -27,19 +27,14 @@ const BUFFER = 64 * 1024;
  * at the end. A device or a pipe is written to directly. A link stays, and what it leads to is written.
  *
  * @param path - As given with an option; `undefined` and `-` are standard output.
- * @param force - Whether a file that exists, and is not empty, is overwritten.
  * @returns An output that takes nothing more once the terminal's signal has aborted.
  * @throws {@link InputError} when the file cannot be made: open it before the work starts.
  */
-export async function openOutput(
-  path: string | undefined,
-  force: boolean,
-  terminal: Terminal,
-): Promise<Output> {
-  return buffered(await openUnbuffered(path, force, terminal), terminal.signal);
+export async function openOutput(path: string | undefined, terminal: Terminal): Promise<Output> {
+  return buffered(await openUnbuffered(path, terminal), terminal.signal);
 }
 
-async function openUnbuffered(path: string | undefined, force: boolean, terminal: Terminal): Promise<Output> {
+async function openUnbuffered(path: string | undefined, terminal: Terminal): Promise<Output> {
   if (path === undefined || path === '-') {
     return {
       write: (text) => terminal.write(text),
@@ -59,7 +54,6 @@ async function openUnbuffered(path: string | undefined, force: boolean, terminal
       discard: () => device.close(),
     };
   }
-  if (existing && existing.size > 0) expectForce(path, force);
   const target = await realpath(path).catch(() => path);
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
   const file: FileHandle = await orUnwritable(path, open(temporary, 'wx', 0o600));
@@ -75,11 +69,6 @@ async function openUnbuffered(path: string | undefined, force: boolean, terminal
       await rm(temporary, { force: true });
     },
   };
-}
-
-/** @throws {@link InputError} unless a file that exists may be overwritten. */
-export function expectForce(path: string, force: boolean): void {
-  if (!force) throw new InputError(`${path} exists; --force overwrites it`);
 }
 
 async function orUnwritable<T>(path: string, operation: Promise<T>): Promise<T> {
@@ -118,7 +107,6 @@ export interface OutputPaths {
   readonly output?: string | undefined;
   /** `undefined` for no report. */
   readonly report?: string | undefined;
-  readonly force: boolean;
 }
 
 /** The files of a command: its result, and the report on it. */
@@ -136,14 +124,14 @@ export interface ResultFiles {
  * @throws {@link UsageError} when both name the same file.
  */
 export async function withResultFiles(
-  { output, report: reportPath, force }: OutputPaths,
+  { output, report: reportPath }: OutputPaths,
   terminal: Terminal,
   work: (files: ResultFiles) => Promise<boolean>,
 ): Promise<void> {
   expectTwoFiles(output, reportPath);
-  const result = await openOutput(output, force, terminal);
+  const result = await openOutput(output, terminal);
   try {
-    const isWanted = await withReportFile({ report: reportPath, force }, terminal, (commitReport) =>
+    const isWanted = await withReportFile(reportPath, terminal, (commitReport) =>
       work({ result, commitReport }),
     );
     await (isWanted ? result.commit() : result.discard());
@@ -155,11 +143,11 @@ export async function withResultFiles(
 
 /** Opens the file of a report before the work that it is on. It is gone when the work fails or does not commit it. */
 export async function withReportFile<T>(
-  { report: path, force }: OutputPaths,
+  path: string | undefined,
   terminal: Terminal,
   work: (commitReport: ResultFiles['commitReport']) => Promise<T>,
 ): Promise<T> {
-  let file = path === undefined ? undefined : await openOutput(path, force, terminal);
+  let file = path === undefined ? undefined : await openOutput(path, terminal);
   try {
     return await work(async ({ json }) => {
       await file?.write(json);
@@ -177,12 +165,8 @@ export function expectTwoFiles(output = '-', report: string | undefined): void {
 }
 
 /** Writes a whole output. */
-export async function writeOutput(
-  { output: path, force }: OutputPaths,
-  text: string,
-  terminal: Terminal,
-): Promise<void> {
-  const output = await openOutput(path, force, terminal);
+export async function writeOutput(path: string | undefined, text: string, terminal: Terminal): Promise<void> {
+  const output = await openOutput(path, terminal);
   try {
     await output.write(text);
     await output.commit();

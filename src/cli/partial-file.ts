@@ -4,7 +4,7 @@ import { noAuthenticity, type AuthenticityCounts } from '../report/authenticity.
 import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../encoding/json.js';
 import type { Place } from '../report/report.js';
-import { expectForce, writeStateFile } from './outputs.js';
+import { writeStateFile } from './outputs.js';
 import type { Terminal } from './terminal.js';
 
 const FORMAT = 'megolm-backup-restore/1';
@@ -70,7 +70,7 @@ export class PartialFile {
    * @throws {@link InputError} when it cannot be made, or an earlier run was of another backup or other rooms.
    */
   static async open(
-    { path, force }: { readonly path: string; readonly force: boolean },
+    path: string,
     version: string,
     rooms: readonly string[] | undefined,
     terminal: Terminal,
@@ -78,7 +78,6 @@ export class PartialFile {
     const existing = await stat(path).catch(() => undefined);
     if (existing && !existing.isFile())
       throw new InputError(`-o: ${path}: expected a plain file, or none yet, got something else`);
-    if (existing && existing.size > 0) expectForce(path, force);
     const wanted = rooms ? [...rooms].sort() : null;
     const earlier = await readState(`${path}.state`);
     if (earlier && (earlier.header.version !== version || !isSame(earlier.header.rooms, wanted))) {

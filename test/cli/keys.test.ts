@@ -29,7 +29,7 @@ describe.concurrent('keygen', () => {
     const work = new Workspace();
     expect((await work.run(['keygen', '-o', 'key.json'])).code).toBe(0);
     const before = work.json('key.json');
-    const end = await work.run(['keygen', '-o', 'key.json']);
+    const end = await work.run(['keygen', '--force', '-o', 'key.json']);
     expect(end.code).toBe(2);
     expect(end.stderr).toContain('holds a key already');
     expect(work.json('key.json')).toEqual(before);

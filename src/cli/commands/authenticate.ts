@@ -162,7 +162,7 @@ async function onHomeserver(
   const info = await existingBackup(roomKeys, signal, options.from);
   key.expectMatch(info.auth_data);
   const copyOf = await readTrustedCopies(options.trusted, terminal);
-  const outcome = await withReportFile(options, terminal, async (commitReport) => {
+  const outcome = await withReportFile(options.report, terminal, async (commitReport) => {
     const done = await withProgress(terminal, (progress) =>
       withServer(() =>
         authenticateBackup(roomKeys, info, key, copyOf, {

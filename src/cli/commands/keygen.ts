@@ -20,14 +20,14 @@ that holds a key already is never overwritten, not even with --force.
   options: { ...OUTPUT, json: { help: 'print one line of JSON' } },
   exitCodes: 'Exit code 0 when it is made, 2 when the file cannot be.',
   example: 'megolm-backup keygen -o backup-key.json',
-  async run({ json, ...paths }, terminal) {
-    expectNoKeyIn(paths.output, terminal);
+  async run({ json, output }, terminal) {
+    expectNoKeyIn(output, terminal);
     const key = BackupDecryptionKey.generate();
     const public_key = key.publicKey.toBase64();
     const made = { recovery_key: key.toRecoveryKey(), private_key: key.toBase64(), public_key };
     key.dispose();
-    await writeOutput(paths, `${JSON.stringify(made, null, json ? 0 : 2)}\n`, terminal);
-    if (isJsonSummary({ json: true, ...paths })) {
+    await writeOutput(output, `${JSON.stringify(made, null, json ? 0 : 2)}\n`, terminal);
+    if (isJsonSummary({ json: true, output })) {
       terminal.stdout(json ? `${JSON.stringify({ public_key })}\n` : `public key ${public_key}\n`);
     }
     return 0;

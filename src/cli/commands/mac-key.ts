@@ -12,7 +12,7 @@ import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, KEY_FILE, OUTPUT } from '../options.js';
-import { writeOutput, type OutputPaths } from '../outputs.js';
+import { writeOutput } from '../outputs.js';
 import { expectNoKeyIn, readKeyFile, readSecretLine } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -68,13 +68,13 @@ A file that holds a key already is never overwritten, not even with --force.
     const key = fetch && keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
     try {
       if (!store && !fetch) {
-        await writeMacKey(derived(key), options, terminal);
+        await writeMacKey(derived(key), output, terminal);
         return 0;
       }
       const what = 'key of the secret storage, or its phrase';
       const given = await readSecretLine(storageKeyFile, what, terminal);
       const account = { roomKeys: await connect(options, terminal), given, storageId };
-      await (store ? storeKey(account, key, terminal) : fetchKey(account, key, options, terminal));
+      await (store ? storeKey(account, key, terminal) : fetchKey(account, key, output, terminal));
       return 0;
     } finally {
       key?.dispose();
@@ -87,9 +87,13 @@ function derived(key: BackupDecryptionKey | undefined): BackupMacKey {
   return BackupMacKey.fromDecryptionKey(key);
 }
 
-async function writeMacKey(macKey: BackupMacKey, paths: OutputPaths, terminal: Terminal): Promise<void> {
+async function writeMacKey(
+  macKey: BackupMacKey,
+  output: string | undefined,
+  terminal: Terminal,
+): Promise<void> {
   try {
-    await writeOutput(paths, `${macKey.toBase64()}\n`, terminal);
+    await writeOutput(output, `${macKey.toBase64()}\n`, terminal);
   } finally {
     macKey.dispose();
   }
@@ -133,7 +137,7 @@ async function storeKey(
 async function fetchKey(
   account: Account,
   key: BackupDecryptionKey | undefined,
-  paths: OutputPaths,
+  output: string | undefined,
   terminal: Terminal,
 ): Promise<void> {
   const { roomKeys } = account;
@@ -151,7 +155,7 @@ async function fetchKey(
     throw new KeyBackupError('missing-field', 'the secret storage: expected a MAC key, found none');
   }
   if (!key) terminal.stderr('nothing tells whether it is the current backup’s; --key-file would\n');
-  await writeMacKey(found.macKey, paths, terminal);
+  await writeMacKey(found.macKey, output, terminal);
 }
 
 /** Opens a key of the secret storage with its text form or its phrase. */

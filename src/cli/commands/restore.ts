@@ -36,7 +36,7 @@ how far it is.
   example:
     'megolm-backup restore --homeserver @alice:example.org --token-file token.txt --key-file key.txt -o sessions.json',
   async run({ keyFile, room, salvage, requireAuthenticated, ...options }, terminal) {
-    const { output, report: reportPath, force } = options;
+    const { output, report: reportPath } = options;
     expectTwoFiles(output, reportPath);
     const key = await readKeyFile(keyFile, terminal);
     const report = new Report();
@@ -47,9 +47,9 @@ how far it is.
       const rooms = room.length === 0 ? undefined : room;
       const settings = { rooms, salvage, requireAuthenticated, signal };
       const job = { roomKeys, info, key, settings, report, terminal };
-      await withReportFile(options, terminal, async (commitReport) => {
+      await withReportFile(reportPath, terminal, async (commitReport) => {
         if (output === undefined || output === '-') await restoreToStdout(job);
-        else await restoreToFile(job, { path: output, force });
+        else await restoreToFile(job, output);
         await commitReport(report);
       });
     } finally {
@@ -74,21 +74,18 @@ function begin({ roomKeys, info, key, settings }: Job, state?: RestoreOptions['s
 }
 
 async function restoreToStdout(job: Job): Promise<void> {
-  const output = await openOutput(undefined, false, job.terminal);
+  const output = await openOutput(undefined, job.terminal);
   const sessions = new SessionArray(output);
   await run(job, begin(job), (session) => sessions.write(session));
   await sessions.end();
   await output.commit();
 }
 
-async function restoreToFile(
-  job: Job,
-  target: { readonly path: string; readonly force: boolean },
-): Promise<void> {
+async function restoreToFile(job: Job, path: string): Promise<void> {
   const { info, settings, report, terminal } = job;
   // Before any file is made: the key may be another backup's.
   begin(job);
-  const file = await PartialFile.open(target, info.version, settings.rooms, terminal);
+  const file = await PartialFile.open(path, info.version, settings.rooms, terminal);
   try {
     const restore = begin(job, file.state);
     Object.assign(report.authenticity, file.authenticity);

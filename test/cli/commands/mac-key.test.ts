@@ -55,7 +55,7 @@ describe.concurrent('mac-key', () => {
     const { work, macKey } = begin();
     const shown = await work.run(['mac-key', '--key-file', 'key.txt']);
     expect(shown).toEqual({ code: 0, signal: null, stdout: `${macKey}\n`, stderr: '' });
-    const args = ['mac-key', '--key-file', '-', '-o', 'derived.txt'];
+    const args = ['mac-key', '--key-file', '-', '--force', '-o', 'derived.txt'];
     expect(await work.run(args, { stdin: work.read('key.txt') })).toMatchObject({ code: 0, stdout: '' });
     expect([work.read('derived.txt'), work.mode('derived.txt')]).toEqual([`${macKey}\n`, '600']);
     const again = await work.run(args, { stdin: work.read('key.txt') });
