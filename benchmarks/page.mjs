@@ -151,10 +151,14 @@ async function measureCommand(account) {
     'rescue --key-file key.txt --export-passphrase-file phrase.txt --version-file version.json --backup-file backup.json';
   const cpu = new ProcessTree(process.pid).cpu();
   const started = performance.now();
-  const child = spawn(process.execPath, [main, ...args.split(' '), '-o', 'command.txt', '--json'], {
-    cwd: account.folder,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [main, ...args.split(' '), '--force', '-o', 'command.txt', '--json'],
+    {
+      cwd: account.folder,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   const tree = new ProcessTree(child.pid);
   const looking = setInterval(() => tree.look(), 50);
   let said = '';
@@ -168,7 +172,16 @@ async function measureCommand(account) {
 
 /** How many keys an export file holds, by the command line. */
 function countExport(account, name) {
-  const args = ['export', 'decrypt', name, '--passphrase-file', 'phrase.txt', '-o', 'sessions.json'];
+  const args = [
+    'export',
+    'decrypt',
+    name,
+    '--passphrase-file',
+    'phrase.txt',
+    '--force',
+    '-o',
+    'sessions.json',
+  ];
   execFileSync(process.execPath, [main, ...args], { cwd: account.folder, stdio: ['ignore', 'ignore', 2] });
   return JSON.parse(readFileSync(account.path('sessions.json'), 'utf8')).length;
 }

@@ -1,99 +1,87 @@
-import { existsSync, statSync, type Stats } from 'node:fs';
-import { resolve } from 'node:path';
-import { parseArgs, type ParseArgsConfig } from 'node:util';
-import type { Terminal } from './terminal.js';
-import { UsageError } from './errors.js';
+import { parseArgs } from 'node:util';
 import { quote } from '../encoding/quote.js';
+import { InputError, UsageError } from './errors.js';
+import { isFile, isFilled, isSameFile } from './files.js';
+import type { Terminal } from './terminal.js';
+
+/** An option. It is written once: parsing, the help and the values that a command gets all come from it. */
+export interface Option {
+  readonly help: string;
+  /** What stands for the value in the help; an option without one is a flag. `FILE` is read, `OUTPUT` is written. */
+  readonly value?: string;
+  readonly short?: string;
+  readonly repeatable?: true;
+  readonly required?: true;
+}
+
+export type Options = Readonly<Record<string, Option>>;
+
+type CamelCase<Name extends string> = Name extends `${infer Head}-${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : Name;
+
+type Value<O extends Option> = O extends { value: string }
+  ? O extends { repeatable: true }
+    ? readonly string[]
+    : O extends { required: true }
+      ? string
+      : string | undefined
+  : boolean;
+
+/** What a command line gives: `--key-file` as `keyFile`. */
+export type Values<O extends Options> = {
+  readonly [Name in keyof O & string as CamelCase<Name>]: Value<O[Name]>;
+};
+
+/** A command as it is written down. */
+export interface Definition<O extends Options> {
+  readonly name: string;
+  /** For the list of commands: a few words, without a full stop. */
+  readonly summary: string;
+  /** The forms of the command line, where arguments and required options do not say it all. */
+  readonly usage?: readonly string[];
+  readonly description: string;
+  /** The names of the positional arguments; in brackets, one that may be missing. */
+  readonly arguments?: readonly string[];
+  readonly options: O;
+  readonly exitCodes: string;
+  readonly example: string;
+  /** Returns the exit code: 0 all well, 1 it ran but some keys failed or a check did not hold. */
+  readonly run: (options: Values<O>, terminal: Terminal, ...args: string[]) => number | Promise<number>;
+}
 
 /** A command of the command line. */
 export interface Command {
-  /** What `--help` prints: what it does, its arguments, and an example. */
-  readonly usage: string;
-  /** Runs it. Returns the exit code: 0 all well, 1 it ran but some keys failed or a check did not hold. */
-  readonly run: (args: readonly string[], terminal: Terminal) => Promise<number>;
+  readonly name: string;
+  readonly summary: string;
+  readonly options: Options;
+  readonly help: string;
+  /** @throws {@link UsageError} for anything unknown, missing or too much; {@link InputError} for an output that exists. */
+  run(args: readonly string[], terminal: Terminal): Promise<number>;
 }
 
-type Options = NonNullable<ParseArgsConfig['options']>;
-
-type Parsed<T extends Options> = ReturnType<
-  typeof parseArgs<{ args: string[]; options: T; strict: true; allowPositionals: true }>
->;
-
-/**
- * Reads the arguments of a command by `node:util` parseArgs.
- *
- * @param positionals - The names of the positional arguments, all required; `undefined` for any number.
- * @throws {@link UsageError} for anything unknown, missing or too much.
- */
-export function parseCommand<const T extends Options>(
-  args: readonly string[],
-  options: T,
-  positionals: readonly string[] | undefined,
-): Parsed<T> {
-  const parsed = attemptParse(args, options);
-  if (positionals && parsed.positionals.length !== positionals.length) {
-    const missing = positionals.slice(parsed.positionals.length);
-    throw new UsageError(
-      missing.length > 0
-        ? `missing argument: ${missing.join(' ')}`
-        : `expected ${positionals.join(' ') || 'options alone'}, got ${parsed.positionals.length} argument(s)`,
-    );
-  }
-  expectInputsKept(parsed.values, parsed.positionals);
-  return parsed;
+/** Makes a command of its definition. */
+export function defineCommand<const O extends Options>(definition: Definition<O>): Command {
+  const { name, summary, options } = definition;
+  return {
+    name,
+    summary,
+    options,
+    help: helpOf(definition),
+    async run(args, terminal) {
+      const { values, positionals } = parse(args, options, definition.arguments ?? []);
+      return definition.run(values as Values<O>, terminal, ...positionals);
+    },
+  };
 }
 
-/** The options that name files to read, apart from those that end in `-file`. */
-const INPUTS: readonly string[] = ['auth-data', 'trusted', 'users', 'tokens'];
-
-/**
- * For a command of two forms.
- *
- * @param names - The options of the other form, which must not be there.
- * @throws {@link UsageError} that names the first that is.
- */
-export function expectNone(
-  values: Readonly<Record<string, unknown>>,
-  names: readonly string[],
-  form: string,
-): void {
-  const given = names.find((name) => values[name] !== undefined);
-  if (given !== undefined) throw new UsageError(`--${given} is for ${form} only`);
-}
-
-/**
- * What is written must not take the place of a key, or of what the command is about besides. `-o` may be the argument
- * itself: it is read to its end before.
- */
-function expectInputsKept(values: Readonly<Record<string, unknown>>, positionals: readonly string[]): void {
-  const options = Object.entries(values)
-    .filter(([name]) => name.endsWith('-file') || INPUTS.includes(name))
-    .map(([, value]) => value);
-  expectNoneOf(options, '-o', values.output);
-  expectNoneOf([...positionals, ...options], '--report', values.report);
-}
-
-function expectNoneOf(inputs: readonly unknown[], option: string, output: unknown): void {
-  if (typeof output !== 'string') return;
-  if (inputs.some((input) => typeof input === 'string' && existsSync(input) && isSameFile(input, output))) {
-    throw new UsageError(`${option}: ${output} is a file that is read here; give another name`);
-  }
-}
-
-/** Whether two options name the same file, through links as well. */
-export function isSameFile(a: string | undefined, b: string | undefined): boolean {
-  if (a === undefined || b === undefined) return false;
-  const [one, other] = [fileAt(a), fileAt(b)];
-  if (one && other) return one.isFile() && one.dev === other.dev && one.ino === other.ino;
-  return resolve(a) === resolve(b);
-}
-
-function fileAt(path: string): Stats | undefined {
-  try {
-    return statSync(path);
-  } catch {
-    return undefined;
-  }
+/** The known word nearest to one that was mistyped, for the end of a message; empty if none is near. */
+export function didYouMean(typed: string, known: readonly string[]): string {
+  const near = known
+    .map((word) => ({ word, distance: word.startsWith(`${typed}-`) ? 1 : editDistance(typed, word) }))
+    .filter(({ word, distance }) => distance <= 2 && distance < word.length / 2)
+    .sort((a, b) => a.distance - b.distance);
+  return near.length === 0 ? '' : ` (did you mean ${near[0].word}?)`;
 }
 
 /**
@@ -101,6 +89,8 @@ function fileAt(path: string): Stats | undefined {
  *
  * @throws {@link UsageError} when it is something else.
  */
+export function parseCount(option: string, value: string): number;
+export function parseCount(option: string, value: string | undefined): number | undefined;
 export function parseCount(option: string, value: string | undefined): number | undefined {
   if (value === undefined) return undefined;
   if (!/^[0-9]{1,15}$/.test(value)) {
@@ -126,11 +116,172 @@ export function isUserId(text: string): boolean {
   return /^@[^:]*:./s.test(text);
 }
 
-function attemptParse<const T extends Options>(args: readonly string[], options: T): Parsed<T> {
-  try {
-    return parseArgs({ args: [...args], options, strict: true, allowPositionals: true });
-  } catch (cause) {
-    // The platform's message names the option; a secret never stands there, because none is an argument.
-    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause });
+/**
+ * For a command of two forms.
+ *
+ * @param given - The options of the other form.
+ * @throws {@link UsageError} that names the first that was given.
+ */
+export function expectNone(given: Readonly<Record<string, unknown>>, form: string): void {
+  const found = Object.keys(given).find((name) => given[name] !== undefined && given[name] !== false);
+  if (found !== undefined) throw new UsageError(`--${found} is for ${form} only`);
+}
+
+function parse(args: readonly string[], options: Options, names: readonly string[]) {
+  const { tokens } = parseArgs({
+    args: [...args],
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+    options: Object.fromEntries(
+      Object.entries(options).map(([name, { value, short }]) => [
+        name,
+        { type: value === undefined ? 'boolean' : 'string', ...(short !== undefined && { short }) },
+      ]),
+    ),
+  });
+  const given = new Map<string, string[]>();
+  const positionals: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value);
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value, inlineValue } = token;
+    const known = Object.keys(options).map((option) => `--${option}`);
+    if (!Object.hasOwn(options, name)) {
+      throw new UsageError(`unknown option ${quote(rawName)}${didYouMean(rawName, known)}`);
+    }
+    const kind = placeholder(options[name]);
+    if (kind === undefined && value !== undefined) throw new UsageError(`${rawName} takes no value`);
+    if (kind !== undefined && value === undefined)
+      throw new UsageError(`${rawName}: expected ${kind}, got nothing`);
+    if (inlineValue === false && /^-./.test(value)) {
+      throw new UsageError(
+        `${rawName}: expected ${kind}, got an option; a value that starts with - is given as ${rawName}=VALUE`,
+      );
+    }
+    given.set(name, [...(given.get(name) ?? []), value ?? '']);
   }
+  expectArguments(positionals, names);
+  expectFilesKept(given, positionals, options);
+  const missing = Object.entries(options).filter(([name, { required }]) => required && !given.has(name));
+  if (missing.length > 0) {
+    throw new UsageError(
+      `missing option: ${missing.map(([name, { value }]) => `--${name} ${value}`).join(', ')}`,
+    );
+  }
+  const values: Record<string, unknown> = {};
+  for (const [name, { value, repeatable }] of Object.entries(options)) {
+    const all = given.get(name);
+    const key = name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    if (value === undefined) values[key] = all !== undefined;
+    else values[key] = repeatable ? (all ?? []) : all?.at(-1);
+  }
+  return { values, positionals };
+}
+
+function expectArguments(positionals: readonly string[], names: readonly string[]): void {
+  const needed = names.filter((name) => !name.startsWith('['));
+  if (positionals.length < needed.length) {
+    throw new UsageError(`missing argument: ${needed.slice(positionals.length).join(' ')}`);
+  }
+  if (positionals.length > names.length) {
+    const expected = names.join(' ') || 'options alone';
+    throw new UsageError(`expected ${expected}, got ${positionals.length} argument(s)`);
+  }
+}
+
+/**
+ * An output must not take the place of an input. Only the argument itself may be written by `-o`: it is read to its end
+ * before. Other files are overwritten only with `--force`.
+ */
+function expectFilesKept(
+  given: ReadonlyMap<string, readonly string[]>,
+  positionals: readonly string[],
+  options: Options,
+): void {
+  const files = [...given].flatMap(([name, values]) => (options[name].value === 'FILE' ? values : []));
+  if ([...files, ...positionals].filter((path) => path === '-').length > 1) {
+    throw new UsageError('standard input holds one line or one file: give the other inputs as files');
+  }
+  for (const [name, values] of given) {
+    const output = values[values.length - 1];
+    if (options[name].value !== 'OUTPUT' || output === '-') continue;
+    const inputs = name === 'output' ? files : [...positionals, ...files];
+    if (inputs.some((input) => isFile(input) && isSameFile(input, output))) {
+      const option = name === 'output' ? '-o' : `--${name}`;
+      throw new UsageError(`${option}: ${output} is a file that is read here; give another name`);
+    }
+    if (!given.has('force') && isFilled(output)) {
+      throw new InputError(`${output} exists; --force overwrites it`);
+    }
+  }
+}
+
+/** What stands for the value in help and messages. */
+function placeholder({ value }: { readonly value?: string | undefined }): string | undefined {
+  return value === 'OUTPUT' ? 'FILE' : value;
+}
+
+/** How many letters have to be changed, added, removed or swapped with the next to make one word of the other. */
+function editDistance(a: string, b: string): number {
+  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = rows[i - 1][j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row[j] = Math.min(change, rows[i - 1][j] + 1, row[j - 1] + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        row[j] = Math.min(row[j], rows[i - 2][j - 2] + 1);
+      }
+    }
+    rows.push(row);
+  }
+  return rows[a.length][b.length];
+}
+
+const WIDTH = 100;
+const MAX_TERM = 26;
+
+function helpOf<O extends Options>(definition: Definition<O>): string {
+  const { name, usage, description, options, exitCodes, example } = definition;
+  const terms = Object.entries(options).map(([option, { value, short, help }]) => {
+    const names = `${short === undefined ? '' : `-${short}, `}--${option}`;
+    return { term: [names, placeholder({ value })].join(' ').trim(), help };
+  });
+  const required = Object.entries(options).filter(([, option]) => option.required);
+  const forms = usage ?? [
+    [
+      ...(definition.arguments ?? []),
+      ...required.map(([option, { value }]) => `--${option} ${value}`),
+      '[options]',
+    ].join(' '),
+  ];
+  const column = 4 + Math.max(...terms.map(({ term }) => term.length).filter((length) => length <= MAX_TERM));
+  const lines = terms.map(({ term, help }) => {
+    const [first, ...more] = wrap(help, WIDTH - column).map((line) => ' '.repeat(column) + line);
+    const start = `  ${term}`;
+    const head = start.length + 2 > column ? [start, first] : [start.padEnd(column) + first.trimStart()];
+    return [...head, ...more].join('\n');
+  });
+  return [
+    `usage: ${forms.map((form) => `megolm-backup ${name} ${form}`).join('\n       ')}`,
+    description.trim(),
+    `options:\n${lines.join('\n')}`,
+    wrap(exitCodes, WIDTH).join('\n'),
+    `example:\n  ${example}\n`,
+  ].join('\n\n');
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/\s+/)) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
 }

@@ -1,100 +1,52 @@
-import { InputError, Interrupted, UsageError } from './errors.js';
 import { LOOKALIKE } from './wrong-key.js';
+import { readFileSync } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
-import { type Command } from './command.js';
-import { type Terminal } from './terminal.js';
 import { printable, quote } from '../encoding/quote.js';
+import { didYouMean, type Command } from './command.js';
+import { InputError, Interrupted, UsageError } from './errors.js';
+import { type Terminal } from './terminal.js';
 
 /** Every command, loaded only when it is asked for. */
-const COMMANDS: Readonly<Record<string, { readonly about: string; readonly load: () => Promise<Command> }>> =
-  {
-    keygen: { about: 'make a backup decryption key', load: () => import('./commands/keygen.js') },
-    'mac-key': {
-      about: 'the key with which a device vouches for what it writes',
-      load: () => import('./commands/mac-key.js'),
-    },
-    encrypt: {
-      about: 'encrypt exported sessions into backup objects',
-      load: () => import('./commands/encrypt.js'),
-    },
-    decrypt: {
-      about: 'decrypt backup objects into exported sessions',
-      load: () => import('./commands/decrypt.js'),
-    },
-    authenticate: {
-      about: 'vouch for the keys of a backup that you have trusted copies of',
-      load: () => import('./commands/authenticate.js'),
-    },
-    verify: {
-      about: 'say whether an auth_data is to be trusted, and why',
-      load: () => import('./commands/verify.js'),
-    },
-    versions: {
-      about: 'show the current backup version of an account',
-      load: () => import('./commands/versions.js'),
-    },
-    upload: {
-      about: 'encrypt exported sessions and upload them',
-      load: () => import('./commands/upload.js'),
-    },
-    restore: { about: 'download and decrypt a backup', load: () => import('./commands/restore.js') },
-    diagnose: {
-      about: 'say in what state a backup is, and what to do',
-      load: () => import('./commands/diagnose.js'),
-    },
-    rescue: {
-      about: 'from what you hold to an export file that every client imports',
-      load: () => import('./commands/rescue.js'),
-    },
-    export: {
-      about: 'encrypted key export file <-> array of exported sessions',
-      load: () => import('./commands/export.js'),
-    },
-    serve: { about: 'serve the key backup API', load: () => import('./commands/serve.js') },
-    migrate: {
-      about: "copy users' backups from another server to this one",
-      load: () => import('./commands/migrate.js'),
-    },
-    audit: {
-      about: 'say which device replaced which key on a server',
-      load: () => import('./commands/audit.js'),
-    },
-    'erase-user': { about: 'remove a user from a server', load: () => import('./commands/erase-user.js') },
-    conformance: {
-      about: 'check a server against the specification',
-      load: () => import('./commands/conformance.js'),
-    },
-  };
-
-function usage(): string {
-  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
-  const lines = Object.entries(COMMANDS).map(([name, { about }]) => `  ${name.padEnd(width)}  ${about}`);
-  return `Matrix server-side key backup (m.megolm_backup.v1.curve25519-aes-sha2)
-
-usage: megolm-backup COMMAND [arguments]
-
-${lines.join('\n')}
-
-megolm-backup COMMAND --help says more about a command.
-Exit codes: 0 all well; 1 it ran, but some keys failed or a check did not hold; 2 wrong usage or unreadable input.
-`;
-}
+export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Command }>>> = {
+  keygen: () => import('./commands/keygen.js'),
+  'mac-key': () => import('./commands/mac-key.js'),
+  encrypt: () => import('./commands/encrypt.js'),
+  decrypt: () => import('./commands/decrypt.js'),
+  authenticate: () => import('./commands/authenticate.js'),
+  verify: () => import('./commands/verify.js'),
+  versions: () => import('./commands/versions.js'),
+  upload: () => import('./commands/upload.js'),
+  restore: () => import('./commands/restore.js'),
+  diagnose: () => import('./commands/diagnose.js'),
+  rescue: () => import('./commands/rescue.js'),
+  export: () => import('./commands/export.js'),
+  serve: () => import('./commands/serve.js'),
+  migrate: () => import('./commands/migrate.js'),
+  audit: () => import('./commands/audit.js'),
+  'erase-user': () => import('./commands/erase-user.js'),
+  conformance: () => import('./commands/conformance.js'),
+};
 
 /** Runs one command line. Returns its exit code. */
 export async function main(args: readonly string[], terminal: Terminal): Promise<number> {
-  const name = args.at(0);
-  const rest = args.slice(1);
-  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
-    terminal.stdout(usage());
-    return name === undefined ? 2 : 0;
+  const [name, ...rest] = args;
+  if (args.length === 0 || isHelp(name) || (name === 'help' && rest.length === 0)) {
+    terminal.stdout(await overview());
+    return args.length === 0 ? 2 : 0;
   }
-  if (!Object.hasOwn(COMMANDS, name)) {
-    terminal.stderr(`megolm-backup: unknown command ${quote(name)}; see megolm-backup --help\n`);
+  if (name === '--version') {
+    terminal.stdout(`${version()}\n`);
+    return 0;
+  }
+  const wanted = name === 'help' ? rest[0] : name;
+  if (!Object.hasOwn(COMMANDS, wanted)) {
+    const near = didYouMean(wanted, [...Object.keys(COMMANDS), 'help', '--help', '--version']);
+    terminal.stderr(`megolm-backup: unknown command ${quote(wanted)}${near}; see megolm-backup --help\n`);
     return 2;
   }
-  const command = await COMMANDS[name].load();
-  if (rest.includes('--help') || rest.includes('-h')) {
-    terminal.stdout(command.usage);
+  const { command } = await COMMANDS[wanted]();
+  if (name === 'help' || rest.some(isHelp)) {
+    terminal.stdout(command.help);
     return 0;
   }
   try {
@@ -104,7 +56,32 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
   }
 }
 
-/** Who is given the key of the secret storage most often. */
+function isHelp(argument: string): boolean {
+  return argument === '--help' || argument === '-h';
+}
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+async function overview(): Promise<string> {
+  const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
+  const width = Math.max(...commands.map(({ command }) => command.name.length));
+  const lines = commands.map(({ command: { name, summary } }) => `  ${name.padEnd(width)}  ${summary}`);
+  return `Matrix server-side key backup (m.megolm_backup.v1.curve25519-aes-sha2)
+
+usage: megolm-backup COMMAND [arguments]
+
+${lines.join('\n')}
+
+"megolm-backup help COMMAND" says more about a command, "megolm-backup --version" which version this is.
+Exit codes: 0 all well; 1 it ran, but some keys failed or a check did not hold; 2 wrong usage, unreadable
+input, or no way to the server.
+`;
+}
+
+/** Commands that are often given the key of the secret storage. */
 const READERS: readonly string[] = ['decrypt', 'restore', 'diagnose', 'versions'];
 
 function explain(name: string, error: unknown, terminal: Terminal): number {
@@ -113,7 +90,7 @@ function explain(name: string, error: unknown, terminal: Terminal): number {
   };
   const { signal } = terminal;
   if (signal.aborted) {
-    // Where standard output takes no more, that is what was said already.
+    // When standard output failed, the terminal has said so already.
     if (signal.reason instanceof Interrupted) say(signal.reason.message);
     return 2;
   }

@@ -4,24 +4,18 @@ import { RequestError } from '../client/http-error.js';
 import type { RetryNotice } from '../client/retry.js';
 import { RoomKeys } from '../client/api.js';
 import type { VersionInfo } from '../wire/types.js';
-import { readSecretLine } from './key-file.js';
+import { readSecretLine } from './secrets.js';
 import type { Terminal } from './terminal.js';
 import { quote } from '../encoding/quote.js';
 
-/** The arguments of every command that talks to a server. */
-export const HOMESERVER_ARGUMENTS = {
-  homeserver: { type: 'string' },
-  'token-file': { type: 'string' },
-} as const;
-
-/** Their part of the help. */
-export const HOMESERVER_USAGE = `  --homeserver WHERE a URL, a server name or a user id
-  --token-file FILE  the access token, in one line; - is standard input. Without it, the environment variable
-                     MATRIX_ACCESS_TOKEN, or a question on the terminal.
-`;
-
-/** A server that takes longer than this to go on is waited for, and the person is told. */
+/** Waits longer than this are announced, in milliseconds. */
 const WORTH_TELLING = 1000;
+
+/** The options that name a server and the access token. */
+export interface ServerOptions {
+  readonly homeserver: string | undefined;
+  readonly tokenFile: string | undefined;
+}
 
 /**
  * Finds the server and reads the access token.
@@ -29,10 +23,9 @@ const WORTH_TELLING = 1000;
  * @throws {@link UsageError} without `--homeserver`; {@link InputError} when there is no way to the server.
  */
 export async function connect(
-  values: { readonly homeserver?: string | undefined; readonly 'token-file'?: string | undefined },
+  { homeserver, tokenFile }: ServerOptions,
   terminal: Terminal,
 ): Promise<RoomKeys> {
-  const { homeserver, 'token-file': tokenFile } = values;
   if (homeserver === undefined)
     throw new UsageError('missing option: --homeserver, a URL, a server name or a user id');
   expectUrl('--homeserver', homeserver);
@@ -45,9 +38,9 @@ export async function connect(
 }
 
 /**
- * Reads an access token: out of a file, the environment, or on the terminal.
+ * Reads an access token from a file, the environment or the terminal.
  *
- * @throws {@link InputError} also for what could not go into a header: the platform would quote it.
+ * @throws {@link InputError} also for a token that could not go into a header: the platform's error would quote it.
  */
 export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
@@ -80,13 +73,13 @@ export async function findHomeserver(option: string, where: string, terminal: Te
     throw new InputError(
       cause.status === undefined
         ? `${option}: ${why}`
-        : `${option}: ${where} is no Matrix homeserver: ${why}`,
+        : `${option}: ${where} is not a Matrix homeserver: ${why}`,
       { cause },
     );
   }
 }
 
-/** @throws {@link UsageError} for what begins as a URL and is none; names are looked up. */
+/** @throws {@link UsageError} for a malformed URL; server names and user ids are looked up later. */
 export function expectUrl(option: string, where: string): void {
   if (/^https?:/i.test(where) && !URL.canParse(where)) {
     throw new UsageError(`${option}: expected a URL, a server name or a user id`);
@@ -94,9 +87,9 @@ export function expectUrl(option: string, where: string): void {
 }
 
 /**
- * The backup that a command is about.
+ * The backup that a command works on.
  *
- * @param version - One version by its name; the current one where none is given.
+ * @param version - The current one by default.
  * @throws {@link InputError} when there is none, or no way to the server.
  */
 export async function existingBackup(
@@ -117,7 +110,7 @@ export async function existingBackup(
   return info;
 }
 
-/** Tells of waits that a person would wonder about. */
+/** Announces waits that are long enough to be noticed. */
 export function tellRetry(tell: (text: string) => void): (notice: RetryNotice) => void {
   return ({ delay, asked, error }) => {
     const more =
@@ -129,9 +122,9 @@ export function tellRetry(tell: (text: string) => void): (notice: RetryNotice) =
 }
 
 /**
- * Does something with the server.
+ * Turns failures of the server and of the network into input errors.
  *
- * @throws {@link InputError} when there is no way to it, or it does not do its part.
+ * @throws {@link InputError}
  */
 export async function withServer<T>(work: () => Promise<T>): Promise<T> {
   try {

@@ -1,16 +1,17 @@
 import { InputError, systemError } from './errors.js';
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { noAuthenticity, type AuthenticityCounts, type Place } from '../report/report.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../encoding/json.js';
-import { writeStateFile } from './state-file.js';
+import type { Place } from '../report/report.js';
+import { writeStateFile } from './outputs.js';
 import type { Terminal } from './terminal.js';
 
 const FORMAT = 'megolm-backup-restore/1';
 /** Gathered before it is written: a system call for every key would cost more than the key. */
 const BUFFER = 64 * 1024;
 
-/** A key that came out with flags: the report names it, also after another run went on. */
+/** A key that came out with flags: the report names it, also when a later run finishes the restore. */
 export type FlaggedKey = Place & { readonly flags: readonly string[] };
 
 interface Header {
@@ -21,20 +22,20 @@ interface Header {
   /** Bytes of the partial file that belong to the keys delivered. */
   readonly length: number;
   readonly flagged: readonly FlaggedKey[];
-  /** Absent in what an earlier version of this program left. */
+  /** Absent in files of earlier versions of this program. */
   readonly authenticity?: Readonly<AuthenticityCounts>;
 }
 
 /**
- * The output of a restore: an array, one session a line, that grows in `FILE.partial` and gets its name at the
- * end. `FILE.state` says how far it is: one line of JSON, then the digests of the keys delivered. What a crash
- * has written behind that is cut off when the restore goes on. Both are for their owner only (0600).
+ * The output of a restore: an array, one session a line, that grows in `FILE.partial` and is renamed at the end.
+ * `FILE.state` records how far it is: one line of JSON, then the digests of the keys delivered. Whatever a crash wrote
+ * behind that is cut off when the restore resumes. Both have mode 0600.
  */
 export class PartialFile {
   /** Where the keys are until the end. */
   readonly path: string;
   readonly statePath: string;
-  /** Where to go on, when an earlier run has left something. */
+  /** Where to resume, if an earlier run was stopped. */
   readonly state: RestoreState | undefined;
   readonly flagged: FlaggedKey[];
   /** How many of the keys delivered prove where they come from. */
@@ -64,9 +65,9 @@ export class PartialFile {
   }
 
   /**
-   * Opens the file, where an earlier run stopped if there was one of the same backup and rooms.
+   * Opens the file, at the place where an earlier run of the same backup and rooms was stopped.
    *
-   * @throws {@link InputError} when it cannot be made, or when what an earlier run left is of something else.
+   * @throws {@link InputError} when it cannot be made, or an earlier run was of another backup or other rooms.
    */
   static async open(
     path: string,
@@ -80,7 +81,9 @@ export class PartialFile {
     const wanted = rooms ? [...rooms].sort() : null;
     const earlier = await readState(`${path}.state`);
     if (earlier && (earlier.header.version !== version || !isSame(earlier.header.rooms, wanted))) {
-      throw new InputError(`${path}.state: it is of another backup or other rooms; remove it to begin anew`);
+      throw new InputError(
+        `${path}.state: belongs to another backup or other rooms; remove it to begin anew`,
+      );
     }
     const partial = partialPath(path);
     try {
@@ -94,7 +97,7 @@ export class PartialFile {
         );
       }
       await file.truncate(length);
-      if (earlier) terminal.stderr(`going on with ${partial}\n`);
+      if (earlier) terminal.stderr(`resuming ${partial}\n`);
       return new PartialFile(path, file, wanted, earlier);
     } catch (cause) {
       if (cause instanceof InputError) throw cause;
@@ -108,7 +111,7 @@ export class PartialFile {
     if (this.#pending.length >= BUFFER) await this.#flush();
   }
 
-  /** Makes sure that all sessions are on the disk, and writes down how far it is. */
+  /** Makes sure that all sessions are on the disk, and saves the state. */
   async save({ version, etag, delivered }: RestoreState): Promise<void> {
     await this.#flush();
     await this.#file.datasync();
@@ -126,7 +129,7 @@ export class PartialFile {
     await writeStateFile(this.statePath, bytes);
   }
 
-  /** Ends the array and gives the file its name. */
+  /** Ends the array and renames the file. */
   async finish(): Promise<void> {
     this.#pending += this.#length === 0 && this.#pending === '' ? '[]\n' : '\n]\n';
     await this.#flush();

@@ -3,13 +3,11 @@ import { verifyAuthData } from '../scheme/auth-data.js';
 import type { BackupMacKey } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
-import { parseSigningKey, readAuthDataFile } from './auth-data-file.js';
 import { parseUserId } from './command.js';
-import { readKeyFile } from './key-file.js';
-import { chooseMacKey } from './mac-key-file.js';
+import { chooseMacKey, parseSigningKey, readAuthDataFile, readKeyFile } from './secrets.js';
 import type { Terminal } from './terminal.js';
 
-/** What a command line says about what to encrypt to. */
+/** The options that say what to encrypt to. */
 export interface Recipient {
   readonly publicKey: string | undefined;
   readonly keyFile: string | undefined;
@@ -18,29 +16,26 @@ export interface Recipient {
   readonly withMac: boolean;
   readonly authData: string | undefined;
   readonly user: string | undefined;
-  readonly keys: readonly string[];
+  readonly key: readonly string[];
   readonly trustUnverified: boolean;
 }
 
-/** What to encrypt to, and where one was asked for, the key of the `backup_mac`; the caller disposes of that. */
+/** What to encrypt to, and the key of the `backup_mac` if one is wanted; the caller disposes of that. */
 export interface Chosen {
   readonly publicKey: BackupPublicKey;
   readonly macKey: BackupMacKey | undefined;
 }
 
 /**
- * Finds out what to encrypt to. An `auth_data` is believed by the decryption key, by a signature of a trusted key, or
+ * Decides what to encrypt to. An `auth_data` is trusted by the decryption key, by a signature of a trusted key, or
  * because the user says so.
  *
- * @throws {@link UsageError}; {@link KeyBackupError} `untrusted-backup`, `wrong-key`, and what is wrong with a key.
+ * @throws {@link UsageError}; {@link KeyBackupError} `untrusted-backup`, `wrong-key`, and the codes of malformed keys.
  */
 export async function chooseRecipient(given: Recipient, terminal: Terminal): Promise<Chosen> {
   const { keyFile, macKeyFile, withMac } = given;
   if (withMac && keyFile === undefined && macKeyFile === undefined) {
     throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
-  }
-  if (keyFile === '-' && macKeyFile === '-') {
-    throw new UsageError('standard input holds one line: give the other key as a file');
   }
   const { publicKey, key } = await readRecipient(given, terminal);
   try {
@@ -57,11 +52,13 @@ interface ReadRecipient {
 }
 
 async function readRecipient(given: Recipient, terminal: Terminal): Promise<ReadRecipient> {
-  const { publicKey, keyFile, authData, user, keys, trustUnverified } = given;
+  const { publicKey, keyFile, authData, user, key: keys, trustUnverified } = given;
   const signers = user !== undefined || keys.length > 0;
   if (publicKey !== undefined) {
     if (keyFile !== undefined || authData !== undefined || signers || trustUnverified) {
-      throw new UsageError('--public-key stands alone: there is nothing to check it against');
+      throw new UsageError(
+        '--public-key goes with none of the other recipients: there is nothing to check it against',
+      );
     }
     return { publicKey: parsePublicKey(publicKey) };
   }
@@ -80,7 +77,7 @@ async function readRecipient(given: Recipient, terminal: Terminal): Promise<Read
     );
   }
   if (user !== undefined) parseUserId('--user', user);
-  return trustedRecipient(given, await readAuthDataFile(authData), terminal);
+  return trustedRecipient(given, await readAuthDataFile(authData, terminal), terminal);
 }
 
 function parsePublicKey(text: string): BackupPublicKey {
@@ -99,11 +96,11 @@ async function trustedRecipient(
 ): Promise<ReadRecipient> {
   const publicKey = BackupPublicKey.fromAuthData(authData);
   const key = given.keyFile === undefined ? undefined : await readKeyFile(given.keyFile, terminal);
-  // A key that was named has to fit, whatever a signature says: it is what the backup will be read with.
+  // The key given has to fit even when a signature is trusted: the backup will be read with it.
   key?.expectMatch(authData);
   const { trusted, reason } = verifyAuthData(authData, {
     userId: given.user ?? '',
-    trustedKeys: given.keys.map(parseSigningKey),
+    trustedKeys: given.key.map(parseSigningKey),
     ...(key && { decryptionKey: key }),
   });
   if (!trusted && !given.trustUnverified) {

@@ -10,11 +10,12 @@ import type { AccountData } from '../secret-storage/key-description.js';
 import type { JsonObject } from '../encoding/json.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { existingBackup, withServer } from './homeserver.js';
-import { readAuthDataFile } from './auth-data-file.js';
-import { openKeysFile } from './input.js';
-import { readJsonObject } from './json-file.js';
+import { openKeysFile, readJsonObject } from './files.js';
+import { readAuthDataFile } from './secrets.js';
+import { shareOf } from './results.js';
+import type { Terminal } from './terminal.js';
 
-/** Where a rescue takes the backup from: saved files, or a homeserver. */
+/** Where a rescue reads the backup: saved files, or a homeserver. */
 export interface RescueSource {
   readonly authData: JsonObject;
   readonly accountData: AccountData;
@@ -25,12 +26,12 @@ export interface RescueSource {
 /** How to restore. */
 export interface RestoreSettings extends DecryptSettings {
   readonly signal: AbortSignal;
-  /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
+  /** Told now and then how far it is: 0 to 1, `undefined` when unknown. */
   readonly onProgress: (share: number | undefined) => void;
 }
 
-/** A person's account data is small; a megabyte of widgets happens. */
-const MAX_ACCOUNT_DATA = 16 * 1024 * 1024;
+/** Account data of many widgets and rooms reaches megabytes. */
+const MAX_ACCOUNT_DATA = 16 << 20;
 
 /** The paths of saved files. */
 export interface SavedFiles {
@@ -44,12 +45,26 @@ export interface SavedFiles {
  *
  * @throws `InputError` when the version or the account data is unreadable.
  */
-export async function filesSource({ version, backup, accountData }: SavedFiles): Promise<RescueSource> {
+export async function filesSource(
+  { version, backup, accountData: path }: SavedFiles,
+  terminal: Terminal,
+): Promise<RescueSource> {
+  const authData = await readAuthDataFile(version, terminal);
+  const file = { what: 'account data', maxBytes: MAX_ACCOUNT_DATA };
+  const accountData = path === undefined ? {} : await readJsonObject(path, file, terminal);
   return {
-    authData: await readAuthDataFile(version),
-    accountData:
-      accountData === undefined ? {} : await readJsonObject(accountData, 'account data', MAX_ACCOUNT_DATA),
-    restore: (key, settings) => restoreFile(backup, key, settings),
+    authData,
+    accountData,
+    restore(key, { onProgress, ...settings }) {
+      const keys = openKeysFile(backup, 'rooms', terminal);
+      return rescueItems(keys.items, key, {
+        ...settings,
+        backend: nodeBackend(),
+        onProgress: () => {
+          onProgress(keys.share);
+        },
+      });
+    },
   };
 }
 
@@ -79,8 +94,8 @@ async function* download(
   const restore = new Restore(roomKeys, info, key, {
     ...settings,
     backend: nodeBackend(),
-    onProgress: ({ done, total }) => {
-      onProgress(total === undefined || total === 0 ? undefined : done / total);
+    onProgress: (progress) => {
+      onProgress(shareOf(progress));
     },
   });
   const results = restore[Symbol.asyncIterator]();
@@ -89,19 +104,4 @@ async function* download(
     if (next.done === true) return;
     yield next.value;
   }
-}
-
-function restoreFile(
-  path: string,
-  key: BackupDecryptionKey,
-  { onProgress, ...settings }: RestoreSettings,
-): AsyncGenerator<RescuedKey, void, undefined> {
-  const file = openKeysFile(path, 'rooms');
-  return rescueItems(file.items, key, {
-    ...settings,
-    backend: nodeBackend(),
-    onProgress: () => {
-      onProgress(file.share);
-    },
-  });
 }

@@ -4,36 +4,36 @@ import { Writable, addAbortSignal } from 'node:stream';
 import { isatty } from 'node:tty';
 import { printable } from '../encoding/quote.js';
 
-/** The world of a command: what it prints to, reads from, and is stopped by. */
+/** What a command prints to, reads from, and is stopped by. */
 export interface Terminal {
   /** Prints a short result or summary. */
   stdout(text: string): void;
-  /** Prints everything that is no result: progress, warnings, errors. */
+  /** Prints everything else: progress, warnings, errors. */
   stderr(text: string): void;
-  /** Puts a line of numbers in the place of the one before; an empty one takes it away. */
+  /** Replaces the line of numbers printed before; an empty one removes it. */
   progress(line: string): void;
-  /** Writes a piece of a long result to standard output and waits until it is taken. */
+  /** Writes a piece of a long result to standard output, and waits until it is accepted. */
   write(text: string): Promise<void>;
   /**
    * Asks for a line without showing what is typed.
    *
-   * @throws {@link UsageError} where nobody can be asked; {@link InputError} when nothing was typed.
+   * @throws {@link UsageError} without a terminal; {@link InputError} when nothing was typed.
    */
   askSecret(question: string): Promise<string>;
-  /** Whether standard input is a person typing, who is asked rather than read from. */
+  /** Whether standard input is a terminal: secrets are then asked for, not read. */
   readonly isTyped: boolean;
-  /** Whether a person sees stderr: only then is progress shown. */
+  /** Whether stderr is a terminal: only then is progress shown. */
   readonly isTerminal: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdin: AsyncIterable<Uint8Array>;
   /**
-   * Aborts when the command has to stop: with an {@link Interrupted} when it was told to, with the error when
-   * standard output takes no more.
+   * Aborts when the command has to stop: with an {@link Interrupted} after a signal, with the error when
+   * standard output failed.
    */
   readonly signal: AbortSignal;
 }
 
-/** Text of several lines for a terminal: foreign text in it cannot steer the terminal or write over other text. */
+/** Lines of text for a terminal: foreign text in them cannot steer the terminal or overwrite other text. */
 function shown(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
@@ -44,19 +44,19 @@ export function processTerminal(): Terminal {
   const interruptBy = (name: NodeJS.Signals) => {
     interrupt.abort(new Interrupted(name));
   };
-  // Once: whoever asks a second time does not want to wait for the tidying up. SIGHUP is left to nohup.
+  // Once: a second signal ends the process without cleaning up. SIGHUP is left to nohup.
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interruptBy);
   const stdoutFailed = (error: NodeJS.ErrnoException) => {
     if (interrupt.signal.aborted) return;
     interrupt.abort(error);
     process.exitCode = 2;
-    // A reader that has seen enough (`| head`) needs no message.
+    // A reader that stopped reading (`| head`) needs no message.
     if (error.code !== 'EPIPE') {
       process.stderr.write(`megolm-backup: cannot write to standard output (${systemError(error)})\n`);
     }
   };
   process.stdout.on('error', stdoutFailed);
-  // Nobody is left to be told that nobody listens.
+  // A failure of stderr cannot be reported.
   process.stderr.on('error', () => undefined);
   return {
     stdout: (text) => {
@@ -105,14 +105,14 @@ async function askSecret(
     },
   });
   const lines = createInterface({ input: process.stdin, output: silence, terminal: true });
-  // Only now does the terminal not echo: nobody may have been asked before.
+  // Ask only now that the terminal does not echo.
   process.stderr.write(question);
   try {
     return await new Promise((resolve, reject) => {
       signal.addEventListener('abort', () => {
         reject(signal.reason as Error);
       });
-      // The terminal gives Ctrl-C as a character here, not as a signal.
+      // In this mode Ctrl-C arrives as a character, not as a signal.
       lines.once('SIGINT', () => {
         interruptBy('SIGINT');
       });

@@ -10,13 +10,32 @@ const sessions = [...directSessions(3), ...forwardedSessions(1)];
 
 async function encrypted(work: Workspace, ...options: string[]): Promise<{ rooms: Rooms }> {
   work.writeJson('export.json', sessions);
-  const args = ['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'backup.json', ...options];
+  const args = [
+    'encrypt',
+    'export.json',
+    '--key-file',
+    'key.txt',
+    '--force',
+    '-o',
+    'backup.json',
+    ...options,
+  ];
   expect(await work.run(args)).toMatchObject({ code: 0 });
   return work.json('backup.json') as { rooms: Rooms };
 }
 
 async function decrypted(work: Workspace, ...options: string[]) {
-  const args = ['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json', '--json', ...options];
+  const args = [
+    'decrypt',
+    'backup.json',
+    '--key-file',
+    'key.txt',
+    '--force',
+    '-o',
+    'out.json',
+    '--json',
+    ...options,
+  ];
   const end = await work.run([...args, '--report', 'report.json']);
   return { ...end, summary: JSON.parse(end.stdout) as Record<string, unknown> };
 }
@@ -37,7 +56,7 @@ describe('encrypt --backup-mac', () => {
   ])('%j is refused', async (options, why) => {
     const work = new Workspace();
     work.writeJson('export.json', sessions);
-    const end = await work.run(['encrypt', 'export.json', '-o', 'backup.json', ...options]);
+    const end = await work.run(['encrypt', 'export.json', '--force', '-o', 'backup.json', ...options]);
     expect(end).toMatchObject({ code: 2 });
     expect(end.stderr).toContain(why);
   });
@@ -49,7 +68,15 @@ describe('encrypt --backup-mac', () => {
     expect(code).toBe(0);
     expect(summary.authenticity).toEqual({ ...NONE, verified: 3, 'declared-unauthenticated': 1 });
     expect(work.json('report.json')).toMatchObject({ authenticity: summary.authenticity, keys: [] });
-    const text = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json']);
+    const text = await work.run([
+      'decrypt',
+      'backup.json',
+      '--key-file',
+      'key.txt',
+      '--force',
+      '-o',
+      'out.json',
+    ]);
     expect(text.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated\n');
   });
 
@@ -85,7 +112,15 @@ describe('decrypt', () => {
     expect(work.json('report.json')).toMatchObject({
       keys: [{ session_id, flags: ['wrong-mac'], authenticity: 'wrong-mac' }],
     });
-    const text = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json']);
+    const text = await work.run([
+      'decrypt',
+      'backup.json',
+      '--key-file',
+      'key.txt',
+      '--force',
+      '-o',
+      'out.json',
+    ]);
     expect(text.stderr).toContain('1 keys carry a wrong backup_mac');
   });
 
@@ -122,7 +157,7 @@ describe('decrypt', () => {
 describe('authenticate', () => {
   async function authenticated(work: Workspace, ...options: string[]) {
     const args = ['authenticate', 'backup.json', '--key-file', 'key.txt', '--trusted', 'trusted.json'];
-    return work.run([...args, '-o', 'new.json', ...options]);
+    return work.run([...args, '--force', '-o', 'new.json', ...options]);
   }
 
   function recordsOf(work: Workspace): number {
@@ -273,7 +308,7 @@ describe('authenticate on a server', () => {
     expect(await work.run(['upload', 'export.json', ...at, ...options], { outside: true })).toMatchObject({
       code: 0,
     });
-    const restore = await work.run(['restore', ...at, '-o', 'out.json']);
+    const restore = await work.run(['restore', ...at, '--force', '-o', 'out.json']);
     expect(restore.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated');
   });
 

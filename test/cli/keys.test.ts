@@ -29,7 +29,7 @@ describe.concurrent('keygen', () => {
     const work = new Workspace();
     expect((await work.run(['keygen', '-o', 'key.json'])).code).toBe(0);
     const before = work.json('key.json');
-    const end = await work.run(['keygen', '-o', 'key.json']);
+    const end = await work.run(['keygen', '--force', '-o', 'key.json']);
     expect(end.code).toBe(2);
     expect(end.stderr).toContain('holds a key already');
     expect(work.json('key.json')).toEqual(before);
@@ -40,7 +40,7 @@ describe.concurrent('keygen', () => {
     work.write('lax.json', 'old', 0o644);
     const ends = await Promise.all([
       work.run(['keygen', '-o', 'key.json']),
-      work.run(['keygen', '--json', '--output', 'lax.json']),
+      work.run(['keygen', '--json', '--force', '--output', 'lax.json']),
     ]);
     expect(ends.map(({ code }) => code)).toEqual([0, 0]);
     expect([work.mode('key.json'), work.mode('lax.json')]).toEqual(['600', '600']);

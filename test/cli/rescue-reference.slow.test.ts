@@ -37,14 +37,33 @@ async function user(token = TOKEN_A) {
   const rescue = (...more: string[]) =>
     work.run([
       ...['rescue', '--key-file', 'storage.txt', '--export-passphrase-file', 'phrase.txt'],
-      ...['--homeserver', server.url, '--token-file', 'token.txt', '-o', 'keys.txt', '--json', ...more],
+      ...[
+        '--homeserver',
+        server.url,
+        '--token-file',
+        'token.txt',
+        '--force',
+        '-o',
+        'keys.txt',
+        '--json',
+        ...more,
+      ],
     ]);
   server.seen.length = 0;
   return { ...account, work, rescue };
 }
 
 async function exported(work: Workspace) {
-  await work.run(['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'sessions.json']);
+  await work.run([
+    'export',
+    'decrypt',
+    'keys.txt',
+    '--passphrase-file',
+    'phrase.txt',
+    '--force',
+    '-o',
+    'sessions.json',
+  ]);
   return (work.json('sessions.json') as typeof sessions).sort(bySession);
 }
 

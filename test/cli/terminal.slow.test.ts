@@ -89,7 +89,7 @@ describe.skipIf(!hasScript()).concurrent('on a terminal', () => {
     }
     const rooms = Array.from({ length: 60 }, (_, i) => `"!room ${i}":{"sessions":{${records.join()}}}`);
     work.write('backup.json', `{"rooms":{${rooms.join()}}}`);
-    const args = ['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json'];
+    const args = ['decrypt', 'backup.json', '--key-file', 'key.txt', '--force', '-o', 'out.json'];
     const [terminal, pipe] = [await onTerminal(work, args, () => undefined), await work.run(args)];
     expect(terminal.code).toBe(0);
     expect(terminal.shown).toMatch(/\r\u001b\[K\d+ % \d+ keys, \d+ keys\/s, \d+:\d\d left/);

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
+import { COMMANDS as COMMAND_LOADERS } from '../../src/cli/commands.js';
 import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
 
 const COMMANDS = ['keygen', 'mac-key', 'encrypt', 'decrypt', 'verify', 'authenticate', 'export', 'rescue'];
@@ -61,6 +62,8 @@ describe.concurrent('help', () => {
       const own = args.map((arg) =>
         arg.startsWith('ed25519:') ? signer : arg === '@alice:example.org' ? USER : arg,
       );
+      const output = args[args.indexOf('-o') + 1];
+      if (args.includes('-o')) rmSync(work.path(output), { force: true });
       const given = await work.run(args);
       expect(given.stderr).not.toContain('--help');
       const ran = own.join() === args.join() ? given : await work.run(own);
@@ -71,20 +74,24 @@ describe.concurrent('help', () => {
   it.each([...COMMANDS, ...WITH_SERVER])('of %s describes every option, and no other', async (command) => {
     const work = new Workspace();
     const { stdout } = await work.run([command, '--help']);
-    // What another command takes is quoted with its name.
+    // Options of other commands are quoted with their names.
     const own = stdout.replaceAll(/"[a-z-]+ --[a-z-]+"/g, '');
     const described = new Set(own.match(/--[a-z][a-z0-9-]*/g));
-    const source = readFileSync(new URL(`../../src/cli/commands/${command}.ts`, import.meta.url), 'utf8');
-    // Options that several commands have stand where the server, or the database, is reached.
-    const shared = [
-      ['...HOMESERVER_ARGUMENTS', 'homeserver'],
-      ['...STORE_OPTIONS', 'open-store'],
-    ].flatMap(([name, file]) => (source.includes(name) ? [file] : []));
-    const more = shared.map((file) =>
-      readFileSync(new URL(`../../src/cli/${file}.ts`, import.meta.url), 'utf8'),
+    const { options } = (await COMMAND_LOADERS[command]()).command;
+    expect([...described].sort()).toEqual(
+      Object.keys(options)
+        .map((name) => `--${name}`)
+        .sort(),
     );
-    const real = [...[source, ...more].join('\n').matchAll(/['\s]([a-z0-9-]+)'?: \{ type: /g)];
-    expect([...described].sort()).toEqual(real.map(([, name]) => `--${name}`).sort());
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(120);
+    expect(stdout).not.toMatch(/ undefined|\[object|\n\n\n/);
+    expect(await work.run(['help', command])).toMatchObject({ code: 0, stdout, stderr: '' });
+  });
+
+  it('has the version of the package', async () => {
+    const { version } = createRequire(import.meta.url)('../../package.json') as { version: string };
+    const end = await new Workspace().run(['--version']);
+    expect(end).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' });
   });
 });
 
@@ -94,19 +101,19 @@ describe.concurrent('wrong usage', () => {
     [['__proto__'], /unknown command "__proto__"/],
     [['toString'], /unknown command "toString"/],
     [['--json'], /unknown command "--json"/],
-    [['keygen', '--nope'], /Unknown option '--nope'/],
+    [['keygen', '--nope'], /unknown option "--nope"; see/],
     [['keygen', 'more'], /expected options alone, got 1 argument/],
-    [['keygen', '-o'], /'-o, --output <value>' argument missing/],
+    [['keygen', '-o'], /-o: expected FILE, got nothing/],
     [['encrypt'], /missing argument: EXPORT\.json/],
     [['encrypt', 'a', 'b'], /expected EXPORT\.json, got 2 argument/],
     [['encrypt', 'a'], /missing option: one of --public-key, --key-file, --auth-data/],
-    [['encrypt', 'a', '--salvage'], /Unknown option '--salvage'/],
-    [['encrypt', 'a', '--verified=yes'], /'--verified' does not take an argument/],
+    [['encrypt', 'a', '--salvage'], /unknown option "--salvage"; see/],
+    [['encrypt', 'a', '--verified=yes'], /--verified takes no value/],
     [['decrypt'], /missing argument: BACKUP\.json/],
     [['decrypt', 'a'], /give a file \("-" is standard input\), there is no terminal/],
-    [['decrypt', 'a', '--key-file'], /'--key-file <value>' argument missing/],
-    [['decrypt', 'a', '--key-file', '--salvage'], /argument is ambiguous/],
-    [['decrypt', 'a', '--passphrase', 'x'], /Unknown option '--passphrase'/],
+    [['decrypt', 'a', '--key-file'], /--key-file: expected FILE, got nothing/],
+    [['decrypt', 'a', '--key-file', '--salvage'], /--key-file: expected FILE, got an option/],
+    [['decrypt', 'a', '--passphrase', 'x'], /unknown option "--passphrase"; see/],
     [['verify'], /missing argument: AUTH_DATA\.json/],
     [['verify', 'a'], /missing option: --user ID/],
     [['verify', 'a', '--user', 'alice'], /--user: expected a user id, @name:server, got "alice"/],
@@ -115,12 +122,26 @@ describe.concurrent('wrong usage', () => {
       ['encrypt', 'key.txt', '--key-file', 'key.txt', '-o', './key.txt'],
       /-o: \.\/key\.txt is a file that is read here/,
     ],
+    [
+      ['encrypt', 'key.txt', '--key-file', 'key.txt', '-o', 'other', '-o', 'key.txt'],
+      /-o: key\.txt is a file that is read here/,
+    ],
     [['decrypt', 'key.txt', '--report', 'key.txt'], /--report: key\.txt is a file that is read here/],
     [['authenticate', 'a', '--trusted', 'b', '--new-version'], /--new-version is for a server only/],
-    [['vectors'], /unknown command "vectors"/],
+    [['vectors'], /unknown command "vectors"; see/],
+    [['help', 'nothing'], /unknown command "nothing"; see/],
+    [['decrpyt', 'a'], /unknown command "decrpyt" \(did you mean decrypt\?\)/],
+    [['version'], /unknown command "version" \(did you mean versions\?\)/],
+    [['decrypt', 'a', '--slavage'], /unknown option "--slavage" \(did you mean --salvage\?\)/],
+    [['restore', '--token', 'x'], /unknown option "--token" \(did you mean --token-file\?\)/],
+    [['export', 'decrypt', 'a', '--passphrase', 'x'], /"--passphrase" \(did you mean --passphrase-file\?\)/],
+    [['decrypt', 'a', '-x'], /unknown option "-x"; see/],
+    [['decrypt', 'a', '--__proto__'], /unknown option "--__proto__"; see/],
+    [['decrypt', '-', '--key-file', '-'], /standard input holds one line or one file/],
+    [['migrate', '--to', 'x'], /missing option: --from WHERE, --users FILE/],
   ];
 
-  it.each(wrong)('%j is said', async (args, message) => {
+  it.each(wrong)('%j is rejected with a message', async (args, message) => {
     const work = new Workspace();
     const asks = message.source.includes('no terminal');
     const end = await work.run(args, { outside: asks });
@@ -188,7 +209,7 @@ describe.concurrent('verify', () => {
     'no JSON': ['Es secret', 2, /expected JSON, got something else/],
     'an array': ['[]', 2, /expected an object, got an array/],
     'deeply nested': ['{"a":'.repeat(5000) + '1' + '}'.repeat(5000), 2, /levels of nesting/],
-    'too large': [`{"a":"${'x'.repeat(2 << 20)}"}`, 2, /expected an auth_data, got a file of/],
+    'too large': [`{"a":"${'x'.repeat(2 << 20)}"}`, 2, /expected an auth_data, got more than 1048576 bytes/],
     'without a key': ['{}', 1, /NOT trusted: auth_data\.public_key: .* got nothing/],
     'of 45 bytes': [JSON.stringify({ public_key: 'A'.repeat(60) }), 1, /NOT trusted: .*60 characters/],
     'of another algorithm': ['{"algorithm":"x","auth_data":{}}', 1, /unsupported-algorithm/],
@@ -205,5 +226,100 @@ describe.concurrent('verify', () => {
     const end = await work.run(VERIFY);
     expect(end.code).toBe(code);
     expect(end.stdout + end.stderr).toMatch(message);
+  });
+});
+
+describe.concurrent('an output that exists', () => {
+  const commands: [command: string, args: string[]][] = [
+    ['keygen', []],
+    ['mac-key', ['--key-file', 'key.txt']],
+    ['encrypt', ['export.json', '--key-file', 'key.txt']],
+    ['decrypt', ['backup.json', '--key-file', 'key.txt']],
+    ['authenticate', ['backup.json', '--key-file', 'key.txt', '--trusted', 'export.json', '--all']],
+    ['export', ['encrypt', 'export.json', '--passphrase-file', 'phrase.txt']],
+  ];
+
+  it.each(commands)('of %s is overwritten only with --force, or when it is empty', async (command, args) => {
+    const work = new Workspace();
+    work.writeJson('export.json', [work.session()]);
+    work.writeJson('backup.json', backupOf([work.session()], work.key));
+    work.write('phrase.txt', 'a passphrase\n');
+    work.write('out', 'precious');
+    const made = work.filesBut();
+    const end = await work.run([command, ...args, '-o', 'out']);
+    expect(end).toMatchObject({ code: 2, stdout: '' });
+    expect(end.stderr).toContain('out exists; --force overwrites it');
+    expect(work.read('out')).toBe('precious');
+    expect(work.filesBut()).toEqual(made);
+    expect(await work.run([command, ...args, '--force', '-o', 'out'])).toMatchObject({ code: 0 });
+    expect(work.read('out')).not.toContain('precious');
+    work.write('empty', '');
+    expect(await work.run([command, ...args, '-o', 'empty'])).toMatchObject({ code: 0 });
+    expect(work.read('empty')).not.toBe('');
+  });
+
+  it('is kept where a report would go', async () => {
+    const work = new Workspace();
+    work.writeJson('backup.json', backupOf([work.session()], work.key));
+    work.write('report.json', 'precious');
+    const end = await work.run([
+      'decrypt',
+      'backup.json',
+      '--key-file',
+      'key.txt',
+      '--report',
+      'report.json',
+    ]);
+    expect(end).toMatchObject({ code: 2, stdout: '' });
+    expect(work.read('report.json')).toBe('precious');
+    expect(work.filesBut('backup.json')).toEqual(['report.json']);
+  });
+});
+
+describe.concurrent('-', () => {
+  it('is standard output after -o, and the summary is then not printed there', async () => {
+    const work = new Workspace();
+    const session = work.session();
+    work.writeJson('backup.json', backupOf([session], work.key));
+    const decrypt = ['decrypt', 'backup.json', '--key-file', 'key.txt', '--json'];
+    const end = await work.run([...decrypt, '-o', '-']);
+    expect(end).toMatchObject({ code: 0, stderr: '1 of 1 keys; 0 failed\n' });
+    expect(JSON.parse(end.stdout)).toEqual([session]);
+    expect(await work.run(decrypt)).toEqual(end);
+    expect(work.filesBut('backup.json')).toEqual([]);
+    const both = await work.run([...decrypt, '-o', '-', '--report', '-']);
+    expect(both).toMatchObject({ code: 2, stdout: '' });
+    expect(both.stderr).toContain('-o and --report name the same file');
+  });
+
+  it('is standard input in the place of every file that is read', async () => {
+    const work = new Workspace();
+    const sessions = [work.session()];
+    work.writeJson('export.json', sessions);
+    work.writeJson('backup.json', backupOf(sessions, work.key));
+    work.writeJson('auth.json', signedAuthData(work.key).authData);
+    work.write('phrase.txt', 'a passphrase\n');
+    work.write('keys.txt', await exportFile(sessions, 'a passphrase'));
+    work.writeJson('account.json', {});
+    const key = ['--key-file', 'key.txt'];
+    const rescue = [...key, '--export-passphrase-file', 'phrase.txt', '-o', 'out.txt', '--force'];
+    for (const args of [
+      ['encrypt', 'export.json', ...key],
+      ['encrypt', 'export.json', ...key, '--auth-data', 'auth.json'],
+      ['decrypt', 'backup.json', ...key],
+      ['decrypt', 'backup.json', ...key, '--auth-data', 'auth.json'],
+      ['authenticate', 'backup.json', ...key, '--trusted', 'export.json'],
+      ['verify', 'auth.json', '--user', USER, ...key],
+      ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
+      ['export', 'encrypt', 'export.json', '--passphrase-file', 'phrase.txt'],
+      ['rescue', ...rescue, '--version-file', 'auth.json', '--backup-file', 'backup.json'],
+    ]) {
+      for (const [i, name] of args.entries()) {
+        if (!work.filesBut('out.txt').includes(name) && name !== 'key.txt') continue;
+        const given = args.map((arg, j) => (j === i ? '-' : arg));
+        const end = await work.run(given, { stdin: work.read(name) });
+        expect(end, `${args.join(' ')} with ${name} from standard input`).toMatchObject({ code: 0 });
+      }
+    }
   });
 });

@@ -104,9 +104,10 @@ export class Workspace {
     const end = await (outside
       ? this.#runOutside(args, options)
       : runHere(this.folder, args, options.stdin ?? ''));
-    const messages = end.code === 2 || args.includes('-o') ? end.stdout + end.stderr : end.stderr;
+    const toFile = args.includes('-o') && args[args.indexOf('-o') + 1] !== '-';
+    const messages = end.code === 2 || toFile ? end.stdout + end.stderr : end.stderr;
     this.expectNoSecret(messages);
-    // The platform's own report of an error nobody caught.
+    // A stack trace: an uncaught error.
     expect(end.stderr).not.toMatch(/^\s+at .*:\d+:\d+/m);
     return end;
   }

@@ -45,13 +45,13 @@ async function begin(isTouched = true) {
   return { work, at, version };
 }
 
-const RESCUE = ['rescue', '--export-passphrase-file', 'phrase.txt', '-o', 'out.txt'];
+const RESCUE = ['rescue', '--export-passphrase-file', 'phrase.txt', '--force', '-o', 'out.txt'];
 const FILES = ['--version-file', 'version.json', '--backup-file', 'backup.json', '--key-file', 'key.txt'];
 
 /** Every command that reads and writes a report. */
 const READERS: readonly [string, (at: readonly string[]) => string[]][] = [
-  ['decrypt', () => ['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json']],
-  ['restore', (at) => ['restore', ...at, '-o', 'out.json']],
+  ['decrypt', () => ['decrypt', 'backup.json', '--key-file', 'key.txt', '--force', '-o', 'out.json']],
+  ['restore', (at) => ['restore', ...at, '--force', '-o', 'out.json']],
   ['rescue of files', () => [...RESCUE, ...FILES]],
   ['rescue from a server', (at) => [...RESCUE, ...at]],
   [
@@ -141,7 +141,16 @@ describe.concurrent('rescue --require-authenticated', () => {
       authenticity: { verified: 2, 'wrong-mac': 0 },
     });
     const decrypted = await work.run([
-      ...['export', 'decrypt', 'out.txt', '--passphrase-file', 'phrase.txt', '-o', 'sessions.json'],
+      ...[
+        'export',
+        'decrypt',
+        'out.txt',
+        '--passphrase-file',
+        'phrase.txt',
+        '--force',
+        '-o',
+        'sessions.json',
+      ],
     ]);
     expect(decrypted.code).toBe(0);
     const ids = (work.json('sessions.json') as { session_id: string }[]).map(({ session_id }) => session_id);

@@ -1,230 +1,204 @@
-import { UsageError } from '../errors.js';
-import {
-  authenticateBackup,
-  type AuthenticateBackupOptions,
-  type AuthenticateOutcome,
-  type AuthenticateResult,
-} from '../../client/authenticate.js';
 import { nodeBackend } from '../../backends/node.js';
-import {
-  authenticateSessions,
-  type AuthenticateOptions,
-  type AuthenticatedRecord,
-  type Authentication,
-} from '../../batch/authenticate.js';
-import { KeyBackupError } from '../../errors.js';
-import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import { readAuthDataFile } from '../auth-data-file.js';
-import { BackupObjects, commitBackup } from '../backup-objects.js';
-import { expectNone, parseCommand } from '../command.js';
-import { connect, existingBackup, withServer } from '../homeserver.js';
-import { keysInFlight, openKeysFile } from '../input.js';
-import { readKeyFile } from '../key-file.js';
-import { ProgressLine } from '../progress.js';
-import { openOutput } from '../output.js';
-import { Report, type Place } from '../../report/report.js';
-import { openResultFiles } from '../result-files.js';
-import type { Terminal } from '../terminal.js';
-import { readTrustedCopies, type TrustedCopies } from '../trusted-copies.js';
+import { authenticateSessions, type Authentication } from '../../batch/authenticate.js';
+import { authenticateBackup, type AuthenticateResult } from '../../client/authenticate.js';
+import { expectObject, expectString } from '../../encoding/json.js';
 import { excerpt, printable } from '../../encoding/quote.js';
+import { KeyBackupError } from '../../errors.js';
+import type { ExportedSessionData } from '../../formats/room-key.js';
+import { WRONG_KEY } from '../wrong-key.js';
+import { Report, type Place } from '../../report/report.js';
+import type { BackupDecryptionKey } from '../../scheme/keys.js';
+import { defineCommand, expectNone, type Values } from '../command.js';
+import { InputError, UsageError } from '../errors.js';
+import { asRecord, keysInFlight, openKeysFile } from '../files.js';
+import { connect, existingBackup, withServer } from '../homeserver.js';
+import {
+  AUTH_DATA,
+  BIND_ROOM_ID,
+  HOMESERVER,
+  JSON_SUMMARY,
+  KEY_FILE,
+  OUTPUT,
+  REPORT,
+  VERIFIED,
+} from '../options.js';
+import { BackupObjects, withReportFile, withResultFiles } from '../outputs.js';
+import { isJsonSummary, shareOf, summaryJson, withProgress } from '../results.js';
+import { readAuthDataFile, readKeyFile } from '../secrets.js';
+import type { Terminal } from '../terminal.js';
 
-export const usage = `usage: megolm-backup authenticate BACKUP.json --key-file FILE --trusted EXPORT.json [options]
-       megolm-backup authenticate --homeserver WHERE --key-file FILE --trusted EXPORT.json [options]
-
-Adds a backup_mac (MSC4048) to the keys in a backup, in a file or on a server, that you have a trusted copy of: an array
-of ExportedSessionData out of a client that got the keys from their senders, NOT out of a backup. A key that differs from
-its copy is reported and left as it is. A key whose copy was forwarded is declared unauthenticated.
-
-  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
-  --trusted FILE     the trusted copies
-  --declare-rest     also write those without a trusted copy, with a backup_mac, declared unauthenticated: they stay
-                     unauthenticated, but later changes to them are noticed
-  --bind-room-id     add a copy of the room id to what is written, so that a moved record is noticed
-  --verified         write is_verified true: the devices that gave the keys were verified. A server then takes the new
-                     record for the better one
-  --report FILE      write what became of every key that was refused
-  --json             print the numbers as JSON, with a file when there is -o
-with a file:
-  --auth-data FILE   the backup's auth_data or version object: a key that does not fit is said before anything else
-  --all              write every record that can be read, those without a trusted copy as they are: for a new version
-                     with the same key
-  -o, --output FILE  where the backup objects go, the body of PUT /room_keys/keys; without it, standard output
-with a server, which keeps the old one of two equally good records; what was sent is read back and counted
-  --homeserver WHERE a URL, a server name or a user id
-  --token-file FILE  the access token, in one line; - is standard input. Without it, the environment variable
-                     MATRIX_ACCESS_TOKEN, or a question on the terminal.
-  --new-version      put everything that can be read into a new version with the same key. The old one stays until you
-                     delete it
-  --into VERSION     continue with a new version that an earlier run has made, from the version that --from names
-  --from VERSION     read this version, not the current one
-
-The summary also says how many keys proved where they come from when they were read (verified) and how many did not
-(no-mac, wrong-mac, declared-unauthenticated).
-
-Exit code 0 when all keys have a right backup_mac or no trusted copy; 1 when one cannot be read or contradicts its copy,
-when a backup_mac is wrong, or when the server kept old records; 2 for wrong usage, unreadable input, or no way to the
-server.
-
-example:
-  megolm-backup authenticate backup.json --key-file key.txt --trusted export.json -o authenticated.json
-`;
-
-/** `megolm-backup authenticate` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const options = {
-    'key-file': { type: 'string' },
-    trusted: { type: 'string' },
-    'declare-rest': { type: 'boolean' },
-    'bind-room-id': { type: 'boolean' },
-    verified: { type: 'boolean' },
-    report: { type: 'string' },
-    json: { type: 'boolean' },
-    'auth-data': { type: 'string' },
-    all: { type: 'boolean' },
-    output: { type: 'string', short: 'o' },
-    homeserver: { type: 'string' },
-    'token-file': { type: 'string' },
-    'new-version': { type: 'boolean' },
-    into: { type: 'string' },
-    from: { type: 'string' },
-  } as const;
-  const { values, positionals } = parseCommand(args, options, undefined);
-  const { homeserver, trusted: trustedPath, into, from } = values;
-  if (trustedPath === undefined) throw new UsageError('missing option: --trusted FILE');
-  const onServer = homeserver !== undefined;
-  if (positionals.length !== (onServer ? 0 : 1)) {
-    throw new UsageError('give either one BACKUP.json or --homeserver');
-  }
-  if (onServer) expectNone(values, ['auth-data', 'all', 'output'], 'a file');
-  else expectNone(values, ['token-file', 'new-version', 'into', 'from'], 'a server');
-  if (into !== undefined && (from === undefined || values['new-version'] === true)) {
-    throw new UsageError('--into goes with --from, and not with --new-version');
-  }
-  const key = await readKeyFile(values['key-file'], terminal);
-  const report = new Report(({ path }, { code, message }) => {
-    terminal.stderr(`${path}: ${code}: ${printable(message)}\n`);
-  });
-  const settings = {
-    bindRoomId: values['bind-room-id'] === true,
-    isVerified: values.verified === true,
-    declareUnknown: values['declare-rest'] === true,
-  };
-  try {
-    if (onServer) {
-      const fresh = values['new-version'] === true ? ('new' as const) : ('same' as const);
-      const target = into === undefined ? fresh : { version: into };
-      const work = {
-        trustedPath,
-        report,
-        reportPath: values.report,
-        from,
-        settings: { ...settings, into: target },
-      };
-      return await onHomeserver(values, key, work, values.json === true, terminal);
-    }
-    const files = { backup: positionals[0], trusted: trustedPath, authData: values['auth-data'] };
-    return await inFiles(files, values, key, settings, report, terminal);
-  } finally {
-    key.dispose();
-  }
-}
-
-interface Files {
-  readonly backup: string;
-  readonly trusted: string;
-  readonly authData: string | undefined;
-}
-
-async function inFiles(
-  { backup: path, trusted: trustedPath, authData }: Files,
-  values: {
-    readonly all?: boolean | undefined;
-    readonly json?: boolean | undefined;
-    readonly output?: string | undefined;
-    readonly report?: string | undefined;
+const OPTIONS = {
+  ...KEY_FILE,
+  trusted: { value: 'FILE', required: true, help: 'the trusted copies' },
+  'declare-rest': {
+    help: `also write those without a trusted copy, with a backup_mac, declared unauthenticated: they stay
+      unauthenticated, but later changes to them are noticed`,
   },
+  ...BIND_ROOM_ID,
+  ...VERIFIED,
+  ...AUTH_DATA,
+  all: {
+    help: `with a file: write every record that can be read, those without a trusted copy as they are: for a new version
+      with the same key`,
+  },
+  ...OUTPUT,
+  ...HOMESERVER,
+  'new-version': {
+    help: `with a server: put everything that can be read into a new version with the same key. The old one stays until
+      you delete it`,
+  },
+  into: {
+    value: 'VERSION',
+    help: 'continue with a new version that an earlier run has made, from the version that --from names',
+  },
+  from: { value: 'VERSION', help: 'with a server: read this version, not the current one' },
+  ...REPORT,
+  ...JSON_SUMMARY,
+} as const;
+
+type AuthenticateOptions = Values<typeof OPTIONS>;
+
+export const command = defineCommand({
+  name: 'authenticate',
+  summary: 'vouch for the keys of a backup that you have trusted copies of',
+  usage: [
+    'BACKUP.json --key-file FILE --trusted EXPORT.json [options]',
+    '--homeserver WHERE --key-file FILE --trusted EXPORT.json [options]',
+  ],
+  description: `
+Adds a backup_mac (MSC4048) to the keys in a backup, in a file or on a server, that you have a trusted copy of:
+an array of ExportedSessionData out of a client that got the keys from their senders, NOT out of a backup. A
+key that differs from its copy is reported and left as it is. A key whose copy was forwarded is declared
+unauthenticated.
+
+A server keeps the old one of two equally good records: what was sent is read back and counted. With --verified
+it takes the new record for the better one.
+
+The summary also says how many keys proved where they come from when they were read (verified) and how many
+did not (no-mac, wrong-mac, declared-unauthenticated).
+`,
+  arguments: ['[BACKUP.json]'],
+  options: OPTIONS,
+  exitCodes: `Exit code 0 when all keys have a right backup_mac or no trusted copy; 1 when one cannot be read or contradicts
+    its copy, when a backup_mac is wrong, or when the server kept old records; 2 for wrong usage, unreadable input, or no
+    way to the server.`,
+  example:
+    'megolm-backup authenticate backup.json --key-file key.txt --trusted export.json -o authenticated.json',
+  async run(options, terminal, path?: string) {
+    const { homeserver, tokenFile, newVersion, into, from, all, output } = options;
+    if ((path === undefined) === (homeserver === undefined)) {
+      throw new UsageError('give either one BACKUP.json or --homeserver');
+    }
+    if (path === undefined) expectNone({ 'auth-data': options.authData, all, output }, 'a file');
+    else expectNone({ 'token-file': tokenFile, 'new-version': newVersion, into, from }, 'a server');
+    if (into !== undefined && (from === undefined || newVersion)) {
+      throw new UsageError('--into goes with --from, and not with --new-version');
+    }
+    const key = await readKeyFile(options.keyFile, terminal);
+    const report = new Report(({ path: where }, { code, message }) => {
+      terminal.stderr(`${where}: ${code}: ${printable(message)}\n`);
+    });
+    try {
+      return path === undefined
+        ? await onHomeserver(options, key, report, terminal)
+        : await inFile(path, options, key, report, terminal);
+    } finally {
+      key.dispose();
+    }
+  },
+});
+
+async function inFile(
+  path: string,
+  options: AuthenticateOptions,
   key: BackupDecryptionKey,
-  settings: AuthenticateOptions,
   report: Report,
   terminal: Terminal,
 ): Promise<number> {
-  if (authData !== undefined) key.expectMatch(await readAuthDataFile(authData));
-  const trusted = await readTrustedCopies(trustedPath);
-  const counts = noneYet();
+  const { authData, all } = options;
+  if (authData !== undefined) key.expectMatch(await readAuthDataFile(authData, terminal));
+  const copyOf = await readTrustedCopies(options.trusted, terminal);
+  const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
   const backup = new BackupObjects();
-  const files = await openResultFiles(values.output, values.report, terminal);
-  try {
-    await walk(path, key, trusted, settings, report, terminal, (record) => {
-      counts[record.authentication]++;
-      if (record.changed || values.all === true) backup.add(record);
+  await withResultFiles(options, terminal, async ({ result: output, commitReport }) => {
+    await withProgress(terminal, async (progress) => {
+      const file = openKeysFile(path, 'rooms', terminal);
+      const keys = keysInFlight(file, report, asRecord);
+      const settings = { ...settingsOf(options), backend: nodeBackend(), signal: terminal.signal };
+      for await (const result of authenticateSessions(keys.inputs, key, copyOf, settings)) {
+        if (result.ok) {
+          counts[result.authentication]++;
+          if (result.changed || all) backup.add(result);
+        }
+        const place = keys.nextPlace();
+        take(place, { ...result, path: place.path }, report);
+        progress.update(report.ok + report.failed, file.share);
+      }
     });
-    await files.commitReport(report);
-    await commitBackup(backup, files, report, terminal);
-  } catch (error) {
-    await files.discard();
-    throw error;
-  }
-  tell(report, counts, {}, values.json === true && values.output !== undefined, terminal);
+    await commitReport(report);
+    if (isOtherKey(report)) return false;
+    await backup.writeTo(output);
+    return true;
+  });
+  if (isOtherKey(report)) terminal.stderr(`${WRONG_KEY}\n`);
+  tell(report, counts, {}, isJsonSummary(options), terminal);
   return report.exitCode;
 }
 
-interface ServerWork {
-  readonly trustedPath: string;
-  readonly report: Report;
-  readonly reportPath: string | undefined;
-  readonly from: string | undefined;
-  readonly settings: AuthenticateBackupOptions;
+/** Whether the key, as far as the records tell, is another backup's. */
+function isOtherKey({ ok, codes }: Report): boolean {
+  return ok === 0 && codes.has('mac-mismatch');
 }
 
 async function onHomeserver(
-  values: Parameters<typeof connect>[0],
+  options: AuthenticateOptions,
   key: BackupDecryptionKey,
-  { trustedPath, report, reportPath, from, settings }: ServerWork,
-  json: boolean,
+  report: Report,
   terminal: Terminal,
 ): Promise<number> {
   const { signal } = terminal;
-  const roomKeys = await connect(values, terminal);
-  const info = await existingBackup(roomKeys, signal, from);
+  const { into, newVersion } = options;
+  const roomKeys = await connect(options, terminal);
+  const info = await existingBackup(roomKeys, signal, options.from);
   key.expectMatch(info.auth_data);
-  const trusted = await readTrustedCopies(trustedPath);
-  const reportFile = reportPath === undefined ? undefined : await openOutput(reportPath, terminal);
-  const progress = new ProgressLine(terminal);
-  const options: AuthenticateBackupOptions = {
-    ...settings,
-    signal,
-    backend: nodeBackend(),
-    onNewVersion(version) {
-      terminal.stderr(
-        `made backup version ${excerpt(version)}; if interrupted, continue with --from ${excerpt(info.version)} --into ${excerpt(version)}\n`,
-      );
-    },
-    onResult(result) {
-      progress.clear();
-      take(result, result, report);
-    },
-    onProgress({ done, total }) {
-      progress.update(done, total === undefined || total === 0 ? undefined : done / total);
-    },
-  };
-  let outcome: AuthenticateOutcome;
-  try {
-    outcome = await withServer(() =>
-      authenticateBackup(roomKeys, info, key, (room, session) => trusted.get(room)?.get(session), options),
+  const copyOf = await readTrustedCopies(options.trusted, terminal);
+  const outcome = await withReportFile(options.report, terminal, async (commitReport) => {
+    const done = await withProgress(terminal, (progress) =>
+      withServer(() =>
+        authenticateBackup(roomKeys, info, key, copyOf, {
+          ...settingsOf(options),
+          into: into === undefined ? (newVersion ? 'new' : 'same') : { version: into },
+          signal,
+          backend: nodeBackend(),
+          onNewVersion(made) {
+            terminal.stderr(
+              `made backup version ${excerpt(made)}; if interrupted, continue with --from ${excerpt(info.version)} --into ${excerpt(made)}\n`,
+            );
+          },
+          onResult(result) {
+            progress.clear();
+            take(result, result, report);
+          },
+          onProgress(reached) {
+            progress.update(reached.done, shareOf(reached));
+          },
+        }),
+      ),
     );
-    await reportFile?.write(report.json);
-    await reportFile?.commit();
-  } catch (error) {
-    await reportFile?.discard();
-    throw error;
-  } finally {
-    progress.clear();
-  }
+    await commitReport(report);
+    return done;
+  });
   const { version, uploaded, skipped, kept, counts } = outcome;
-  tell(report, counts, { version, uploaded, skipped, kept }, json, terminal);
+  tell(
+    report,
+    counts,
+    { version, uploaded, skipped, kept },
+    options.json && options.report !== '-',
+    terminal,
+  );
   if (kept > 0) {
     const advice =
-      settings.into === 'same'
+      into === undefined && !newVersion
         ? '. --new-version puts everything into a new version'
         : ', written by another client';
     terminal.stderr(`the server kept ${kept} old records, which it ranks no lower${advice}\n`);
@@ -232,61 +206,51 @@ async function onHomeserver(
   return kept === 0 ? report.exitCode : 1;
 }
 
-/** Takes a result into the report. What contradicts its trusted copy has failed. */
+function settingsOf({ bindRoomId, verified, declareRest }: AuthenticateOptions) {
+  return { bindRoomId, isVerified: verified, declareUnknown: declareRest };
+}
+
+/** Takes a result into the report. A key that contradicts its trusted copy has failed. */
 function take(place: Place, result: AuthenticateResult, report: Report): void {
   if (!result.ok) report.refused(place, result.error);
   else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.previousAuthenticity);
   else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
 }
 
-type Counts = Readonly<Record<Authentication, number>>;
-
-function noneYet(): Record<Authentication, number> {
-  return { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
-}
-
-async function walk(
-  path: string,
-  key: BackupDecryptionKey,
-  trusted: TrustedCopies,
-  settings: AuthenticateOptions,
-  report: Report,
-  terminal: Terminal,
-  onRecord: (record: AuthenticatedRecord) => void,
-): Promise<void> {
-  const file = openKeysFile(path, 'rooms');
-  const progress = new ProgressLine(terminal);
-  const keys = keysInFlight(file, report, ({ room_id = '', session_id = '', value }) => ({
-    room_id,
-    session_id,
-    key_backup_data: value,
-  }));
-  const copyOf = (roomId: string, sessionId: string) => trusted.get(roomId)?.get(sessionId);
-  const { signal } = terminal;
-  const options = { ...settings, backend: nodeBackend(), signal };
-  try {
-    for await (const result of authenticateSessions(keys.inputs, key, copyOf, options)) {
-      const place = keys.nextPlace();
-      if (result.ok) onRecord(result);
-      take(place, { ...result, path: place.path }, report);
-      progress.update(report.ok + report.failed, file.share);
+/**
+ * Reads the user's own copies of sessions, an array of `ExportedSessionData`.
+ *
+ * @returns A function that finds the copy by room and session.
+ * @throws {@link InputError} also when a single one is malformed: a trusted copy has to be right.
+ */
+async function readTrustedCopies(path: string, terminal: Terminal) {
+  const rooms = new Map<string, Map<string, ExportedSessionData>>();
+  for await (const item of openKeysFile(path, 'array', terminal).items) {
+    try {
+      if (item.error) throw item.error;
+      const session = expectObject(item.value, 'session');
+      const roomId = expectString(session, 'room_id', 'session');
+      const sessions = rooms.get(roomId) ?? new Map<string, ExportedSessionData>();
+      rooms.set(roomId, sessions);
+      sessions.set(expectString(session, 'session_id', 'session'), session as unknown as ExportedSessionData);
+    } catch (cause) {
+      if (!(cause instanceof KeyBackupError)) throw cause;
+      throw new InputError(`${path}: ${item.path}: ${cause.message}`, { cause });
     }
-  } finally {
-    progress.clear();
   }
+  return (roomId: string, sessionId: string) => rooms.get(roomId)?.get(sessionId);
 }
 
 function tell(
-  { summary, authenticity, authenticityText, codes }: Report,
-  counts: Counts,
+  report: Report,
+  counts: Readonly<Record<Authentication, number>>,
   more: Readonly<Record<string, string | number>>,
   json: boolean,
   terminal: Terminal,
 ): void {
+  const { summary, authenticity, authenticityText } = report;
   if (json) {
-    terminal.stdout(
-      `${JSON.stringify({ ...summary, authenticity, ...counts, ...more, codes: Object.fromEntries(codes) })}\n`,
-    );
+    terminal.stdout(summaryJson(report, { authenticity, ...counts, ...more }));
     return;
   }
   const { authenticated, declared, already, unknown, conflicting } = counts;

@@ -1,130 +1,132 @@
-import { UsageError } from '../errors.js';
 import { reasonOf } from '../../report/report.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
-import type { EncryptSettings } from '../../batch/batch.js';
-import type { BackupPublicKey } from '../../scheme/keys.js';
-import type { UnauthenticatedSource } from '../../scheme/provenance.js';
-import type { ExportedSessionData } from '../../formats/room-key.js';
-import { BackupObjects } from '../backup-objects.js';
-import { parseCommand } from '../command.js';
-import { keysInFlight, openKeysFile } from '../input.js';
-import { MAC_KEY_USAGE } from '../mac-key-file.js';
-import { openOutput } from '../output.js';
-import { ProgressLine } from '../progress.js';
-import { chooseRecipient } from '../recipient.js';
-import { Report, rooted } from '../../report/report.js';
-import type { Terminal } from '../terminal.js';
 import { printable } from '../../encoding/quote.js';
+import type { ExportedSessionData } from '../../formats/room-key.js';
+import { Report, rooted } from '../../report/report.js';
+import type { UnauthenticatedSource } from '../../scheme/provenance.js';
+import { defineCommand } from '../command.js';
+import { UsageError } from '../errors.js';
+import { keysInFlight, openKeysFile } from '../files.js';
+import {
+  AUTH_DATA,
+  BACKUP_MAC,
+  BIND_ROOM_ID,
+  JSON_SUMMARY,
+  KEY_FILE,
+  OUTPUT,
+  TRUSTED_KEY,
+  VERIFIED,
+} from '../options.js';
+import { BackupObjects, withResultFiles } from '../outputs.js';
+import { chooseRecipient } from '../recipient.js';
+import { isJsonSummary, summaryJson, withProgress } from '../results.js';
 
-export const usage = `usage: megolm-backup encrypt EXPORT.json RECIPIENT [options]
-
+export const command = defineCommand({
+  name: 'encrypt',
+  summary: 'encrypt exported sessions into backup objects',
+  usage: [
+    'EXPORT.json --public-key BASE64 [options]',
+    'EXPORT.json --key-file FILE [options]',
+    'EXPORT.json --auth-data FILE --key-file FILE [options]',
+    'EXPORT.json --auth-data FILE --user ID --key ed25519:ID=BASE64 [options]',
+    'EXPORT.json --auth-data FILE --trust-unverified [options]',
+  ],
+  description: `
 Encrypts exported sessions, an array of ExportedSessionData, into backup objects:
-{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}, the body of PUT /room_keys/keys. What other implementations
-would drop a key for is mended where that is possible; such keys are flagged.
+{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}, the body of PUT /room_keys/keys. What other
+implementations would drop a key for is mended where that is possible; such keys are flagged.
 
-RECIPIENT says what to encrypt to, one of:
-  --public-key BASE64                       this public key
-  --key-file FILE                           the public key of this backup decryption key; - is standard input
-  --auth-data FILE --key-file FILE          the backup with this auth_data, if the key is its own
-  --auth-data FILE --user ID --key ed25519:ID=BASE64 [--key ...]
-                                            the backup with this auth_data, if a trusted key has signed it
-  --auth-data FILE --trust-unverified       the backup with this auth_data, whoever made it: its maker will be able
-                                            to read every key
-options:
-  --backup-mac       add a backup_mac (MSC4048) to every record, so that readers can tell them from what the server
-                     may add, by the key derived from the one in --key-file. You vouch with it for every session in
-                     the file, except those with a forwarding chain, which are declared m.forwarded_room_key
-${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room id, so that "decrypt" notices a moved record
-  --unauthenticated SOURCE
-                     with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
-                     m.forwarded_room_key or m.undefined
-  --verified         write is_verified true: the devices that gave the keys were verified
-  -o, --output FILE  where the backup objects go; without it, standard output
-  --json             with -o: print the numbers as JSON
-
-Exit code 0 when every session was encrypted, 1 when some were not or the auth_data is not trusted.
-
-example:
-  megolm-backup encrypt export.json --public-key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo -o backup.json
-`;
-
-/** `megolm-backup encrypt` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const { values, positionals } = parseCommand(
-    args,
-    {
-      'public-key': { type: 'string' },
-      'key-file': { type: 'string' },
-      'auth-data': { type: 'string' },
-      user: { type: 'string' },
-      key: { type: 'string', multiple: true },
-      'trust-unverified': { type: 'boolean' },
-      'backup-mac': { type: 'boolean' },
-      'mac-key-file': { type: 'string' },
-      'bind-room-id': { type: 'boolean' },
-      unauthenticated: { type: 'string' },
-      verified: { type: 'boolean' },
-      output: { type: 'string', short: 'o' },
-      json: { type: 'boolean' },
+An auth_data is used only when it is trusted: by the key, by a signature, or because you say so.
+`,
+  arguments: ['EXPORT.json'],
+  options: {
+    'public-key': { value: 'BASE64', help: 'encrypt to this public key' },
+    ...KEY_FILE,
+    ...AUTH_DATA,
+    user: { value: 'ID', help: 'whose backup it is; only this user’s signatures count' },
+    ...TRUSTED_KEY,
+    'trust-unverified': {
+      help: 'encrypt to the backup of this auth_data although nothing proves it: its maker will be able to read every key',
     },
-    ['EXPORT.json'],
-  );
-  const source = parseSource(values.unauthenticated);
-  const macKeyFile = values['mac-key-file'];
-  const withMac = values['backup-mac'] === true || macKeyFile !== undefined;
-  if (!withMac && (source !== undefined || values['bind-room-id'] === true)) {
-    throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac or --mac-key-file');
-  }
-  const { publicKey, macKey } = await chooseRecipient(
-    {
-      publicKey: values['public-key'],
-      keyFile: values['key-file'],
-      macKeyFile,
-      withMac,
-      authData: values['auth-data'],
-      user: values.user,
-      keys: values.key ?? [],
-      trustUnverified: values['trust-unverified'] === true,
+    ...BACKUP_MAC,
+    ...BIND_ROOM_ID,
+    unauthenticated: {
+      value: 'SOURCE',
+      help: `with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
+        m.forwarded_room_key or m.undefined`,
     },
-    terminal,
-  );
-  const report = new Report(({ path }, { code, message }) => {
-    // A message about a record that is no JSON names its path by itself.
-    const why = message.replace(`${path}: `, '');
-    terminal.stderr(`${rooted(path)}: ${code}: ${printable(why)}\n`);
-  });
-  const settings: EncryptSettings = {
-    isVerified: values.verified === true,
-    macKey,
-    bindRoomId: values['bind-room-id'] === true,
-    unauthenticated: source && (() => source),
-  };
-  const backup = new BackupObjects();
-  const output = await openOutput(values.output, terminal);
-  try {
-    await encryptFile(positionals[0], publicKey, settings, report, backup, terminal);
-    for (const piece of backup.json()) await output.write(piece);
-    await output.commit();
-  } catch (error) {
-    await output.discard();
-    throw error;
-  } finally {
-    macKey?.dispose();
-  }
-  if (values.json === true && values.output !== undefined) {
-    const codes = Object.fromEntries(report.codes);
-    terminal.stdout(`${JSON.stringify({ ...report.summary, duplicates: backup.duplicates, codes })}\n`);
-  } else {
-    terminal.stderr(report.text);
-    if (backup.duplicates > 0) {
-      terminal.stderr(
-        `${backup.duplicates} sessions were there more than once; the copy that reads most was taken\n`,
-      );
+    ...VERIFIED,
+    ...OUTPUT,
+    ...JSON_SUMMARY,
+  },
+  exitCodes: `Exit code 0 when every session was encrypted, 1 when some were not or the auth_data is not trusted, 2 for
+    wrong usage or unreadable input.`,
+  example:
+    'megolm-backup encrypt export.json --public-key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo -o backup.json',
+  async run({ verified, bindRoomId, unauthenticated, backupMac, ...options }, terminal, path) {
+    const source = parseSource(unauthenticated);
+    const withMac = backupMac || options.macKeyFile !== undefined;
+    if (!withMac && (source !== undefined || bindRoomId)) {
+      throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac or --mac-key-file');
     }
-  }
-  return report.failed === 0 ? 0 : 1;
-}
+    const { publicKey, macKey } = await chooseRecipient({ ...options, withMac }, terminal);
+    const report = new Report(({ path: where }, { code, message }) => {
+      // A message about a record that is not JSON names its path already.
+      terminal.stderr(`${rooted(where)}: ${code}: ${printable(message.replace(`${where}: `, ''))}\n`);
+    });
+    const backup = new BackupObjects();
+    try {
+      await withResultFiles(options, terminal, async ({ result: output }) => {
+        await withProgress(terminal, async (progress) => {
+          const file = openKeysFile(path, 'array', terminal);
+          // The engine checks what it is given.
+          const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
+          const results = encryptSessions(keys.inputs, publicKey, {
+            isVerified: verified,
+            macKey,
+            bindRoomId,
+            unauthenticated: source && (() => source),
+            backend: nodeBackend(),
+            signal: terminal.signal,
+            onProgress: () => {
+              progress.update(report.ok + report.failed, file.share);
+            },
+          });
+          for await (const result of results) {
+            const place = keys.nextPlace();
+            if (result.ok) {
+              backup.add(result);
+              report.succeeded(place, result.flags);
+              if (result.flags.length > 0) {
+                progress.clear();
+                terminal.stderr(`${rooted(place.path)}: ${reasonOf(result.flags)}\n`);
+              }
+            } else {
+              report.refused(place, result.error);
+            }
+          }
+        });
+        await backup.writeTo(output);
+        return true;
+      });
+    } finally {
+      macKey?.dispose();
+    }
+    const { duplicates } = backup;
+    if (isJsonSummary(options)) {
+      terminal.stdout(summaryJson(report, { duplicates }));
+    } else {
+      terminal.stderr(report.text);
+      if (duplicates > 0) {
+        terminal.stderr(
+          `${duplicates} sessions were there more than once; the copy that reads most was taken\n`,
+        );
+      }
+    }
+    return report.failed === 0 ? 0 : 1;
+  },
+});
 
 const SOURCES: readonly UnauthenticatedSource[] = ['m.legacy-v1', 'm.forwarded_room_key', 'm.undefined'];
 
@@ -134,39 +136,4 @@ function parseSource(text: string | undefined): UnauthenticatedSource | undefine
     throw new UsageError(`--unauthenticated: expected one of ${SOURCES.join(', ')}`);
   }
   return source;
-}
-
-async function encryptFile(
-  path: string,
-  publicKey: BackupPublicKey,
-  settings: EncryptSettings,
-  report: Report,
-  backup: BackupObjects,
-  terminal: Terminal,
-): Promise<void> {
-  const file = openKeysFile(path, 'array');
-  const progress = new ProgressLine(terminal);
-  const onProgress = () => {
-    progress.update(report.ok + report.failed, file.share);
-  };
-  try {
-    // The engine checks what it is given; nothing is assumed here.
-    const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
-    const options = { ...settings, backend: nodeBackend(), signal: terminal.signal, onProgress };
-    for await (const result of encryptSessions(keys.inputs, publicKey, options)) {
-      const place = keys.nextPlace();
-      if (result.ok) {
-        backup.add(result);
-        report.succeeded(place, result.flags);
-        if (result.flags.length > 0) {
-          progress.clear();
-          terminal.stderr(`${rooted(place.path)}: ${reasonOf(result.flags)}\n`);
-        }
-      } else {
-        report.refused(place, result.error);
-      }
-    }
-  } finally {
-    progress.clear();
-  }
 }

@@ -1,143 +1,112 @@
-import { InputError, systemError, UsageError } from '../errors.js';
-import { createReadStream } from 'node:fs';
-import { readBackup } from '../../wire/backup-reader.js';
+import { throwIfAborted } from '../../async.js';
 import { nodeBackend } from '../../backends/node.js';
 import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
-import { throwIfAborted } from '../../async.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
-import { parseCommand } from '../command.js';
-import { keysInFlight, openKeysFile } from '../input.js';
-import { readNewPassphrase, readSecretLine } from '../key-file.js';
-import type { Output } from '../output.js';
-import { ProgressLine } from '../progress.js';
 import { Report } from '../../report/report.js';
-import { openResultFiles } from '../result-files.js';
-import { SessionArray } from '../session-array.js';
+import { readBackup } from '../../wire/backup-reader.js';
+import { defineCommand } from '../command.js';
+import { UsageError } from '../errors.js';
+import { keysInFlight, openKeysFile, readChunks } from '../files.js';
+import { JSON_SUMMARY, OUTPUT, REPORT } from '../options.js';
+import { SessionArray, withResultFiles, type Output } from '../outputs.js';
+import { isJsonSummary, summaryJson, withProgress } from '../results.js';
+import { readNewPassphrase, readSecretLine } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
-export const usage = `usage: megolm-backup export decrypt FILE --passphrase-file FILE [options]
-       megolm-backup export encrypt FILE --passphrase-file FILE [options]
-
+export const command = defineCommand({
+  name: 'export',
+  summary: 'encrypted key export file <-> array of exported sessions',
+  usage: ['decrypt FILE --passphrase-file FILE [options]', 'encrypt FILE --passphrase-file FILE [options]'],
+  description: `
 decrypt reads the encrypted export file that a Matrix client wrote ("element-keys.txt") and gives an array of
-ExportedSessionData. encrypt makes such a file of that array: every client imports it. An entry that would make a
-client refuse the whole file is mended where that is possible, else left out and counted with its reason.
-
-  --passphrase-file FILE  one line with the passphrase of the export file; - is standard input. It has nothing to do
-                          with the recovery key or the security phrase of the account.
-  --report FILE           write what became of every failed or flagged entry
-  -o, --output FILE       where the result goes; without it, standard output
-  --json                  with -o: print the numbers as JSON
-
-Exit code 0 when every entry came through, 1 when some did not or the passphrase is wrong.
-
-example:
-  megolm-backup export decrypt element-keys.txt --passphrase-file phrase.txt -o sessions.json
-`;
-
-/** `megolm-backup export` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const { values, positionals } = parseCommand(
-    args,
-    {
-      'passphrase-file': { type: 'string' },
-      report: { type: 'string' },
-      output: { type: 'string', short: 'o' },
-      json: { type: 'boolean' },
+ExportedSessionData. encrypt makes such a file of that array: every client imports it. An entry that would
+make a client reject the whole file is repaired where possible, else left out and counted with its reason.
+`,
+  arguments: ['decrypt|encrypt', 'FILE'],
+  options: {
+    'passphrase-file': {
+      value: 'FILE',
+      help: `one line with the passphrase of the export file; - is standard input. It has nothing to do with the recovery
+        key or the security phrase of the account`,
     },
-    ['decrypt|encrypt', 'FILE'],
-  );
-  const [direction, input] = positionals;
-  if (direction !== 'decrypt' && direction !== 'encrypt') {
-    throw new UsageError('expected "decrypt" or "encrypt"');
-  }
-  const ask = direction === 'decrypt' ? readSecretLine : readNewPassphrase;
-  const passphrase = await ask(values['passphrase-file'], 'passphrase of the export', terminal);
-  const report = new Report();
-  const files = await openResultFiles(values.output, values.report, terminal);
-  try {
-    const convert = direction === 'decrypt' ? decrypt : encrypt;
-    await convert(input, passphrase, files.result, report, terminal);
-    await files.commitReport(report);
-    await files.result.commit();
-  } catch (error) {
-    await files.discard();
-    throw error;
-  }
-  if (values.json === true && values.output !== undefined) {
-    const codes = Object.fromEntries(report.codes);
-    terminal.stdout(`${JSON.stringify({ ...report.summary, codes })}\n`);
-  } else {
-    terminal.stderr(report.text);
-  }
-  return report.failed === 0 ? 0 : 1;
-}
+    ...REPORT,
+    ...OUTPUT,
+    ...JSON_SUMMARY,
+  },
+  exitCodes: `Exit code 0 when every entry came through, 1 when some did not or the passphrase is wrong, 2 for wrong usage
+    or unreadable input.`,
+  example: 'megolm-backup export decrypt element-keys.txt --passphrase-file phrase.txt -o sessions.json',
+  async run({ passphraseFile, ...options }, terminal, direction, path) {
+    if (direction !== 'decrypt' && direction !== 'encrypt') {
+      throw new UsageError('expected "decrypt" or "encrypt"');
+    }
+    const [ask, convert] = direction === 'decrypt' ? [readSecretLine, decrypt] : [readNewPassphrase, encrypt];
+    const passphrase = await ask(passphraseFile, 'passphrase of the export', terminal);
+    const report = new Report();
+    await withResultFiles(options, terminal, async ({ result, commitReport }) => {
+      await convert(path, passphrase, result, report, terminal);
+      await commitReport(report);
+      return true;
+    });
+    if (isJsonSummary(options)) terminal.stdout(summaryJson(report, {}));
+    else terminal.stderr(report.text);
+    return report.failed === 0 ? 0 : 1;
+  },
+});
 
 async function decrypt(
-  input: string,
+  path: string,
   passphrase: string,
   output: Output,
   report: Report,
   terminal: Terminal,
 ): Promise<void> {
   const { signal } = terminal;
-  const plaintext = await decryptKeyExport(chunksOf(input), passphrase, { backend: nodeBackend(), signal });
+  const chunks = readChunks(path, terminal);
+  const plaintext = await decryptKeyExport(chunks, passphrase, { backend: nodeBackend(), signal });
   const sessions = new SessionArray(output);
-  const progress = new ProgressLine(terminal);
   try {
-    for await (const item of readBackup([plaintext], { form: 'array' })) {
-      throwIfAborted(signal);
-      progress.update(report.ok + report.failed, undefined);
-      if (item.error) {
-        report.refused(item, item.error);
-        continue;
+    await withProgress(terminal, async (progress) => {
+      for await (const item of readBackup([plaintext], { form: 'array' })) {
+        throwIfAborted(signal);
+        progress.update(report.ok + report.failed, undefined);
+        try {
+          if (item.error) throw item.error;
+          const { session, flags } = readExportedSession(item.value);
+          report.succeeded(item, flags);
+          await sessions.write(session);
+        } catch (error) {
+          if (!(error instanceof KeyBackupError)) throw error;
+          report.refused(item, error);
+        }
       }
-      try {
-        const { session, flags } = readExportedSession(item.value);
-        report.succeeded(item, flags);
-        await sessions.write(session);
-      } catch (error) {
-        if (!(error instanceof KeyBackupError)) throw error;
-        report.refused(item, error);
-      }
-    }
+    });
     await sessions.end();
   } finally {
-    progress.clear();
     plaintext.fill(0);
   }
 }
 
-async function* chunksOf(path: string): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 })) yield chunk as Uint8Array;
-  } catch (cause) {
-    throw new InputError(`cannot read ${path} (${systemError(cause)})`, { cause });
-  }
-}
-
 async function encrypt(
-  input: string,
+  path: string,
   passphrase: string,
   output: Output,
   report: Report,
   terminal: Terminal,
 ): Promise<void> {
-  const file = openKeysFile(input, 'array');
+  const file = openKeysFile(path, 'array', terminal);
   const keys = keysInFlight(file, report, ({ value }) => value);
-  const progress = new ProgressLine(terminal);
-  const pieces = writeKeyExport(keys.inputs, passphrase, {
-    backend: nodeBackend(),
-    signal: terminal.signal,
-    onResult(result) {
-      if (result.ok) report.succeeded(keys.nextPlace(), result.flags);
-      else report.refused(keys.nextPlace(), result.error);
-      progress.update(report.ok + report.failed, file.share);
-    },
-  });
-  try {
+  await withProgress(terminal, async (progress) => {
+    const pieces = writeKeyExport(keys.inputs, passphrase, {
+      backend: nodeBackend(),
+      signal: terminal.signal,
+      onResult(result) {
+        if (result.ok) report.succeeded(keys.nextPlace(), result.flags);
+        else report.refused(keys.nextPlace(), result.error);
+        progress.update(report.ok + report.failed, file.share);
+      },
+    });
     for await (const piece of pieces) await output.write(piece);
-  } finally {
-    progress.clear();
-  }
+  });
 }

@@ -1,97 +1,86 @@
-import { InputError, UsageError } from '../errors.js';
 import { nodeBackend } from '../../backends/node.js';
 import { ownUserId } from '../../client/account.js';
 import type { RoomKeys } from '../../client/api.js';
 import { fetchBackupMacKey, fetchSecretStorage, storeBackupMacKey } from '../../client/secret-storage.js';
-import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';
-import { KeyBackupError } from '../../errors.js';
-import { defaultKeyId, keyDescription, type AccountData } from '../../secret-storage/key-description.js';
-import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import { SecretStorageKey } from '../../secret-storage/secret-storage.js';
-import { parseCommand } from '../command.js';
-import {
-  HOMESERVER_ARGUMENTS,
-  HOMESERVER_USAGE,
-  connect,
-  existingBackup,
-  withServer,
-} from '../homeserver.js';
-import { holdsKey, readKeyFile, readSecretLine } from '../key-file.js';
-import { writeOutput } from '../output.js';
-import type { Terminal } from '../terminal.js';
 import { excerpt } from '../../encoding/quote.js';
+import { KeyBackupError } from '../../errors.js';
+import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';
+import type { BackupDecryptionKey } from '../../scheme/keys.js';
+import { defaultKeyId, keyDescription, type AccountData } from '../../secret-storage/key-description.js';
+import { SecretStorageKey } from '../../secret-storage/secret-storage.js';
+import { defineCommand } from '../command.js';
+import { UsageError } from '../errors.js';
+import { connect, existingBackup, withServer } from '../homeserver.js';
+import { HOMESERVER, KEY_FILE, OUTPUT } from '../options.js';
+import { writeOutput } from '../outputs.js';
+import { expectNoKeyIn, readKeyFile, readSecretLine } from '../secrets.js';
+import type { Terminal } from '../terminal.js';
 
-export const usage = `usage: megolm-backup mac-key --key-file FILE [-o FILE]
-       megolm-backup mac-key --store --key-file FILE --storage-key-file FILE --homeserver WHERE
-       megolm-backup mac-key --fetch --storage-key-file FILE --homeserver WHERE [--key-file FILE] [-o FILE]
-
-The key of the backup_mac (MSC4048), for a device that may write to a backup but not read it: "encrypt" and "upload" take
-it as a file. Whoever has it reads no key, and writes keys that pass for authenticated.
+export const command = defineCommand({
+  name: 'mac-key',
+  summary: 'the key with which a device vouches for what it writes',
+  usage: [
+    '--key-file FILE [-o FILE]',
+    '--store --key-file FILE --storage-key-file FILE --homeserver WHERE',
+    '--fetch --storage-key-file FILE --homeserver WHERE [--key-file FILE] [-o FILE]',
+  ],
+  description: `
+The key of the backup_mac (MSC4048), for a device that may write to a backup but not read it: "encrypt" and
+"upload" take it as a file. It reads no key, but with it anyone can write keys that pass for authenticated.
 
 Without --store and --fetch it is derived from the backup decryption key and written out as one line of base64.
-
-  --store            put it into the secret storage of an account instead, as ${BACKUP_MAC_SECRET.unstable}, if the
-                     key is that of the current backup
-  --fetch            get it from there, under that name or ${BACKUP_MAC_SECRET.stable}. With --key-file one that does
-                     not fit is refused; without it nothing tells whether it is the current backup's.
-  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input.
-                     The key of the secret storage looks alike but is another one.
-  --storage-key-file FILE
-                     the key of the secret storage, in its text form ("recovery key"), or its security phrase, in one
-                     line. Take a key that does not open the decryption key as well. Nothing is stored under a key
-                     that neither a MAC nor a stored secret proves, nor under a phrase of fewer than 100,000 rounds.
-  --storage-key-id ID
-                     which key of the secret storage that is; without it, the default one
-${HOMESERVER_USAGE}  -o, --output FILE  write it to a new file that only you can read; a file that holds a key already is never
-                     overwritten. Without it, standard output
-
-Exit code 0 when it is done, 1 when a key does not fit or there is no such secret, 2 for wrong usage, unreadable input, or
-no way to the server.
-
-example:
-  megolm-backup mac-key --key-file key.txt -o mac-key.txt
-`;
-
-/** `megolm-backup mac-key` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const options = {
-    ...HOMESERVER_ARGUMENTS,
-    store: { type: 'boolean' },
-    fetch: { type: 'boolean' },
-    'key-file': { type: 'string' },
-    'storage-key-file': { type: 'string' },
-    'storage-key-id': { type: 'string' },
-    output: { type: 'string', short: 'o' },
-  } as const;
-  const { values } = parseCommand(args, options, []);
-  const { homeserver, output, store = false, fetch = false } = values;
-  const { 'key-file': keyFile, 'storage-key-file': storageFile, 'token-file': tokenFile } = values;
-  const storageId = values['storage-key-id'];
-  if (store && fetch) throw new UsageError('--store and --fetch do not go together');
-  const ofStorage = [homeserver, storageFile, storageId, tokenFile].some((value) => value !== undefined);
-  if (!store && !fetch && ofStorage) throw new UsageError('the secret storage goes with --store or --fetch');
-  if (store && output !== undefined) throw new UsageError('--store writes no file');
-  if ([keyFile, storageFile, tokenFile].filter((path) => path === '-').length > 1) {
-    throw new UsageError('standard input holds one line: give the other secrets as files');
-  }
-  if (output !== undefined && (await holdsKey(output, terminal))) {
-    throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
-  }
-  const key = fetch && keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
-  try {
-    if (!store && !fetch) {
-      await writeMacKey(derived(key), output, terminal);
+A file that holds a key already is never overwritten, not even with --force.
+`,
+  options: {
+    store: {
+      help: `put it into the secret storage of an account instead, as ${BACKUP_MAC_SECRET.unstable}, if the key is that
+        of the current backup`,
+    },
+    fetch: {
+      help: `get it from there, under that name or ${BACKUP_MAC_SECRET.stable}. With --key-file one that does not fit is
+        rejected; without it nothing tells whether it is the current backup's`,
+    },
+    ...KEY_FILE,
+    'storage-key-file': {
+      value: 'FILE',
+      help: `the key of the secret storage, in its text form ("recovery key"), or its security phrase, on one line. Take a
+        key that does not open the decryption key as well. Nothing is stored under a key that neither a MAC nor a stored
+        secret proves, nor under a phrase of fewer than 100,000 rounds`,
+    },
+    'storage-key-id': {
+      value: 'ID',
+      help: 'which key of the secret storage that is; default its default key',
+    },
+    ...HOMESERVER,
+    ...OUTPUT,
+  },
+  exitCodes: `Exit code 0 when it is done, 1 when a key does not fit or there is no such secret, 2 for wrong usage,
+    unreadable input, or no way to the server.`,
+  example: 'megolm-backup mac-key --key-file key.txt -o mac-key.txt',
+  async run({ store, fetch, keyFile, storageKeyFile, storageKeyId: storageId, ...options }, terminal) {
+    const { homeserver, tokenFile, output } = options;
+    if (store && fetch) throw new UsageError('--store and --fetch do not go together');
+    const ofStorage = [homeserver, storageKeyFile, storageId, tokenFile].some((value) => value !== undefined);
+    if (!store && !fetch && ofStorage)
+      throw new UsageError('the secret storage goes with --store or --fetch');
+    if (store && output !== undefined) throw new UsageError('--store writes no file');
+    expectNoKeyIn(output, terminal);
+    const key = fetch && keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
+    try {
+      if (!store && !fetch) {
+        await writeMacKey(derived(key), output, terminal);
+        return 0;
+      }
+      const what = 'key of the secret storage, or its phrase';
+      const given = await readSecretLine(storageKeyFile, what, terminal);
+      const account = { roomKeys: await connect(options, terminal), given, storageId };
+      await (store ? storeKey(account, key, terminal) : fetchKey(account, key, output, terminal));
       return 0;
+    } finally {
+      key?.dispose();
     }
-    const given = await readSecretLine(storageFile, 'key of the secret storage, or its phrase', terminal);
-    const roomKeys = await connect(values, terminal);
-    const account = { roomKeys, given, storageId };
-    await (store ? storeKey(account, key, terminal) : fetchKey(account, key, output, terminal));
-    return 0;
-  } finally {
-    key?.dispose();
-  }
-}
+  },
+});
 
 function derived(key: BackupDecryptionKey | undefined): BackupMacKey {
   if (!key) throw new UsageError('missing option: --key-file FILE');
@@ -181,7 +170,7 @@ async function openStorage(
   try {
     return SecretStorageKey.fromRecoveryKey(given, accountData, keyId);
   } catch (error) {
-    // What is no key may be a phrase, where there is one.
+    // It may be a phrase, if the key has one.
     const isPhrase = error instanceof KeyBackupError && error.code === 'bad-recovery-key';
     if (!isPhrase || !Object.hasOwn(keyDescription(accountData, keyId), 'passphrase')) throw error;
     return SecretStorageKey.fromPassphrase(given, accountData, { keyId, signal, backend: nodeBackend() });

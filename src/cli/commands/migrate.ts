@@ -1,36 +1,67 @@
-import { UsageError } from '../errors.js';
+import type { Stats } from 'node:fs';
 import { ownUserId } from '../../client/account.js';
+import { RoomKeys } from '../../client/api.js';
 import { copyBackup, type CopyOutcome } from '../../client/copy-backup.js';
 import { discoverHomeserver } from '../../client/discovery.js';
 import { RequestError } from '../../client/http-error.js';
-import { RoomKeys } from '../../client/api.js';
-import { KeyBackupError } from '../../errors.js';
-import { parseCommand } from '../command.js';
-import { expectUrl, findHomeserver, tellRetry, withServer } from '../homeserver.js';
-import { ProgressLine } from '../progress.js';
-import type { Terminal } from '../terminal.js';
-import { readUsersFile, type MigratingUser } from '../users-file.js';
+import { isJsonObject } from '../../encoding/json.js';
 import { excerpt, printable, quote } from '../../encoding/quote.js';
+import { KeyBackupError } from '../../errors.js';
+import { defineCommand, isUserId } from '../command.js';
+import { InputError, UsageError } from '../errors.js';
+import { readText } from '../files.js';
+import { expectUrl, findHomeserver, isToken, tellRetry, withServer } from '../homeserver.js';
+import { shareOf, ProgressLine } from '../results.js';
+import { warnIfReadable } from '../secrets.js';
+import type { Terminal } from '../terminal.js';
 
-export const usage = `usage: megolm-backup migrate --from WHERE --to WHERE --users FILE [--replace] [--json]
-
-Copies the current backups of users from another server to this one, through the API and with the users' access tokens:
-every record as it is, nothing decrypted, nothing deleted. It may be repeated: a user who has a copy already gets what
-is new, and of two records of a session the better one stays.
-
-  --from WHERE   the server that has the backups: a URL, a server name or a user id
-  --to WHERE     the server that shall have them, likewise
-  --users FILE   [{"user_id": ID, "from_token": TOKEN, "to_token": TOKEN}]; without to_token, from_token is used
-  --replace      a user who has another backup at the destination gets a new version there, which then is the current
-                 one. Only before clients use the destination: afterwards it would hide their new backup.
-  --json         print the outcomes as JSON
-
-Exit code 0 when every user's keys are there, 1 when some user's or some keys are not, 2 when there is no way to the
-servers.
-
-example:
-  megolm-backup migrate --from https://matrix.example.org --to http://127.0.0.1:8009 --users users.json
-`;
+export const command = defineCommand({
+  name: 'migrate',
+  summary: "copy users' backups from another server to this one",
+  description: `
+Copies the current backups of users from another server to this one, through the API and with the users' access
+tokens: every record as it is, nothing decrypted, nothing deleted. It may be repeated: a user who has a copy
+already gets what is new, and of two records of a session the better one stays.
+`,
+  options: {
+    from: {
+      value: 'WHERE',
+      required: true,
+      help: 'the server that has the backups: a URL, a server name or a user id',
+    },
+    to: { value: 'WHERE', required: true, help: 'the server they are copied to, likewise' },
+    users: {
+      value: 'FILE',
+      required: true,
+      help: '[{"user_id": ID, "from_token": TOKEN, "to_token": TOKEN}]; without to_token, from_token is used',
+    },
+    replace: {
+      help: `a user who has another backup at the destination gets a new version there, which then is the current one. Only
+        before clients use the destination: afterwards it would hide their new backup`,
+    },
+    json: { help: 'print the outcomes as JSON' },
+  },
+  exitCodes: `Exit code 0 when every user's keys are there, 1 when some user's or some keys are not, 2 when there is no way
+    to the servers.`,
+  example:
+    'megolm-backup migrate --from https://matrix.example.org --to http://127.0.0.1:8009 --users users.json',
+  async run({ from, to, users: usersFile, replace, json }, terminal) {
+    const users = await readUsersFile(usersFile, terminal);
+    const [source, destination] = [await reach('--from', from, terminal), await reach('--to', to, terminal)];
+    if (source === destination) throw new UsageError('--from and --to are the same server');
+    const outcomes: UserOutcome[] = [];
+    for (const user of users) {
+      const outcome = await migrate(user, { source, destination, replace }, terminal);
+      outcomes.push(outcome);
+      if (!json) terminal.stdout(`${printable(user.user_id)}  ${sentence(outcome)}\n`);
+    }
+    const ok = outcomes.filter(({ outcome }) => outcome === 'complete' || outcome === 'no-backup').length;
+    const failed = outcomes.length - ok;
+    if (json) terminal.stdout(`${JSON.stringify({ ok, failed, users: outcomes })}\n`);
+    else terminal.stderr(`${ok} of ${outcomes.length} users; ${failed} failed\n`);
+    return failed === 0 ? 0 : 1;
+  },
+});
 
 /** What is printed of a user with `--json`. */
 interface UserOutcome extends Partial<Omit<CopyOutcome, 'outcome' | 'failures'>> {
@@ -48,41 +79,8 @@ interface KeyFailure {
   readonly reason: string;
 }
 
-/** `megolm-backup migrate` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const { values } = parseCommand(
-    args,
-    {
-      from: { type: 'string' },
-      to: { type: 'string' },
-      users: { type: 'string' },
-      replace: { type: 'boolean' },
-      json: { type: 'boolean' },
-    },
-    [],
-  );
-  const { from, to, users: usersFile } = values;
-  if (from === undefined || to === undefined || usersFile === undefined) {
-    throw new UsageError('give --from WHERE, --to WHERE and --users FILE');
-  }
-  const users = await readUsersFile(usersFile, terminal);
-  const [source, destination] = [await reach('--from', from, terminal), await reach('--to', to, terminal)];
-  if (source === destination) throw new UsageError('--from and --to are the same server');
-  const outcomes: UserOutcome[] = [];
-  for (const user of users) {
-    const outcome = await migrate(user, { source, destination, replace: values.replace === true }, terminal);
-    outcomes.push(outcome);
-    if (values.json !== true) terminal.stdout(`${printable(user.user_id)}  ${sentence(outcome)}\n`);
-  }
-  const well = outcomes.filter(isWell).length;
-  const failed = outcomes.length - well;
-  if (values.json === true) terminal.stdout(`${JSON.stringify({ ok: well, failed, users: outcomes })}\n`);
-  else terminal.stderr(`${well} of ${outcomes.length} users; ${failed} failed\n`);
-  return failed === 0 ? 0 : 1;
-}
-
 /**
- * The URL of a server that answers, whatever it answers: a server that has nothing but backups knows no other request.
+ * The URL of a server that answers, even with an error: a server of backups alone knows no other request.
  *
  * @throws {@link InputError} when there is no way to it.
  */
@@ -109,7 +107,7 @@ interface Way {
 async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promise<UserOutcome> {
   const { signal } = terminal;
   const { user_id, from_token, to_token } = user;
-  // A server may say back to us what we sent it.
+  // A server may repeat what was sent to it.
   const shown = (text: string): string => text.replaceAll(from_token, '***').replaceAll(to_token, '***');
   const progress = new ProgressLine(terminal);
   const tell = (text: string): void => {
@@ -129,8 +127,8 @@ async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promi
     const outcome = await copyBackup(source, destination, {
       signal,
       replace: way.replace,
-      onProgress: ({ done, total }) => {
-        progress.update(done, total === undefined ? undefined : Math.min(1, done / Math.max(total, 1)));
+      onProgress: (reached) => {
+        progress.update(reached.done, shareOf(reached));
       },
       onFailed: ({ room_id, session_id, error: { code, message } }) => {
         failures.push({ room_id, session_id, code, reason: shown(message) });
@@ -154,7 +152,7 @@ async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promi
   }
 }
 
-/** A mistake in the file would give one user another's keys. A server that cannot say whose token it is passes. */
+/** A mistake in the file would give one user another's keys. A server that cannot tell whose token it is passes. */
 async function expectUser(
   roomKeys: RoomKeys,
   userId: string,
@@ -176,13 +174,9 @@ async function expectUser(
   }
 }
 
-/** Servers that count their versions give the same ones as others do; ids like ours are never given twice. */
+/** Servers that count their versions all give the same ones; random ids like ours occur once. */
 function isUnguessable(version: string): boolean {
   return version.length > 10 && /\D/.test(version);
-}
-
-function isWell({ outcome }: UserOutcome): boolean {
-  return outcome === 'complete' || outcome === 'no-backup';
 }
 
 function sentence({ outcome, failures, ...rest }: UserOutcome): string {
@@ -202,4 +196,68 @@ function sentence({ outcome, failures, ...rest }: UserOutcome): string {
     case 'failed':
       return `FAILED: ${printable(`${rest.code ?? ''}: ${rest.reason ?? ''}`)}`;
   }
+}
+
+/** A user of `migrate`, with the right to both servers. */
+interface MigratingUser {
+  readonly user_id: string;
+  readonly from_token: string;
+  readonly to_token: string;
+}
+
+/** A hundred thousand users fit; a larger file was given by mistake. */
+const MAX_BYTES = 64 << 20;
+const FIELDS = new Set(['user_id', 'from_token', 'to_token']);
+
+/**
+ * Reads the users: a JSON array of `user_id`, `from_token` and, if it is another one, `to_token`.
+ *
+ * @throws {@link InputError} when it is unreadable or malformed. The message quotes nothing from the file.
+ */
+async function readUsersFile(path: string, terminal: Terminal): Promise<MigratingUser[]> {
+  const look = (stats: Stats) => {
+    warnIfReadable(path, stats, terminal);
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(await readText(path, { what: 'users', maxBytes: MAX_BYTES, look }, terminal));
+  } catch (cause) {
+    if (cause instanceof InputError) throw cause;
+    // The platform's error quotes the text.
+    throw new InputError(`${path}: expected JSON, got something else`);
+  }
+  if (!Array.isArray(value) || value.length === 0) {
+    throw new InputError(
+      `${path}: expected an array of users, [{"user_id": ID, "from_token": TOKEN}], got ${Array.isArray(value) ? 'an empty one' : 'something else'}`,
+    );
+  }
+  const users = value.map((entry, i) => readUser(entry, `${path}: [${i}]`));
+  const seen = new Set<string>();
+  for (const [i, { user_id }] of users.entries()) {
+    if (seen.has(user_id)) throw new InputError(`${path}: [${i}]: this user is listed twice`);
+    seen.add(user_id);
+  }
+  return users;
+}
+
+function readUser(entry: unknown, where: string): MigratingUser {
+  if (!isJsonObject(entry)) throw new InputError(`${where}: expected an object`);
+  if (Object.keys(entry).some((name) => !FIELDS.has(name))) {
+    throw new InputError(`${where}: expected user_id, from_token and perhaps to_token, got other fields`);
+  }
+  const { user_id, from_token, to_token = from_token } = entry;
+  if (typeof user_id !== 'string' || !isUserId(user_id)) {
+    throw new InputError(`${where}.user_id: expected a user id, @name:server`);
+  }
+  return {
+    user_id,
+    from_token: token(from_token, `${where}.from_token`),
+    to_token: token(to_token, `${where}.to_token`),
+  };
+}
+
+/** Other text could not go into a header, and the platform's error would quote it. */
+function token(value: unknown, where: string): string {
+  if (typeof value === 'string' && isToken(value)) return value;
+  throw new InputError(`${where}: expected an access token`);
 }

@@ -1,198 +1,161 @@
-import { UsageError } from '../errors.js';
 import { WRONG_KEY } from '../wrong-key.js';
+import { nodeBackend } from '../../backends/node.js';
+import type { DecryptSettings } from '../../batch/batch.js';
+import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
+import { KeyMatchCounter } from '../../report/rescue.js';
 import { Report } from '../../report/report.js';
 import {
-  KeyMatchCounter,
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
   rescueKeys,
   type RescueKey,
 } from '../../report/rescue.js';
-import { nodeBackend } from '../../backends/node.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { DecryptSettings } from '../../batch/batch.js';
-import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
 import type { MasterKey } from '../../secret-storage/master-key.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
-import { parseCommand } from '../command.js';
-import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect } from '../homeserver.js';
-import { readKeyOrPhrase, readNewPassphrase } from '../key-file.js';
-import { ProgressLine } from '../progress.js';
-import { openResultFiles } from '../result-files.js';
+import { defineCommand } from '../command.js';
+import { UsageError } from '../errors.js';
+import { connect, type ServerOptions } from '../homeserver.js';
+import { HOMESERVER, READING } from '../options.js';
+import { withResultFiles, type OutputPaths } from '../outputs.js';
 import { filesSource, serverSource, type RescueSource } from '../rescue-source.js';
-import { summaryJson } from '../summary.js';
+import { tellSummary, withProgress } from '../results.js';
+import { readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
-export const usage = `usage: megolm-backup rescue --key-file FILE --export-passphrase-file FILE SOURCE -o FILE [options]
-
-Gets the message keys out of a backup with whatever you hold, and writes them to an encrypted export file that every
-Matrix client imports. It finds out by itself which of these you hold, and says so:
-  the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look alike),
-  the security phrase, the passphrase of an old backup.
-
-  --key-file FILE                one line with that; - is standard input
-  --export-passphrase-file FILE  one line with a passphrase of your choice: the export file is encrypted with it
-SOURCE, either the current backup of an account and its secret storage:
-${HOMESERVER_USAGE}or saved files:
-  --version-file FILE            the answer of GET /room_keys/version
-  --backup-file FILE             the answer of GET /room_keys/keys
-  --account-data-file FILE       a JSON object of account data, event type to content; without it only the backup's own
-                                 decryption key or passphrase fits
-options:
-  --correct          if exactly one key a typing mistake away from yours fits, use that one
-  --require-authenticated
-                     refuse every key without a right backup_mac, and those their writer did not vouch for
-  --salvage          also read keys that are malformed in ways an old client accepted; they are flagged
-  --report FILE      write what became of every failed or flagged key
-  -o, --output FILE  the export file
-  --json             print the numbers as JSON
+export const command = defineCommand({
+  name: 'rescue',
+  summary: 'from what you hold to an export file that every client imports',
+  usage: [
+    '--homeserver WHERE -o FILE [options]',
+    '--version-file FILE --backup-file FILE [--account-data-file FILE] -o FILE [options]',
+  ],
+  description: `
+Gets the message keys out of a backup with whatever you hold, and writes them to an encrypted export file that
+every Matrix client imports. The backup is the current one of an account, or comes from saved files. It finds
+out which of these you hold, and says so:
+  the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look
+  alike), the security phrase, the passphrase of an old backup.
+What you hold, and a passphrase of your choice for the export file, are asked for on the terminal, or read from
+files.
 
 The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
-declared-unauthenticated). The export file itself says nothing of that.
-
-Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2 for
-wrong usage or unreadable input.
-
-example:
-  megolm-backup rescue --key-file key.txt --export-passphrase-file phrase.txt \\
-    --version-file version.json --backup-file keys.json --account-data-file account.json \\
-    --report report.json -o element-keys.txt
-`;
-
-/** `megolm-backup rescue` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const { values } = parseCommand(
-    args,
-    {
-      ...HOMESERVER_ARGUMENTS,
-      'key-file': { type: 'string' },
-      'export-passphrase-file': { type: 'string' },
-      'version-file': { type: 'string' },
-      'backup-file': { type: 'string' },
-      'account-data-file': { type: 'string' },
-      correct: { type: 'boolean' },
-      'require-authenticated': { type: 'boolean' },
-      salvage: { type: 'boolean' },
-      report: { type: 'string' },
-      output: { type: 'string', short: 'o' },
-      json: { type: 'boolean' },
+declared-unauthenticated). The export file itself does not tell them apart.
+`,
+  options: {
+    ...HOMESERVER,
+    'version-file': { value: 'FILE', help: 'instead of a homeserver: the answer of GET /room_keys/version' },
+    'backup-file': { value: 'FILE', help: 'the answer of GET /room_keys/keys' },
+    'account-data-file': {
+      value: 'FILE',
+      help: `a JSON object of account data, event type to content; without it only the backup's own decryption key or
+        passphrase fits`,
     },
-    [],
-  );
-  const { output } = values;
-  if (output === undefined) throw new UsageError('missing option: -o FILE');
-  const secrets = [values['key-file'], values['export-passphrase-file'], values['token-file']];
-  if (secrets.filter((path) => path === '-').length > 1) {
-    throw new UsageError('standard input holds one line: give the other secrets as files');
-  }
-  const source = await openSource(values, terminal);
-  const given = await readKeyOrPhrase(values['key-file'], terminal);
-  const passphrase = await readNewPassphrase(
-    values['export-passphrase-file'],
-    'passphrase of the export',
-    terminal,
-  );
-  const keys = await open(given, source, values.correct === true, terminal);
-  if (keys.length === 0) return 1;
-  try {
-    const salvage = values.salvage === true;
-    const settings = { salvage, requireAuthenticated: values['require-authenticated'] === true };
-    const write = (key: RescueKey, mayDiscard: boolean) =>
-      writeExport(key, source, passphrase, { ...settings, ...values, output }, mayDiscard, terminal);
-    let opened = keys[0];
-    let outcome = await write(opened, keys.length > 1);
-    if (keys.length > 1 && !outcome.fit.fits) {
-      opened = keys[1];
-      terminal.stderr(`that does not fit; tried as ${UNLOCKED_BY[opened.by]}\n`);
-      outcome = await write(opened, false);
-    }
-    const { report, fit } = outcome;
-    if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-    const left = salvage ? [] : report.salvageable;
-    if (left.length > 0) {
-      const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
-      terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
-    }
-    if (values.json === true) {
-      const { by, keyMatches, masterKey } = opened;
-      const facts = {
-        opened_by: by,
-        key_matches: keyMatches,
-        master_signed: isSigned(source.authData, masterKey),
+    'key-file': { value: 'FILE', help: 'one line with the key or phrase that you hold; - is standard input' },
+    'export-passphrase-file': {
+      value: 'FILE',
+      help: 'one line with a passphrase of your choice: the export file is encrypted with it',
+    },
+    correct: { help: 'if exactly one key a typing mistake away from yours fits, use that one' },
+    ...READING,
+  },
+  exitCodes: `Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2
+    for wrong usage, unreadable input, or no way to the server.`,
+  example: `megolm-backup rescue --key-file key.txt --export-passphrase-file phrase.txt \\
+    --version-file version.json --backup-file keys.json --account-data-file account.json \\
+    --report report.json -o element-keys.txt`,
+  async run({ keyFile, exportPassphraseFile, correct, salvage, requireAuthenticated, ...options }, terminal) {
+    if (options.output === undefined) throw new UsageError('missing option: -o FILE');
+    const source = await openSource(options, terminal);
+    const given = await readKeyOrPhrase(keyFile, terminal);
+    const what = 'passphrase of the export';
+    const passphrase = await readNewPassphrase(exportPassphraseFile, what, terminal);
+    const keys = await open(given, source, correct, terminal);
+    if (keys.length === 0) return 1;
+    try {
+      const write = (key: RescueKey, mayDiscard: boolean) => {
+        const settings = { ...options, salvage, requireAuthenticated, mayDiscard };
+        return writeExport(key, source, passphrase, settings, terminal);
       };
-      terminal.stdout(summaryJson(report, { ...facts, salvageable: Object.fromEntries(left) }));
-    } else {
-      terminal.stderr(report.text + report.authenticityText);
+      let opened = keys[0];
+      let outcome = await write(opened, keys.length > 1);
+      if (keys.length > 1 && !outcome.fit.fits) {
+        opened = keys[1];
+        terminal.stderr(`that does not fit; tried as ${UNLOCKED_BY[opened.by]}\n`);
+        outcome = await write(opened, false);
+      }
+      const { report, fit } = outcome;
+      if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
+      const left = salvage ? [] : report.salvageable;
+      if (left.length > 0) {
+        const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
+        terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
+      }
+      tellSummary(report, options, terminal, {
+        opened_by: opened.by,
+        key_matches: opened.keyMatches,
+        master_signed: isSigned(source.authData, opened.masterKey),
+        salvageable: Object.fromEntries(left),
+      });
+      return report.exitCode;
+    } finally {
+      disposeRescueKeys(keys);
     }
-    return report.exitCode;
-  } finally {
-    disposeRescueKeys(keys);
-  }
-}
+  },
+});
 
 /** Writes what a key reads, and the report; a key that does not fit may leave neither behind. */
 async function writeExport(
   { key }: RescueKey,
   source: RescueSource,
   passphrase: string,
-  options: DecryptSettings & { readonly output: string; readonly report?: string | undefined },
-  mayDiscard: boolean,
+  options: DecryptSettings & OutputPaths & { readonly mayDiscard: boolean },
   terminal: Terminal,
 ): Promise<{ report: Report; fit: KeyMatchCounter }> {
-  const { salvage, requireAuthenticated, output } = options;
+  const { salvage, requireAuthenticated, mayDiscard } = options;
   const report = new Report();
   const fit = new KeyMatchCounter();
-  const files = await openResultFiles(output, options.report, terminal);
-  try {
-    const progress = new ProgressLine(terminal);
-    const onProgress = (share: number | undefined) => {
-      progress.update(report.ok + report.failed, share);
-    };
-    const { signal } = terminal;
-    const keys = source.restore(key, { salvage, requireAuthenticated, signal, onProgress });
-    try {
-      for await (const piece of exportRescued(keys, passphrase, report, fit, {
-        backend: nodeBackend(),
-        signal,
-      }))
-        await files.result.write(piece);
-    } finally {
-      progress.clear();
-    }
-    if (fit.fits || !mayDiscard) await files.commitReport(report);
-    if (report.ok > 0 || report.failed === 0) await files.result.commit();
-    else await files.discard();
-  } catch (error) {
-    await files.discard();
-    throw error;
-  }
+  await withResultFiles(options, terminal, async ({ result, commitReport }) => {
+    await withProgress(terminal, async (progress) => {
+      const { signal } = terminal;
+      const onProgress = (share: number | undefined) => {
+        progress.update(report.ok + report.failed, share);
+      };
+      const keys = source.restore(key, { salvage, requireAuthenticated, signal, onProgress });
+      const settings = { backend: nodeBackend(), signal };
+      for await (const piece of exportRescued(keys, passphrase, report, fit, settings)) {
+        await result.write(piece);
+      }
+    });
+    if (fit.fits || !mayDiscard) await commitReport(report);
+    return report.ok > 0 || report.failed === 0;
+  });
   return { report, fit };
 }
 
-interface SourceOptions {
-  readonly homeserver?: string | undefined;
-  readonly 'token-file'?: string | undefined;
-  readonly 'version-file'?: string | undefined;
-  readonly 'backup-file'?: string | undefined;
-  readonly 'account-data-file'?: string | undefined;
+interface SourceOptions extends ServerOptions {
+  readonly versionFile: string | undefined;
+  readonly backupFile: string | undefined;
+  readonly accountDataFile: string | undefined;
 }
 
-async function openSource(values: SourceOptions, terminal: Terminal): Promise<RescueSource> {
-  const { 'version-file': version, 'backup-file': backup, 'account-data-file': accountData } = values;
-  const isSaved = version !== undefined || backup !== undefined || accountData !== undefined;
-  if (values.homeserver !== undefined || values['token-file'] !== undefined) {
-    if (isSaved) throw new UsageError('give --homeserver or saved files, not both');
-    return serverSource(await connect(values, terminal), terminal.signal);
+async function openSource(options: SourceOptions, terminal: Terminal): Promise<RescueSource> {
+  const { versionFile: version, backupFile: backup, accountDataFile: accountData } = options;
+  if (options.homeserver !== undefined || options.tokenFile !== undefined) {
+    if ((version ?? backup ?? accountData) !== undefined) {
+      throw new UsageError('give --homeserver or saved files, not both');
+    }
+    return serverSource(await connect(options, terminal), terminal.signal);
   }
   if (version === undefined || backup === undefined) {
     throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
   }
-  return filesSource({ version, backup, accountData });
+  return filesSource({ version, backup, accountData }, terminal);
 }
 
-/** Finds the way in, and tells which it was; no key when there is none, which was explained. */
+/** Unlocks the backup, and says with what; where nothing fits, says why and returns no key. */
 async function open(
   given: string,
   source: RescueSource,
@@ -239,10 +202,12 @@ function explain(
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
   if (['wrong-key', 'missing-field'].includes(error.code) && Object.keys(accountData).length === 0) {
-    terminal.stderr('it may be that of the secret storage: give the account data, where that lies\n');
+    terminal.stderr(
+      'it may be the key of the secret storage, which is in the account data: give the account data\n',
+    );
   }
   if (suggestion) {
-    // What was meant is a secret, and stderr may be a log: only that there is something is said.
+    // The right key is a secret, and stderr may be a log: only that there is one is said.
     const what = `${UNLOCKED_BY[suggestion.by]}, ${changeOf(suggestion.change)}`;
     terminal.stderr(`something close to it does fit: ${what}. Run again with --correct to use that\n`);
   }

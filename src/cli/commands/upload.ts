@@ -1,130 +1,115 @@
-import { InputError, UsageError } from '../errors.js';
 import { readFile, rm } from 'node:fs/promises';
 import { reasonOf } from '../../report/report.js';
 import { ownUserId } from '../../client/account.js';
-import { createBackup } from '../../client/backup.js';
 import type { RoomKeys } from '../../client/api.js';
+import { createBackup } from '../../client/backup.js';
 import {
   uploadSessions,
   type UploadOptions,
   type UploadOutcome,
   type UploadState,
 } from '../../client/upload.js';
+import { isJsonObject } from '../../encoding/json.js';
+import { excerpt } from '../../encoding/quote.js';
+import type { ExportedSessionData } from '../../formats/room-key.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
 import type { BackupEntry } from '../../wire/backup-reader.js';
 import type { VersionInfo } from '../../wire/types.js';
-import { isJsonObject } from '../../encoding/json.js';
-import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
-import type { ExportedSessionData } from '../../formats/room-key.js';
-import { parseSigningKey } from '../auth-data-file.js';
-import { parseCommand } from '../command.js';
-import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect, withServer } from '../homeserver.js';
-import { openKeysFile } from '../input.js';
-import { readKeyFile } from '../key-file.js';
-import { MAC_KEY_USAGE, chooseMacKey } from '../mac-key-file.js';
-import { ProgressLine } from '../progress.js';
-import { writeStateFile } from '../state-file.js';
+import { defineCommand } from '../command.js';
+import { InputError, UsageError } from '../errors.js';
+import { openKeysFile } from '../files.js';
+import { connect, withServer } from '../homeserver.js';
+import {
+  BACKUP_MAC,
+  BIND_ROOM_ID,
+  HOMESERVER,
+  JSON_SUMMARY,
+  KEY_FILE,
+  TRUSTED_KEY,
+  VERIFIED,
+} from '../options.js';
+import { writeStateFile } from '../outputs.js';
+import { ProgressLine } from '../results.js';
+import { chooseMacKey, parseSigningKey, readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
-import { excerpt } from '../../encoding/quote.js';
-
-export const usage = `usage: megolm-backup upload EXPORT.json --homeserver WHERE --key-file FILE [options]
-       megolm-backup upload EXPORT.json --homeserver WHERE --key ed25519:ID=BASE64 [options]
-
-Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key is
-its own; a device that may write but not read names a key that has signed the backup instead. Stopped in the middle, it
-goes on where it was when the same command runs again: how far it was stands in EXPORT.json.upload-state.
-
-${HOMESERVER_USAGE}  --key-file FILE    the backup decryption key, in its text form ("recovery key") or base64; - is standard input
-  --key ed25519:ID=BASE64
-                     instead: a trusted key that has signed the backup, a verified device's, or the master key; may
-                     be repeated
-  --create           make a backup with the decryption key when there is none
-  --skip-stored      first ask what the backup has, and leave out what it has in an equal or better form
-  --skip-authenticated
-                     with a backup_mac: the same, but leave out only what also has a right backup_mac. A server keeps
-                     the old one of two records that are equally good: it is asked afterwards what it kept
-  --backup-mac       add a backup_mac (MSC4048) to every record, so that readers can tell them from what the server
-                     may add, by the key derived from the decryption key. You vouch with it for every session in
-                     the file but the forwarded ones.
-${MAC_KEY_USAGE}  --bind-room-id     with a backup_mac: add a copy of the room id, so that a moved record is noticed
-  --verified         write is_verified true: the devices that gave the keys were verified
-  --json             print the numbers as JSON
-
-Exit code 0 when every session was uploaded, 1 when some were not, when the server kept records without a right
-backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no way to the server.
-
-example:
-  megolm-backup upload export.json --homeserver @alice:example.org --token-file token.txt --key-file key.txt
-`;
 
 /** How often the state is written, in milliseconds; it is written at the end as well. */
 const SAVE_EVERY = 5_000;
 
-/** `megolm-backup upload` */
-export async function run(args: readonly string[], terminal: Terminal): Promise<number> {
-  const options = {
-    ...HOMESERVER_ARGUMENTS,
-    'key-file': { type: 'string' },
-    key: { type: 'string', multiple: true },
-    create: { type: 'boolean' },
-    'skip-stored': { type: 'boolean' },
-    'skip-authenticated': { type: 'boolean' },
-    'backup-mac': { type: 'boolean' },
-    'mac-key-file': { type: 'string' },
-    'bind-room-id': { type: 'boolean' },
-    verified: { type: 'boolean' },
-    json: { type: 'boolean' },
-  } as const;
-  const { values, positionals } = parseCommand(args, options, ['EXPORT.json']);
-  const [file] = positionals;
-  const bindRoomId = values['bind-room-id'] === true;
-  const { 'key-file': keyFile, 'mac-key-file': macKeyFile, key: signers = [] } = values;
-  const trustedKeys = signers.map(parseSigningKey);
-  const withMac = values['backup-mac'] === true || macKeyFile !== undefined;
-  const byMac = values['skip-authenticated'] === true;
-  if (!withMac && (bindRoomId || byMac)) {
-    throw new UsageError('--bind-room-id and --skip-authenticated need --backup-mac or --mac-key-file');
-  }
-  // Who names a signature has no key to be asked for.
-  const hasKey = keyFile !== undefined || trustedKeys.length === 0;
-  if (!hasKey && withMac && macKeyFile === undefined) {
-    throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
-  }
-  if (!hasKey && values.create === true) throw new UsageError('--create needs --key-file');
-  if ([keyFile, macKeyFile, values['token-file']].filter((path) => path === '-').length > 1) {
-    throw new UsageError('standard input holds one line: give the other secrets as files');
-  }
-  const key = hasKey ? await readKeyFile(keyFile, terminal) : undefined;
-  let macKey: UploadOptions['macKey'];
-  try {
-    const roomKeys = await connect(values, terminal);
-    const { signal } = terminal;
-    const create = values.create === true ? key : undefined;
-    const info = await withServer(() => findBackup(roomKeys, create, terminal));
-    key?.expectMatch(info.auth_data);
-    const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
-    macKey = await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal);
-    const userId = key ? '' : await withServer(() => ownUserId(roomKeys, { signal }));
-    const backup = { roomKeys, info };
-    const outcome = await upload(
-      backup,
-      file,
-      {
+export const command = defineCommand({
+  name: 'upload',
+  summary: 'encrypt exported sessions and upload them',
+  usage: [
+    'EXPORT.json --homeserver WHERE --key-file FILE [options]',
+    'EXPORT.json --homeserver WHERE --key ed25519:ID=BASE64 [options]',
+  ],
+  description: `
+Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key
+is its own; a device that may write but not read names a key that has signed the backup instead. If interrupted,
+the same command resumes: EXPORT.json.upload-state records how far it is.
+`,
+  arguments: ['EXPORT.json'],
+  options: {
+    ...HOMESERVER,
+    ...KEY_FILE,
+    ...TRUSTED_KEY,
+    create: { help: 'make a backup with the decryption key when there is none' },
+    'skip-stored': {
+      help: 'first ask what the backup has, and leave out what it has in an equal or better form',
+    },
+    'skip-authenticated': {
+      help: `with a backup_mac: the same, but leave out only what also has a right backup_mac. A server keeps the old one
+        of two records that are equally good: it is asked afterwards what it kept`,
+    },
+    ...BACKUP_MAC,
+    ...BIND_ROOM_ID,
+    ...VERIFIED,
+    ...JSON_SUMMARY,
+  },
+  exitCodes: `Exit code 0 when every session was uploaded, 1 when some were not, when the server kept records without a
+    right backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no way to the server.`,
+  example:
+    'megolm-backup upload export.json --homeserver @alice:example.org --token-file token.txt --key-file key.txt',
+  async run({ keyFile, macKeyFile, backupMac, create, verified, bindRoomId, ...options }, terminal, path) {
+    const { skipAuthenticated, skipStored } = options;
+    const trustedKeys = options.key.map(parseSigningKey);
+    const withMac = backupMac || macKeyFile !== undefined;
+    if (!withMac && (bindRoomId || skipAuthenticated)) {
+      throw new UsageError('--bind-room-id and --skip-authenticated need --backup-mac or --mac-key-file');
+    }
+    // With a trusted signature, no decryption key is asked for.
+    const hasKey = keyFile !== undefined || trustedKeys.length === 0;
+    if (!hasKey && withMac && macKeyFile === undefined) {
+      throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
+    }
+    if (!hasKey && create) throw new UsageError('--create needs --key-file');
+    const key = hasKey ? await readKeyFile(keyFile, terminal) : undefined;
+    let macKey: UploadOptions['macKey'];
+    try {
+      const roomKeys = await connect(options, terminal);
+      const { signal } = terminal;
+      const info = await withServer(() => findBackup(roomKeys, create ? key : undefined, terminal));
+      key?.expectMatch(info.auth_data);
+      const publicKey = BackupPublicKey.fromAuthData(info.auth_data);
+      macKey = await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal);
+      const userId = key ? '' : await withServer(() => ownUserId(roomKeys, { signal }));
+      const settings: UploadOptions = {
         trust: { userId, trustedKeys, ...(key && { decryptionKey: key }) },
-        skipStored: byMac ? 'authenticated' : values['skip-stored'] === true,
-        isVerified: values.verified === true,
+        skipStored: skipAuthenticated ? 'authenticated' : skipStored,
+        isVerified: verified,
         macKey,
         bindRoomId,
-      },
-      terminal,
-    );
-    tell(outcome, values.json === true, terminal);
-    const { failures, kept } = outcome;
-    return outcome.outcome === 'complete' && failures.length === 0 && kept === 0 ? 0 : 1;
-  } finally {
-    macKey?.dispose();
-    key?.dispose();
-  }
-}
+      };
+      const outcome = await upload({ roomKeys, info }, path, settings, terminal);
+      tell(outcome, options.json, terminal);
+      const { failures, kept } = outcome;
+      return outcome.outcome === 'complete' && failures.length === 0 && kept === 0 ? 0 : 1;
+    } finally {
+      macKey?.dispose();
+      key?.dispose();
+    }
+  },
+});
 
 async function findBackup(
   roomKeys: RoomKeys,
@@ -153,13 +138,15 @@ async function upload(
   options: UploadOptions,
   terminal: Terminal,
 ): Promise<UploadOutcome> {
-  const statePath = `${file}.upload-state`;
-  let state = await readState(statePath, info, terminal);
+  // Standard input cannot be read again, so there is nothing to resume.
+  const statePath = file === '-' ? undefined : `${file}.upload-state`;
+  let state = statePath === undefined ? undefined : await readState(statePath, info, terminal);
   let saved = Date.now();
-  const input = openKeysFile(file, 'array');
+  const input = openKeysFile(file, 'array', terminal);
   const progress = new ProgressLine(terminal);
   const save = async () => {
-    if (state) await writeStateFile(statePath, Buffer.from(`${JSON.stringify(state)}\n`));
+    if (state && statePath !== undefined)
+      await writeStateFile(statePath, Buffer.from(`${JSON.stringify(state)}\n`));
     saved = Date.now();
   };
   try {
@@ -181,16 +168,14 @@ async function upload(
         },
       }),
     );
-    if (outcome.outcome === 'complete') await rm(statePath, { force: true });
-    else await save();
+    if (outcome.outcome !== 'complete') await save();
+    else if (statePath !== undefined) await rm(statePath, { force: true });
     return outcome;
   } catch (error) {
     progress.clear();
     await save();
-    if (state) {
-      terminal.stderr(
-        `${state.position} sessions are done; the same command goes on from there (${statePath})\n`,
-      );
+    if (state && statePath !== undefined) {
+      terminal.stderr(`${state.position} sessions are done; the same command resumes there (${statePath})\n`);
     }
     throw error;
   } finally {
@@ -199,14 +184,14 @@ async function upload(
   }
 }
 
-/** What the file holds. What is no session is given on all the same: the engine says so, and it is counted. */
+/** Every entry of the file, malformed ones included: the engine rejects and counts them. */
 async function* sessions(
   items: ReturnType<typeof openKeysFile>['items'],
 ): AsyncGenerator<ExportedSessionData, void, undefined> {
   for await (const { value } of items as AsyncGenerator<BackupEntry>) yield value as ExportedSessionData;
 }
 
-/** Where an earlier run stopped; nothing when there was none, or it was of another backup. */
+/** Where an earlier run stopped; `undefined` if there was none, or it was of another backup. */
 async function readState(
   path: string,
   info: VersionInfo,
@@ -221,13 +206,13 @@ async function readState(
   try {
     const state = JSON.parse(text) as unknown;
     if (isUploadState(state) && state.version === info.version) {
-      terminal.stderr(`going on after ${state.position} sessions (${path})\n`);
+      terminal.stderr(`resuming after ${state.position} sessions (${path})\n`);
       return state;
     }
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  terminal.stderr(`${path} is of another backup or damaged, and is not used\n`);
+  terminal.stderr(`${path} belongs to another backup or is damaged, and is not used\n`);
   return undefined;
 }
 
@@ -271,5 +256,5 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
         `"authenticate --new-version" puts everything into a new version\n`,
     );
   }
-  if (changedElsewhere) terminal.stderr('somebody else is changing this backup, too\n');
+  if (changedElsewhere) terminal.stderr('another client is changing this backup too\n');
 }

@@ -31,7 +31,7 @@ describe.concurrent('a backup', () => {
     work.write('out.json', 'old', 0o644);
     const [stdout, file, json] = await Promise.all([
       work.run([...DECRYPT]),
-      work.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']),
+      work.run([...DECRYPT, '-o', 'out.json', '--force', '--report', 'report.json']),
       work.run([...DECRYPT, '-o', 'other.json', '--json']),
     ]);
     const expected = [sessions[0], { ...sessions[1], 'm.shared_history': true }];
@@ -198,7 +198,7 @@ describe.concurrent('a key that does not fit', () => {
 
   it('is told from the keys where there is none', async () => {
     const { work, made } = workspace();
-    const args = ['decrypt', 'backup.json', '--key-file', 'other.txt', '--report', 'r.json'];
+    const args = ['decrypt', 'backup.json', '--key-file', 'other.txt', '--report', 'r.json', '--force'];
     const [file, stdout] = [await work.run([...args, '-o', 'o.json', '--json']), await work.run(args)];
     for (const end of [file, stdout]) {
       expect(end.code).toBe(1);

@@ -239,7 +239,7 @@ describe.concurrent('the backup objects', () => {
     const copies = [9, 3, 5].map((index) => syntheticSession({}, index, Buffer.from(seed)));
     work.secrets.push(...copies.map(({ session_key }) => session_key));
     work.writeJson('export.json', [...copies, { ...copies[0], room_id: '!another' }]);
-    const to = ['--key-file', 'key.txt', '-o', 'backup.json'];
+    const to = ['--key-file', 'key.txt', '--force', '-o', 'backup.json'];
     const [text, json] = [
       await work.run(['encrypt', 'export.json', ...to]),
       await work.run(['encrypt', 'export.json', ...to, '--json']),

@@ -2,8 +2,26 @@ import { describe, expect, it } from 'vitest';
 import { Workspace, exportFile, type ReportFile } from '../workspace.js';
 
 const PHRASE = 'a good passphrase';
-const DECRYPT = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out.json'];
-const ENCRYPT = ['export', 'encrypt', 'in.json', '--passphrase-file', 'phrase.txt', '-o', 'out.txt'];
+const DECRYPT = [
+  'export',
+  'decrypt',
+  'keys.txt',
+  '--passphrase-file',
+  'phrase.txt',
+  '--force',
+  '-o',
+  'out.json',
+];
+const ENCRYPT = [
+  'export',
+  'encrypt',
+  'in.json',
+  '--passphrase-file',
+  'phrase.txt',
+  '--force',
+  '-o',
+  'out.txt',
+];
 
 function workspace(): Workspace {
   const work = new Workspace();
@@ -111,7 +129,7 @@ describe.concurrent('export', () => {
   it('takes the passphrase from standard input, its spaces included', async () => {
     const work = workspace();
     work.write('keys.txt', await exportFile([], ' spaced '));
-    const args = ['export', 'decrypt', 'keys.txt', '--passphrase-file', '-', '-o', 'out.json'];
+    const args = ['export', 'decrypt', 'keys.txt', '--passphrase-file', '-', '--force', '-o', 'out.json'];
     expect(await work.run(args, { stdin: ' spaced \n' })).toMatchObject({ code: 0 });
     expect(await work.run(args, { stdin: 'spaced\n' })).toMatchObject({ code: 1 });
   });

@@ -29,7 +29,16 @@ function begin() {
 }
 
 async function authenticity(work: Workspace) {
-  const end = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json', '--json']);
+  const end = await work.run([
+    'decrypt',
+    'backup.json',
+    '--key-file',
+    'key.txt',
+    '--force',
+    '-o',
+    'out.json',
+    '--json',
+  ]);
   return (JSON.parse(end.stdout) as { authenticity: unknown }).authenticity;
 }
 
@@ -46,7 +55,7 @@ describe.concurrent('mac-key', () => {
     const { work, macKey } = begin();
     const shown = await work.run(['mac-key', '--key-file', 'key.txt']);
     expect(shown).toEqual({ code: 0, signal: null, stdout: `${macKey}\n`, stderr: '' });
-    const args = ['mac-key', '--key-file', '-', '-o', 'derived.txt'];
+    const args = ['mac-key', '--key-file', '-', '--force', '-o', 'derived.txt'];
     expect(await work.run(args, { stdin: work.read('key.txt') })).toMatchObject({ code: 0, stdout: '' });
     expect([work.read('derived.txt'), work.mode('derived.txt')]).toEqual([`${macKey}\n`, '600']);
     const again = await work.run(args, { stdin: work.read('key.txt') });
@@ -176,7 +185,7 @@ describe.concurrent('mac-key and the secret storage', () => {
 
 describe.concurrent('encrypt --mac-key-file', () => {
   const encrypt = (work: Workspace, ...args: string[]) =>
-    work.run(['encrypt', 'export.json', '-o', 'backup.json', ...args]);
+    work.run(['encrypt', 'export.json', '--force', '-o', 'backup.json', ...args]);
 
   it('refuses another backup’s key, and the decryption key itself', async () => {
     const { work, publicKey } = begin();

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, readFileSync, truncateSync } from 'node:fs';
+import { chmodSync, truncateSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RoomKeys } from '../../../src/client/api.js';
 import { identifyByTokens } from '../../../src/server/identify.js';
@@ -245,7 +245,7 @@ describe('migrate', () => {
     const { code, stderr } = await work.run(args);
     expect({ code, stderr }).toEqual({
       code: 2,
-      stderr: expect.stringContaining('got a file of 104857600 bytes'),
+      stderr: expect.stringContaining('got more than 67108864 bytes'),
     });
   });
 
@@ -302,12 +302,12 @@ describe('migrate', () => {
     expect(help.stdout).toMatch(
       /\nexample:\n {2}megolm-backup migrate --from \S+ --to \S+ --users users\.json\n$/,
     );
-    const source = readFileSync(new URL('../../../src/cli/commands/migrate.ts', import.meta.url), 'utf8');
-    const options = [...source.matchAll(/^ {6}([a-z]+): \{ type: /gm)].map(([, name]) => `--${name}`);
-    expect([...new Set(help.stdout.match(/--[a-z]+/g))].sort()).toEqual(options.sort());
+    expect(new Set(help.stdout.match(/--[a-z]+/g))).toEqual(
+      new Set(['--from', '--to', '--users', '--replace', '--json']),
+    );
     const nobody = 'http://127.0.0.1:1';
     for (const [wrong, message] of [
-      [['migrate'], /give --from WHERE/],
+      [['migrate'], /missing option: --from WHERE, --to WHERE, --users FILE/],
       [[...args.slice(0, -1), 'none.json'], /cannot read none\.json \(ENOENT: .*\)/],
       [['migrate', '--from', from.url, '--to', `${from.url}/`, ...args.slice(5)], /the same server/],
       [['migrate', '--from', nobody, ...args.slice(3)], /network/],

@@ -22,7 +22,7 @@ const RESCUE = [
     '--account-data-file',
     'account.json',
   ],
-  ...['-o', 'keys.txt'],
+  ...['--force', '-o', 'keys.txt'],
 ];
 const INPUTS = ['storage.txt', 'phrase.txt', 'version.json', 'backup.json', 'account.json'];
 const SEED = base64Encode(new Uint8Array(32).fill(5));
@@ -54,7 +54,16 @@ function account() {
 }
 
 async function exported(work: Workspace): Promise<unknown> {
-  await work.run(['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'sessions.json']);
+  await work.run([
+    'export',
+    'decrypt',
+    'keys.txt',
+    '--passphrase-file',
+    'phrase.txt',
+    '--force',
+    '-o',
+    'sessions.json',
+  ]);
   return work.json('sessions.json');
 }
 

@@ -1,30 +1,46 @@
-import { InputError, UsageError } from './errors.js';
 import { existsSync } from 'node:fs';
+import { createRequire, isBuiltin } from 'node:module';
 import { KeyBackupError } from '../errors.js';
 import type { BackupStore } from '../server/store.js';
+import { InputError, UsageError } from './errors.js';
 import type { Terminal } from './terminal.js';
 
 /** The options that name a database. */
-export const STORE_OPTIONS = {
-  db: { type: 'string' },
-  postgres: { type: 'string' },
+export interface StoreOptions {
+  readonly db?: string | undefined;
+  readonly postgres?: string | undefined;
+}
+
+/** Optional packages, and the versions that work. */
+const PACKAGES = {
+  hono: 'hono@4',
+  '@hono/node-server': '@hono/node-server@2',
+  'prom-client': 'prom-client@15',
+  libsql: 'libsql@0.5',
+  pg: 'pg@8',
 } as const;
 
 /**
  * Opens the database that `--db` or `--postgres` names.
  *
  * @param mustExist - Whether a file that is not there is an error rather than made.
- * @throws {@link UsageError} unless exactly one of them is given; {@link InputError} when it cannot be used.
+ * @param packages - What else the command needs, so that everything missing is named at once.
+ * @throws {@link UsageError} unless exactly one of them is given; {@link InputError} when it cannot be used, or a
+ * package is missing.
  */
 export async function openStore(
-  options: { readonly db?: string | undefined; readonly postgres?: string | undefined },
+  { db, postgres }: StoreOptions,
   terminal: Terminal,
-  { mustExist = false }: { readonly mustExist?: boolean } = {},
+  {
+    mustExist = false,
+    packages = [],
+  }: { readonly mustExist?: boolean; readonly packages?: readonly (keyof typeof PACKAGES)[] } = {},
 ): Promise<BackupStore> {
-  const { db, postgres } = options;
   if (db !== undefined && postgres === undefined) {
-    if (mustExist && !existsSync(db))
+    if (mustExist && !existsSync(db)) {
       throw new InputError(`--db: there is no ${db}; name the file that "serve --db" made`);
+    }
+    expectPackages(isBuiltin('node:sqlite') ? packages : [...packages, 'libsql']);
     const { openSqliteStore } = await import('../server/sqlite/index.js');
     return orUnusable(`--db: ${db}`, openSqliteStore(db));
   }
@@ -37,10 +53,28 @@ export async function openStore(
     if (!URL.canParse(postgres) && !postgres.startsWith('/')) {
       throw new UsageError('--postgres: expected a URL, postgres://USER@HOST/DATABASE, got something else');
     }
+    expectPackages([...packages, 'pg']);
     const { openPostgresStore } = await import('../server/postgres/index.js');
     return orUnusable('--postgres', openPostgresStore(postgres));
   }
   throw new UsageError('give either --db FILE or --postgres URL');
+}
+
+/** @throws {@link InputError} that names every package that is not installed, and how to install them. */
+function expectPackages(names: readonly (keyof typeof PACKAGES)[]): void {
+  const missing = names.filter((name) => !isInstalled(name));
+  if (missing.length === 0) return;
+  const installs = missing.map((name) => PACKAGES[name]).join(' ');
+  throw new InputError(`missing packages: ${missing.join(', ')}; npm install ${installs}`);
+}
+
+function isInstalled(name: string): boolean {
+  try {
+    createRequire(import.meta.url).resolve(name);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND';
+  }
 }
 
 async function orUnusable(what: string, opening: Promise<BackupStore>): Promise<BackupStore> {

@@ -1,0 +1,224 @@
+import { statSync, type Stats } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { BackupRecord } from '../batch/batch.js';
+import { KeyBackupError } from '../errors.js';
+import { parseObject, type JsonObject } from '../encoding/json.js';
+import type { Place, Report } from '../report/report.js';
+import { readBackup, type BackupEntry, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
+import { InputError, systemError } from './errors.js';
+import type { Terminal } from './terminal.js';
+
+/** A JSON file of keys that is read while it is worked on; it never has to fit into memory. */
+export interface KeysFile {
+  readonly items: AsyncGenerator<BackupItem, void, undefined>;
+  /** Share of the file that was read, 0 to 1; unknown of standard input. */
+  readonly share: number | undefined;
+}
+
+/** What a file should be, for people who gave another. */
+const FORMS = {
+  rooms: 'a backup, {"rooms": ...}, as GET /room_keys/keys gives it',
+  array: 'an array of ExportedSessionData',
+} as const;
+
+/** How an encrypted export file begins. */
+const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
+
+/**
+ * Opens a file of keys: a backup (`rooms`) or an export (`array`).
+ *
+ * @param path - A file, or `-` for standard input.
+ * @throws {@link InputError} from the items when the file cannot be read or is not JSON of that form, after the
+ * last key that could be read.
+ */
+export function openKeysFile(
+  path: string,
+  form: Extract<BackupForm, 'rooms' | 'array'>,
+  terminal: Terminal,
+): KeysFile {
+  let size: number | undefined;
+  let read = 0;
+  let found = 0;
+  let start = '';
+  async function* chunks() {
+    const look = (stats: Stats) => {
+      size = stats.size;
+    };
+    for await (const chunk of readChunks(path, terminal, look)) {
+      if (read === 0) start = new TextDecoder('latin1').decode(chunk.subarray(0, EXPORT_FILE.length));
+      read += chunk.length;
+      yield chunk;
+    }
+  }
+  async function* items() {
+    try {
+      for await (const item of readBackup(chunks(), { form })) {
+        found++;
+        yield item;
+      }
+    } catch (cause) {
+      if (start === EXPORT_FILE) {
+        throw new InputError(
+          `${path}: expected ${FORMS[form]}, got an encrypted export file; "megolm-backup export decrypt" opens it`,
+          { cause },
+        );
+      }
+      if (!(cause instanceof KeyBackupError)) throw cause;
+      const why = `${cause.code}: ${cause.message}`;
+      throw new InputError(`${path}: ${found > 0 ? why : `expected ${FORMS[form]}: ${why}`}`, { cause });
+    }
+  }
+  return {
+    items: items(),
+    get share() {
+      return size ? read / size : undefined;
+    },
+  };
+}
+
+/** Keys on their way through a batch, which gives one result for each, in order. */
+export interface KeysInFlight<Input> {
+  readonly inputs: AsyncGenerator<Input, void, undefined>;
+  /** The place of the key whose result comes next. */
+  nextPlace(): Place;
+}
+
+/**
+ * Turns what a file holds into the inputs of a batch. What the reader rejected goes into the report at once.
+ *
+ * @param take - Makes an input of an entry.
+ */
+export function keysInFlight<Input>(
+  file: KeysFile,
+  report: Report,
+  take: (entry: BackupEntry) => Input,
+): KeysInFlight<Input> {
+  const places: Place[] = [];
+  async function* inputs() {
+    for await (const item of file.items) {
+      const { room_id, session_id, path } = item;
+      if (item.error) {
+        report.refused({ room_id, session_id, path }, item.error);
+      } else {
+        places.push({ room_id, session_id, path });
+        yield take(item);
+      }
+    }
+  }
+  return {
+    inputs: inputs(),
+    nextPlace() {
+      const place = places.shift();
+      if (!place) throw new Error('a batch gave more results than it was given keys');
+      return place;
+    },
+  };
+}
+
+/** The entry of a backup as the input of a batch. */
+export function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
+  return { room_id, session_id, key_backup_data: value };
+}
+
+/**
+ * The bytes of a file, or of standard input (`-`).
+ *
+ * @param look - Told what kind of file it is before it is read.
+ * @throws {@link InputError} when it cannot be read.
+ */
+export async function* readChunks(
+  path: string,
+  { stdin }: Terminal,
+  look: (stats: Stats) => void = () => undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (path === '-') {
+    yield* stdin;
+    return;
+  }
+  try {
+    const file = await open(path, 'r');
+    try {
+      look(await file.stat());
+      yield* file.createReadStream({ autoClose: false, highWaterMark: 1 << 18 }) as AsyncIterable<Uint8Array>;
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw new InputError(`cannot read ${path} (${systemError(cause)})`, { cause });
+  }
+}
+
+/** What a small file should be. */
+export interface SmallFile {
+  readonly what: string;
+  /** A larger file was given by mistake. */
+  readonly maxBytes: number;
+  /** How errors name it, when not by its path. */
+  readonly name?: string;
+  /** Told what kind of file it is before it is read. */
+  readonly look?: (stats: Stats) => void;
+}
+
+/**
+ * Reads a small text file, or standard input (`-`).
+ *
+ * @throws {@link InputError} when it is unreadable or too large.
+ */
+export async function readText(
+  path: string,
+  { what, maxBytes, name = path, look }: SmallFile,
+  terminal: Terminal,
+): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of readChunks(path, terminal, look)) {
+    parts.push(chunk);
+    length += chunk.length;
+    if (length > maxBytes) {
+      throw new InputError(`${name}: expected ${what}, got more than ${maxBytes} bytes`);
+    }
+  }
+  return new TextDecoder().decode(Buffer.concat(parts));
+}
+
+/**
+ * Reads a small file that holds one JSON object.
+ *
+ * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
+ */
+export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
+  const text = await readText(path, file, terminal);
+  try {
+    return parseObject(text, path);
+  } catch (cause) {
+    throw new InputError(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+/** Whether there is a plain file under this name, or one that a link leads to. */
+export function isFile(path: string): boolean {
+  return fileAt(path)?.isFile() === true;
+}
+
+/** Whether there is a plain file with something in it. */
+export function isFilled(path: string): boolean {
+  const stats = fileAt(path);
+  return stats?.isFile() === true && stats.size > 0;
+}
+
+/** Whether two options name the same file, through links as well. */
+export function isSameFile(a: string | undefined, b: string | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  const [one, other] = [fileAt(a), fileAt(b)];
+  if (one && other) return one.isFile() && one.dev === other.dev && one.ino === other.ino;
+  return resolve(a) === resolve(b);
+}
+
+function fileAt(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,227 @@
+import { existsSync, readFileSync, statSync, type Stats } from 'node:fs';
+import { KeyBackupError } from '../errors.js';
+import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { BACKUP_ALGORITHM, type SigningKey } from '../scheme/auth-data.js';
+import { BackupMacKey } from '../scheme/backup-mac.js';
+import { BackupDecryptionKey, type BackupPublicKey } from '../scheme/keys.js';
+import { InputError, UsageError } from './errors.js';
+import { isFile, readJsonObject, readText } from './files.js';
+import type { Terminal } from './terminal.js';
+
+/** A key or a passphrase is short; a larger file was given by mistake. */
+const MAX_BYTES = 4096;
+
+/**
+ * Reads a file that holds one secret on one line.
+ *
+ * @param path - A file, or `-` for standard input; `undefined` asks on the terminal, without echo.
+ * @param what - What the secret is, for the question and the errors.
+ * @throws {@link InputError} when it is unreadable or not a single line.
+ */
+export async function readSecretLine(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
+  return onlyLine(await readSecret(path, what, terminal), what);
+}
+
+function onlyLine(text: string, what: string): string {
+  const line = text.replace(/\r?\n$/, '');
+  if (line === '') throw new InputError(`${what}: expected one line, got nothing`);
+  if (/[\r\n]/.test(line.trim())) throw new InputError(`${what}: expected one line, got several`);
+  return line;
+}
+
+async function readSecret(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
+  if (path === undefined || (path === '-' && terminal.isTyped)) return terminal.askSecret(`${what}: `);
+  if (looksLikeKey(path) && !existsSync(path)) {
+    // The message must not name it: it is the secret itself.
+    throw new UsageError(`${what}: expected the name of a file, got what looks like a key`);
+  }
+  const look = (stats: Stats) => {
+    warnIfReadable(path, stats, terminal);
+  };
+  return readText(path, { what: 'one line', maxBytes: MAX_BYTES, name: what, look }, terminal);
+}
+
+/** Warns when others can read a file that holds a secret. */
+export function warnIfReadable(path: string, stats: Stats, terminal: Terminal): void {
+  // Windows has no such modes and reports everything as readable.
+  if (process.platform !== 'win32' && stats.isFile() && (stats.mode & 0o077) !== 0) {
+    terminal.stderr(`warning: ${path} holds a secret and others can read it; chmod 600 ${path}\n`);
+  }
+}
+
+/**
+ * Reads the passphrase of a file to be written. On the terminal it is asked for twice: after a slip of the finger the
+ * file could not be read.
+ *
+ * @throws {@link InputError} when it is unreadable or not a single line, or the two differ.
+ */
+export async function readNewPassphrase(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
+  const passphrase = await readSecretLine(path, what, terminal);
+  if (path === undefined && (await readSecretLine(path, `${what}, again`, terminal)) !== passphrase) {
+    throw new InputError(`${what}: the two are not the same`);
+  }
+  return passphrase;
+}
+
+/**
+ * Reads a backup decryption key: its text form ("recovery key"), or base64 of 32 bytes; also the file that
+ * `keygen -o` writes.
+ *
+ * @throws {@link InputError} when it is unreadable or something else. The message says which check failed, and never
+ * quotes the file.
+ */
+export async function readKeyFile(
+  path: string | undefined,
+  terminal: Terminal,
+): Promise<BackupDecryptionKey> {
+  const what = 'backup decryption key';
+  const text = await readSecret(path, what, terminal);
+  return orUnreadable(
+    `${what}: expected its text form (48 characters that start with "Es") or base64 of 32 bytes`,
+    () => parseKey(generatedKey(text) ?? onlyLine(text, what), terminal),
+  );
+}
+
+/**
+ * Reads what a user holds: a key in its text form or base64, the file that `keygen -o` writes, or a phrase. Only the
+ * end of the line is removed.
+ *
+ * @throws {@link InputError} when it is unreadable or not a single line.
+ */
+export async function readKeyOrPhrase(path: string | undefined, terminal: Terminal): Promise<string> {
+  const what = 'key or phrase';
+  const text = await readSecret(path, what, terminal);
+  return generatedKey(text) ?? onlyLine(text, what);
+}
+
+/** The key in what `keygen` wrote. */
+function generatedKey(text: string): string | undefined {
+  if (!text.startsWith('{')) return undefined;
+  try {
+    const { private_key } = JSON.parse(text) as Record<string, unknown>;
+    return typeof private_key === 'string' ? private_key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** 43 symbols, or 44 with padding, are base64 of 32 bytes; a text form has 48. */
+const BASE64_KEY = /^[A-Za-z0-9+/]{43}=?$/;
+
+function parseKey(line: string, terminal: Terminal): BackupDecryptionKey {
+  const symbols = line.replace(/\s+/g, '');
+  if (!BASE64_KEY.test(symbols) && !/^[0-9,]+$/.test(symbols)) {
+    return BackupDecryptionKey.fromRecoveryKey(line);
+  }
+  const { key, flags } = BackupDecryptionKey.fromSecret(symbols);
+  if (flags.length > 0) {
+    terminal.stderr('warning: the key is a list of byte values, as an old client stored it, not base64\n');
+  }
+  return key;
+}
+
+function looksLikeKey(text: string): boolean {
+  const symbols = text.replace(/\s+/g, '');
+  return BASE64_KEY.test(symbols) || /^Es[1-9A-Za-z]{40,50}$/.test(symbols);
+}
+
+/** @throws {@link InputError} when the output is a file that holds a key: not even `--force` overwrites that. */
+export function expectNoKeyIn(output: string | undefined, terminal: Terminal): void {
+  // Only a file can be overwritten; reading a device or a pipe might never end.
+  if (output === undefined || !isFile(output) || statSync(output).size > MAX_BYTES) return;
+  try {
+    const text = readFileSync(output, 'utf8');
+    parseKey(generatedKey(text) ?? text.trim(), terminal);
+  } catch {
+    return;
+  }
+  throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
+}
+
+/**
+ * The MAC key to write with: out of a file that holds one line of base64, or derived from the decryption key.
+ *
+ * @param wanted - Whether to derive it where there is no file.
+ * @param key - Where it is at hand, a MAC key out of a file has to be the one derived from it.
+ * @returns `undefined` when none is wanted, or there is nothing to derive it from.
+ * @throws {@link InputError}; {@link KeyBackupError} `wrong-key` when the file holds another backup's, or the
+ * decryption key itself.
+ */
+export async function chooseMacKey(
+  path: string | undefined,
+  wanted: boolean,
+  publicKey: BackupPublicKey,
+  key: BackupDecryptionKey | undefined,
+  terminal: Terminal,
+): Promise<BackupMacKey | undefined> {
+  if (path === undefined && !wanted) return undefined;
+  const own = key && BackupMacKey.fromDecryptionKey(key);
+  if (path === undefined) return own;
+  let chosen: BackupMacKey | undefined;
+  let given: BackupMacKey | undefined;
+  try {
+    const what = 'backup MAC key';
+    const line = await readSecretLine(path, what, terminal);
+    given = orUnreadable(what, () => BackupMacKey.fromBase64(line.replace(/\s+/g, '')));
+    given.expectMatch(publicKey);
+    if (own && !given.equals(own)) {
+      throw new KeyBackupError(
+        'wrong-key',
+        'backup MAC key: expected the one derived from the decryption key, got another backup’s',
+      );
+    }
+    // The derived one, because it knows which backup it is of.
+    chosen = own ?? given;
+    return chosen;
+  } finally {
+    for (const one of [own, given]) if (one !== chosen) one?.dispose();
+  }
+}
+
+function orUnreadable<T>(expectation: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    if (!(cause instanceof KeyBackupError)) throw cause;
+    throw new InputError(`${expectation}: ${cause.code}: ${cause.message}`, { cause });
+  }
+}
+
+/**
+ * Reads a file with an `auth_data`, bare or inside the version object that `GET /room_keys/version` gives.
+ *
+ * @throws {@link InputError} when it is unreadable or not a JSON object.
+ * @throws {@link KeyBackupError} `unsupported-algorithm` for a version of another algorithm.
+ */
+export async function readAuthDataFile(path: string, terminal: Terminal): Promise<JsonObject> {
+  const object = await readJsonObject(path, { what: 'an auth_data', maxBytes: 1 << 20 }, terminal);
+  const authData = ownValue(object, 'auth_data');
+  if (!isJsonObject(authData)) return object;
+  const algorithm = ownValue(object, 'algorithm');
+  if (algorithm !== undefined && algorithm !== BACKUP_ALGORITHM) {
+    throw new KeyBackupError(
+      'unsupported-algorithm',
+      `${path}: algorithm: expected ${BACKUP_ALGORITHM}, got another`,
+    );
+  }
+  return authData;
+}
+
+/**
+ * Reads `ed25519:ID=BASE64` as given with `--key`.
+ *
+ * @throws {@link UsageError} when it has another form.
+ */
+export function parseSigningKey(text: string): SigningKey {
+  const match = /^(ed25519:[^=]+)=([A-Za-z0-9+/]{43}=?)$/.exec(text);
+  if (!match) throw new UsageError('a key is given as ed25519:ID=BASE64 (43 characters of base64)');
+  return { keyId: match[1], publicKey: match[2] };
+}
