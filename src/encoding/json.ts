@@ -9,7 +9,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 const MAX_DEPTH = 512;
 
 /** The bound of {@link parseJson}: deep JSON is cheap to read, but writing it again overflows the stack. */
-export const MAX_JSON_DEPTH = 100;
+const MAX_JSON_DEPTH = 100;
 
 /** Whether a value is an object in JSON's sense: not null, not an array. */
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -100,7 +100,7 @@ function isDeeperThan(value: unknown, limit: number): boolean {
  * @param path - Path of this text in a larger body, for error messages; empty at the top.
  * @returns The value, which belongs to the caller.
  * @throws {@link KeyBackupError} `not-json`; `bad-json` with the path of a number that is not an integer within
- * ±(2^53-1), of a lone surrogate, or of more than {@link MAX_JSON_DEPTH} levels of nesting.
+ * ±(2^53-1), of a lone surrogate, or of more than 100 levels of nesting.
  *
  * @example
  * ```ts
