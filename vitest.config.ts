@@ -6,9 +6,8 @@ import { defineConfig } from 'vitest/config';
 const slow = process.env.TIER === 'slow';
 
 /**
- * Files that replace modules, or look at what a module does before it has kept anything. Each has a
- * process of its own in the quick tier. All others share the modules that one of them has loaded there, because loading
- * takes longer than most tests; in the slow tier every file has a process.
+ * Files that replace or reload modules. In the quick tier each has its own process; all others share loaded modules,
+ * because loading takes longer than most tests. In the slow tier every file has its own process.
  */
 const ALONE = [
   'test/backends/auto.test.ts',

@@ -2,9 +2,7 @@ import { plainBytes } from '../encoding/bytes.js';
 import { ed25519 } from './edwards.js';
 import { KeyBackupError } from '../errors.js';
 
-/** Ed25519 by RFC 8032. */
-
-/** The public key of a 32-byte seed: 32 bytes. */
+/** The Ed25519 public key (RFC 8032) of a 32-byte seed: 32 bytes. */
 export function publicSigningKeyOf(seed: Uint8Array): Uint8Array {
   return ed25519().getPublicKey(seed);
 }
@@ -15,14 +13,14 @@ export function sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
 }
 
 /**
- * Whether a key has signed a message, by RFC 8032, section 5.1.7, and only where every verifier says so.
+ * Whether a key signed a message, by RFC 8032, section 5.1.7. True only if every verifier accepts the signature.
  *
- * That section allows two equations: `8 S B = 8 R + 8 k A`, which the library checks, and `S B = R + k A`, which
- * libolm, vodozemac and OpenSSL check. They differ where A or R has a part of small order: the first always ignores
- * it, the second accepts where `R + k A` happens to cancel it, which for a key of mixed order is about one message in
- * eight. So A and R have to be of the prime order l. Between such points the two equations are one; signers that
- * follow section 5.1.6 make no others. Points of small order, with which anything is "signed" by nobody, are refused
- * with the rest. Bytes have to be canonical (section 5.1.3): y below p, no sign where x is 0, S below l.
+ * That section allows two equations: `8 S B = 8 R + 8 k A`, which noble checks, and `S B = R + k A`, which libolm,
+ * vodozemac and OpenSSL check. They differ if A or R has a component of small order: the first ignores it, the second
+ * accepts only if `R + k A` happens to cancel it, for a key of mixed order in about one message of eight. So A and R must
+ * have the prime order l. For such points the equations are equivalent, and signers that follow section 5.1.6 make no
+ * others. This also rejects points of small order, which verify forged signatures. Encodings must be canonical (section
+ * 5.1.3): y below p, no sign where x is 0, S below l.
  *
  * @see https://www.rfc-editor.org/rfc/rfc8032#section-5.1.7
  * @param publicKey - A, 32 bytes.
@@ -36,7 +34,7 @@ export function isSignedBy(publicKey: Uint8Array, message: Uint8Array, signature
       hasPrimeOrder(signature.subarray(0, 32))
     );
   } catch {
-    // Bytes of another length.
+    // A wrong length.
     return false;
   }
 }

@@ -73,6 +73,7 @@ export function uCoordinate(publicKey: Uint8Array): bigint {
   return u & ((1n << 255n) - 1n);
 }
 
+// Offsets of the elements in the working array of isCurvePoint.
 const Y2 = 0;
 const U = LIMBS;
 const A = 2 * LIMBS;

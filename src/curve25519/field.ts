@@ -33,7 +33,7 @@ import { multiply, square } from './field-mul.js';
 export const LIMBS = 12;
 
 /** e(0) to e(12). */
-export const EXPONENTS: readonly number[] = [0, 22, 43, 64, 85, 107, 128, 149, 170, 192, 213, 234, 255];
+const EXPONENTS: readonly number[] = [0, 22, 43, 64, 85, 107, 128, 149, 170, 192, 213, 234, 255];
 
 /** out = x + y, not carried: the bounds add up. */
 export function add(

@@ -73,7 +73,7 @@ function rejection(path: string, expected: string, got: string): KeyBackupError 
 }
 
 /** Orders two strings by code point. UTF-16 order puts the astral planes before U+E000 to U+FFFF. */
-export function compareCodePoints(a: string, b: string): number {
+function compareCodePoints(a: string, b: string): number {
   const shorter = Math.min(a.length, b.length);
   for (let i = 0; i < shorter; i++) {
     const x = a.charCodeAt(i);

@@ -9,7 +9,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 const MAX_DEPTH = 512;
 
 /** The bound of {@link parseJson}: deep JSON is cheap to read, but writing it again overflows the stack. */
-export const MAX_JSON_DEPTH = 100;
+const MAX_JSON_DEPTH = 100;
 
 /** Whether a value is an object in JSON's sense: not null, not an array. */
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -130,7 +130,7 @@ function isDeeperThan(value: unknown, limit: number): boolean {
  * @param path - Path of this text in a larger body, for error messages; empty at the top.
  * @returns The value, which belongs to the caller.
  * @throws {@link KeyBackupError} `not-json`; `bad-json` with the path of a number that is not an integer within
- * ±(2^53-1), of a lone surrogate, or of more than {@link MAX_JSON_DEPTH} levels of nesting.
+ * ±(2^53-1), of a lone surrogate, or of more than 100 levels of nesting.
  *
  * @example
  * ```ts
@@ -173,6 +173,9 @@ export function parseJsonBytes(bytes: Uint8Array, path = ''): unknown {
 // A range, since not every engine knows `\p{Surrogate}`. With the flag `u` it does not match within a pair.
 const LONE_SURROGATE = /[\ud800-\udfff]/u;
 
+/** The only way to write a surrogate in well-formed text. */
+const SURROGATE_ESCAPE = /\\u[dD][89a-fA-F]/;
+
 interface Fault {
   readonly kind: 'depth' | 'fraction' | 'range' | 'surrogate';
   readonly offset: number;
@@ -196,14 +199,21 @@ const BACKSLASH = 0x5c;
 
 /** The first fault in valid JSON text; the result for other text is meaningless. */
 function findFault(text: string): Fault | undefined {
-  // Only such an escape can make a lone surrogate.
-  const surrogates = /\\u[dD][89a-fA-F]/.test(text);
+  const hasSurrogates = SURROGATE_ESCAPE.test(text);
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     if (unit === QUOTE) {
       const end = endOfString(text, i);
-      if (surrogates && holdsLoneSurrogate(text, i + 1, end)) return { kind: 'surrogate', offset: i };
+      if (hasSurrogates && SURROGATE_ESCAPE.test(text.slice(i, end + 1))) {
+        try {
+          const string = JSON.parse(text.slice(i, end + 1)) as string;
+          if (LONE_SURROGATE.test(string)) return { kind: 'surrogate', offset: i };
+        } catch {
+          // Not JSON; parsing the text will report it.
+          return undefined;
+        }
+      }
       i = end;
     } else if (unit === 0x7b || unit === 0x5b) {
       if (++depth > MAX_JSON_DEPTH) return { kind: 'depth', offset: i };
@@ -256,26 +266,6 @@ function trimTrailingZeros(digits: string): string {
   let end = digits.length;
   while (end > 0 && digits.charCodeAt(end - 1) === 0x30) end--;
   return digits.slice(0, end);
-}
-
-function holdsLoneSurrogate(text: string, start: number, end: number): boolean {
-  let high = false;
-  for (let i = start; i < end; i++) {
-    let unit = text.charCodeAt(i);
-    if (unit === BACKSLASH) {
-      i++;
-      if (text.charAt(i) !== 'u') {
-        unit = 0;
-      } else {
-        unit = Number.parseInt(text.slice(i + 1, i + 5), 16);
-        i += 4;
-      }
-    }
-    const low = unit >= 0xdc00 && unit <= 0xdfff;
-    if (low !== high) return true;
-    high = unit >= 0xd800 && unit <= 0xdbff;
-  }
-  return high;
 }
 
 /** The JSON path of the value or name at an offset of valid JSON text. Slow; for error messages. */

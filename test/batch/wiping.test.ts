@@ -21,7 +21,7 @@ const key = BackupDecryptionKey.fromBytes(privateKey);
 const recipient = key.publicKey.toBytes();
 const zeros = (array: ArrayLike<number>) => Array.from(array).every((value) => value === 0);
 
-/** Whether of what is worked with in limbs and digits only zeros are left. */
+/** Expects only zeros in all arrays of limbs and digits. */
 function expectOnlyZeros(made: Awaited<ReturnType<typeof allocations>>): void {
   const scratch = made.filter((array) => !(array instanceof Uint8Array));
   expect(scratch.length).toBeGreaterThan(0);
@@ -59,7 +59,7 @@ describe('an agreement', () => {
     expect(holding(made, secrets.subarray(0, 32))).toBe(1);
   });
 
-  it('leaves none where an inversion brings its own memory', async () => {
+  it('wipes the memory that an inversion allocates', async () => {
     const element = new Float64Array(2 * LIMBS);
     const prefix = new Float64Array(LIMBS);
     fromBytes(element, 0, privateKey, 0);

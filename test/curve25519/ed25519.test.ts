@@ -15,7 +15,7 @@ const nodeKey = (seed: Uint8Array) =>
   });
 
 describe('signing', () => {
-  it('is Ed25519 as node:crypto has it', () => {
+  it('equals node:crypto', () => {
     fc.assert(
       fc.property(bytes32, fc.uint8Array(), (seed, message) => {
         const key = nodeKey(seed);
@@ -35,8 +35,8 @@ describe('verifying', () => {
   const message = new TextEncoder().encode('message');
   const signature = sign(seed, message);
 
-  it('fails for any flipped bit of signature, key and message', () => {
-    // Every bit, or one in nine, which comes to each place of a byte.
+  it('rejects any flipped bit of signature, key or message', () => {
+    // Every bit, or one in nine, which reaches every position in a byte.
     const step = runs(9) === 9 ? 1 : 9;
     for (let bit = 0; bit < 512; bit += step) {
       expect(isSignedBy(publicKey, message, withBitFlipped(signature, bit))).toBe(false);
@@ -49,7 +49,7 @@ describe('verifying', () => {
     }
   });
 
-  it('fails for S grown by the order of the group', () => {
+  it('rejects S plus the order of the group', () => {
     const order = 2n ** 252n + 27742317777372353535851937790883648493n;
     let s = BigInt(`0x${Buffer.from(signature.slice(32)).reverse().toString('hex')}`) + order;
     const grown = Uint8Array.from(signature);
@@ -60,7 +60,7 @@ describe('verifying', () => {
     expect(isSignedBy(publicKey, message, grown)).toBe(false);
   });
 
-  it('fails for every key of small order, where the library’s default accepts', () => {
+  it('rejects every key of small order, which noble accepts by default', () => {
     const small = [
       '0100000000000000000000000000000000000000000000000000000000000000',
       'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -70,7 +70,7 @@ describe('verifying', () => {
       'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa',
       '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
       '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85',
-      // Spellings with y of p and over, and with a sign that x = 0 does not have.
+      // Encodings with y from p on, and with a sign although x is 0.
       '0100000000000000000000000000000000000000000000000000000000000080',
       'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
       'eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
@@ -78,13 +78,13 @@ describe('verifying', () => {
       'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
       'edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
     ].map((hex) => new Uint8Array(Buffer.from(hex, 'hex')));
-    // R the neutral element and S zero: what a key of small order "signs" without anybody's doing.
+    // R is the neutral element and S zero: a forgery that a key of small order verifies.
     let fooled = 0;
     for (const key of small) {
       for (const r of small) {
-        const nobodys = Uint8Array.of(...r, ...new Uint8Array(32));
-        expect(isSignedBy(key, message, nobodys)).toBe(false);
-        if (ed25519.verify(nobodys, message, key)) fooled++;
+        const forged = Uint8Array.of(...r, ...new Uint8Array(32));
+        expect(isSignedBy(key, message, forged)).toBe(false);
+        if (ed25519.verify(forged, message, key)) fooled++;
       }
     }
     expect(fooled).toBeGreaterThan(0);
@@ -96,11 +96,11 @@ describe('verifying', () => {
     [publicKey, signature.slice(1)],
     [publicKey, new Uint8Array(0)],
     [new Uint8Array(32).fill(2), signature],
-  ])('is false for what is no key and no signature', (key, other) => {
+  ])('rejects malformed keys and signatures', (key, other) => {
     expect(isSignedBy(key, message, other)).toBe(false);
   });
 
-  it('is total', () => {
+  it('returns false for arbitrary input', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ maxLength: 40 }),
@@ -113,7 +113,7 @@ describe('verifying', () => {
     );
   });
 
-  it('expectSignedBy has a code', () => {
+  it('expectSignedBy throws bad-signature', () => {
     expectSignedBy(publicKey, message, signature);
     expect(
       refusal(() => {
@@ -123,12 +123,12 @@ describe('verifying', () => {
   });
 });
 
-it('refuses another spelling of a point in a signature, which the library takes by default', () => {
+it('rejects a non-canonical point in a signature, which noble accepts by default', () => {
   const seed = new Uint8Array(32).fill(3);
   const message = Uint8Array.of(1, 2, 3);
   const publicKey = publicSigningKeyOf(seed);
   const { ORDER } = ed25519.Point.Fn;
-  // R is the neutral point, y = 1, spelt p + 1; S = k a then fits.
+  // R is the neutral point, y = 1, encoded as p + 1; S = k a then verifies.
   const r = new Uint8Array(32).fill(0xff);
   r[0] = 0xee;
   r[31] = 0x7f;
@@ -141,7 +141,7 @@ it('refuses another spelling of a point in a signature, which the library takes 
   expect(isSignedBy(publicKey, message, signature)).toBe(false);
 });
 
-describe('points with a part of small order', () => {
+describe('points with a component of small order', () => {
   const { Point } = ed25519;
   const { ORDER } = Point.Fn;
   const number = (bytes: Uint8Array) => BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
@@ -153,7 +153,7 @@ describe('points with a part of small order', () => {
     return verify(null, message, createPublicKey({ key, format: 'der', type: 'spki' }), signature);
   };
 
-  /** A signature by the holder of a key, which always satisfies 8 S B = 8 R + 8 k A. */
+  /** A signature by the owner of a key; it always satisfies 8 S B = 8 R + 8 k A. */
   const signed = (seed: Uint8Array, inKey: number, inR: number, message: Uint8Array, nonce: bigint) => {
     const { scalar, point } = ed25519.utils.getExtendedPublicKey(seed);
     const publicKey = point.add(torsion[inKey]).toBytes();
@@ -166,9 +166,9 @@ describe('points with a part of small order', () => {
   const part = fc.integer({ min: 0, max: 7 });
   const nonces = fc.bigInt({ min: 1n, max: ORDER - 1n });
 
-  it('are refused in the key and in R, though the library and sometimes OpenSSL accept them', () => {
+  it('are rejected in the key and in R, although noble and sometimes OpenSSL accept them', () => {
     let byOpenssl = 0;
-    let refused = 0;
+    let rejected = 0;
     fc.assert(
       fc.property(bytes32, fc.uint8Array(), part, part, nonces, (seed, message, inKey, inR, nonce) => {
         const { publicKey, signature } = signed(seed, inKey, inR, message, nonce);
@@ -177,15 +177,15 @@ describe('points with a part of small order', () => {
         expect(accepted).toBe(inKey === 0 && inR === 0);
         const others = opensslAccepts(publicKey, message, signature);
         if (accepted) expect(others).toBe(true);
-        else refused++;
+        else rejected++;
         if (others) byOpenssl++;
       }),
       { numRuns: runs(60), examples: [[new Uint8Array(32), Uint8Array.of(1), 0, 0, 5n]] },
     );
-    expect(refused).toBeGreaterThan(byOpenssl);
+    expect(rejected).toBeGreaterThan(byOpenssl);
   });
 
-  it('are refused where R is nothing else', () => {
+  it('are rejected where R has small order', () => {
     for (let inR = 0; inR < 8; inR++) {
       const { publicKey, signature } = signed(new Uint8Array(32).fill(3), 0, inR, Uint8Array.of(1), 0n);
       expect(ed25519.verify(signature, Uint8Array.of(1), publicKey, { zip215: false })).toBe(true);
@@ -193,13 +193,13 @@ describe('points with a part of small order', () => {
     }
   });
 
-  it('are refused in every vector', () => {
+  it('are rejected in every vector', () => {
     const bytes = (hex: string) => new Uint8Array(Buffer.from(hex, 'hex'));
     const file = readFileSync(new URL('../../vectors/ed25519.json', import.meta.url), 'utf8');
     const { cases } = JSON.parse(file) as { cases: Record<string, string>[] };
-    const refused = cases.filter(({ code }) => code === 'bad-signature');
-    expect(refused.filter(({ id }) => id.startsWith('mixed-order')).length).toBe(15);
-    for (const { id, public_key, message, signature } of refused) {
+    const rejected = cases.filter(({ code }) => code === 'bad-signature');
+    expect(rejected.filter(({ id }) => id.startsWith('mixed-order')).length).toBe(15);
+    for (const { id, public_key, message, signature } of rejected) {
       expect(isSignedBy(bytes(public_key), bytes(message), bytes(signature)), id).toBe(false);
     }
   });

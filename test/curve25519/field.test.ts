@@ -13,7 +13,6 @@ import {
 import {
   invert,
   invertMany,
-  EXPONENTS,
   LIMBS,
   add,
   carry,
@@ -29,11 +28,14 @@ import { runs } from '../support/runs.js';
 
 const P = 2n ** 255n - 19n;
 
+/** e(0) to e(12). */
+const EXPONENTS = Array.from({ length: LIMBS + 1 }, (_, i) => Math.ceil(21.25 * i));
+
 function mod(value: bigint): bigint {
   return ((value % P) + P) % P;
 }
 
-/** The whole number that the limbs are, exactly: every limb is one, and so BigInt takes it without rounding. */
+/** The exact sum of the limbs: every limb is an integer, so BigInt converts it without rounding. */
 function valueOf(element: Float64Array, at = 0): bigint {
   let sum = 0n;
   for (let i = 0; i < LIMBS; i++) sum += BigInt(element[at + i]);
@@ -46,12 +48,12 @@ function elementOf(value: bigint): Float64Array {
   return element;
 }
 
-/** Half a limb's width: what a carried limb is near at most. */
+/** h(i), half the width of a limb. */
 function half(i: number): number {
   return 2 ** (EXPONENTS[i + 1] - 1);
 }
 
-/** The most a limb may be with a bound of `times` h(i), rounded down to a multiple of its weight. */
+/** The largest limb within `times` h(i), a multiple of its weight. */
 function limit(i: number, times: number): number {
   const weight = 2 ** EXPONENTS[i];
   return Math.floor((times * half(i)) / weight) * weight;
@@ -81,16 +83,16 @@ const carried = elements(CARRIED);
 const sum = elements(SUM);
 const out = (): Float64Array => new Float64Array(LIMBS);
 
-/** An element whose limbs all stand at the limit, with the signs of a pattern. */
+/** An element with every limb at the limit, with the signs of a pattern. */
 function atLimit(times: number, pattern: number): Float64Array {
   return Float64Array.from({ length: LIMBS }, (_, i) => (pattern & (1 << i) ? -1 : 1) * limit(i, times));
 }
 
-/** Sign patterns that make every column as large as it can be, and some between. */
+/** Sign patterns that maximise each column, and some between. */
 const PATTERNS = [0, 0xfff, 0x555, 0xaaa, 0x333, 0xf0f, 0x0ff, 0x001, 0x800];
 
 describe('products', () => {
-  test('at the limits: all limbs as large as they may be, whatever their signs', () => {
+  test('are exact with all limbs at the limits, with any signs', () => {
     for (const a of PATTERNS) {
       for (const b of PATTERNS) {
         const x = atLimit(SUM, a);
@@ -118,7 +120,7 @@ describe('products', () => {
     }
   });
 
-  test('the documented bound of a column: below 2^51.1 times its weight, its folded part below 2^46.9', () => {
+  test('keep each column below 2^51.1 times its weight and its folded part below 2^46.9', () => {
     for (let k = 0; k < LIMBS; k++) {
       let low = 0;
       let high = 0;
@@ -154,7 +156,7 @@ describe('products', () => {
     );
   });
 
-  test('may write over any of their inputs, at any offset', () => {
+  test('may overwrite any of their inputs, at any offset', () => {
     fc.assert(
       fc.property(carried, carried, carried, (x, y, z) => {
         const row = (): Float64Array => Float64Array.from([...x, ...y, ...z]);
@@ -188,7 +190,7 @@ describe('products', () => {
 });
 
 describe('carry', () => {
-  test('at its limit, 2^46 times the weight', () => {
+  test('is exact at its limit, 2^46 times the weight', () => {
     for (const pattern of PATTERNS) {
       const x = Float64Array.from(
         { length: LIMBS },
@@ -227,7 +229,7 @@ describe('sums and differences', () => {
   });
 });
 
-test('what stands beside an element stays', () => {
+test('no function writes beside its element', () => {
   const x = elementOf(5n ** 90n);
   const y = elementOf(7n ** 80n);
   const writers: Record<string, (out: Float64Array, o: number) => void> = {
@@ -269,7 +271,7 @@ test('what stands beside an element stays', () => {
   }
 });
 
-test('a small number is that number, whatever stood there', () => {
+test('setSmall overwrites every limb', () => {
   for (const value of [0, 1, 9, 2 ** 20]) {
     const element = Float64Array.from({ length: LIMBS }, () => 2 ** 30);
     setSmall(element, 0, value);
@@ -280,7 +282,7 @@ test('a small number is that number, whatever stood there', () => {
 describe('bytes', () => {
   const edges = [0n, 1n, 18n, 19n, 20n, P - 1n, P, P + 1n, P + 18n, 2n ** 255n - 1n, 2n ** 254n, 2n ** 22n];
 
-  test('in: modulo p, without bit 255; out: below p', () => {
+  test('are read modulo p without bit 255 and written below p', () => {
     const values = fc.oneof(fc.constantFrom(...edges), fc.bigInt({ min: 0n, max: 2n ** 256n - 1n }));
     fc.assert(
       fc.property(values, (value) => {
@@ -297,7 +299,7 @@ describe('bytes', () => {
     );
   });
 
-  test('out of every element that is a sum of two', () => {
+  test('are written from every sum of two elements', () => {
     fc.assert(
       fc.property(sum, (x) => {
         const bytes = new Uint8Array(32);
@@ -314,7 +316,7 @@ describe('bytes', () => {
     }
   });
 
-  test('out of elements near multiples of 2^255', () => {
+  test('are written from elements near multiples of 2^255', () => {
     for (let multiple = -2; multiple <= 2; multiple++) {
       for (let beside = -60; beside <= 60; beside++) {
         const element = out();
@@ -327,7 +329,7 @@ describe('bytes', () => {
     }
   });
 
-  test('every small multiple of p is zero, and its neighbours are not', () => {
+  test('isZeroElement is 1 for small multiples of p and 0 for their neighbours', () => {
     for (let multiple = -2n; multiple <= 2n; multiple++) {
       for (const [beside, expected] of [
         [0n, 1],
@@ -335,7 +337,7 @@ describe('bytes', () => {
         [-1n, 0],
       ] as const) {
         const element = out();
-        // The limbs of 2^255 times the multiple stand in limb 11; -19 times it in limb 0.
+        // Limb 11 is the multiple times 2^255, limb 0 the multiple times -19.
         element[11] = Number(multiple) * 2 ** 255;
         element[0] = Number(-19n * multiple + beside);
         expect(isZeroElement(element, 0)).toBe(expected);
@@ -345,7 +347,7 @@ describe('bytes', () => {
 });
 
 describe('inverses', () => {
-  test('times the element are one, and of zero are zero', () => {
+  test('times the element are one; the inverse of zero is zero', () => {
     fc.assert(
       fc.property(sum, (x) => {
         const inverse = out();
@@ -360,13 +362,13 @@ describe('inverses', () => {
     expect(mod(valueOf(zero))).toBe(0n);
   });
 
-  test('may replace the element', () => {
+  test('may overwrite the element', () => {
     const x = elementOf(5n);
     invert(x, 0, x, 0);
     expect(mod(valueOf(x) * 5n)).toBe(1n);
   });
 
-  test('of many at once, with a zero at every position and of every form, and with zeros only', () => {
+  test('of many at once, with any form of zero at every position and with zeros only', () => {
     const zeros = [elementOf(0n), Float64Array.from({ length: LIMBS }, (_, i) => (i ? 0 : 0))];
     // p itself: 2^255 in the highest limb, -19 in the lowest.
     const prime = out();
@@ -396,7 +398,7 @@ describe('inverses', () => {
   });
 });
 
-test('a small number', () => {
+test('setSmall accepts 2^20', () => {
   const element = Float64Array.from({ length: LIMBS }, () => 5);
   setSmall(element, 0, 2 ** 20);
   expect(valueOf(element)).toBe(2n ** 20n);

@@ -30,7 +30,7 @@ const keys = fc.oneof(
   ),
 );
 
-test('digits add up to the scalar, or to l minus it; none is even or too large', () => {
+test('digits are odd, within 2^W, and add up to the scalar or l minus it', () => {
   fc.assert(
     fc.property(keys, fc.integer({ min: 2, max: 8 }), (key, width) => {
       const digits = digitsOf(key, width);
@@ -44,7 +44,7 @@ test('digits add up to the scalar, or to l minus it; none is even or too large',
   );
 });
 
-test('the absolute values of a scalar stay below l together, so that no two parts of its sum can meet', () => {
+test('the absolute values of the digits add up to less than 2^252, so that no partial sums can meet', () => {
   fc.assert(
     fc.property(keys, fc.integer({ min: 2, max: 8 }), (key, width) => {
       const sum = digitsOf(key, width).reduceRight(

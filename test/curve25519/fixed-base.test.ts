@@ -20,8 +20,8 @@ function tableOf(publicKey: Uint8Array, width: number): RecipientTable {
 
 const publicKey = x25519.getPublicKey(Uint8Array.from({ length: 32 }, (_, i) => i));
 
-describe('products by tables', () => {
-  test.each([2, 3, 4, 5, 6, 7])('windows of %i bits, one table and two', (width) => {
+describe('tableProducts', () => {
+  test.each([2, 3, 4, 5, 6, 7])('agrees with noble for windows of %i bits, one table and two', (width) => {
     const first = tableOf(publicKey, width);
     const second = tableOf(bytesOf(9n), width);
     const keys = Array.from({ length: 40 }, () => randomBytes(32));
@@ -35,7 +35,7 @@ describe('products by tables', () => {
   });
 
   test.each([0, 1, 2, 31, 32, 33, 255, 256, 257, 272, 300, 513])(
-    '%i keys do not take the ladder',
+    'computes %i keys without the ladder',
     (count) => {
       const keys = randomBytes(32 * count);
       // A fallback to the ladder would take the wrong public key.
@@ -96,7 +96,7 @@ describe('checkedTable', () => {
     for (let window = 0; window < windows; window += 3) {
       const damaged = tableOf(publicKey, width);
       const size = damaged.entries.length / windows;
-      // Every entry of the window, because which one is taken is the scalar's.
+      // Every entry of the window, since the scalar selects one of them.
       damaged.entries.fill(3, window * size, (window + 1) * size);
       expect(() => checkedTable(damaged)).toThrow(
         expect.objectContaining({
@@ -113,7 +113,7 @@ describe('checkedTable', () => {
       const damaged = tableOf(publicKey, 5);
       for (let window = 0; window < windowCount(5); window++) {
         const at = (window * 16 + multiple) * size;
-        // Each window another way: points that meet would take the ladder.
+        // Each window differently, since points that meet would take the ladder.
         damaged.entries.fill(window + 1, at, at + size);
       }
       expect(() => checkedTable(damaged)).toThrow('got another');
@@ -143,7 +143,7 @@ describe('entries of a table', () => {
   });
 });
 
-describe('the point of a recipient', () => {
+describe('recipientPoint', () => {
   test('is undefined for a low order and on the twist', () => {
     for (const publicKey of LOW_ORDER_ENCODINGS) expect(recipientPoint(publicKey)).toBeUndefined();
     expect(recipientPoint(bytesOf(2n))).toBeUndefined();

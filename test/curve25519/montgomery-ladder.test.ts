@@ -5,8 +5,8 @@ import { KeyBackupError } from '../../src/errors.js';
 import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
 import { LOW_ORDER_ENCODINGS, randomKeys, reference } from '../contracts/x25519.js';
 
-describe('ladders of many pairs', () => {
-  test('pair by pair, with one scalar, with one point', () => {
+describe('ladderMany', () => {
+  test('multiplies pair by pair, with one scalar, or with one point', () => {
     const scalars = randomBytes(32 * 5);
     const points = randomBytes(32 * 5);
     const at = (bytes: Uint8Array, i: number): Uint8Array => bytes.subarray(32 * i, 32 * i + 32);
@@ -22,7 +22,7 @@ describe('ladders of many pairs', () => {
     );
   });
 
-  test('low order at the ends of a chunk that shares an inversion', () => {
+  test('gives zeros for a low order at the ends of a chunk and does not change the others', () => {
     const scalar = randomBytes(32);
     const points = randomKeys(300);
     for (const [k, i] of [0, 255, 256, 299].entries()) points[i] = LOW_ORDER_ENCODINGS[k];
@@ -38,7 +38,7 @@ describe('ladders of many pairs', () => {
     [0, 31],
     [31, 0],
     [0, 64],
-  ])('%i bytes of scalars do not go with %i bytes of points', (scalars, points) => {
+  ])('rejects %i bytes of scalars with %i bytes of points', (scalars, points) => {
     const call = (): unknown => ladderMany(new Uint8Array(scalars), new Uint8Array(points));
     expect(call).toThrow(KeyBackupError);
     expect(call).toThrow(expect.objectContaining({ code: 'bad-length' }));

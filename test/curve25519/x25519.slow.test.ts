@@ -14,7 +14,7 @@ import {
 const implementation = { agreeMany, encapsulateMany };
 const MINUTES = 60_000;
 
-// In the quick tier the two are behind what chooses between them.
+// The quick tier tests them through encapsulateMany, which chooses between them.
 x25519Contract('ladder alone', {
   agreeMany: ladderMany,
   encapsulateMany: (recipient, privateKeys) => ({
@@ -33,7 +33,7 @@ x25519Contract('table alone', {
 });
 
 test(
-  '20,000 random pairs against noble, with random points, most of which have a torsion part or are on the twist',
+  'agrees with noble on 20,000 random pairs, most points with a torsion part or on the twist',
   async () => {
     for (let i = 0; i < 10; i++) {
       await expectEncapsulated(implementation, x25519.getPublicKey(randomBytes(32)), randomKeys(500));

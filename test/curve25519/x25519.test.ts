@@ -7,18 +7,18 @@ import { allocations } from '../support/allocations.js';
 
 const BASE = Uint8Array.of(9, ...new Uint8Array(31));
 
-/** How many tables a function builds. */
+/** The number of tables that a function builds. */
 async function tablesBuilt(run: () => unknown): Promise<number> {
   const made = await allocations(run);
   return made.filter((array) => array instanceof Float64Array && array.length === TABLE).length;
 }
 
-/** The doubles of a table: 51 windows of 16 multiples. */
+/** Length of a table: 51 windows of 16 multiples. */
 const TABLE = 51 * 16 * 12;
 
 x25519Contract('pure JavaScript', x25519Module);
 
-describe('when a table is built', () => {
+describe('a table is built', () => {
   // Each test has a module that has built no table yet.
   let { encapsulateMany, hasTable, publicKeyOf } = x25519Module;
 
@@ -27,7 +27,7 @@ describe('when a table is built', () => {
     ({ encapsulateMany, hasTable, publicKeyOf } = await import('../../src/curve25519/x25519.js'));
   });
 
-  test('not for a single agreement, but for many', () => {
+  test('not for a single agreement but for many', () => {
     const recipient = x25519.getPublicKey(randomBytes(32));
     encapsulateMany(recipient, randomBytes(32));
     expect(hasTable(recipient)).toBe(false);
@@ -35,7 +35,7 @@ describe('when a table is built', () => {
     expect(hasTable(recipient)).toBe(true);
   });
 
-  test('with the 24th agreement, and then for one too', () => {
+  test('with the 24th agreement', () => {
     const recipient = x25519.getPublicKey(randomBytes(32));
     encapsulateMany(recipient, randomBytes(32 * 23));
     expect(hasTable(recipient)).toBe(false);
@@ -55,13 +55,13 @@ describe('when a table is built', () => {
     expect(recipients.map(hasTable)).toEqual([false, false]);
   });
 
-  test('the oldest goes when too many are kept', () => {
+  test('and replaces the least recently used one of eight', () => {
     const recipients = Array.from({ length: 9 }, () => x25519.getPublicKey(randomBytes(32)));
     for (const recipient of recipients) encapsulateMany(recipient, randomBytes(32 * 24));
     expect(recipients.map(hasTable)).toEqual([false, ...Array<boolean>(8).fill(true)]);
   });
 
-  test('not for the first 23 public keys, and once for all that follow', async () => {
+  test('not for the first 23 public keys, and once after that', async () => {
     for (let i = 1; i <= 26; i++) {
       const key = randomBytes(32);
       let publicKey: Uint8Array | undefined;
@@ -71,20 +71,20 @@ describe('when a table is built', () => {
     }
   });
 
-  test('for the base point too where the recipient has one', async () => {
+  test('for the base point with that of the recipient', async () => {
     const recipient = x25519.getPublicKey(randomBytes(32));
     expect(await tablesBuilt(() => encapsulateMany(recipient, randomBytes(32)))).toBe(0);
     expect(await tablesBuilt(() => encapsulateMany(recipient, randomBytes(32 * 24)))).toBe(2);
   });
 
-  test('not for no public keys', async () => {
+  test('not for empty input', async () => {
     const none = () => encapsulateMany(BASE, new Uint8Array(0));
     expect(none().sharedSecrets).toHaveLength(0);
     expect(await tablesBuilt(() => Array.from({ length: 30 }, none))).toBe(0);
   });
 });
 
-test.each([0, 1, 2, 2048, 2049, 5000])('%i private keys, whatever the generator gives at once', (count) => {
+test.each([0, 1, 2, 2048, 2049, 5000])('generates %i distinct private keys', (count) => {
   const keys = x25519Module.generatePrivateKeys(count);
   expect(keys).toHaveLength(32 * count);
   const names = Array.from({ length: count }, (_, i) => keys.subarray(32 * i, 32 * i + 32).join());

@@ -17,7 +17,7 @@ import { refusal, withBitFlipped } from '../support/samples.js';
 const bytes = fc.uint8Array({ maxLength: 80 });
 
 describe('concat', () => {
-  it('joins in order into an array of its own', () => {
+  it('joins in order into a new array', () => {
     fc.assert(
       fc.property(fc.array(bytes), (parts) => {
         expect([...concat(...parts)]).toEqual(parts.flatMap((part) => [...part]));
@@ -28,11 +28,11 @@ describe('concat', () => {
     expect(part[0]).toBe(1);
   });
 
-  it('gives no Buffer for Buffers', () => {
+  it('returns a plain array for Buffers', () => {
     expect(Buffer.isBuffer(concat(Buffer.from('a'), Buffer.from('b')))).toBe(false);
   });
 
-  it('of a list joins more pieces than a call may have arguments', () => {
+  it('concatAll joins more pieces than a call may have arguments', () => {
     const pieces = Array.from({ length: 300_000 }, (_, i) => Uint8Array.of(i & 255));
     expect(
       Buffer.compare(
@@ -44,14 +44,14 @@ describe('concat', () => {
 });
 
 describe('equal', () => {
-  it('finds any one flipped bit, wherever it is', () => {
+  it('detects every flipped bit', () => {
     for (let bit = 0; bit < 8 * 33; bit++) {
       const one = new Uint8Array(33).fill(0x5a);
       expect(equal(one, withBitFlipped(one, bit))).toBe(false);
     }
   });
 
-  it('agrees with the comparison of texts', () => {
+  it('agrees with a comparison of texts', () => {
     fc.assert(
       fc.property(bytes, bytes, (a, b) => {
         expect(equal(a, b)).toBe(a.join() === b.join());
@@ -60,7 +60,7 @@ describe('equal', () => {
     );
   });
 
-  it('never takes a beginning for the whole', () => {
+  it('is false for a prefix', () => {
     expect(equal(Uint8Array.of(), Uint8Array.of(0))).toBe(false);
     expect(equal(Uint8Array.of(1, 2), Uint8Array.of(1))).toBe(false);
   });
@@ -80,7 +80,7 @@ it('wipe leaves only zeros', () => {
   expect([...a, ...b]).toEqual([0, 0, 0]);
 });
 
-it('copyBytes copies, a Buffer into a plain array', () => {
+it('copyBytes copies a Buffer into a plain array', () => {
   const buffer = Buffer.from([1, 2, 3]);
   const copy = copyBytes(buffer);
   expect(Buffer.isBuffer(copy)).toBe(false);
@@ -88,7 +88,7 @@ it('copyBytes copies, a Buffer into a plain array', () => {
   expect([...copy]).toEqual([1, 2, 3]);
 });
 
-it('plainBytes keeps the memory of a Buffer and the array that is plain already', () => {
+it('plainBytes shares the memory of a Buffer and returns a plain array unchanged', () => {
   const buffer = Buffer.from([1, 2, 3]);
   const plain = plainBytes(buffer);
   expect(Object.getPrototypeOf(plain)).toBe(Uint8Array.prototype);
@@ -99,7 +99,7 @@ it('plainBytes keeps the memory of a Buffer and the array that is plain already'
 
 describe('expectBytes', () => {
   it.each([undefined, null, 'x'.repeat(32), Array(32).fill(0), new Uint8Array(31), new Uint8Array(33), {}])(
-    'refuses %s',
+    'rejects %s',
     (value) => {
       const error = refusal(() => expectBytes(value, 32, 'the field'));
       expect(error.code).toBe('bad-length');
@@ -107,7 +107,7 @@ describe('expectBytes', () => {
     },
   );
 
-  it('gives back the very array', () => {
+  it('returns the same array', () => {
     const array = new Uint8Array(32);
     expect(expectBytes(array, 32, 'x')).toBe(array);
   });
@@ -131,7 +131,7 @@ it('secret bytes are overwritten, and never returned again', () => {
 
 const pieces = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 8 });
 
-it('a block buffer gives whole blocks as soon as it has them, and the rest at the end', () => {
+it('a block buffer returns whole blocks as soon as it has them, and the rest at the end', () => {
   fc.assert(
     fc.property(pieces, fc.integer({ min: 1, max: 17 }), (given, block) => {
       const buffer = new BlockBuffer(block);

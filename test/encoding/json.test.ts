@@ -13,21 +13,21 @@ import { anyJson, anyText, refusal, total } from '../support/samples.js';
 const notObjects = [undefined, null, true, 0, 'text', [], [{}], () => 0];
 
 describe('objects', () => {
-  it.each(notObjects)('%s is none', (value) => {
+  it.each(notObjects)('expectObject rejects %s', (value) => {
     expect(isJsonObject(value)).toBe(false);
     const error = refusal(() => expectObject(value, 'the field'));
     expect(error.code).toBe('bad-json');
     expect(error.message).toMatch(/^the field: expected an object, got /);
   });
 
-  it('may have any prototype', () => {
+  it('expectObject accepts any prototype', () => {
     const bare: unknown = Object.create(null);
     expect(expectObject(bare, 'x')).toBe(bare);
   });
 });
 
 describe('fields', () => {
-  it('are the object’s own', () => {
+  it('are own properties, never inherited', () => {
     for (const name of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
       expect(ownValue({}, name)).toBeUndefined();
       expect(refusal(() => expectString({}, name, 'x')).code).toBe('missing-field');
@@ -35,19 +35,19 @@ describe('fields', () => {
     }
   });
 
-  it.each([null, 1, {}, [], false])('that are %s are no strings', (value) => {
+  it.each([null, 1, {}, [], false])('expectString rejects %s', (value) => {
     const error = refusal(() => expectString({ a: value }, 'a', 'the'));
     expect(error.code).toBe('bad-json');
     expect(error.message).toMatch(/^the\.a: expected a string, got /);
   });
 
-  it('may be empty strings', () => {
+  it('expectString accepts an empty string', () => {
     expect(expectString({ a: '' }, 'a', 'x')).toBe('');
   });
 });
 
 describe('parseObject', () => {
-  it('reads any object', () => {
+  it('returns any object', () => {
     fc.assert(
       fc.property(anyJson, (value) => {
         const text = JSON.stringify(value);
@@ -60,7 +60,7 @@ describe('parseObject', () => {
     );
   });
 
-  it('is total, and its errors quote nothing', () => {
+  it('throws only coded errors that do not quote the text', () => {
     fc.assert(
       fc.property(anyText, (text) => {
         const outcome = total(() => parseObject(`SECRET${text}`, 'x')) as Error;
@@ -69,19 +69,19 @@ describe('parseObject', () => {
     );
   });
 
-  it('says of what is no JSON that it is none', () => {
+  it('rejects invalid JSON', () => {
     expect(refusal(() => parseObject('{"a"', 'the field'))).toMatchObject({
       code: 'bad-json',
       message: 'the field: expected JSON, got something else',
     });
   });
 
-  it('takes texts, numbers and null of any length for no levels', () => {
+  it('does not count long strings, numbers and null as levels', () => {
     const object = { a: 'x'.repeat(3000), b: [null, 'y'.repeat(10), 1, true] };
     expect(parseObject(JSON.stringify(object), 'x')).toEqual(object);
   });
 
-  it('bounds the nesting exactly', () => {
+  it('accepts 512 levels of nesting and rejects 513', () => {
     const nested = (arrays: number) => `{"a":${'['.repeat(arrays)}0${']'.repeat(arrays)}}`;
     const objects = (count: number) => `${'{"a":'.repeat(count)}0${'}'.repeat(count)}`;
     expect(parseObject(nested(511), 'x')).toHaveProperty('a');
@@ -91,13 +91,13 @@ describe('parseObject', () => {
     }
   });
 
-  it('does not take width for depth', () => {
+  it('does not count width as depth', () => {
     const wide = JSON.stringify({ a: Array.from({ length: 5000 }, (_, i) => ({ i, b: [[]] })) });
     expect(parseObject(wide, 'x')).toHaveProperty('a');
   });
 });
 
-it('reads a field that is a text, and no other', () => {
+it('ownString returns only an own string field', () => {
   expect(ownString({ a: 'x' }, 'a')).toBe('x');
   for (const value of [{ a: 5 }, { a: null }, {}, null, 'a', Object.create({ a: 'x' })]) {
     expect(ownString(value, 'a')).toBeUndefined();
