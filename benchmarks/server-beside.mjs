@@ -16,7 +16,7 @@ import {
 const TURNS = 7;
 
 /**
- * What one turn sends to each server, after so many batches of 200 keys were stored: which requests, by how many
+ * What one turn sends to each server, after a number of batches of 200 keys were stored: which requests, by how many
  * clients, and what the ratio must reach. Every turn has a new backup, since another server may become slower as one
  * grows.
  */

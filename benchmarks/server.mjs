@@ -38,7 +38,7 @@ if (
   process.exit(2);
 }
 const directory = mkdtempSync(join(tmpdir(), 'bench-server-'));
-/** What is compared in turns is so many requests at a time, and so many times. */
+/** Requests in a turn, and turns, where servers are compared. */
 const TURN = 40;
 const HALF_TURN = TURN / 2;
 const TURNS = 5;
