@@ -16,32 +16,32 @@ import {
 const TURNS = 7;
 
 /**
- * What one turn sends to each server, after so many batches of 200 keys were stored: which requests, by how many
+ * What one turn sends to each server, after a number of batches of 200 keys were stored: which requests, by how many
  * clients, and what the ratio must reach. Every turn has a new backup, since another server may become slower as one
  * grows.
  */
 const WORK = [
-  { title: 'GET of one key', floor: 4, stored: 5, items: someKeys(500), request: getKey },
+  { title: 'GET of one key', target: 4, stored: 5, items: someKeys(500), request: getKey },
   {
     title: 'GET of one key, 8 clients',
-    floor: 4,
+    target: 4,
     stored: 5,
     clients: 8,
     items: someKeys(1000),
     request: getKey,
   },
-  { title: 'PUT of one key', floor: 4, stored: 1, items: () => newBatch(300).ids, request: putKey },
-  { title: 'PUT of 200 new keys', floor: 4, stored: 1, items: () => batches(20), request: putKeys },
+  { title: 'PUT of one key', target: 4, stored: 1, items: () => newBatch(300).ids, request: putKey },
+  { title: 'PUT of 200 new keys', target: 4, stored: 1, items: () => batches(20), request: putKeys },
   {
     title: 'PUT of 200, two thirds replaced',
-    floor: 10,
+    target: 10,
     stored: 10,
     items: (seeds) => seeds.map(({ ids }) => replacing(ids)),
     request: putKeys,
   },
   {
     title: 'GET of 10,000 keys',
-    floor: 2,
+    target: 2,
     aim: 4,
     stored: 50,
     items: () => Array(5).fill(0),
@@ -59,7 +59,7 @@ function someKeys(count) {
  *   of each server.
  */
 export async function beside(servers, tell) {
-  for (const { title, floor, aim, stored, clients = 1, items, request } of WORK) {
+  for (const { title, target, aim, stored, clients = 1, items, request } of WORK) {
     const turns = [];
     for (let turn = 0; turn <= TURNS; turn++) {
       const seeds = Array.from({ length: stored }, () => newBatch(200, 5));
@@ -76,7 +76,7 @@ export async function beside(servers, tell) {
     }
     tell({
       title,
-      floor,
+      target,
       aim,
       ratios: turns.map(([ours, other]) => ours / other),
       rates: servers.map((_, i) => median(turns.map((rates) => rates[i]))),

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { keyData } from './key-data.mjs';
 
 /**
- * Sends a request for each item, so many at a time. All are made before the clock starts.
+ * Sends a request for each item, a number of them at a time. All are made before the clock starts.
  *
  * @param request - Makes the method, path and body of an item.
  * @returns Milliseconds of each, seconds of all, and the server's seconds of processor time.

@@ -38,7 +38,7 @@ if (
   process.exit(2);
 }
 const directory = mkdtempSync(join(tmpdir(), 'bench-server-'));
-/** What is compared in turns is so many requests at a time, and so many times. */
+/** Requests in a turn, and turns, where servers are compared. */
 const TURN = 40;
 const HALF_TURN = TURN / 2;
 const TURNS = 5;
@@ -58,9 +58,9 @@ try {
   await onSqlite();
   await againstPostgres();
   say('');
-  for (const { title, found, floor, aim, reached } of [...promises, ...rates]) {
+  for (const { title, found, target, aim, reached } of [...promises, ...rates]) {
     say(
-      `${(reached ? 'reached' : 'MISSED').padEnd(8)} ${title}: ${found}, ${floor}${aim ? `, aim ${aim}` : ''}`,
+      `${(reached ? 'reached' : 'MISSED').padEnd(8)} ${title}: ${found}, ${target}${aim ? `, aim ${aim}` : ''}`,
     );
   }
   for (const { title, found } of compared) say(`${'ratio'.padEnd(8)} ${title}: ${found}`);
@@ -74,24 +74,24 @@ function say(line) {
   console.log(line);
 }
 
-/** A floor that was set beforehand; `most` turns it into a ceiling. */
-function promise(title, value, floor, { aim, unit = '', most = false, to = promises } = {}) {
+/** A target set beforehand; `most` turns it into a ceiling. */
+function promise(title, value, target, { aim, unit = '', most = false, to = promises } = {}) {
   const round = (number) => (number < 10 ? number.toFixed(2) : Math.round(number).toLocaleString('en'));
-  const reached = most ? value <= floor : value >= floor;
+  const reached = most ? value <= target : value >= target;
   to.push({
     title,
     found: `${round(value)}${unit}`,
-    floor: `${most ? 'at most' : 'at least'} ${round(floor)}${unit}`,
+    target: `${most ? 'at most' : 'at least'} ${round(target)}${unit}`,
     aim: aim && `${round(aim)}${unit}`,
     reached,
   });
 }
 
 function document() {
-  const row = ({ title, found, floor, aim, reached }) =>
-    `| ${title} | ${found} | ${floor} | ${aim ?? '-'} | ${reached ? 'reached' : 'MISSED'} |`;
+  const row = ({ title, found, target, aim, reached }) =>
+    `| ${title} | ${found} | ${target} | ${aim ?? '-'} | ${reached ? 'reached' : 'MISSED'} |`;
   const table = (rows) =>
-    ['| | measured | floor | aim | |', '| --- | ---: | ---: | ---: | --- |', ...rows.map(row)].join('\n');
+    ['| | measured | target | aim | |', '| --- | ---: | ---: | ---: | --- |', ...rows.map(row)].join('\n');
   return (
     [
       '# The server, measured over HTTP',
@@ -102,7 +102,7 @@ function document() {
         `What is against ${otherName} was sent to both servers in turns, on this machine, in this run; the ratio is that of the turn in the middle. Ours is \`serve\` on SQLite, the other is one process on SQLite without rate limits that logs warnings only. Every turn has a backup of its own, because the other becomes slower as one grows.`,
       'The requests are made before the clock starts and sent by a client that does little else than write and read. PostgreSQL is reached by a socket of this machine, and its log has been used before, as that of a database that has run for a while.',
       '## What the machine does to it',
-      'These floors were set beforehand, on a machine that is not this one: four times what Synapse 1.160.0 did there for new keys, single reads and single writes, ten times for keys replaced, half its time for reading 10,000 keys.',
+      'These targets were set beforehand, on a machine that is not this one: four times what Synapse 1.160.0 did there for new keys, single reads and single writes, ten times for keys replaced, half its time for reading 10,000 keys.',
       table(rates),
       'Ratios to the least there could be, measured in turns with the requests. **node:http alone**: a server that parses what it gets, stores nothing, and answers with as many bytes from its memory. Ours also asks who it is, checks, compares with what is stored, counts, writes a log and keeps metrics.',
       compared.map(({ title, found }) => `- ${title}: ${found}`).join('\n'),
@@ -120,12 +120,12 @@ async function besideAnother() {
     runningServer(...otherAddress),
   ];
   try {
-    await beside(servers, ({ title, floor, aim, ratios, rates: [ours, other] }) => {
+    await beside(servers, ({ title, target, aim, ratios, rates: [ours, other] }) => {
       const range = `${Math.min(...ratios).toFixed(1)} to ${Math.max(...ratios).toFixed(1)}`;
       say(
         `${`${title}, ${otherName}`.padEnd(50)} ${other.toFixed(1)} requests/s, ours ${ours.toFixed(1)}; ratio ${range}`,
       );
-      promise(`${title}, requests/s, against ${otherName}`, median(ratios), floor, { aim });
+      promise(`${title}, requests/s, against ${otherName}`, median(ratios), target, { aim });
     });
   } finally {
     for (const server of servers) await server.stop();

@@ -44,14 +44,14 @@ export const HTTP_CHECKS: readonly Check[] = [
   }),
   recommendation(
     'a token is checked before the body is read',
-    'strangers then cost the server no memory',
+    'requests without a token then cost the server no memory',
     async ({ version, ...server }) => {
       await expectUnauthorized(server, version, 'M_MISSING_TOKEN', '{ this is no JSON');
     },
   ),
   recommendation(
     'a token in the query does not count',
-    'addresses stand in logs; the specification has dropped the query parameter',
+    'URLs are logged; the specification has dropped the query parameter',
     async ({ alice, raw }) => {
       const token = encodeURIComponent(alice.headers.authorization.replace('Bearer ', ''));
       await expectError(raw('GET', `/version?access_token=${token}`), 401, 'M_MISSING_TOKEN');
@@ -145,7 +145,7 @@ export const HTTP_CHECKS: readonly Check[] = [
   }),
   recommendation(
     'a preflight allows the methods and headers of the API',
-    'browsers refuse to send a request without them; the specification recommends these headers',
+    'browsers send no request without them; the specification recommends these headers',
     async ({ raw }) => {
       for (const path of PATHS) {
         const { headers } = await raw('OPTIONS', path, { headers: PREFLIGHT });

@@ -8,23 +8,23 @@ import { createRateLimit, type RateLimit } from './rate-limit.js';
 import type { BackupStore, Quota } from './store.js';
 import * as versions from './versions.js';
 
-/** What a key backup server is made of. */
+/** The parts and limits of a key backup server. */
 export interface HandlerOptions {
   readonly store: BackupStore;
   readonly identify: IdentifyCaller;
-  /** Bytes a body may have; default 50 MiB. */
+  /** Bytes of a body at most; default 50 MiB. */
   readonly maxBody?: number;
-  /** What a user may hold; default without limits. */
+  /** What a user may hold; default unlimited. */
   readonly quota?: Quota;
-  /** How often a user may call; default without limit. */
+  /** How often a user may call; default unlimited. */
   readonly rateLimit?: RateLimit;
-  /** Told of every request when its answer begins, for logs and metrics. */
+  /** Called for every request when its response begins, for logs and metrics. */
   readonly onRequest?: (record: RequestRecord) => void;
-  /** Told of what a caller is not told: failures of the store and of this code. */
+  /** Called for failures of the store and of this code, which the caller is not told. */
   readonly onError?: (error: unknown) => void;
 }
 
-/** One request, with nothing secret in it. */
+/** A request, with nothing secret in it. */
 export interface RequestRecord {
   readonly method: string;
   /** The operation's path as the specification writes it; empty for an unknown one. */
@@ -46,7 +46,7 @@ export type Handler = (request: Request, env?: object) => Promise<Response>;
  * Makes the key backup API as a web-standard function: the fourteen operations of the specification under
  * `/_matrix/client/` with `v3`, `r0` and `unstable`.
  *
- * An answer of keys is a stream; a server has to destroy the connection when it fails.
+ * A response of keys is a stream; a server has to destroy the connection when it fails.
  *
  * @throws KeyBackupError `missing-dependency` when hono is not installed.
  *
@@ -168,8 +168,8 @@ function rawPath(request: Request, env: unknown): string {
 /**
  * The parameters of the path, percent-decoded once.
  *
- * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for what is no percent-encoded UTF-8, and for dot segments: half of
- * what is between here and the client removes them, so the path would be another one.
+ * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for anything but percent-encoded UTF-8, and for dot segments: clients and
+ * proxies remove them, so the request may be meant for another path.
  */
 function decodedParameters(context: Context): Record<string, string> {
   const parts = rawPath(context.req.raw, context.env).split('/');

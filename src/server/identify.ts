@@ -4,16 +4,16 @@ import { parseJsonBytes } from '../encoding/json.js';
 import { describe } from '../errors.js';
 import { MatrixError } from './http.js';
 
-/** Who calls. */
+/** The user, and the device if known, that makes a request. */
 export interface Caller {
   readonly user_id: string;
   readonly device_id?: string | undefined;
 }
 
 /**
- * Says who makes a request, from its headers and, for an appservice, `?user_id=`.
+ * Finds the caller of a request by its headers and, for an appservice, `?user_id=`.
  *
- * Called before the body is read. Rejects with {@link MatrixError} for a caller who may not.
+ * Called before the body is read. Rejects with {@link MatrixError} where there is no valid caller.
  */
 export type IdentifyCaller = (request: Request) => Promise<Caller>;
 
@@ -24,7 +24,7 @@ export interface StaticToken extends Caller {
 }
 
 /**
- * Authenticates by a fixed list of hashed tokens.
+ * Identifies callers by a fixed list of hashed tokens.
  *
  * A token is hashed before it is looked up, so the time of the look-up says nothing about the tokens.
  */
@@ -45,25 +45,25 @@ export function identifyByTokens(tokens: readonly StaticToken[]): IdentifyCaller
   };
 }
 
-/** How the homeserver is asked. */
+/** How to ask the homeserver. */
 export interface HomeserverOptions {
   /** Default: the platform's. */
   readonly fetch?: typeof globalThis.fetch;
   /** Milliseconds since 1970; for tests. */
   readonly now?: () => number;
-  /** How long an answer stands, in milliseconds: so late may a revoked token be noticed. At most, and default, 60,000. */
+  /** How long an answer is valid, in milliseconds, and so a revoked token. At most, and default, 60,000. */
   readonly cacheMilliseconds?: number;
   /** Default 10,000. */
   readonly timeoutMilliseconds?: number;
 }
 
-/** Answers remembered at once. */
+/** Answers in the cache at most. */
 const CACHED = 10_000;
 const MAX_CACHE_MILLISECONDS = 60_000;
 
 /**
- * Authenticates by asking the user's homeserver, `GET /_matrix/client/v3/account/whoami` with the caller's own
- * token. Who calls is what it answers and nothing else.
+ * Identifies callers by asking the homeserver, `GET /_matrix/client/v3/account/whoami` with the caller's own
+ * token. Only its answer counts.
  *
  * An appservice's `?user_id=` is passed on. Only successes are remembered, by a hash of token and user id, for
  * a minute at most: that is how long a revoked token may still work.
@@ -122,7 +122,7 @@ function readWhoami(status: number, answer: unknown): Caller {
       status,
       errcode ?? (status === 401 ? 'M_UNKNOWN_TOKEN' : 'M_FORBIDDEN'),
       'The homeserver does not accept this access token.',
-      // A client has to know that it may refresh its token.
+      // Tells a client that it may refresh its token.
       body.soft_logout === true ? { fields: { soft_logout: true } as object } : {},
     );
   }
@@ -136,12 +136,12 @@ function readWhoami(status: number, answer: unknown): Caller {
 }
 
 function unreachable(): MatrixError {
-  return new MatrixError(503, 'M_UNKNOWN', 'The homeserver cannot say whose access token this is.', {
+  return new MatrixError(503, 'M_UNKNOWN', 'The homeserver did not answer whose access token this is.', {
     headers: { 'retry-after': '5' },
   });
 }
 
-/** The token in the header; one in the query would land in logs, so it is not looked for. */
+/** The token in the header. One in the query would land in logs, so it does not count. */
 function bearerToken(request: Request): string {
   const token = /^Bearer +(\S+)$/i.exec(request.headers.get('authorization') ?? '')?.[1];
   if (token === undefined) {
@@ -168,8 +168,7 @@ export function parseTokensFile(bytes: Uint8Array): readonly StaticToken[] {
   }
   if (!Array.isArray(entries))
     throw new Error(`the tokens file: expected an array, got ${describe(entries)}`);
-  if (entries.length === 0)
-    throw new Error('the tokens file: expected a token, got none: nobody could come in');
+  if (entries.length === 0) throw new Error('the tokens file: expected a token, got none');
   return entries.map((entry: unknown, i): StaticToken => {
     const { sha256: hash, user_id, device_id } = (entry ?? {}) as Record<string, unknown>;
     if (typeof hash !== 'string' || !/^[0-9a-fA-F]{64}$/.test(hash)) {
@@ -189,7 +188,7 @@ export function parseTokensFile(bytes: Uint8Array): readonly StaticToken[] {
   });
 }
 
-/** Lenient: what the homeserver says is taken, unless a database could not hold it. */
+/** Lenient: any id of a homeserver is accepted unless a database could not hold it. */
 function isUserId(text: string): boolean {
   return text.startsWith('@') && text.length <= 1024 && !text.includes('\0');
 }

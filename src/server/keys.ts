@@ -111,7 +111,7 @@ function requiredVersion(context: RequestContext): string {
   return version;
 }
 
-/** Keys in one answer when paging is asked for without a number, and at most. */
+/** Keys in a page, at most and by default. */
 const MAX_PAGE = 10_000;
 
 function readPaging(context: RequestContext): Paging | undefined {

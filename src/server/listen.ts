@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { importPeer } from '../errors.js';
 import type { Handler } from './handler.js';
 
-/** How a handler is served. */
+/** Address and timeouts of a server. */
 export interface ListenOptions {
   /** Default 127.0.0.1. */
   readonly host?: string;
@@ -19,11 +19,11 @@ export interface ListenOptions {
   readonly headersTimeout?: number;
   /** How long a whole request may take to arrive, in milliseconds. Default 120,000. */
   readonly requestTimeout?: number;
-  /** How long a connection may stand still, also while an answer is sent, in milliseconds. Default 60,000. */
+  /** How long a connection may be idle, also while a response is sent, in milliseconds. Default 60,000. */
   readonly idleTimeout?: number;
   /**
    * Lets `@hono/node-server` put its lighter Request and Response in place of the global ones of this process.
-   * Faster; default false, because the process may be somebody else's.
+   * Faster; default false, because other code may run in this process.
    */
   readonly overrideGlobalObjects?: boolean;
 }
@@ -33,7 +33,7 @@ export interface Listening {
   /** `http://HOST:PORT` */
   readonly url: string;
   /**
-   * Takes no new connections, waits for the requests under way, and cuts off those that take longer.
+   * Takes no new connections, waits for the requests in progress, and cuts off those that take too long.
    *
    * @param graceMilliseconds - How long they may take. Default 10,000.
    */
@@ -43,10 +43,9 @@ export interface Listening {
 /**
  * Serves a handler by `node:http`.
  *
- * Requests that arrive slower than the timeouts are answered 408 and cut off; an answer that fails half-way
- * destroys its connection.
+ * Requests slower than the timeouts get 408 and are cut off; a response that fails half-way destroys its connection.
  *
- * @throws KeyBackupError `missing-dependency`; the operating system's error when the address cannot be had.
+ * @throws KeyBackupError `missing-dependency`; the operating system's error when the address is not available.
  *
  * @example
  * ```ts
@@ -68,7 +67,7 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
       headersTimeout,
       requestTimeout,
       keepAliveTimeout: idleTimeout,
-      // How late a timeout may be noticed.
+      // How often Node looks for requests that took too long.
       connectionsCheckingInterval: Math.min(1000, headersTimeout, requestTimeout),
     },
   }) as Server;
@@ -93,7 +92,7 @@ function started(server: Server, host: string, port: number): Promise<void> {
 
 function stopped(server: Server, graceMilliseconds: number): Promise<void> {
   return new Promise((resolve) => {
-    // A connection that finishes its request now would be kept for a next one.
+    // A connection that finishes its request now would be kept for another one.
     const idle = setInterval(() => {
       server.closeIdleConnections();
     }, 50);

@@ -2,17 +2,17 @@ import { MatrixError } from './http.js';
 
 /** How often one user may call. */
 export interface RateLimit {
-  /** Requests a second in the long run. */
+  /** Requests a second, on average. */
   readonly perSecond: number;
-  /** Requests at once after a rest. */
+  /** Requests at once after a pause. */
   readonly burst: number;
 }
 
-/** Users remembered before those who rested are forgotten. */
+/** Users remembered before those with full buckets are forgotten. */
 const REMEMBERED = 10_000;
 
 /**
- * Makes a function that counts a user's request in.
+ * Makes a function that counts a request of a user.
  *
  * Each user has a bucket that fills with time. It is kept in this process: several servers on one database
  * each allow the whole rate.

@@ -5,17 +5,17 @@ import type { KeyRank } from '../wire/replacement.js';
 import type { KeysChanged } from '../wire/types.js';
 
 /**
- * What a key backup server needs of a database.
+ * The database of a key backup server.
  *
  * Key data and `auth_data` go in and out as JSON text and are never parsed on the way. Ids are any string of
  * well-formed Unicode, U+0000 included; they are compared and ordered by their UTF-8 bytes. Every write is one
  * transaction, durable once its promise resolves. No method holds a lock in the process: several servers may
  * share one database where the database allows it.
  *
- * What is expected comes back as an `outcome`; a database that fails rejects with `store-failed`.
+ * Expected results come back as an `outcome`; methods reject with `store-failed` when the database fails.
  */
 export interface BackupStore {
-  /** Makes a new current version under an id nobody can guess, never used before. */
+  /** Makes a new current version. Its id cannot be guessed and was never used before. */
   createVersion(userId: string, content: VersionContent, quota: Quota): Promise<Created | OverQuota>;
 
   /** A version that is not deleted; without an id the current one. */
@@ -29,12 +29,12 @@ export interface BackupStore {
     quota: Quota,
   ): Promise<Done | UnknownVersion | OtherAlgorithm | OverQuota>;
 
-  /** Deletes a version with its keys. One deleted before is `done`, one that never was is unknown. */
+  /** Deletes a version and its keys: `done` also if it was deleted before, unknown if it never existed. */
   deleteVersion(userId: string, version: string): Promise<Done | UnknownVersion>;
 
   /**
-   * Stores those of the keys that take their place by the replacement rule: all or, for any outcome but
-   * `changed`, none. No two keys may have the same room and session.
+   * Stores the keys that win by the replacement rule: all of them or, for any outcome but `changed`, none. No two keys
+   * may have the same room and session.
    *
    * @param writer - The device that writes, for the audit trail.
    */
@@ -59,7 +59,7 @@ export interface BackupStore {
 
   /**
    * The next keys in scope after a position, ordered by room and session: at most `limit`, and fewer when they
-   * are large. Nothing comes back when there are no more.
+   * are large. No rooms come back when there are no more.
    */
   readKeys(
     userId: string,
@@ -75,13 +75,13 @@ export interface BackupStore {
   /** Forgets replacements made before a time, in milliseconds since 1970. */
   pruneReplacements(before: number): Promise<void>;
 
-  /** Removes everything about a user, the audit trail included. Says whether there was anything. */
+  /** Removes everything about a user, the audit trail included. Returns whether there was anything. */
   eraseUser(userId: string): Promise<boolean>;
 
   /** Rejects when the database cannot answer. */
   ping(): Promise<void>;
 
-  /** Waits for what runs and lets go of the database. */
+  /** Waits for running operations and closes the database. */
   close(): Promise<void>;
 }
 
@@ -132,7 +132,7 @@ export interface RoomPage {
   readonly last_session_id: string;
 }
 
-/** One entry of the audit trail: which device's key took the place of which. Never key data. */
+/** An entry of the audit trail: which device's key replaced which. Never key data. */
 export interface Replacement {
   readonly id: number;
   /** Milliseconds since 1970. */
@@ -150,7 +150,7 @@ export interface KeyOrigin extends KeyRank {
   readonly device_id?: string | undefined;
 }
 
-/** What a user may hold; a limit not given is none. */
+/** What a user may hold; undefined is unlimited. */
 export interface Quota {
   /** Versions not deleted. */
   readonly versions?: number | undefined;
@@ -160,7 +160,7 @@ export interface Quota {
   readonly bytes?: number | undefined;
 }
 
-/** It was done. */
+/** Success. */
 export interface Done {
   readonly outcome: 'done';
 }
@@ -169,7 +169,7 @@ export interface Created {
   readonly outcome: 'created';
   readonly version: string;
 }
-/** The keys are written or deleted, and this is how the version stands. */
+/** The keys are written or deleted; etag and count of the version after that. */
 export interface Changed extends KeysChanged {
   readonly outcome: 'changed';
 }
@@ -195,7 +195,7 @@ export interface WrongVersion {
 export interface OtherAlgorithm {
   readonly outcome: 'other-algorithm';
 }
-/** Nothing was done, because the user would hold more than this limit. */
+/** Nothing was stored, because the user would hold more than this limit. */
 export interface OverQuota {
   readonly outcome: 'over-quota';
   readonly of: keyof Quota;

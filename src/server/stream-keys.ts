@@ -6,9 +6,9 @@ import { MatrixError, jsonResponse, type RequestContext } from './http.js';
 import type { KeyPage, KeyPosition } from './store.js';
 import { unknownVersion } from './versions.js';
 
-/** What a client that knows the paging extension asked for. */
+/** The parameters of the paging extension. */
 export interface Paging {
-  /** Keys in the answer, at most. */
+  /** Keys in the response at most. */
   readonly limit: number;
   readonly from: KeyPosition | undefined;
 }
@@ -19,11 +19,10 @@ const PIECE = 128;
 const LARGE = 16_384;
 
 /**
- * Answers with the keys of a version or of one of its rooms, read from the store while the client takes them.
+ * Responds with the keys of a version or of one of its rooms, read from the store as the client reads the response.
  *
- * Not a snapshot: a key that is there throughout comes exactly once. Rooms come together and in byte order.
- * When the store fails half-way the stream fails and with it the connection, so that nobody takes a part for
- * the whole.
+ * Not a snapshot: a key that exists throughout comes exactly once. Rooms are whole and in byte order. When the store
+ * fails half-way, the stream and with it the connection fails, so that no client takes a part for the whole.
  *
  * @throws {@link MatrixError} 404 before anything is sent.
  */
@@ -94,7 +93,7 @@ async function* keysAsJson(
       }
       open = room.room_id;
       if (typeof room.members !== 'string' && room.members.length >= LARGE) {
-        // Not copied: what is copied waits for the garbage collector twice.
+        // Not copied, to leave half the garbage.
         yield taken();
         yield room.members;
       } else {

@@ -54,12 +54,12 @@ export async function deleteVersion(context: RequestContext): Promise<Response> 
   return jsonResponse('{}');
 }
 
-/** The error for a version that is not there, or is somebody else's. */
+/** The error for a version that does not exist, or belongs to another user. */
 export function unknownVersion(): MatrixError {
   return new MatrixError(404, 'M_NOT_FOUND', 'Unknown backup version');
 }
 
-/** The error for a user who holds as much as allowed. */
+/** The error for a user who would hold more than allowed. */
 export function overQuota(of: keyof Quota): MatrixError {
   return new MatrixError(
     403,

@@ -84,7 +84,7 @@ export async function killLoop(kills: number): Promise<void> {
         .version as string;
       let alive = true;
       let acknowledgements = 0;
-      // Each round at another moment: after so many acknowledgements and a little more.
+      // Each round at another moment: after a number of acknowledgements and a little more.
       const enough = new Promise<void>((resolve) => {
         const write = async (): Promise<void> => {
           while (alive) {

@@ -269,8 +269,8 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
       const current = await newVersion(store, user);
       const write = (who: string, version: string) =>
         store.writeKeys(who, version, [keyOf('!r:x', 's')], {}, undefined);
-      const refused = { outcome: 'wrong-version', current_version: current };
-      expect(await write(user, old)).toEqual(refused);
+      const rejected = { outcome: 'wrong-version', current_version: current };
+      expect(await write(user, old)).toEqual(rejected);
       expect(await write(other, current)).toEqual({ outcome: 'unknown-version' });
       expect(await write(user, 'none')).toEqual({ outcome: 'unknown-version' });
       expect(await store.readVersion(user, old)).toMatchObject({ count: 0, etag: '0' });
@@ -308,7 +308,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
       expect(await store.readReplacements(user, 0, 10)).toEqual([]);
     });
 
-    it('erases a user and nobody else', async () => {
+    it('erases a user and no other', async () => {
       const [user, other] = [newUser(), newUser()];
       for (const who of [user, other]) {
         const version = await newVersion(store, who);

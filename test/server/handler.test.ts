@@ -53,7 +53,7 @@ describe('before the body is read', () => {
     ['a wrong token', { authorization: 'Bearer wrong' }, 401, 'M_UNKNOWN_TOKEN'],
     ['another scheme', { authorization: `Basic ${TOKEN_A}` }, 401, 'M_MISSING_TOKEN'],
     ['too long a body', { ...headers, 'content-length': '1001' }, 413, 'M_TOO_LARGE'],
-  ])('%s is refused', async (_name, more, status, errcode) => {
+  ])('rejects %s', async (_name, more, status, errcode) => {
     const errors: unknown[] = [];
     const handler = await createHandler({
       store: createMemoryStore(),
@@ -67,7 +67,7 @@ describe('before the body is read', () => {
     expect(errors).toEqual([]);
   });
 
-  test('a missing version and an invalid path are refused', async () => {
+  test('rejects a missing version and an invalid path', async () => {
     const handler = await createHandler({ store: createMemoryStore(), identify });
     expect((await handler(unreadableRequest('/keys', headers))).status).toBe(400);
     expect((await handler(unreadableRequest('/keys/%ff?version=v', headers))).status).toBe(400);
@@ -214,7 +214,7 @@ describe('an answer of keys', () => {
     'from=WzEsMl0',
     'from=%00',
     'from=bnVsbA',
-  ])('refuses org.megolm-backup.%s', async (query) => {
+  ])('rejects org.megolm-backup.%s', async (query) => {
     const [handler, version] = await filled(() => ({}));
     const { status, json } = await call(
       handler,

@@ -9,7 +9,7 @@ const request = (token?: string, query = ''): Request =>
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
   });
 
-async function refusal(run: Promise<unknown> | (() => unknown)): Promise<MatrixError> {
+async function rejection(run: Promise<unknown> | (() => unknown)): Promise<MatrixError> {
   try {
     await (typeof run === 'function' ? run() : run);
   } catch (error) {
@@ -73,14 +73,14 @@ describe('asking the homeserver', () => {
     expect(await identify(request('a', '?user_id=bc'))).not.toEqual(one);
   });
 
-  test('a refusal is passed on and asked for again', async () => {
+  test('passes on a rejection, and asks again', async () => {
     let known = false;
     const { asked, identify } = homeserver(() =>
       known
         ? Response.json({ user_id: '@a:x' })
         : Response.json({ errcode: 'M_UNKNOWN_TOKEN', error: 'x', soft_logout: true }, { status: 401 }),
     );
-    const { status, body } = await refusal(identify(request('t')));
+    const { status, body } = await rejection(identify(request('t')));
     expect([status, body]).toMatchObject([401, { errcode: 'M_UNKNOWN_TOKEN', soft_logout: true }]);
     known = true;
     expect(await identify(request('t'))).toEqual({ user_id: '@a:x' });
@@ -89,7 +89,7 @@ describe('asking the homeserver', () => {
 
   test('guests have no backup', async () => {
     const { identify } = homeserver(() => Response.json({ user_id: '@a:x', is_guest: true }));
-    const { status, body } = await refusal(identify(request('t')));
+    const { status, body } = await rejection(identify(request('t')));
     expect([status, body.errcode]).toEqual([403, 'M_GUEST_ACCESS_FORBIDDEN']);
   });
 
@@ -97,7 +97,7 @@ describe('asking the homeserver', () => {
     ['is down', () => Promise.reject(new Error('ECONNREFUSED'))],
     ['fails', () => Response.json({ user_id: '@a:x' }, { status: 500 })],
     ['answers no JSON', () => new Response('<html>')],
-    ['names nobody', () => Response.json({})],
+    ['has no user id', () => Response.json({})],
     ['names no user id', () => Response.json({ user_id: 'a' })],
     ['names a user no database holds', () => Response.json({ user_id: '@a\0:x' })],
     ['answers null', () => Response.json(null)],
@@ -108,12 +108,12 @@ describe('asking the homeserver', () => {
     ],
   ])('a homeserver that %s is 503, never access', async (_name, answer) => {
     const { identify } = homeserver(answer);
-    expect((await refusal(identify(request('t')))).status).toBe(503);
+    expect((await rejection(identify(request('t')))).status).toBe(503);
   });
 
   test('without a token it is not asked', async () => {
     const { asked, identify } = homeserver(() => Response.json({ user_id: '@a:x' }));
-    expect((await refusal(identify(request(undefined, '?access_token=t')))).body.errcode).toBe(
+    expect((await rejection(identify(request(undefined, '?access_token=t')))).body.errcode).toBe(
       'M_MISSING_TOKEN',
     );
     expect(asked).toEqual([]);
@@ -123,11 +123,11 @@ describe('asking the homeserver', () => {
 describe('a list of tokens', () => {
   const sha256 = createHash('sha256').update('t').digest('hex');
 
-  test('knows its own and nobody else', async () => {
+  test('identifies its own tokens and no others', async () => {
     const identify = identifyByTokens([{ sha256: sha256.toUpperCase(), user_id: '@a:x', device_id: 'D' }]);
     expect(await identify(request('t'))).toEqual({ user_id: '@a:x', device_id: 'D' });
-    expect((await refusal(identify(request(sha256)))).body.errcode).toBe('M_UNKNOWN_TOKEN');
-    expect((await refusal(() => identify(request()))).body.errcode).toBe('M_MISSING_TOKEN');
+    expect((await rejection(identify(request(sha256)))).body.errcode).toBe('M_UNKNOWN_TOKEN');
+    expect((await rejection(() => identify(request()))).body.errcode).toBe('M_MISSING_TOKEN');
   });
 
   test('is read from JSON, and what is wrong is named', () => {
@@ -151,29 +151,29 @@ test('a rate limit lets a burst through, then the rate, each user for itself', a
   let time = 0;
   const limit = createRateLimit({ perSecond: 2, burst: 3 }, () => time);
   for (let i = 0; i < 3; i++) limit('@a:x');
-  const refused = await refusal(() => {
+  const rejected = await rejection(() => {
     limit('@a:x');
   });
-  expect([refused.status, refused.body.errcode, refused.body.retry_after_ms]).toEqual([
+  expect([rejected.status, rejected.body.errcode, rejected.body.retry_after_ms]).toEqual([
     429,
     'M_LIMIT_EXCEEDED',
     500,
   ]);
-  expect(refused.headers).toEqual({ 'retry-after': '1' });
+  expect(rejected.headers).toEqual({ 'retry-after': '1' });
   limit('@b:x');
   time = 500;
   limit('@a:x');
-  await refusal(() => {
+  await rejection(() => {
     limit('@a:x');
   });
   // A clock that goes back gives nothing.
   time = 0;
-  await refusal(() => {
+  await rejection(() => {
     limit('@a:x');
   });
   time = 100_000;
   for (let i = 0; i < 3; i++) limit('@a:x');
-  await refusal(() => {
+  await rejection(() => {
     limit('@a:x');
   });
 });

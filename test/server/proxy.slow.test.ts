@@ -89,7 +89,7 @@ describe.each([nginx, caddy])('$name', (kind) => {
     expect(results.length).toBeGreaterThan(20);
   });
 
-  test('a body as large as the server allows passes, one byte more is refused', async () => {
+  test('passes a body as large as the server allows, and rejects one byte more', async () => {
     const { alice } = serverUnderTest(address());
     const version = await newVersion(alice);
     const put = async (length: number) => {

@@ -12,8 +12,8 @@ import { directSessions, forwardedSessions } from '../support/sample.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
 
 /**
- * What proves where a key comes from stands in `unsigned`, which is nobody's business on the way: the server keeps and
- * gives it as it came; what JSON.stringify has written, to the byte.
+ * `unsigned` holds the proof of where a key comes from. The server keeps it and returns it equal as JSON; what
+ * JSON.stringify has written, to the byte.
  */
 
 const key = BackupDecryptionKey.generate();

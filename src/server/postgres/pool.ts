@@ -46,7 +46,7 @@ export async function openPool(url: string, connections: number): Promise<PgPool
     connectionString: url,
     max: connections,
     connectionTimeoutMillis: 5_000,
-    // A database that went away without a word must not hold a request for ever.
+    // A database that silently went away must not hold a request for ever.
     query_timeout: 60_000,
     keepAlive: true,
     // Statements that do not wait for each other's answers go out together.
@@ -54,12 +54,15 @@ export async function openPool(url: string, connections: number): Promise<PgPool
     // Every statement here goes by a primary key. A planner without statistics would rather sort the backup.
     options: '-c enable_seqscan=off -c enable_bitmapscan=off',
   });
-  // A connection that breaks while nobody uses it is dropped from the pool; that is all there is to do.
+  // The pool drops an idle connection that breaks: nothing else is to be done.
   pool.on('error', () => undefined);
   return pool;
 }
 
-/** Lends a connection, on which losing it only fails its statements: the pool of `pg` listens to none that it lent out. */
+/**
+ * Borrows a connection. Its loss fails its statements and must not end the process: the pool of `pg` listens only to
+ * errors of idle connections.
+ */
 async function borrow(pool: PgPool): Promise<PooledClient> {
   const client = await pool.connect().catch((cause: unknown) => {
     throw storeFailed(cause);

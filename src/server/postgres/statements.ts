@@ -105,7 +105,7 @@ export function replacement(
 
 /**
  * Replaces by the rule, keeps the audit trail and counts, all in one statement. `old` is what was there when the
- * statement began; nobody changes it meanwhile, because the version is locked.
+ * statement began; the version is locked, so nothing changes it meanwhile.
  */
 const REPLACE_KEYS = `
   WITH incoming AS (

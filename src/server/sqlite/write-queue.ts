@@ -36,17 +36,18 @@ export function createWriteQueue(connection: SqliteConnection): WriteQueue {
   let closed = false;
 
   async function drain(): Promise<void> {
-    // One turn of the event loop, so that requests that arrived together share a transaction.
+    // Requests that arrived together then share a transaction.
     await nextTurn();
     while (waiting.length > 0) {
       const group = waiting.splice(0, MAX_GROUP);
       const results: unknown[] = [];
       try {
-        connection.exec('BEGIN IMMEDIATE');
         if (group.length === 1) {
-          results.push(await runAlone(connection, group[0].write));
+          // Without a savepoint, SQLite keeps no copies of the pages that it changes.
+          results.push(await run(connection, group[0].write, TRANSACTION));
         } else {
-          for (const { write } of group) results.push(await runOne(connection, write));
+          connection.exec('BEGIN IMMEDIATE');
+          for (const { write } of group) results.push(await run(connection, write, SAVEPOINT));
           connection.exec('COMMIT');
         }
       } catch (cause) {
@@ -79,33 +80,24 @@ export function createWriteQueue(connection: SqliteConnection): WriteQueue {
   };
 }
 
-/** A write that has the transaction to itself. */
-async function runAlone(
+/** What begins, ends and undoes a write: a transaction of its own, or a part of one that several writes share. */
+type Bounds = readonly [begin: string, end: string, undo: string];
+const TRANSACTION: Bounds = ['BEGIN IMMEDIATE', 'COMMIT', 'ROLLBACK'];
+const SAVEPOINT: Bounds = ['SAVEPOINT one', 'RELEASE one', 'ROLLBACK TO one; RELEASE one'];
+
+async function run(
   connection: SqliteConnection,
   write: () => Generator<void, unknown>,
+  [begin, end, undo]: Bounds,
 ): Promise<unknown> {
+  connection.exec(begin);
   try {
     const result = await toEnd(write);
-    connection.exec('COMMIT');
+    connection.exec(end);
     return result;
   } catch (error) {
     if (!(error instanceof Rollback)) throw error;
-    connection.exec('ROLLBACK');
-    return error.result;
-  }
-}
-
-/** A write among others in one transaction. */
-async function runOne(connection: SqliteConnection, write: () => Generator<void, unknown>): Promise<unknown> {
-  connection.exec('SAVEPOINT one');
-  try {
-    const result = await toEnd(write);
-    connection.exec('RELEASE one');
-    return result;
-  } catch (error) {
-    if (!(error instanceof Rollback)) throw error;
-    connection.exec('ROLLBACK TO one');
-    connection.exec('RELEASE one');
+    connection.exec(undo);
     return error.result;
   }
 }

@@ -79,7 +79,7 @@ test('keys that are all new go out as one transaction, before any answer has com
   expect(released).toEqual([false]);
 });
 
-test('where some are there already the rule decides, in a transaction of its own', async () => {
+test('replaces existing keys by the rule, in a second transaction', async () => {
   const { pool, sent } = answering({
     ...CURRENT,
     'WITH incoming AS': () => [{ etag: '4', count: '6' }],
@@ -112,7 +112,7 @@ test.each(['40001', '40P01', '23505'])('a write that loses with %s is done again
   const store = await openStoreOnPool(pool);
   released.length = 0;
   expect(await store.writeKeys('@a:x', 'v', keys, {}, 'D')).toMatchObject({ outcome: 'changed', count: 7 });
-  // In which state the first connection is, nobody asks.
+  // The first connection is closed, whatever its state.
   expect(released).toEqual([true, false]);
 });
 
