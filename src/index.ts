@@ -30,8 +30,13 @@ export {
   type SigningKey,
   type VerifyOptions,
 } from './scheme/auth-data.js';
-export { BACKUP_MAC_SECRET, BackupMacKey, type Authenticity, type MacNames } from './scheme/backup-mac.js';
-export type { UnauthenticatedSource } from './scheme/provenance.js';
+export {
+  BACKUP_MAC_SECRET,
+  BackupMacKey,
+  type Authenticity,
+  type MacNames,
+  type UnauthenticatedSource,
+} from './scheme/backup-mac.js';
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
 export type { ExportEntry, ExportFlag } from './formats/exported-session.js';
 export type { ExportFile, ReadExportOptions } from './formats/export-file.js';

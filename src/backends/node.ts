@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-import { openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
+import { deriveKeys, openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
 import { type Encapsulated, encapsulateMany as encapsulateManyPurely } from '../curve25519/x25519.js';
 import {
   createCipheriv,
@@ -18,7 +18,6 @@ import {
 } from 'node:crypto';
 import type { Backend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
-import { deriveKeys } from '../scheme/derived-keys.js';
 import { encapsulateWithTable, hasTable } from '../curve25519/fixed-base.js';
 import { isLowOrder } from '../curve25519/low-order.js';
 import { pkcs8 } from './pkcs8.js';

@@ -90,12 +90,7 @@ export class BackupPublicKey {
   }
 
   static #checked(bytes: Uint8Array, field: string): BackupPublicKey {
-    if (isLowOrder(bytes)) {
-      throw new KeyBackupError(
-        'low-order-key',
-        `${field}: expected a point of large order, got one of small order`,
-      );
-    }
+    if (isLowOrder(bytes)) throw lowOrderKey(field);
     return new BackupPublicKey(copyBytes(bytes));
   }
 
@@ -282,7 +277,15 @@ export function withoutHighBit(publicKey: BackupPublicKey): BackupPublicKey {
   return BackupPublicKey.fromBytes(bytes);
 }
 
-function decodeKey(text: unknown, field: string): Uint8Array {
+export function lowOrderKey(field: string): KeyBackupError {
+  return new KeyBackupError(
+    'low-order-key',
+    `${field}: expected a point of large order, got one of small order`,
+  );
+}
+
+/** Reads base64 of 32 bytes, padded or not. Throws `bad-base64`, `bad-length`. */
+export function decodeKey(text: unknown, field: string): Uint8Array {
   if (typeof text === 'string' && text.length > MAX_KEY_CHARACTERS) {
     throw new KeyBackupError(
       'bad-length',

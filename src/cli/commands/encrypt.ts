@@ -3,7 +3,7 @@ import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { EncryptSettings } from '../../batch/batch.js';
 import type { BackupPublicKey } from '../../scheme/keys.js';
-import type { UnauthenticatedSource } from '../../scheme/provenance.js';
+import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { BackupObjects } from '../backup-objects.js';
 import { parseCommand } from '../command.js';
