@@ -86,13 +86,18 @@ export {
   type KeyCheck,
   type StorageWriteOptions,
 } from './secret-storage/secret-storage.js';
-export { readMacKeySecret, type MacKeySecret } from './secret-storage/mac-key-secret.js';
-export { readMasterKey, type MasterKey } from './secret-storage/master-key.js';
-export type { UnlockedBy, UnlockedKey } from './secret-storage/locks.js';
+export {
+  readMacKeySecret,
+  readMasterKey,
+  type Attempt,
+  type MacKeySecret,
+  type MasterKey,
+  type UnlockedBy,
+  type UnlockedKey,
+} from './secret-storage/account-secrets.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,
-  type Attempt,
   type NotUnlocked,
   type Suggestion,
   type UnlockOptions,

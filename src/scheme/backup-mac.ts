@@ -6,7 +6,7 @@ import { canonicalJson } from '../encoding/canonical-json.js';
 import { equal, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
-import { decodeKey, withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
+import { decodeSecret, withoutHighBit, type BackupDecryptionKey, type BackupPublicKey } from './keys.js';
 import { SecretBytes } from '../encoding/secret-bytes.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import { publicKeyOf } from '../curve25519/x25519.js';
@@ -100,9 +100,7 @@ export class BackupMacKey {
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
   static fromBase64(text: string): BackupMacKey {
-    // `decodeKey` rejects anything but a string.
-    const base64: unknown = typeof text === 'string' ? text.trim() : text;
-    return new BackupMacKey(decodeKey(base64, 'backup MAC key'));
+    return new BackupMacKey(decodeSecret(text, 'backup MAC key'));
   }
 
   /** 43 characters of unpadded base64, for the secret. Throws `bad-parameters` after {@link BackupMacKey.dispose}. */

@@ -177,9 +177,7 @@ export class BackupDecryptionKey {
    */
   static fromSecret(text: string): { key: BackupDecryptionKey; flags: readonly 'comma-separated-bytes'[] } {
     if (typeof text !== 'string' || !text.includes(',')) {
-      // What is no string is the decoder's to refuse.
-      const base64 = typeof text === 'string' ? text.trim() : text;
-      return { key: BackupDecryptionKey.fromBase64(base64), flags: [] };
+      return { key: new BackupDecryptionKey(decodeSecret(text, 'decryption key')), flags: [] };
     }
     const values = text.length > MAX_KEY_CHARACTERS ? [] : text.split(',').map((value) => value.trim());
     if (values.length !== 32 || !values.every((value) => /^\d{1,3}$/.test(value) && Number(value) < 256)) {
@@ -293,6 +291,11 @@ export function decodeKey(text: unknown, field: string): Uint8Array {
     );
   }
   return expectBytes(base64Decode(text, field), 32, field);
+}
+
+/** Reads a secret of 32 bytes: {@link decodeKey} with surrounding white space ignored. */
+export function decodeSecret(text: unknown, field: string): Uint8Array {
+  return decodeKey(typeof text === 'string' ? text.trim() : text, field);
 }
 
 function hasPublicKey(authData: unknown): boolean {

@@ -55,8 +55,7 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
   const type = `m.secret_storage.key.${id}`;
   const content = ownValue(accountData, type);
   const field = excerpt(type);
-  // An empty object is how account data is deleted.
-  if (content === undefined || (isJsonObject(content) && Object.keys(content).length === 0)) {
+  if (isDeleted(content)) {
     throw new KeyBackupError('missing-field', `${field}: expected the description of a key, got nothing`);
   }
   const description = expectObject(content, field);
@@ -68,6 +67,11 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
     );
   }
   return description as unknown as KeyDescription;
+}
+
+/** Whether account data is not there; an empty object is how clients delete it. */
+export function isDeleted(content: unknown): boolean {
+  return content === undefined || (isJsonObject(content) && Object.keys(content).length === 0);
 }
 
 /**

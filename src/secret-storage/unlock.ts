@@ -10,7 +10,7 @@ import {
   type AccountData,
 } from './key-description.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
-import { AccountSecrets, type UnlockedKey, type UnlockedBy } from './locks.js';
+import { AccountSecrets, type Attempt, type UnlockedBy, type UnlockedKey } from './account-secrets.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
 import { MAX_ITERATIONS, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey } from '../scheme/recovery-key.js';
@@ -65,12 +65,6 @@ export interface NotUnlocked {
   readonly unproven: readonly UnprovenKey[];
 }
 
-/** One way that did not lead in. */
-export interface Attempt {
-  readonly as: UnlockedBy;
-  readonly error: KeyBackupError;
-}
-
 /** All rounds of one call together: account data could name a thousand keys. */
 const MAX_TOTAL_ITERATIONS = 2 * MAX_ITERATIONS;
 
@@ -116,14 +110,14 @@ export async function unlock(given: string, options: UnlockOptions = {}): Promis
 /** One call of {@link unlock}. */
 class Search {
   readonly #options: UnlockOptions;
-  readonly #locks: AccountSecrets;
+  readonly #account: AccountSecrets;
   readonly #tried: Attempt[] = [];
   readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
   #iterations = 0;
 
   constructor(options: UnlockOptions) {
     this.#options = options;
-    this.#locks = new AccountSecrets(options.authData, options.accountData);
+    this.#account = new AccountSecrets(options.authData, options.accountData);
   }
 
   async run(given: string): Promise<Unlocked | NotUnlocked> {
@@ -138,7 +132,7 @@ class Search {
 
   async #search(given: string, read: ReadKey): Promise<Unlocked | NotUnlocked> {
     if ('bytes' in read) {
-      const opened = this.#locks.open(read.bytes);
+      const opened = this.#account.open(read.bytes);
       if (opened) return this.#end(opened);
       this.#offer('backup-decryption-key', read.bytes);
     }
@@ -163,7 +157,7 @@ class Search {
 
   /** Where nothing can be compared, the records will tell. */
   #offer(by: UnprovenKey['by'], bytes: Uint8Array): void {
-    if (!this.#locks.hasPublicKey) this.#unproven.push({ by, bytes: copyBytes(bytes) });
+    if (!this.#account.hasPublicKey) this.#unproven.push({ by, bytes: copyBytes(bytes) });
   }
 
   #refusal(error: KeyBackupError, suggestion: Suggestion | undefined): NotUnlocked {
@@ -181,19 +175,19 @@ class Search {
   }
 
   async #searchMistyped(given: string): Promise<Suggestion | undefined> {
-    const meant = await findMeantKey(given, (bytes) => this.#locks.fits(bytes), this.#options.signal);
+    const meant = await findMeantKey(given, (bytes) => this.#account.fits(bytes), this.#options.signal);
     return meant && { text: meant.text, by: meant.lock, change: meant.mistake };
   }
 
   /** The phrase as security phrase of each storage key, then as passphrase of a legacy backup. */
   async #tryPhrases(phrase: string): Promise<Unlocked | NotUnlocked | undefined> {
-    for (const storage of this.#locks.storages) {
+    for (const storage of this.#account.storages) {
       const found = await this.#attempt('security-phrase', async () => {
         const { id, description } = storage;
         const { iterations } = passphraseParameters(description);
         this.#spend(iterations);
         const bytes = await deriveStorageKey(phrase, description, this.#options);
-        const opened = wiping(bytes, () => this.#locks.openStorage(storage, bytes, iterations));
+        const opened = wiping(bytes, () => this.#account.openStorage(storage, bytes, iterations));
         // A malformed MAC would fit no phrase at all: says that instead of blaming the phrase.
         if (!opened) descriptionMac(description, `m.secret_storage.key.${id}`);
         return opened;
@@ -206,7 +200,7 @@ class Search {
       const bytes = await derivePassphraseKey(phrase, this.#options.authData, this.#options);
       return wiping(bytes, () => {
         this.#offer('backup-passphrase', bytes);
-        return this.#locks.openBackup(bytes, 'backup-passphrase');
+        return this.#account.openBackup(bytes, 'backup-passphrase');
       });
     });
   }
@@ -218,7 +212,7 @@ class Search {
     try {
       const opened = await open();
       if (opened) return this.#end(opened);
-      const isCompared = as !== 'backup-passphrase' || this.#locks.hasPublicKey;
+      const isCompared = as !== 'backup-passphrase' || this.#account.hasPublicKey;
       this.#tried.push({ as, error: isCompared ? notThePhrase(as) : notProven() });
     } catch (error) {
       if (!(error instanceof KeyBackupError) || error.code === 'aborted' || isFromCallback(error))
@@ -265,7 +259,7 @@ class Search {
   }
 
   #reasonOfKey(): KeyBackupError {
-    return this.#locks.malformed ?? fitsNothing();
+    return this.#account.malformed ?? fitsNothing();
   }
 
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {

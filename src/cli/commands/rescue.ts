@@ -13,7 +13,7 @@ import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { DecryptSettings } from '../../batch/batch.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
-import type { MasterKey } from '../../secret-storage/master-key.js';
+import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { parseCommand } from '../command.js';
 import { HOMESERVER_ARGUMENTS, HOMESERVER_USAGE, connect } from '../homeserver.js';
