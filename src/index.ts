@@ -39,11 +39,12 @@ export {
 } from './scheme/backup-mac.js';
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
 export type { ExportEntry, ExportFlag } from './formats/exported-session.js';
-export type { ExportFile, ReadExportOptions } from './formats/export-file.js';
 export {
   readKeyExport,
   writeKeyExport,
+  type ExportFile,
   type ExportResult,
+  type ReadExportOptions,
   type WriteExportOptions,
 } from './formats/key-export.js';
 export { decryptSessions, encryptSessions } from './backends/auto.js';
