@@ -6,7 +6,7 @@ import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
 import { ownString } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { MAX_ITERATIONS, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
+import { MAX_ITERATIONS, passwordBytes, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
 import { AesCtr } from './aes-ctr.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
@@ -220,13 +220,6 @@ export async function decryptKeyExport(
     wipe(password);
     if (keys) wipe(keys);
   }
-}
-
-function passwordBytes(passphrase: string): Uint8Array {
-  if (typeof passphrase !== 'string') {
-    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
-  }
-  return utf8Encode(passphrase);
 }
 
 async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {

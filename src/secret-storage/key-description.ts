@@ -1,9 +1,7 @@
 import { base64Decode } from '../encoding/base64.js';
-import { wipe } from '../encoding/bytes.js';
-import { KeyBackupError, describe, numberOr } from '../errors.js';
+import { KeyBackupError, numberOr } from '../errors.js';
 import { expectObject, expectString, isJsonObject, ownValue } from '../encoding/json.js';
-import { checkIterations, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
-import { utf8Encode } from '../encoding/utf8.js';
+import { checkIterations } from '../scheme/passphrase.js';
 import { excerpt } from '../encoding/quote.js';
 
 /**
@@ -12,7 +10,7 @@ import { excerpt } from '../encoding/quote.js';
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-storage
  */
 
-/** The one algorithm of secret storage there is. */
+/** The only algorithm of secret storage. */
 export const SECRET_STORAGE_ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
 
 /** Content of account data, by event type, as `GET /user/{userId}/account_data/{type}` gives it. */
@@ -48,7 +46,7 @@ export function defaultKeyId(accountData: AccountData): string {
 /**
  * The description of a key: the content of `m.secret_storage.key.<id>`.
  *
- * @returns The very object in the account data.
+ * @returns The object in the account data.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
  */
 export function keyDescription(accountData: AccountData, id: string): KeyDescription {
@@ -78,7 +76,7 @@ export function isDeleted(content: unknown): boolean {
  * The `iv` and `mac` that a key is checked with.
  *
  * @param field - Names the description in an error.
- * @returns 16 and 32 bytes; `undefined` when either is absent.
+ * @returns 16 and 32 bytes; `undefined` if either is absent.
  * @throws {@link KeyBackupError} `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when either is malformed.
  */
 export function descriptionMac(
@@ -102,31 +100,7 @@ export function descriptionMac(
 }
 
 /**
- * The bytes that a security phrase gives with the parameters of a key description.
- *
- * @returns 32 bytes; the caller owns and wipes them.
- * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`, `aborted`,
- * `backend-failed`.
- */
-export async function deriveStorageKey(
-  passphrase: string,
-  description: KeyDescription,
-  options: DeriveOptions = {},
-): Promise<Uint8Array> {
-  if (typeof passphrase !== 'string') {
-    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
-  }
-  const { salt, iterations } = passphraseParameters(description);
-  const password = utf8Encode(passphrase);
-  try {
-    return await pbkdf2(password, utf8Encode(salt), iterations, 32, options);
-  } finally {
-    wipe(password);
-  }
-}
-
-/**
- * The passphrase parameters of a key description, checked: the server chooses them.
+ * The passphrase parameters of a key description, which the server chooses: checked.
  *
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`.
  */
