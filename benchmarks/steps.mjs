@@ -1,9 +1,8 @@
 // Where the time of a decryption on node:crypto goes: each step by itself, on the same sessions. Prints JSON.
 import { createDecipheriv, createPrivateKey, createPublicKey, diffieHellman, randomBytes } from 'node:crypto';
 import { nodeBackend } from '../dist/backends/node.js';
-import { deriveKeys } from '../dist/scheme/derived-keys.js';
 import { decryption } from '../dist/batch/directions.js';
-import { openSessionData } from '../dist/scheme/session-data.js';
+import { deriveKeys, openSessionData } from '../dist/scheme/session-data.js';
 import { BackupDecryptionKey, decryptSessions, encryptSessions } from '../dist/index.js';
 import { makeSessions } from './sessions.mjs';
 

@@ -148,16 +148,23 @@ export function isFromCallback(error: unknown): boolean {
   return !(error instanceof KeyBackupError) || (thrown?.has(error) ?? false);
 }
 
+/** The part of the web's AbortController that is used here. */
+interface Controller {
+  readonly signal: AbortSignalLike;
+  abort(reason?: unknown): void;
+}
+
 /**
  * Lets a source run ahead of its consumer by up to `count` values.
  *
  * @param start - Starts the source; its signal aborts when `signal` does, or when the consumer leaves early.
  */
 export async function* prefetch<T>(
-  start: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>,
+  start: (signal: AbortSignalLike) => AsyncGenerator<T, void, undefined>,
   count: number,
   signal: AbortSignalLike | undefined,
 ): AsyncGenerator<T, void, undefined> {
+  const { AbortController } = globalThis as unknown as { AbortController: new () => Controller };
   const controller = new AbortController();
   const onAbort = (): void => {
     controller.abort(signal?.reason);

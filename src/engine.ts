@@ -35,5 +35,5 @@ export {
   type SessionKeyFacts,
 } from './formats/room-key.js';
 export { prepareExportedSession, readExportedSession } from './formats/exported-session.js';
-export { MAX_EXPORT_BYTES, decryptKeyExport } from './formats/export-file.js';
+export { MAX_EXPORT_BYTES, decryptKeyExport } from './formats/key-export.js';
 export { pureBackend, type Backend, type Pipeline } from './batch/backend.js';

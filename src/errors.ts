@@ -1,51 +1,46 @@
-/**
- * The one error class of this package and the one closed union of its codes, so that a `switch` over `error.code` is
- * checked by the compiler, also in a `catch`.
- */
-
-/** Why this package refused something. */
+/** The code of an error: a closed union, so that the compiler checks a `switch`, also in a `catch`. */
 export type ErrorCode =
   // Keys, parameters and the data of a backup.
 
-  /** The MAC does not fit: another key, or another ephemeral. It says nothing about the ciphertext. */
+  /** Another key or another ephemeral. It says nothing about the ciphertext. */
   | 'mac-mismatch'
   | 'bad-mac-length'
   | 'bad-base64'
-  /** A key, seed or signature is not as many bytes as it has to be. */
+  /** A key, seed or signature has the wrong number of bytes. */
   | 'bad-length'
   | 'bad-padding'
   | 'bad-ciphertext-length'
   /** A point of small order: the shared secret would be all zero. */
   | 'low-order-key'
   | 'bad-utf8'
-  /** Not JSON, JSON of another shape than the specification gives, or a value that JavaScript would change. */
+  /** Not JSON, JSON of another shape than specified, or a value that JavaScript would change. */
   | 'bad-json'
   | 'missing-field'
   | 'bad-session-key'
   | 'session-id-mismatch'
-  /** The authenticated copy of the room id names another room than the one the record stands in. */
+  /** The authenticated copy of the room id differs from the room id of the record. */
   | 'room-id-mismatch'
-  /** Nothing proves where the key comes from, and such keys are not wanted. */
+  /** The key is not authenticated, and `requireAuthenticated` is set. */
   | 'not-authenticated'
   | 'unsupported-algorithm'
   /** The decryption key does not derive the backup's public key. */
   | 'wrong-key'
-  /** Nothing has proven that the key is the right one. */
+  /** Nothing proves that the key is right. */
   | 'unproven-key'
   | 'bad-auth-data'
-  /** A text form of a key that does not read; `check` says which check failed. */
+  /** The text form of a key is invalid; `check` names the failed check. */
   | 'bad-recovery-key'
   | 'bad-canonical-json'
   | 'bad-signature'
   | 'wrong-passphrase'
   | 'bad-export-file'
-  /** An argument of a wrong type, or a number outside its bounds that a caller or a server chose. */
+  /** An argument of a wrong type, or a number of a caller or server that is out of bounds. */
   | 'bad-parameters'
   | 'too-large'
   | 'aborted'
   | 'backend-failed'
 
-  // Bodies of requests and answers.
+  // Bodies of requests and responses.
 
   /** Not JSON at all, or not UTF-8. */
   | 'not-json'
@@ -54,37 +49,37 @@ export type ErrorCode =
 
   // The client.
 
-  /** A status that no other code fits; see `status` and `errcode`. */
+  /** Any other status; see `status` and `errcode`. */
   | 'http'
   | 'network'
   | 'timeout'
   | 'rate-limited'
   /** 401: the access token is missing, wrong or expired. */
   | 'unauthorized'
-  /** 404 with `M_NOT_FOUND`. A 404 without it is `http`: a proxy's error page says nothing about a backup. */
+  /** 404 with `M_NOT_FOUND`. Without it a 404 is `http`: it may be a proxy's. */
   | 'not-found'
-  /** The backup version is no longer the current one; see `current_version`. */
+  /** The backup version is no longer current; see `current_version`. */
   | 'wrong-version'
-  /** No trusted key vouches for the backup, so nothing is encrypted to it. */
+  /** Neither the decryption key nor a trusted signature vouches for the backup. */
   | 'untrusted-backup'
-  /** A 2xx answer that is not what the specification says. */
+  /** A 2xx response that violates the specification. */
   | 'bad-response'
 
-  // The server and its stores, to those who run them. What a caller of the API is told is a Matrix error.
+  // The server and its stores, for administrators. Callers of the API get Matrix errors.
 
-  /** The database refused, is full, or is gone. Nothing was stored. */
+  /** The database failed, is full, or is gone. Nothing was stored. */
   | 'store-failed'
   /** The database was made by a newer release. */
   | 'unsupported-schema'
-  /** An optional package is not installed; the message holds the line that installs it. */
+  /** An optional package is not installed; the message has the command that installs it. */
   | 'missing-dependency';
 
-/** Which of the four checks a recovery key failed. */
+/** The check that a recovery key failed. */
 export type RecoveryKeyCheck = 'alphabet' | 'length' | 'prefix' | 'parity';
 
-/** What a {@link KeyBackupError} may carry besides its code and message. */
+/** Optional parts of a {@link KeyBackupError}. */
 export interface KeyBackupErrorOptions {
-  /** The lower error this one explains. */
+  /** The underlying error. */
   readonly cause?: unknown;
   /** With `bad-recovery-key`: the check that failed. */
   readonly check?: RecoveryKeyCheck;
@@ -108,7 +103,7 @@ export interface KeyBackupErrorOptions {
  * ```
  */
 export class KeyBackupError extends Error {
-  /** Why, from a closed union: made for `switch`. */
+  /** The reason. */
   readonly code: ErrorCode;
   /** With `bad-recovery-key`: the check that failed. */
   readonly check: RecoveryKeyCheck | undefined;
@@ -121,13 +116,13 @@ export class KeyBackupError extends Error {
   }
 }
 
-/** The message of what was thrown, which may be an error of another realm; `undefined` where it has none. */
+/** The message of an error of any realm; `undefined` if it has none. */
 export function messageOf(error: unknown): string | undefined {
   const message = (error as { message?: unknown } | null | undefined)?.message;
   return typeof message === 'string' ? message : undefined;
 }
 
-/** How a wrong value is named in a message: its type, never its content. */
+/** A wrong value in a message: its type, never its content. */
 export function describe(value: unknown): string {
   if (value === null) return 'null';
   if (value === undefined) return 'nothing';
@@ -140,7 +135,7 @@ export function describe(value: unknown): string {
   return `a ${typeof value}`;
 }
 
-/** {@link describe} of a parameter, which is no secret: a number is named itself. */
+/** {@link describe} of a parameter that is not secret: a number is shown. */
 export function numberOr(value: unknown): string {
   return typeof value === 'number' ? String(value) : describe(value);
 }

@@ -30,15 +30,21 @@ export {
   type SigningKey,
   type VerifyOptions,
 } from './scheme/auth-data.js';
-export { BACKUP_MAC_SECRET, BackupMacKey, type Authenticity, type MacNames } from './scheme/backup-mac.js';
-export type { UnauthenticatedSource } from './scheme/provenance.js';
+export {
+  BACKUP_MAC_SECRET,
+  BackupMacKey,
+  type Authenticity,
+  type MacNames,
+  type UnauthenticatedSource,
+} from './scheme/backup-mac.js';
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
 export type { ExportEntry } from './formats/exported-session.js';
-export type { ExportFile, ReadExportOptions } from './formats/export-file.js';
 export {
   readKeyExport,
   writeKeyExport,
+  type ExportFile,
   type ExportResult,
+  type ReadExportOptions,
   type WriteExportOptions,
 } from './formats/key-export.js';
 export { decryptSessions, encryptSessions } from './backends/auto.js';
@@ -81,13 +87,18 @@ export {
   type KeyCheck,
   type StorageWriteOptions,
 } from './secret-storage/secret-storage.js';
-export { readMacKeySecret, type MacKeySecret } from './secret-storage/mac-key-secret.js';
-export { readMasterKey, type MasterKey } from './secret-storage/master-key.js';
-export type { UnlockedBy, UnlockedKey } from './secret-storage/locks.js';
+export {
+  readMacKeySecret,
+  readMasterKey,
+  type Attempt,
+  type MacKeySecret,
+  type MasterKey,
+  type UnlockedBy,
+  type UnlockedKey,
+} from './secret-storage/account-secrets.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,
-  type Attempt,
   type NotUnlocked,
   type Suggestion,
   type UnlockOptions,

@@ -3,7 +3,7 @@ import {
   keyDescription,
   passphraseParameters,
 } from '../../src/secret-storage/key-description.js';
-import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';

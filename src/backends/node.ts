@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-import { openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
+import { deriveKeys, openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
 import {
   type Encapsulated,
   encapsulateMany as encapsulateManyPurely,
@@ -22,7 +22,6 @@ import {
 } from 'node:crypto';
 import type { Backend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
-import { deriveKeys } from '../scheme/derived-keys.js';
 import { isLowOrder } from '../curve25519/edwards.js';
 import { pkcs8 } from './pkcs8.js';
 

@@ -8,7 +8,7 @@ import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { areConnected } from '../formats/megolm-ratchet.js';
-import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/provenance.js';
+import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/backup-mac.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
 import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
 import { attempt } from './session-data-batch.js';

@@ -20,7 +20,7 @@ import {
   ROOM_ID_COPY,
   withProvenance,
   type UnauthenticatedSource,
-} from '../scheme/provenance.js';
+} from '../scheme/backup-mac.js';
 import {
   backedUpRoomKey,
   restoredRoomKey,

@@ -3,7 +3,7 @@ import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import type { AccountData } from '../secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { readMacKeySecret, type MacKeySecret } from '../secret-storage/mac-key-secret.js';
+import { readMacKeySecret, type MacKeySecret } from '../secret-storage/account-secrets.js';
 import {
   BACKUP_SECRET,
   MASTER_KEY_SECRET,

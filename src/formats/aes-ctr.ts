@@ -3,10 +3,7 @@ import { copyBytes, wipe, BlockBuffer } from '../encoding/bytes.js';
 
 const BLOCK = 16;
 
-/**
- * AES-256-CTR over data that comes in pieces. The counter is the whole 16 bytes, big-endian, as both formats that
- * use it have it. Encryption and decryption are the same.
- */
+/** AES-256-CTR of data in pieces, either way, with a counter of 16 bytes, big-endian. */
 export class AesCtr {
   readonly #key: Uint8Array;
   readonly #counter: Uint8Array;
@@ -21,19 +18,19 @@ export class AesCtr {
     this.#counter = copyBytes(iv);
   }
 
-  /** Takes in a piece and gives what is whole blocks by now. */
+  /** Adds a piece. Returns the whole blocks so far. */
   update(bytes: Uint8Array): Uint8Array {
     return this.#apply(this.#rest.push(bytes));
   }
 
-  /** The rest, less than a block. Wipes the key: nothing can follow. */
+  /** The rest, less than a block. Wipes the key. */
   final(): Uint8Array {
     const last = this.#apply(this.#rest.take());
     this.dispose();
     return last;
   }
 
-  /** Wipes the key of data that is not taken to its end. */
+  /** Wipes the key of unfinished data. */
   dispose(): void {
     wipe(this.#key);
   }

@@ -15,7 +15,7 @@ const END = '-----END MEGOLM SESSION DATA-----';
 /** Bytes in a line of 96 characters, as Element writes it. */
 const LINE_BYTES = 72;
 
-/** No longer line can be one of the two; what stands before the first is thrown away and may be long. */
+/** Longer lines cannot be one of the two and are not kept whole. */
 const MAX_LINE = 128;
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
@@ -24,12 +24,12 @@ const SPACE = 65;
 const PADDING = 66;
 const DASH = 67;
 
-/** Makes the text piece by piece. Readers on some platforms want the padding, and every reader takes it. */
+/** Writes the text piece by piece, with padding, which some readers require. */
 export class ArmorWriter {
   readonly #rest = new BlockBuffer(LINE_BYTES);
   #begun = false;
 
-  /** Takes in bytes. Returns whole lines, maybe none. */
+  /** Adds bytes. Returns whole lines, maybe none. */
   push(bytes: Uint8Array): string {
     const begin = this.#begun ? '' : `${BEGIN}\n`;
     this.#begun = true;
@@ -52,8 +52,8 @@ function lines(bytes: Uint8Array): string {
 }
 
 /**
- * Reads the text piece by piece. Text before the first line and after the last is passed over, as Element does;
- * inside, white space is ignored and everything else has to be standard base64, padded or not.
+ * Reads the text piece by piece. Text before the first line and after the last is ignored, as in Element. Inside, white
+ * space is ignored and everything else must be standard base64, padded or not.
  */
 export class ArmorReader {
   #state: 'before' | 'body' | 'last-line' | 'after' = 'before';
@@ -65,9 +65,9 @@ export class ArmorReader {
   readonly #table = symbolTable();
 
   /**
-   * Takes in a piece of the file.
+   * Adds a piece of the file.
    *
-   * @returns The bytes it decodes to, maybe none; a new array.
+   * @returns The decoded bytes, maybe none; a new array.
    * @throws {@link KeyBackupError} `bad-export-file`.
    */
   push(chunk: Uint8Array): Uint8Array {
@@ -94,12 +94,12 @@ export class ArmorReader {
     return decoded.subarray(0, length);
   }
 
-  /** @throws {@link KeyBackupError} `bad-export-file` when the file is not whole. */
+  /** @throws {@link KeyBackupError} `bad-export-file` if the file is not whole. */
   end(): void {
     if (this.#state === 'last-line') this.#endLine();
-    if (this.#state === 'before') throw damaged(`expected the line ${BEGIN}, got none`);
+    if (this.#state === 'before') throw badExportFile(`expected the line ${BEGIN}, got none`);
     if (this.#state !== 'after')
-      throw damaged(`expected the line ${END} at the end, got none: it is cut off`);
+      throw badExportFile(`expected the line ${END} at the end, got none: it is truncated`);
   }
 
   #mark(symbol: number, code: number): void {
@@ -110,14 +110,14 @@ export class ArmorReader {
       this.#state = 'last-line';
       this.#addToLine(code);
     } else {
-      throw damaged('expected standard base64 between its two lines, got another character');
+      throw badExportFile('expected standard base64 between its two lines, got another character');
     }
   }
 
   #checkPadding(): void {
     const odd = (this.#symbols + this.#padding) % 4;
     if (this.#symbols % 4 === 1 || (this.#padding > 0 && odd !== 0)) {
-      throw damaged(`expected base64, got an impossible number of characters: some are missing`);
+      throw badExportFile('expected base64, got a truncated group of characters');
     }
   }
 
@@ -127,19 +127,20 @@ export class ArmorReader {
   }
 
   #endLine(): void {
-    // A byte order mark in front of the first line reads as these three characters.
+    // A byte order mark before the first line.
     const line = String.fromCharCode(...this.#line).replace(/^\u00ef\u00bb\u00bf/, '');
     this.#line = [];
     if (this.#state === 'before') {
       if (line.trim() === BEGIN) this.#state = 'body';
     } else {
-      if (line.trim() !== END) throw damaged(`expected the line ${END}, got another`);
+      if (line.trim() !== END) throw badExportFile(`expected the line ${END}, got another`);
       this.#state = 'after';
     }
   }
 }
 
-function damaged(message: string): KeyBackupError {
+/** A file that is not a key export, or not a whole one. */
+export function badExportFile(message: string): KeyBackupError {
   return new KeyBackupError('bad-export-file', `key export: ${message}`);
 }
 

@@ -1,29 +1,45 @@
-import { Pace, throwIfAborted, untilAborted } from '../async.js';
+import { hmac } from '@noble/hashes/hmac.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { randomBytes } from '@noble/hashes/utils.js';
+import { type AbortSignalLike, Pace, throwIfAborted, untilAborted } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
-import { wipe } from '../encoding/bytes.js';
-import { KeyBackupError, describe } from '../errors.js';
-import {
-  EXPORT_ITERATIONS,
-  ExportSealer,
-  PIECE,
-  decryptKeyExport,
-  type ExportFile,
-  type ReadExportOptions,
-} from './export-file.js';
-import { exportEntry, readEntry, type ExportEntry } from './exported-session.js';
+import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
 import { ownString } from '../encoding/json.js';
-import type { DeriveOptions } from '../scheme/passphrase.js';
-import { ClaimedKeys } from './sender-fields.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
-
-export { decryptKeyExport, type ExportFile, type ReadExportOptions } from './export-file.js';
+import { KeyBackupError, describe, numberOr } from '../errors.js';
+import { MAX_ITERATIONS, passwordBytes, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
+import { AesCtr } from './aes-ctr.js';
+import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
+import { exportEntry, readEntry, type ExportEntry } from './exported-session.js';
+import { ClaimedKeys } from './sender-fields.js';
 
 /**
- * Key exports: the room keys in the encrypted file that clients write and import. What is encrypted is a JSON array
- * of `ExportedSessionData`.
+ * Key exports: the encrypted file ("element-keys.txt") that clients write and import.
+ *
+ * PBKDF2-HMAC-SHA-512 of the passphrase gives an AES key and an HMAC key. The file is base64 of: 0x01, salt (16 bytes),
+ * IV (16), rounds (u32 big-endian), AES-256-CTR of a JSON array of `ExportedSessionData`, and HMAC-SHA-256 (32) of
+ * everything before it.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  */
+
+/** As Element writes. */
+const EXPORT_ITERATIONS = 500_000;
+
+/** A file with fewer rounds is read but never written. */
+const MIN_EXPORT_ITERATIONS = 100_000;
+
+/** The default limit of a file: 512 MiB hold 500,000 keys. */
+export const MAX_EXPORT_BYTES = 512 * 1024 * 1024;
+
+/** Bytes between two looks at the clock. */
+const PIECE = 1 << 16;
+
+const VERSION = 1;
+const SALT = 16;
+const IV = 16;
+const HEADER = 1 + SALT + IV + 4;
+const MAC = 32;
 
 /** The result for one entry of a file. */
 export type ExportResult =
@@ -38,13 +54,13 @@ export type ExportResult =
     };
 
 /**
- * Reads a key export file of any client. Every entry that is no whole room key comes out with its reason; the
- * others are not affected.
+ * Reads a key export file of any client. An invalid entry comes out with its error and does not affect the others.
  *
- * @param file - Its text; pieces of bytes are decoded while they come.
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
+ * @param file - Its text; bytes are decoded as they arrive.
  * @returns One result per entry, in order.
- * @throws {@link KeyBackupError} the codes of {@link decryptKeyExport}; `bad-utf8`, `bad-json` when what was
- * encrypted is no JSON array.
+ * @throws {@link KeyBackupError} the codes of {@link decryptKeyExport}; `bad-utf8`; `bad-json` unless the plaintext is a
+ * JSON array.
  *
  * @example
  * ```ts
@@ -111,19 +127,19 @@ function resultOf(index: number, entry: unknown, check: () => ExportEntry): Expo
 export interface WriteExportOptions extends DeriveOptions {
   /** Rounds of PBKDF2: 100,000 to 10,000,000; default 500,000. */
   readonly iterations?: number | undefined;
-  /** Told what became of every session, in order, before the next one is taken. */
+  /** Called with the result of every session, in order, before the next one is read. */
   readonly onResult?: ((result: ExportResult) => void) | undefined;
 }
 
 /**
  * Writes a key export file that every client imports.
  *
- * Every session is made fit by {@link prepareExportedSession}; one that no importer takes is left out, because it
- * would make them refuse the whole file. `onResult` tells about every one. `onProgress` counts the rounds of the
- * key derivation, which comes first.
+ * Every session goes through `prepareExportedSession`; one that importers reject is left out, because they would reject
+ * the whole file. `onResult` reports each. `onProgress` counts the rounds of the key derivation, which comes first.
  *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable; they are not kept.
- * @returns The text in pieces of some kilobytes. The file is whole only when the last one was taken.
+ * @returns The text in pieces of some kilobytes. The file is complete only after the last one.
  * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`; `backend-failed`;
  * whatever the input itself throws.
  */
@@ -161,4 +177,227 @@ export async function* writeKeyExport(
   } finally {
     sealer.dispose();
   }
+}
+
+/** What {@link decryptKeyExport} and {@link readKeyExport} accept. */
+export interface ReadExportOptions extends DeriveOptions {
+  /** Most bytes of the decoded file; default {@link MAX_EXPORT_BYTES}. */
+  readonly maxBytes?: number | undefined;
+}
+
+/** A file in memory, or as it is read. */
+export type ExportFile = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/**
+ * Decrypts a key export file to its JSON, once the MAC of the whole file is verified.
+ *
+ * The MAC is the only check, so a wrong passphrase and a changed byte look the same. A file that is truncated, not
+ * base64, or of another version is `bad-export-file`.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
+ * @param file - Its text; bytes are decoded as they arrive.
+ * @param passphrase - As the user typed it; it is not normalised.
+ * @returns UTF-8 JSON, which should be an array of `ExportedSessionData`; the caller owns and wipes it.
+ * @throws {@link KeyBackupError} `bad-export-file`; `wrong-passphrase`, also when the file is damaged between its
+ * lines; `too-large`; `bad-parameters` if the passphrase is not a string; `aborted`; `backend-failed`; whatever the input
+ * itself throws.
+ */
+export async function decryptKeyExport(
+  file: ExportFile,
+  passphrase: string,
+  options: ReadExportOptions = {},
+): Promise<Uint8Array> {
+  expectOptions(options);
+  if (typeof file !== 'string') expectIterable(file, 'key export');
+  const { signal } = options;
+  const password = passwordBytes(passphrase);
+  let keys: Uint8Array | undefined;
+  try {
+    const body = await readBody(file, options);
+    const { salt, iv, iterations } = readHeader(body);
+    keys = await pbkdf2(password, salt, iterations, 64, options);
+    const covered = body.subarray(0, body.length - MAC);
+    const mac = await macOf(keys.subarray(32), covered, signal);
+    if (!equal(mac, body.subarray(body.length - MAC))) {
+      throw new KeyBackupError(
+        'wrong-passphrase',
+        'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
+      );
+    }
+    return await decryptInPlace(keys.subarray(0, 32), iv, covered.subarray(HEADER), signal);
+  } finally {
+    wipe(password);
+    if (keys) wipe(keys);
+  }
+}
+
+async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {
+  const { maxBytes = MAX_EXPORT_BYTES, signal } = options;
+  const reader = new ArmorReader();
+  const pace = new Pace(signal);
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of chunksOf(file, signal)) {
+    if (!isBytes(chunk)) {
+      throw new KeyBackupError('bad-parameters', `key export: expected bytes, got ${describe(chunk)}`);
+    }
+    for (let start = 0; start < chunk.length; start += PIECE) {
+      const piece = reader.push(chunk.subarray(start, start + PIECE));
+      length += piece.length;
+      if (length > maxBytes) {
+        throw new KeyBackupError('too-large', `key export: expected at most ${maxBytes} bytes, got more`);
+      }
+      pieces.push(piece);
+      if (pace.due) await pace.rest();
+    }
+  }
+  reader.end();
+  return concatAll(pieces);
+}
+
+async function* chunksOf(
+  file: ExportFile,
+  signal: AbortSignalLike | undefined,
+): AsyncGenerator<Uint8Array, void, void> {
+  throwIfAborted(signal);
+  if (typeof file === 'string') {
+    for (let start = 0; start < file.length; start += PIECE)
+      yield utf8Encode(file.slice(start, start + PIECE));
+  } else if (isBytes(file)) {
+    yield file;
+  } else {
+    yield* untilAborted(file, signal);
+  }
+}
+
+interface ExportHeader {
+  readonly salt: Uint8Array;
+  readonly iv: Uint8Array;
+  readonly iterations: number;
+}
+
+function readHeader(body: Uint8Array): ExportHeader {
+  if (body.length > 0 && body[0] !== VERSION) throw badExportFile(`expected version 1, got ${body[0]}`);
+  if (body.length < HEADER + MAC) {
+    throw badExportFile(`expected at least ${HEADER + MAC} bytes, got ${body.length}: it is truncated`);
+  }
+  const iterations = new DataView(body.buffer, body.byteOffset).getUint32(1 + SALT + IV);
+  if (iterations < 1 || iterations > MAX_ITERATIONS) {
+    throw badExportFile(`expected 1 to 10,000,000 rounds, got ${iterations}`);
+  }
+  return { salt: body.slice(1, 1 + SALT), iv: body.slice(1 + SALT, 1 + SALT + IV), iterations };
+}
+
+async function macOf(
+  key: Uint8Array,
+  covered: Uint8Array,
+  signal: AbortSignalLike | undefined,
+): Promise<Uint8Array> {
+  const pace = new Pace(signal);
+  const mac = hmac.create(sha256, key);
+  for (let start = 0; start < covered.length; start += PIECE) {
+    mac.update(covered.subarray(start, start + PIECE));
+    if (pace.due) await pace.rest();
+  }
+  return mac.digest();
+}
+
+/** A large file should not be in memory twice. */
+async function decryptInPlace(
+  key: Uint8Array,
+  iv: Uint8Array,
+  ciphertext: Uint8Array,
+  signal: AbortSignalLike | undefined,
+): Promise<Uint8Array> {
+  const pace = new Pace(signal);
+  const cipher = new AesCtr(key, iv);
+  try {
+    for (let start = 0; start < ciphertext.length; start += PIECE) {
+      ciphertext.set(cipher.update(ciphertext.subarray(start, start + PIECE)), start);
+      if (pace.due) await pace.rest();
+    }
+    const last = cipher.final();
+    ciphertext.set(last, ciphertext.length - last.length);
+    return ciphertext;
+  } catch (error) {
+    cipher.dispose();
+    wipe(ciphertext);
+    throw error;
+  }
+}
+
+/** Writes an encrypted file piece by piece: encrypts, authenticates and armors. */
+class ExportSealer {
+  readonly #cipher: AesCtr;
+  readonly #mac;
+  readonly #armor = new ArmorWriter();
+  #header: Uint8Array;
+
+  private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array) {
+    this.#cipher = new AesCtr(keys.subarray(0, 32), iv);
+    this.#mac = hmac.create(sha256, keys.subarray(32));
+    this.#header = header;
+  }
+
+  /**
+   * Derives the keys, with a new salt and a new IV.
+   *
+   * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`;
+   * `backend-failed`.
+   */
+  static async create(passphrase: string, iterations: number, options: DeriveOptions): Promise<ExportSealer> {
+    if (!Number.isInteger(iterations) || iterations < MIN_EXPORT_ITERATIONS || iterations > MAX_ITERATIONS) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        `iterations: expected 100,000 to 10,000,000, got ${numberOr(iterations)}`,
+      );
+    }
+    const password = passwordBytes(passphrase);
+    if (password.length === 0) {
+      throw new KeyBackupError(
+        'bad-parameters',
+        'passphrase: expected some text, got an empty one: it protects nothing',
+      );
+    }
+    const salt = randomBytes(SALT);
+    const iv = randomBytes(IV);
+    // Counters of 64 bits in some readers must not overflow.
+    iv[8] &= 0x7f;
+    try {
+      const keys = await pbkdf2(password, salt, iterations, 64, options);
+      const header = concat(Uint8Array.of(VERSION), salt, iv, u32(iterations));
+      const sealer = new ExportSealer(keys, header, iv);
+      wipe(keys);
+      return sealer;
+    } finally {
+      wipe(password);
+    }
+  }
+
+  /** Adds plaintext. Returns the text that is complete so far, maybe none. */
+  push(plaintext: Uint8Array): string {
+    const bytes = concat(this.#header, this.#cipher.update(plaintext));
+    this.#header = new Uint8Array(0);
+    this.#mac.update(bytes);
+    return this.#armor.push(bytes);
+  }
+
+  /** The rest of the file. Wipes the keys. */
+  end(): string {
+    const last = this.#cipher.final();
+    this.#mac.update(last);
+    return this.#armor.push(concat(last, this.#mac.digest())) + this.#armor.end();
+  }
+
+  /** Wipes the keys of an unfinished file. */
+  dispose(): void {
+    this.#cipher.dispose();
+    this.#mac.destroy();
+  }
+}
+
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value);
+  return bytes;
 }

@@ -5,9 +5,8 @@ import { equal, wipe } from '../encoding/bytes.js';
 import { readSessionKey } from './room-key.js';
 
 /**
- * The ratchet inside a session key: four parts of 32 bytes, of which the last turns with every message and each one
- * before it 256 times more seldom. It turns forward only, so of two keys of one session the earlier one gives the
- * later one.
+ * The ratchet in a session key: four parts of 32 bytes. The last one advances with every message, and each part before
+ * it 256 times less often. It only advances, so the earlier of two keys of a session gives the later one.
  *
  * @see https://gitlab.matrix.org/matrix-org/olm/blob/master/docs/megolm.md#the-megolm-ratchet-algorithm
  */
@@ -17,13 +16,13 @@ const PART = 32;
 const RATCHET = PARTS * PART;
 
 /**
- * Whether two session keys are of one session and one ratchet: whether the earlier one, turned on to the index of
- * the later one, is the later one. Takes at most about a thousand hashes.
+ * Whether two session keys are of one session and one ratchet: whether the earlier one, advanced to the index of the
+ * later one, equals it. Takes at most about a thousand hashes.
  *
- * The later key alone is not enough to make an earlier one that passes. Who has an earlier one can spoil parts of it
- * that turn into nothing before the later one; that hides messages and forges none.
+ * The later key is not enough to forge an earlier one that passes. The holder of an earlier one can spoil parts that are
+ * replaced before the later one, which hides messages but forges none.
  *
- * @param a - A session key as an export has it.
+ * @param a - A session key as in an export.
  * @throws {@link KeyBackupError} `bad-session-key`.
  */
 export function areConnected(a: string, b: string): boolean {
@@ -31,11 +30,11 @@ export function areConnected(a: string, b: string): boolean {
   if (first.session_id !== second.session_id) return false;
   const indexes = [first.first_message_index, second.first_message_index];
   const [earlier, later] = indexes[0] <= indexes[1] ? [a, b] : [b, a];
-  const turned = ratchetOf(earlier);
+  const advanced = ratchetOf(earlier);
   const expected = ratchetOf(later);
-  turn(turned, Math.min(...indexes), Math.max(...indexes));
-  const connected = equal(turned, expected);
-  wipe(turned, expected);
+  advance(advanced, Math.min(...indexes), Math.max(...indexes));
+  const connected = equal(advanced, expected);
+  wipe(advanced, expected);
   return connected;
 }
 
@@ -46,11 +45,11 @@ function ratchetOf(sessionKey: string): Uint8Array {
   return ratchet;
 }
 
-/** Turns a ratchet from one index on to another, in place. `to` is not below `from`. */
-export function turn(ratchet: Uint8Array, from: number, to: number): void {
+/** Advances a ratchet in place. `to` is not below `from`. */
+function advance(ratchet: Uint8Array, from: number, to: number): void {
   let index = from;
   for (let part = 0; part < PARTS; part++) {
-    // Part p turns at the multiples of 2^(8 (3 - p)), and then gives all parts after it anew.
+    // Part p advances at the multiples of 2^(8 (3 - p)), and then replaces all parts after it.
     const period = 2 ** (8 * (PARTS - 1 - part));
     const steps = Math.floor(to / period) - Math.floor(index / period);
     if (steps === 0) continue;

@@ -6,7 +6,7 @@ import type { BatchOptions } from '../batch/run.js';
 import type { KeyBackupError } from '../errors.js';
 import { writeKeyExport } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import type { UnlockedBy } from '../secret-storage/locks.js';
+import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
 import type { BackupItem } from '../wire/backup-reader.js';

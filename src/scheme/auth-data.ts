@@ -22,16 +22,13 @@ import { excerpt } from '../encoding/quote.js';
  * @see https://spec.matrix.org/v1.19/appendices/#signing-json
  */
 
-/** The name of the algorithm in a backup version. */
+/** The `algorithm` of a backup version. */
 export const BACKUP_ALGORITHM = 'm.megolm_backup.v1.curve25519-aes-sha2';
 
-/**
- * An account has a handful of cross-signing keys over its whole life. A server could name a million keys of its own
- * making, each of which would take a millisecond and a look at the whole message to verify.
- */
+/** An account has a handful of cross-signing keys. A server could name a million, at a millisecond each. */
 const MAX_UNKNOWN_KEYS = 64;
 
-/** What this package writes as `auth_data`. Unknown fields are kept, and they are signed. */
+/** An `auth_data`. Unknown fields are kept and signed. */
 export interface AuthData {
   /** Unpadded base64 of 32 bytes. */
   readonly public_key: string;
@@ -40,20 +37,20 @@ export interface AuthData {
   readonly [unknown: string]: unknown;
 }
 
-/** Somebody who signs: a device, or the user's cross-signing master key. */
+/** A signing key: a device's, or the user's cross-signing master key. */
 export interface Signer {
   readonly userId: string;
   /** `ed25519:DEVICEID`, or `ed25519:` and the unpadded base64 of a master key. */
   readonly keyId: string;
   /** Signs the bytes; 64 bytes. */
   readonly sign: (message: Uint8Array) => Uint8Array;
-  /** Overwrites the private key, if it is in memory. */
+  /** Overwrites the private key if it is in memory. */
   readonly dispose: () => void;
   /** The same, for `using`. */
   readonly [DISPOSE]: () => void;
 }
 
-/** A public Ed25519 key under the id its signatures carry. */
+/** A public Ed25519 key and the id of its signatures. */
 export interface SigningKey {
   readonly keyId: string;
   /** Base64 of 32 bytes, padded or not. */
@@ -65,9 +62,8 @@ export interface SigningKey {
  *
  * @param userId - Whose key it is: `@alice:example.org`.
  * @param seed - 32 bytes; copied. The caller wipes its own.
- * @param deviceId - The device whose key this is; without one, the key is taken as a cross-signing master key,
- * whose id is its public key.
- * @returns The signer, which the caller disposes of; it throws `bad-parameters` after that.
+ * @param deviceId - The device of the key; without one it is a cross-signing master key, whose id is its public key.
+ * @returns The signer, which the caller disposes of; after that it throws `bad-parameters`.
  * @throws {@link KeyBackupError} `bad-length`.
  */
 export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: string): Signer {
@@ -88,9 +84,9 @@ export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: strin
 }
 
 /**
- * The `auth_data` of a new backup, not signed yet.
+ * The `auth_data` of a new backup, without signatures.
  *
- * @param extra - Further fields; they will be signed.
+ * @param extra - More fields, to be signed.
  * @returns A new object; its `public_key` is 43 characters of unpadded base64.
  */
 export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {}): AuthData {
@@ -104,12 +100,12 @@ function expectMessage(message: unknown): Uint8Array {
 }
 
 /**
- * Adds signatures, keeping those that are there and every unknown field.
+ * Adds signatures; existing ones and unknown fields stay.
  *
- * Signed is the canonical JSON without the top-level `signatures` and `unsigned`. Sign with the device key AND
- * the master key where you can: a device's signature dies with the device.
+ * The canonical JSON without the top-level `signatures` and `unsigned` is signed. Sign with the device key AND the master
+ * key if you can: the signature of a device dies with it.
  *
- * @returns A new object; the one given is not changed.
+ * @returns A new object.
  * @throws {@link KeyBackupError} `bad-auth-data`, `bad-canonical-json`, `bad-parameters` for a key id without
  * `ed25519:`, `bad-length` for a signer whose signature is not 64 bytes.
  *
@@ -133,12 +129,7 @@ export function signAuthData(authData: unknown, signers: readonly Signer[]): Aut
   for (const signer of signers) {
     expectOptions(signer, 'signer');
     const { userId, keyId, sign: signBy } = signer;
-    if (!expectText(keyId, 'keyId').startsWith('ed25519:')) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        'keyId: expected "ed25519:" and an id, got another algorithm',
-      );
-    }
+    expectEd25519(expectText(keyId, 'keyId'));
     const ofUser = new Map(Object.entries(objectAt(Object.fromEntries(signatures), userId)));
     ofUser.set(keyId, base64Encode(expectBytes(signBy(message), 64, 'signature')));
     signatures.set(userId, Object.fromEntries(ofUser));
@@ -146,10 +137,15 @@ export function signAuthData(authData: unknown, signers: readonly Signer[]): Aut
   return { ...authData, signatures: Object.fromEntries(signatures) } as unknown as AuthData;
 }
 
+function expectEd25519(keyId: string): void {
+  if (keyId.startsWith('ed25519:')) return;
+  throw new KeyBackupError('bad-parameters', 'keyId: expected "ed25519:" and an id, got another algorithm');
+}
+
 /** State of one signature. */
 export type SignatureState = 'missing' | 'invalid' | 'valid-untrusted' | 'valid-trusted';
 
-/** One signature, or the lack of one that a trusted key could have made. */
+/** One signature, or a missing one of a trusted key. */
 export interface SignatureVerdict {
   readonly userId: string;
   readonly keyId: string;
@@ -161,13 +157,13 @@ export interface SignatureVerdict {
 /** What is known about an `auth_data` and whether to encrypt to it. */
 export interface AuthDataVerdict {
   readonly trusted: boolean;
-  /** What the trust rests on: the decryption key we hold, a trusted signature, or nothing. */
+  /** The reason of the trust: the decryption key, a trusted signature, or nothing. */
   readonly by: 'decryption-key' | 'signature' | null;
   /** Why, for people. */
   readonly reason: string;
-  /** Absent when the `auth_data` has no usable public key; then the backup is not trusted. */
+  /** `undefined` without a usable public key; the backup is not trusted then. */
   readonly publicKey: BackupPublicKey | undefined;
-  /** With a decryption key given: whether it is this backup's. */
+  /** Whether the given decryption key is this backup's. */
   readonly keyMatches: boolean | undefined;
   readonly signatures: readonly SignatureVerdict[];
 }
@@ -176,25 +172,25 @@ export interface AuthDataVerdict {
 export interface VerifyOptions {
   /** The owner of the backup: only this user's signatures count. */
   readonly userId: string;
-  /** Keys whose signatures make the backup trusted: verified devices, the user's own master key. */
+  /** Keys whose signatures make the backup trusted: verified devices and the user's own master key. */
   readonly trustedKeys?: readonly SigningKey[];
-  /** Keys that are known but not trusted: their signatures can be checked, and no more. */
+  /** Keys whose signatures are checked but not trusted. */
   readonly knownKeys?: readonly SigningKey[];
-  /** The backup decryption key, if we hold it. */
+  /** The backup decryption key, if it is known. */
   readonly decryptionKey?: BackupDecryptionKey;
 }
 
 /**
- * Says whether a backup is the user's own: by the decryption key we hold, by a signature, or not at all.
+ * Checks whether a backup is the user's own, by the decryption key or by a signature.
  *
- * A signature whose key nobody gave is `missing`, since nothing can be said about it, unless its id is itself a
- * public key; of those that nobody gave, 64 are checked. Ed25519 is verified strictly, as RFC 8032 has it; a key of
- * small order is invalid. A key id that is a public key, as a master key's is, has to be the key that signs.
+ * A signature by an unknown key is `missing`, unless its id is a public key; at most 64 of those are checked. Ed25519 is
+ * verified strictly (RFC 8032); a key of small order is invalid. A key id that is a public key, as that of a master key
+ * is, must be the key that signs.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
- * @param authData - As it came from the server.
- * @returns The verdict. It never throws for what the `auth_data` holds.
- * @throws {@link KeyBackupError} `bad-parameters` for keys given in a wrong form.
+ * @param authData - From the server, unchecked.
+ * @returns The verdict, whatever the `auth_data` is.
+ * @throws {@link KeyBackupError} `bad-parameters` for malformed keys in the options.
  *
  * @example
  * ```ts
@@ -258,12 +254,7 @@ function signingKeys({ trustedKeys = [], knownKeys = [] }: VerifyOptions): Map<s
     ...trustedKeys.map((key) => ({ ...key, trusted: true })),
   ];
   for (const { keyId, publicKey, trusted } of all) {
-    if (!keyId.startsWith('ed25519:')) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        'keyId: expected "ed25519:" and an id, got another algorithm',
-      );
-    }
+    expectEd25519(keyId);
     const bytes = decodeOr(publicKey, 32);
     if (!bytes)
       throw new KeyBackupError(
@@ -286,7 +277,7 @@ function verifySignatures(
   const verdicts = Object.keys(present).map((keyId): SignatureVerdict => {
     const known = keys.get(keyId);
     if (!known && namedKey(keyId) && ++unknown > MAX_UNKNOWN_KEYS) {
-      return { userId, keyId, state: 'missing', reason: 'not checked: too many keys that nobody gave' };
+      return { userId, keyId, state: 'missing', reason: 'not checked: too many unknown keys' };
     }
     return { userId, keyId, ...verifySignature(keyId, present[keyId], message, known) };
   });
@@ -322,7 +313,7 @@ function verifySignature(
     : { state: 'valid-untrusted', reason: 'signed by a key that is not trusted' };
 }
 
-/** An id that is the base64 of 32 bytes is a cross-signing key's: it names its own public key. */
+/** The public key in the id of a cross-signing key, which is base64 of 32 bytes. */
 function namedKey(keyId: string): Uint8Array | undefined {
   return decodeOr(keyId.slice('ed25519:'.length), 32);
 }
@@ -335,7 +326,7 @@ function signable(object: JsonObject): Uint8Array | undefined {
   }
 }
 
-/** The bytes that a signature covers: all but the top-level `signatures` and `unsigned`. */
+/** The signed bytes: all but the top-level `signatures` and `unsigned`. */
 function signedBytes(object: JsonObject): Uint8Array {
   const covered = Object.entries(object).filter(([name]) => name !== 'signatures' && name !== 'unsigned');
   return utf8Encode(canonicalJson(Object.fromEntries(covered)));

@@ -4,24 +4,23 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
-import { SecretBytes, equal, expectBytes, wipe } from '../encoding/bytes.js';
+import { SecretBytes, equal, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
-import { BackupPublicKey, type BackupDecryptionKey, withoutHighBit } from './keys.js';
+import { BackupPublicKey, decodeSecret, withoutHighBit, type BackupDecryptionKey } from './keys.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import { publicKeyOf } from '../curve25519/x25519.js';
 
 /**
- * Backups whose keys prove where they come from: the open proposal MSC4048.
+ * Authenticated backups: the open proposal MSC4048.
  *
- * The scheme's own MAC covers nothing. This one is an HMAC-SHA-256 over the canonical JSON of `session_data`
- * without `signatures` and `unsigned`, under a key derived from the decryption key, which the server does not have.
- * It stands in `session_data.unsigned`, where every deployed reader ignores it.
+ * The MAC of the scheme covers nothing. This one is HMAC-SHA-256 of the canonical JSON of `session_data` without
+ * `signatures` and `unsigned`, under a key derived from the decryption key, which the server does not have. It is in
+ * `session_data.unsigned`, which deployed clients ignore.
  *
- * What it does NOT cover: the room id, the session id (which the session key proves), the metadata beside
- * `session_data`, and when the record was written: an old record with a right MAC stays right. And a right MAC
- * says only that a holder of the MAC key wrote the record, not that the room key came from whom it says: the
- * writer declares that (see {@link Authenticity}).
+ * It does NOT cover the room id, the session id (which the session key proves), the metadata beside `session_data`, or
+ * the time: an old record with a right MAC stays valid. A right MAC proves that a holder of the MAC key wrote the
+ * record, not that the room key came from its alleged sender: the writer declares that (see {@link Authenticity}).
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  */
@@ -29,23 +28,19 @@ import { publicKeyOf } from '../curve25519/x25519.js';
 /** The names to write: with the proposal's prefix while it is open, without it once it is accepted. */
 export type MacNames = 'unstable' | 'stable';
 
-/**
- * The secret under which the MAC key can be given to a device that may write but not read; `readMacKeySecret` reads
- * both names.
- */
+/** The name of the secret that gives the MAC key to a device that may write but not read. Both names are read. */
 export const BACKUP_MAC_SECRET: Readonly<Record<MacNames, string>> = Object.freeze({
   unstable: 'org.matrix.msc4048.mac',
   stable: 'm.megolm_backup.v1.mac',
 });
 
 /**
- * Whether a restored key proves its origin, and why:
+ * Whether a restored key is authenticated, and why:
  *
  * - `verified`: a holder of the MAC key wrote the record and vouches for the key. Only this one is authenticated.
- * - `declared-unauthenticated`: a holder of the MAC key wrote it, and says that it does not vouch for the key.
- * - `wrong-mac`: there is a MAC, and it does not fit: the record was changed, or written by somebody else.
- * - `no-mac`: anyone who knows the public key may have written it. A server can make this of every other one,
- *   by taking the MAC away.
+ * - `declared-unauthenticated`: a holder of the MAC key wrote it and declares that it does not vouch for the key.
+ * - `wrong-mac`: the MAC is wrong: the record was changed, or written by somebody else.
+ * - `no-mac`: anyone who knows the public key may have written it. The server can remove the MAC of any record.
  */
 export type Authenticity = 'no-mac' | 'wrong-mac' | 'declared-unauthenticated' | 'verified';
 
@@ -66,11 +61,11 @@ export function expectNames(names: unknown): void {
 
 const MAC_LENGTH = 32;
 
-/** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
+/** Base64 of 32 bytes has 43 or 44 characters; far longer text is not decoded. */
 const MAX_CHARACTERS = 256;
 
 /**
- * The key of the `backup_mac`. Its holder can write keys that pass for authenticated, but read none.
+ * The key of the `backup_mac`. Its holder can write authenticated keys but read none.
  *
  * @example
  * ```ts
@@ -86,7 +81,7 @@ const MAX_CHARACTERS = 256;
 export class BackupMacKey {
   readonly #secret: SecretBytes;
   readonly #publicKey: BackupPublicKey | undefined;
-  /** The public key that these bytes had if they were a decryption key. */
+  /** The public key if these bytes were a decryption key. */
   #asPublicKey: Uint8Array | undefined;
 
   private constructor(bytes: Uint8Array, publicKey?: BackupPublicKey) {
@@ -95,7 +90,7 @@ export class BackupMacKey {
   }
 
   /**
-   * Derives it: HKDF-SHA-256 of the decryption key, no salt, info `MATRIX_BACKUP_MAC_KEY`, 32 bytes.
+   * Derives the key: HKDF-SHA-256 of the decryption key, no salt, info `MATRIX_BACKUP_MAC_KEY`, 32 bytes.
    *
    * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed.
    */
@@ -111,20 +106,11 @@ export class BackupMacKey {
   /**
    * Reads the secret.
    *
-   * @param text - Base64 of 32 bytes, padded or not, as the secret holds it; white space around it is ignored.
+   * @param text - Base64 of 32 bytes, padded or not; surrounding white space is ignored.
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
   static fromBase64(text: string): BackupMacKey {
-    const field = 'backup MAC key';
-    if (typeof text === 'string' && text.length > MAX_CHARACTERS) {
-      throw new KeyBackupError(
-        'bad-length',
-        `${field}: expected base64 of 32 bytes, got ${text.length} characters`,
-      );
-    }
-    // What is no string is the decoder's to refuse.
-    const base64: unknown = typeof text === 'string' ? text.trim() : text;
-    return new BackupMacKey(expectBytes(base64Decode(base64, field), 32, field));
+    return new BackupMacKey(decodeSecret(text, 'backup MAC key'));
   }
 
   /** 43 characters of unpadded base64, for the secret. Throws `bad-parameters` after {@link BackupMacKey.dispose}. */
@@ -133,10 +119,9 @@ export class BackupMacKey {
   }
 
   /**
-   * The whole HMAC of a `session_data`: 32 bytes.
+   * The HMAC of a `session_data`: 32 bytes.
    *
-   * @throws {@link KeyBackupError} `bad-canonical-json` for what has no canonical form; `bad-parameters` when the
-   * key is disposed.
+   * @throws {@link KeyBackupError} `bad-canonical-json`; `bad-parameters` when the key is disposed.
    */
   mac(sessionData: object): Uint8Array {
     const covered = Object.entries(expectObject(sessionData, 'session_data')).filter(
@@ -152,9 +137,9 @@ export class BackupMacKey {
   }
 
   /**
-   * Throws `wrong-key` when this is known to be the MAC key of another backup, or is the decryption key itself, which
-   * looks alike. Nothing else is known about a key out of a secret; compare it with the decryption key where that is
-   * at hand (`readMacKeySecret`).
+   * Throws `wrong-key` if this is known to be the MAC key of another backup, or is the decryption key itself, which looks
+   * the same. Nothing else can be checked of a key from a secret: compare it with the decryption key if you have that
+   * (`readMacKeySecret`).
    */
   expectMatch(publicKey: BackupPublicKey): void {
     const bytes = this.#secret.value;
@@ -162,7 +147,7 @@ export class BackupMacKey {
     if (this.#publicKey?.equals(expected) === false) {
       throw new KeyBackupError(
         'wrong-key',
-        'backup MAC key: expected the one of the backup that is written to, got another backup’s',
+        'backup MAC key: expected the one of this backup, got that of another',
       );
     }
     if (this.#publicKey) return;
@@ -170,12 +155,12 @@ export class BackupMacKey {
     if (equal(this.#asPublicKey, expected.toBytes())) {
       throw new KeyBackupError(
         'wrong-key',
-        'backup MAC key: expected the key that is derived from the decryption key, got the decryption key',
+        'backup MAC key: expected the key derived from the decryption key, got the decryption key',
       );
     }
   }
 
-  /** Overwrites the key; see {@link BackupDecryptionKey.dispose} for what that cannot reach. */
+  /** Overwrites the key; {@link BackupDecryptionKey.dispose} names what that cannot reach. */
   dispose(): void {
     this.#secret.dispose();
   }
@@ -186,10 +171,10 @@ function derive(privateKey: Uint8Array): Uint8Array {
 }
 
 /**
- * Adds the `backup_mac` to a `session_data`, keeping everything else in `unsigned`.
+ * Adds the `backup_mac` to a `session_data`; the rest of `unsigned` stays.
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
- * @returns A new object; the one given is not changed.
+ * @returns A new object.
  * @throws {@link KeyBackupError} as {@link BackupMacKey.mac}.
  *
  * @example
@@ -212,53 +197,124 @@ export function addBackupMac<T extends object>(
   expectInstance(macKey, BackupMacKey, 'backup MAC key');
   expectNames(names);
   const value = ownValue(expectObject(sessionData, 'session_data'), 'unsigned');
-  // Both spellings go, or a record written again would carry an old one beside the new.
+  // Both names go: a rewritten record must not keep an old MAC beside the new one.
   const { [NAMES.stable]: _stable, [NAMES.unstable]: _unstable, ...rest } = isJsonObject(value) ? value : {};
   const unsigned = { ...rest, [NAMES[names]]: base64Encode(macKey.mac(sessionData)) };
   return { ...sessionData, unsigned };
 }
 
-/** Whether a `session_data` carries something in the place of a `backup_mac`, under either name. */
+/** Whether a `session_data` has a `backup_mac` under either name, of any type. */
 export function hasBackupMac(sessionData: object): boolean {
   return macsOf(sessionData).length > 0;
 }
 
 function macsOf(sessionData: object): unknown[] {
   const unsigned = ownValue(sessionData as JsonObject, 'unsigned');
-  if (!isJsonObject(unsigned)) return [];
-  return [NAMES.stable, NAMES.unstable]
-    .filter((name) => Object.hasOwn(unsigned, name))
-    .map((name) => unsigned[name]);
+  return isJsonObject(unsigned) ? valuesOf(unsigned, NAMES) : [];
+}
+
+/** The values of a field that has either name. */
+function valuesOf(object: JsonObject, names: Readonly<Record<MacNames, string>>): unknown[] {
+  return [names.stable, names.unstable]
+    .filter((name) => Object.hasOwn(object, name))
+    .map((name) => object[name]);
 }
 
 /**
- * Checks the `backup_mac` of a `session_data`, under either name. A record that carries both has to be right in both.
+ * Checks the `backup_mac` of a `session_data`, under either name. If it has both, both must be right.
  *
  * @returns `no-mac` only without any MAC: one of a wrong type or form is `wrong-mac`.
- * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed; never for what the record holds.
+ * @throws {@link KeyBackupError} `bad-parameters` when the key is disposed; never because of the record.
  */
 export function checkBackupMac(sessionData: object, macKey: BackupMacKey): 'no-mac' | 'wrong-mac' | 'right' {
   expectInstance(macKey, BackupMacKey, 'backup MAC key');
   const macs = macsOf(expectObject(sessionData, 'session_data'));
   if (macs.length === 0) return 'no-mac';
-  const expected = unlessRefused('bad-canonical-json', () => macKey.mac(sessionData));
+  const expected = unless('bad-canonical-json', () => macKey.mac(sessionData));
   if (!expected) return 'wrong-mac';
   return macs.every((value) => isMac(value, expected)) ? 'right' : 'wrong-mac';
 }
 
 function isMac(value: unknown, expected: Uint8Array): boolean {
   if (typeof value !== 'string' || value.length > MAX_CHARACTERS) return false;
-  const mac = unlessRefused('bad-base64', () => base64Decode(value, 'backup_mac'));
-  // The length is checked on its own: a MAC cut short must never pass for a right one.
+  const mac = unless('bad-base64', () => base64Decode(value, 'backup_mac'));
+  // A truncated MAC must never pass.
   return mac?.length === MAC_LENGTH && equal(mac, expected);
 }
 
-/** Only what the record is to blame for makes a MAC wrong; every other error is somebody else's. */
-function unlessRefused<T>(code: string, operation: () => T): T | undefined {
+/** `undefined` instead of an error of this code: only a fault of the record makes its MAC wrong. */
+function unless<T>(code: string, operation: () => T): T | undefined {
   try {
     return operation();
   } catch (error) {
     if (error instanceof KeyBackupError && error.code === code) return undefined;
     throw error;
   }
+}
+
+/*
+ * Provenance. The plaintext of a room key may say that its writer does not vouch for it, and may hold a copy of the room
+ * id. Both count only under a right `backup_mac`, because anyone who knows the public key can write any plaintext.
+ */
+
+/** The source of a key that its writer does not vouch for. Unknown values read as `m.undefined`. */
+export type UnauthenticatedSource = 'm.undefined' | 'm.legacy-v1' | 'm.forwarded_room_key';
+
+const SOURCES: readonly unknown[] = ['m.undefined', 'm.legacy-v1', 'm.forwarded_room_key'];
+
+/** Checks what a caller's `unauthenticated` returned: a promise, for example, is `bad-parameters`. */
+export function expectSource(value: unknown): UnauthenticatedSource | undefined {
+  if (value === undefined || SOURCES.includes(value)) return value as UnauthenticatedSource | undefined;
+  const expected = 'm.undefined, m.legacy-v1, m.forwarded_room_key or undefined';
+  throw new KeyBackupError('bad-parameters', `unauthenticated: expected ${expected}, got ${describe(value)}`);
+}
+
+/** The field with the copy of the room id: an extension of this package, ignored by other clients. */
+export const ROOM_ID_COPY = 'org.megolm-backup.room_id';
+
+const UNAUTHENTICATED: Readonly<Record<MacNames, string>> = {
+  unstable: 'org.matrix.msc4048.unauthenticated',
+  stable: 'unauthenticated',
+};
+
+/** What to declare in a plaintext. */
+export interface Declaration {
+  /** The writer does not vouch for the key. Replaces the declaration in the session. */
+  readonly source?: UnauthenticatedSource | undefined;
+  /** Adds the copy of the room id. */
+  readonly bindRoomId?: boolean | undefined;
+  readonly names?: MacNames | undefined;
+}
+
+/**
+ * A session with this provenance instead of its own. Without a `source` its own declaration stays; its copy of the room
+ * id always goes.
+ *
+ * @returns The session itself if nothing changes, else a new object. Anything but an object is returned as it is, to be
+ * rejected by `prepareRoomKey`.
+ */
+export function withProvenance<T>(session: T, { source, bindRoomId = false, names }: Declaration): T {
+  if (!isJsonObject(session)) return session;
+  if (source === undefined && !bindRoomId && !Object.hasOwn(session, ROOM_ID_COPY)) return session;
+  const { [ROOM_ID_COPY]: _copy, ...rest } = session;
+  const stripped = source === undefined ? rest : withoutDeclaration(rest);
+  const declaration = source === undefined ? {} : { [UNAUTHENTICATED[names ?? 'unstable']]: source };
+  const copy = bindRoomId ? { [ROOM_ID_COPY]: ownValue(session, 'room_id') } : {};
+  return { ...stripped, ...declaration, ...copy } as T;
+}
+
+function withoutDeclaration(session: JsonObject): JsonObject {
+  const { [UNAUTHENTICATED.stable]: _stable, [UNAUTHENTICATED.unstable]: _unstable, ...rest } = session;
+  return rest;
+}
+
+/**
+ * What the writer of a plaintext declared, under either name; `undefined` if it vouches for the key. Any value is a
+ * declaration, `null` and `false` too.
+ */
+export function readUnauthenticated(plaintext: JsonObject): UnauthenticatedSource | undefined {
+  const values = valuesOf(plaintext, UNAUTHENTICATED);
+  if (values.length === 0) return undefined;
+  const known = values.find((value) => value === 'm.legacy-v1' || value === 'm.forwarded_room_key');
+  return known ?? 'm.undefined';
 }

@@ -8,7 +8,7 @@ import { isLowOrder } from '../curve25519/edwards.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
 import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
 
-/** Base64 of 32 bytes has 43 or 44 characters; what is far longer is not decoded at all. */
+/** Base64 of 32 bytes has 43 or 44 characters; far longer text is not decoded. */
 const MAX_KEY_CHARACTERS = 256;
 
 /** What Node asks an object for when it prints it. */
@@ -17,7 +17,7 @@ const INSPECT: unique symbol = /* @__PURE__ */ Symbol.for('nodejs.util.inspect.c
 /**
  * The public key of a backup: what room keys are encrypted to. It is `auth_data.public_key`.
  *
- * Whoever knows it can add keys to the backup, so it is not a secret but no proof of origin either.
+ * It is not a secret, but anyone who knows it can add keys to the backup.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
  *
@@ -40,8 +40,6 @@ export class BackupPublicKey {
   }
 
   /**
-   * From the bytes.
-   *
    * @param bytes - 32 bytes, little-endian u; they are copied. Bit 255 and non-canonical values are accepted.
    * @throws {@link KeyBackupError} `bad-length`, `low-order-key`.
    */
@@ -58,11 +56,11 @@ export class BackupPublicKey {
   }
 
   /**
-   * Reads `public_key` of an `auth_data`. Real accounts carry malformed ones (60 characters that decode to 45
-   * bytes); such a backup can be reset but not written to.
+   * Reads `public_key` of an `auth_data`. Some accounts have malformed ones (60 characters that decode to 45 bytes): such
+   * a backup can be reset but not written to.
    *
    * @param authData - The `auth_data` object as it came from the server.
-   * @throws {@link KeyBackupError} `bad-auth-data`, saying what came; `low-order-key`.
+   * @throws {@link KeyBackupError} `bad-auth-data`, `low-order-key`.
    */
   static fromAuthData(authData: unknown): BackupPublicKey {
     if (!isJsonObject(authData)) {
@@ -92,12 +90,7 @@ export class BackupPublicKey {
   }
 
   static #checked(bytes: Uint8Array, field: string): BackupPublicKey {
-    if (isLowOrder(bytes)) {
-      throw new KeyBackupError(
-        'low-order-key',
-        `${field}: expected a point of large order, got one of small order`,
-      );
-    }
+    if (isLowOrder(bytes)) throw lowOrderKey(field);
     return new BackupPublicKey(copyBytes(bytes));
   }
 
@@ -133,10 +126,9 @@ export class BackupPublicKey {
 }
 
 /**
- * The decryption key of a backup: 32 bytes that read every room key in it.
+ * The decryption key of a backup: 32 bytes that decrypt every room key in it.
  *
- * Its text form is what people call "recovery key"; so is the text form of their secret storage key, which is
- * another key.
+ * Its text form is called "recovery key", and so is that of the secret storage key, which is another key.
  *
  * @example
  * ```ts
@@ -158,13 +150,13 @@ export class BackupDecryptionKey {
     this.publicKey = BackupPublicKey.fromBytes(publicKeyOf(bytes));
   }
 
-  /** A new key from the platform's secure generator. */
+  /** A new key from the platform's random number generator. */
   static generate(): BackupDecryptionKey {
     return new BackupDecryptionKey(generatePrivateKeys(1));
   }
 
   /**
-   * @param bytes - 32 bytes; they are copied, the caller's stay the caller's to wipe.
+   * @param bytes - 32 bytes; they are copied, and the caller wipes its own.
    * @throws {@link KeyBackupError} `bad-length`.
    */
   static fromBytes(bytes: Uint8Array): BackupDecryptionKey {
@@ -190,18 +182,15 @@ export class BackupDecryptionKey {
   }
 
   /**
-   * Reads the secret `m.megolm_backup.v1` in every form the wild has: base64, padded or not, and the
-   * comma-separated byte values that an old client stored.
+   * Reads the secret `m.megolm_backup.v1`: base64, padded or not, or the comma-separated byte values of an old client.
    *
-   * @param text - Of the one form or the other, white space around it ignored.
-   * @returns The key, and the flag `comma-separated-bytes` when it was that old form.
+   * @param text - Surrounding white space is ignored.
+   * @returns The key, and the flag `comma-separated-bytes` for the old form.
    * @throws {@link KeyBackupError} `bad-base64`, `bad-length`.
    */
   static fromSecret(text: string): { key: BackupDecryptionKey; flags: readonly 'comma-separated-bytes'[] } {
     if (typeof text !== 'string' || !text.includes(',')) {
-      // What is no string is the decoder's to refuse.
-      const base64 = typeof text === 'string' ? text.trim() : text;
-      return { key: BackupDecryptionKey.fromBase64(base64), flags: [] };
+      return { key: new BackupDecryptionKey(decodeSecret(text, 'decryption key')), flags: [] };
     }
     const values = text.length > MAX_KEY_CHARACTERS ? [] : text.split(',').map((value) => value.trim());
     if (values.length !== 32 || !values.every((value) => /^\d{1,3}$/.test(value) && Number(value) < 256)) {
@@ -224,7 +213,7 @@ export class BackupDecryptionKey {
    *
    * @param passphrase - As the user typed it; it is not normalised.
    * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and `public_key`.
-   * @throws {@link KeyBackupError} `wrong-passphrase` when the key does not derive `public_key`; `unproven-key` without
+   * @throws {@link KeyBackupError} `wrong-passphrase` if the key does not derive `public_key`; `unproven-key` without
    * a `public_key`; `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
    */
   static async fromPassphrase(
@@ -268,18 +257,17 @@ export class BackupDecryptionKey {
   }
 
   /**
-   * Whether this key reads the backup with this `auth_data`: whether it derives the `public_key` there, bit 255 of
-   * which does not count.
+   * Whether this key derives the `public_key` of an `auth_data`, bit 255 aside.
    *
    * @param authData - The `auth_data` object as it came from the server.
-   * @throws {@link KeyBackupError} `bad-auth-data`, `low-order-key` when the `auth_data` has no usable key.
+   * @throws {@link KeyBackupError} `bad-auth-data`, `low-order-key` if the `auth_data` has no usable key.
    */
   matches(authData: unknown): boolean {
     return this.publicKey.equals(withoutHighBit(BackupPublicKey.fromAuthData(authData)));
   }
 
   /**
-   * Says a wrong key before any record does.
+   * Fails early if this is the wrong key.
    *
    * @throws {@link KeyBackupError} `wrong-key` unless {@link BackupDecryptionKey.matches}, and what that throws.
    */
@@ -287,25 +275,33 @@ export class BackupDecryptionKey {
     if (!this.matches(authData)) {
       throw new KeyBackupError(
         'wrong-key',
-        'decryption key: expected one that derives auth_data.public_key, got the key of another backup',
+        'decryption key: expected the one that derives auth_data.public_key, got the key of another backup',
       );
     }
   }
 
-  /** Overwrites the key. Copies that the runtime or `toBytes` made, and strings, are out of its reach. */
+  /** Overwrites the key, but not strings, nor copies made by the runtime or `toBytes`. */
   dispose(): void {
     this.#secret.dispose();
   }
 }
 
-/** X25519 ignores bit 255, so a public key that carries it is still the same key. */
+/** X25519 ignores bit 255: with or without it, a public key is the same. */
 export function withoutHighBit(publicKey: BackupPublicKey): BackupPublicKey {
   const bytes = publicKey.toBytes();
   bytes[31] &= 0x7f;
   return BackupPublicKey.fromBytes(bytes);
 }
 
-function decodeKey(text: unknown, field: string): Uint8Array {
+export function lowOrderKey(field: string): KeyBackupError {
+  return new KeyBackupError(
+    'low-order-key',
+    `${field}: expected a point of large order, got one of small order`,
+  );
+}
+
+/** Reads base64 of 32 bytes, padded or not. Throws `bad-base64`, `bad-length`. */
+export function decodeKey(text: unknown, field: string): Uint8Array {
   if (typeof text === 'string' && text.length > MAX_KEY_CHARACTERS) {
     throw new KeyBackupError(
       'bad-length',
@@ -313,6 +309,11 @@ function decodeKey(text: unknown, field: string): Uint8Array {
     );
   }
   return expectBytes(base64Decode(text, field), 32, field);
+}
+
+/** Reads a secret of 32 bytes: {@link decodeKey} with surrounding white space ignored. */
+export function decodeSecret(text: unknown, field: string): Uint8Array {
+  return decodeKey(typeof text === 'string' ? text.trim() : text, field);
 }
 
 function hasPublicKey(authData: unknown): boolean {

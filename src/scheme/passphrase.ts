@@ -16,24 +16,23 @@ import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /**
- * Keys made from a passphrase, as old clients did it: PBKDF2-HMAC-SHA-512 with parameters that stand in the
- * backup's `auth_data`.
+ * Keys from a passphrase, as in legacy backups: PBKDF2-HMAC-SHA-512 with parameters from `auth_data`.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
  */
 
-/** A server chooses the number of rounds; above this one it only wants to keep the processor busy. */
+/** The server chooses the number of rounds: more than this would only keep the processor busy. */
 export const MAX_ITERATIONS = 10_000_000;
 
 /**
- * A server chooses the rounds of a passphrase, and with few of them whatever is published of its key gives the
- * passphrase away: with fewer, a key only reads.
+ * The server chooses the rounds: with fewer than this, anything published of the key gives the passphrase away, so such
+ * a key only reads.
  */
 export const MIN_ITERATIONS = 100_000;
 
-/** The parameters in `auth_data` under their names there. */
+/** The parameters in `auth_data`. */
 export interface PassphraseParameters {
-  /** The salt is the UTF-8 bytes of this string, not what it might decode to. */
+  /** The salt is the UTF-8 bytes of this string, which is not decoded. */
   readonly private_key_salt: string;
   /** 1 to 10,000,000; usually 500,000. */
   readonly private_key_iterations: number;
@@ -57,14 +56,14 @@ export interface Pbkdf2Backend {
 
 /** What {@link derivePassphraseKey} accepts besides the passphrase. */
 export interface DeriveOptions extends WaitOptions {
-  /** Does PBKDF2 natively where it can; pure JavaScript otherwise. */
+  /** Derives with PBKDF2 of the platform; pure JavaScript otherwise. */
   readonly backend?: Pbkdf2Backend | undefined;
 }
 
 /**
- * Derives the 32 bytes of a legacy backup key. The passphrase is taken as it is, without Unicode normalisation.
+ * Derives the 32 bytes of a legacy backup key, without Unicode normalisation of the passphrase.
  *
- * Nothing is compared: a wrong passphrase gives another key. `BackupDecryptionKey.fromPassphrase` compares.
+ * A wrong passphrase gives another key: `BackupDecryptionKey.fromPassphrase` also compares it.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
  * @param passphrase - As the user typed it.
@@ -88,15 +87,28 @@ export async function derivePassphraseKey(
 ): Promise<Uint8Array> {
   expectOptions(options);
   const { salt, iterations } = checkParameters(parameters);
-  if (typeof passphrase !== 'string') {
-    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
-  }
-  const password = utf8Encode(passphrase);
+  return deriveKey(passphrase, salt, iterations, options);
+}
+
+/** The 32 bytes that a passphrase gives with a salt as text; the caller owns and wipes them. */
+export async function deriveKey(
+  passphrase: string,
+  salt: string,
+  iterations: number,
+  options: DeriveOptions,
+): Promise<Uint8Array> {
+  const password = passwordBytes(passphrase);
   try {
     return await pbkdf2(password, utf8Encode(salt), iterations, 32, options);
   } finally {
     wipe(password);
   }
+}
+
+/** A passphrase as UTF-8, without Unicode normalisation; the caller wipes it. */
+export function passwordBytes(passphrase: unknown): Uint8Array {
+  if (typeof passphrase === 'string') return utf8Encode(passphrase);
+  throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
 }
 
 /** @throws {@link KeyBackupError} `bad-parameters`, `missing-field`. */

@@ -1,76 +1,77 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { cbc } from '@noble/ciphers/aes.js';
+import { sha256 } from '@noble/hashes/sha2.js';
 import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from '../encoding/bytes.js';
-import { deriveKeys } from './derived-keys.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, expectString, isJsonObject } from '../encoding/json.js';
-import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
+import { BackupPublicKey, decodeKey, lowOrderKey, type BackupDecryptionKey } from './keys.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 
 /**
- * The scheme: `m.megolm_backup.v1.curve25519-aes-sha2`.
+ * The scheme `m.megolm_backup.v1.curve25519-aes-sha2`.
  *
- * An ephemeral X25519 key agrees with the backup's public key; HKDF-SHA-256 of the shared secret (salt 32 zero
- * bytes, no info, 80 bytes) gives an AES key, a MAC key and an IV; AES-256-CBC with PKCS#7 encrypts.
+ * An ephemeral X25519 key agrees with the backup's public key. HKDF-SHA-256 of the shared secret (salt 32 zero bytes,
+ * no info, 80 bytes) gives an AES key, a MAC key and an IV. AES-256-CBC with PKCS#7 encrypts.
  *
- * ITS FLAW: the MAC is the first 8 bytes of HMAC-SHA-256 over the EMPTY string, not over the ciphertext. An
- * early library made it so, every client copied it, and the specification has said so since v1.10. It proves
- * only that both ends derived the same secret. The ciphertext can be changed, and anyone who knows the public
- * key, the server above all, can add sessions. Nothing that comes out of here is authenticated.
+ * ITS FLAW: the MAC is the first 8 bytes of HMAC-SHA-256 over the EMPTY string, not over the ciphertext. It began as a
+ * bug in libolm, and the specification has documented it since v1.10. The MAC proves only that both sides derived the
+ * same secret. Anyone can change the ciphertext, and anyone who knows the public key, the server included, can add
+ * sessions. Nothing decrypted here is authenticated.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
  */
 
-/** One room key takes about 1 KB. What is longer than this is refused before any work is done on it. */
+/** A room key takes about 1 KB. Anything longer than this is rejected before any work is done on it. */
 export const MAX_PLAINTEXT_BYTES = 1024 * 1024;
 
 const MAX_CIPHERTEXT_CHARACTERS = Math.ceil(((MAX_PLAINTEXT_BYTES + 16) / 3) * 4) + 2;
 const BLOCK = 16;
 const MAC_LENGTH = 8;
+const HASH = 32;
 
-/** `session_data` as it stands on the wire: three fields of unpadded base64. */
+/** `session_data` on the wire: three fields of unpadded base64. */
 export interface SessionData {
   /** 43 characters: the ephemeral public key. */
   readonly ephemeral: string;
   /** AES-256-CBC of the plaintext. */
   readonly ciphertext: string;
-  /** 11 characters: 8 bytes of the HMAC of the EMPTY string. It does not protect the ciphertext. */
+  /** 11 characters: 8 bytes of the HMAC of the EMPTY string, which does not protect the ciphertext. */
   readonly mac: string;
-  /** Where a `backup_mac` stands, which does protect it. */
+  /** Holds the `backup_mac`, if there is one, which does protect it. */
   readonly unsigned?: Readonly<Record<string, unknown>>;
 }
 
-/** What the salvage reading had to overlook. */
+/** A fault that `salvage` overlooked. */
 export type SessionDataFlag =
-  /** The MAC was not 8 bytes; as many bytes as it has are right. */
+  /** The MAC was not 8 bytes long; the bytes that it has are right. */
   | 'mac-length'
-  /** The padding was not PKCS#7; as many bytes were cut off as its last byte says. */
+  /** The padding was not PKCS#7; the last byte said how many bytes to cut off. */
   | 'padding';
 
 /** How strictly to read. */
 export interface ReadOptions {
-  /** Accept what one deployed peer accepts although it is malformed, and say so by flags. Default false. */
+  /** Accept malformed data that another deployed implementation accepts, and flag it. Default false. */
   readonly salvage?: boolean | undefined;
 }
 
-/** What {@link SessionDataBackend.seal} gives: the two parts of `session_data` that the shared secret makes. */
+/** What {@link SessionDataBackend.seal} returns: the parts of `session_data` made with the shared secret. */
 export interface Sealed {
   readonly ciphertext: Uint8Array;
-  /** 8 bytes: HMAC-SHA-256 of the EMPTY string. It says that both ends derived the same keys, nothing else. */
+  /** 8 bytes of HMAC-SHA-256 of the EMPTY string. */
   readonly mac: Uint8Array;
 }
 
-/** The part of a `Backend` that seals and opens one `session_data`. */
+/** The part of a `Backend` that encrypts and decrypts one `session_data`. */
 export interface SessionDataBackend {
   /** Shown in benchmarks and errors. */
   readonly name: string;
   /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
   readonly seal?: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
   /**
-   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 0 to 32 bytes and is compared with as
-   * many bytes of the whole HMAC; `undefined` when it does not fit.
+   * HKDF, the MAC check and AES-256-CBC; the padding stays. `mac` is 0 to 32 bytes and is compared with the same number
+   * of bytes of the HMAC. Returns `undefined` if they differ.
    */
   readonly open?: (
     sharedSecret: Uint8Array,
@@ -81,9 +82,9 @@ export interface SessionDataBackend {
 
 /** A decrypted `session_data`. */
 export interface OpenedSessionData {
-  /** The plaintext; the caller owns it. NOT authenticated, see the flaw of the scheme. */
+  /** The plaintext; the caller owns it. It is NOT authenticated: see the flaw of the scheme. */
   readonly plaintext: Uint8Array;
-  /** Empty unless salvage was needed. */
+  /** Empty unless `salvage` was needed. */
   readonly flags: readonly SessionDataFlag[];
 }
 
@@ -94,7 +95,7 @@ export interface OpenedSessionData {
  * @param plaintext - 0 to 1,048,576 bytes: the JSON of a room key. It is not changed.
  * @param recipient - The backup's public key, once it is known to be the user's own (`verifyAuthData`).
  * @returns A new object of three strings, all unpadded base64.
- * @throws {@link KeyBackupError} `too-large`; `bad-parameters` for a plaintext that is no bytes.
+ * @throws {@link KeyBackupError} `too-large`; `bad-parameters` if the plaintext is not bytes.
  *
  * @example
  * ```ts
@@ -111,10 +112,10 @@ export function encryptSessionData(plaintext: Uint8Array, recipient: BackupPubli
 }
 
 /**
- * {@link encryptSessionData} under an ephemeral key that the caller chose: for test vectors only, since using
- * one twice for two plaintexts repeats key AND IV.
+ * {@link encryptSessionData} under a given ephemeral key, for test vectors only: the same one for two plaintexts repeats
+ * key AND IV.
  *
- * @param ephemeralPrivateKey - 32 bytes; wiped, also when the plaintext is refused.
+ * @param ephemeralPrivateKey - 32 bytes; always wiped.
  */
 export function encryptWithEphemeral(
   plaintext: Uint8Array,
@@ -144,14 +145,11 @@ export function checkPlaintext(plaintext: unknown): asserts plaintext is Uint8Ar
     throw new KeyBackupError('bad-parameters', `plaintext: expected bytes, got ${describe(plaintext)}`);
   }
   if (plaintext.length > MAX_PLAINTEXT_BYTES) {
-    throw new KeyBackupError(
-      'too-large',
-      `plaintext: expected at most ${MAX_PLAINTEXT_BYTES} bytes, got ${plaintext.length}`,
-    );
+    throw new KeyBackupError('too-large', `plaintext: expected at most 1 MiB, got ${plaintext.length} bytes`);
   }
 }
 
-/** The half of encryption after the agreement: what both the single call and the batch do with a secret. */
+/** Encryption after the agreement. */
 export function sealSessionData(
   plaintext: Uint8Array,
   ephemeralPublicKey: Uint8Array,
@@ -169,7 +167,6 @@ export function sealSessionData(
   };
 }
 
-/** Seals by a backend, which is not believed: what it gives must at least be as long as the scheme says. */
 function sealBy(backend: SessionDataBackend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const given = callBackend(backend, 'seal', () => backend.seal?.(sharedSecret, plaintext));
   return {
@@ -178,7 +175,7 @@ function sealBy(backend: SessionDataBackend, sharedSecret: Uint8Array, plaintext
   };
 }
 
-/** How many bytes of ciphertext a plaintext comes to: PKCS#7 adds 1 to 16. */
+/** The length of the ciphertext: PKCS#7 adds 1 to 16 bytes. */
 function sealedLength({ length }: Uint8Array): number {
   return length - (length % BLOCK) + BLOCK;
 }
@@ -187,13 +184,13 @@ function sealedLength({ length }: Uint8Array): number {
  * Decrypts one `session_data`.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
- * @param sessionData - As it came from the server: nothing about it is assumed. Base64 may be padded.
+ * @param sessionData - From the server, unchecked. Base64 may be padded.
  * @param key - The backup's decryption key.
- * @returns The plaintext, which the caller owns, and what had to be overlooked.
+ * @returns The plaintext, which the caller owns, and what `salvage` overlooked.
  * @throws {@link KeyBackupError} `bad-json`, `missing-field`, `bad-base64`, `bad-length` (ephemeral not 32
  * bytes), `bad-mac-length`, `bad-ciphertext-length` (empty or not whole blocks), `too-large`, `low-order-key`,
- * `mac-mismatch` (another key), `bad-padding`; `bad-parameters` when the key is disposed. The code tells apart what a damaged ciphertext does to the
- * padding: do not relay it to whoever supplied the ciphertext.
+ * `mac-mismatch` (another key), `bad-padding`; `bad-parameters` when the key is disposed. The code reveals whether the
+ * padding is valid: do not relay it to the supplier of the ciphertext.
  */
 export function decryptSessionData(
   sessionData: unknown,
@@ -211,20 +208,17 @@ export function decryptSessionData(
   }
 }
 
-/** Whether an object is a `session_data` that a plaintext of this length comes to. */
+/** Whether a value has the form of a `session_data` for a plaintext of this length. */
 export function isSessionDataOf(plaintext: Uint8Array, value: unknown): value is SessionData {
   if (!isJsonObject(value)) return false;
   const { ephemeral, ciphertext, mac } = value;
-  const isBase64Of = (text: unknown, length: number) =>
+  const isBase64Of = (length: number, text: unknown) =>
     typeof text === 'string' && text.length === Math.ceil((length * 4) / 3);
-  return (
-    isBase64Of(ephemeral, 32) &&
-    isBase64Of(mac, MAC_LENGTH) &&
-    isBase64Of(ciphertext, sealedLength(plaintext))
-  );
+  const isSealed = isBase64Of(sealedLength(plaintext), ciphertext) && isBase64Of(MAC_LENGTH, mac);
+  return isSealed && isBase64Of(32, ephemeral);
 }
 
-/** A `session_data` decoded and checked as far as is possible without a key. */
+/** A `session_data`, decoded and checked as far as possible without a key. */
 export interface ParsedSessionData {
   /** 32 bytes. */
   readonly ephemeral: Uint8Array;
@@ -235,16 +229,18 @@ export interface ParsedSessionData {
   readonly salvage: boolean;
 }
 
-/** The half of decryption before the agreement. Errors as {@link decryptSessionData} names them. */
+/** Decryption before the agreement. Errors as in {@link decryptSessionData}. */
 export function parseSessionData(sessionData: unknown, options: ReadOptions = {}): ParsedSessionData {
   const salvage = options.salvage === true;
   const object = expectObject(sessionData, 'session_data');
-  const ephemeral = decodeShort(expectString(object, 'ephemeral', 'session_data'), 'session_data.ephemeral');
-  expectBytes(ephemeral, 32, 'session_data.ephemeral');
-  const mac = decodeShort(expectString(object, 'mac', 'session_data'), 'session_data.mac', 'bad-mac-length');
-  if (mac.length !== MAC_LENGTH && !(salvage && mac.length >= 1 && mac.length <= 32)) {
+  const ephemeral = decodeKey(expectString(object, 'ephemeral', 'session_data'), 'session_data.ephemeral');
+  const macText = expectString(object, 'mac', 'session_data');
+  // A text as long as that is not worth decoding.
+  const mac = macText.length > 256 ? undefined : base64Decode(macText, 'session_data.mac');
+  if (mac?.length !== MAC_LENGTH && !(salvage && mac && mac.length >= 1 && mac.length <= 32)) {
     const expected = salvage ? '1 to 32 bytes' : '8 bytes';
-    throw new KeyBackupError('bad-mac-length', `session_data.mac: expected ${expected}, got ${mac.length}`);
+    const got = mac?.length ?? `${macText.length} characters`;
+    throw new KeyBackupError('bad-mac-length', `session_data.mac: expected ${expected}, got ${got}`);
   }
   const text = expectString(object, 'ciphertext', 'session_data');
   if (text.length > MAX_CIPHERTEXT_CHARACTERS) {
@@ -263,20 +259,9 @@ export function parseSessionData(sessionData: unknown, options: ReadOptions = {}
   return { ephemeral, ciphertext, mac, salvage };
 }
 
-/** Decodes a field that is 32 bytes at the most, without decoding what is absurdly long. */
-function decodeShort(
-  text: string,
-  field: string,
-  code: 'bad-length' | 'bad-mac-length' = 'bad-length',
-): Uint8Array {
-  if (text.length > 256)
-    throw new KeyBackupError(code, `${field}: expected at most 44 characters, got ${text.length}`);
-  return base64Decode(text, field);
-}
-
 /**
- * The half of decryption after the agreement. Errors as {@link decryptSessionData} names them. The plaintext is a view
- * of what was decrypted, its padding behind it: {@link owned} makes it one to be given away.
+ * Decryption after the agreement. Errors as in {@link decryptSessionData}. The plaintext is a view with the padding
+ * behind it: copy it with {@link owned} before handing it out.
  */
 export function openSessionData(
   parsed: ParsedSessionData,
@@ -290,30 +275,26 @@ export function openSessionData(
   if (!padded) {
     throw new KeyBackupError(
       'mac-mismatch',
-      'session_data.mac: expected the MAC of the shared secret, got another: encrypted to another key, or damaged',
+      'session_data.mac: expected the MAC of this key, got another one',
     );
   }
   const flags: SessionDataFlag[] = parsed.mac.length === MAC_LENGTH ? [] : ['mac-length'];
   const length = unpaddedLength(padded);
   if (length !== undefined) return { plaintext: padded.subarray(0, length), flags };
-  // What the oldest peer does: it cuts off as many bytes as the last one says and looks at no other.
+  // As libolm does: cut off the number of bytes that the last one says, and check no other.
   const cut = padded[padded.length - 1];
   if (!parsed.salvage || cut > padded.length) {
-    throw new KeyBackupError(
-      'bad-padding',
-      'session_data.ciphertext: expected PKCS#7 padding, got another filler',
-    );
+    throw new KeyBackupError('bad-padding', 'session_data.ciphertext: expected valid PKCS#7 padding');
   }
   flags.push('padding');
   return { plaintext: padded.subarray(0, padded.length - cut), flags };
 }
 
-/** With a plaintext in memory of its own. */
+/** The same, with its plaintext in memory of its own. */
 export function owned(opened: OpenedSessionData): OpenedSessionData {
   return { ...opened, plaintext: copyBytes(opened.plaintext) };
 }
 
-/** Opens by a backend: `undefined` when the MAC does not fit, or every block of the ciphertext. */
 function openBy(
   backend: SessionDataBackend,
   sharedSecret: Uint8Array,
@@ -323,7 +304,7 @@ function openBy(
   return given === undefined ? undefined : expectFrom(backend, 'open', given, ciphertext.length);
 }
 
-/** How long the plaintext in padded blocks is, or `undefined` when the padding is not PKCS#7. */
+/** The length of the plaintext in padded blocks, or `undefined` if the padding is not PKCS#7. */
 export function unpaddedLength(padded: Uint8Array): number | undefined {
   const filler = padded[padded.length - 1];
   if (filler < 1 || filler > Math.min(BLOCK, padded.length)) return undefined;
@@ -332,14 +313,9 @@ export function unpaddedLength(padded: Uint8Array): number | undefined {
   return length;
 }
 
-/** An all-zero secret means a point of small order: everybody knows it, so it protects nothing. */
+/** An all-zero secret means a point of small order: everyone knows it, so it protects nothing. */
 function expectSecret(sharedSecret: Uint8Array, field: string): void {
-  if (isZero(sharedSecret)) {
-    throw new KeyBackupError(
-      'low-order-key',
-      `${field}: expected a point of large order, got one of small order`,
-    );
-  }
+  if (isZero(sharedSecret)) throw lowOrderKey(field);
 }
 
 /** {@link SessionDataBackend.seal} in pure JavaScript. */
@@ -365,5 +341,65 @@ export function openPurely(
     return matches ? cbc(keys.aesKey, keys.iv, { disablePadding: true }).decrypt(ciphertext) : undefined;
   } finally {
     wipe(keys.all);
+  }
+}
+
+let scratch: { readonly extract: Hmac; readonly expand: Hmac } | undefined;
+
+/**
+ * HKDF-SHA-256 and the MAC of a shared secret of 32 bytes.
+ *
+ * @returns The AES key (32 bytes), IV (16), HMAC of the EMPTY string (32), and the memory of `all`, for the caller to wipe.
+ */
+export function deriveKeys(sharedSecret: Uint8Array) {
+  scratch ??= { extract: new Hmac().setKey(new Uint8Array(HASH)), expand: new Hmac() };
+  const { extract, expand } = scratch;
+  const all = new Uint8Array(4 * HASH);
+  const [first, second, third, mac] = [0, 1, 2, 3].map((i) => all.subarray(HASH * i, HASH * (i + 1)));
+  extract.digestInto(first, sharedSecret);
+  // T(1) = HMAC(1), T(n) = HMAC(T(n-1) | n).
+  expand.setKey(first).digestInto(first, Uint8Array.of(1));
+  expand.digestInto(second, first, Uint8Array.of(2));
+  expand.digestInto(third, second, Uint8Array.of(3));
+  // The flaw of the scheme: the MAC of the EMPTY string, not of the ciphertext.
+  expand.setKey(second).digestInto(mac);
+  expand.dispose();
+  return { aesKey: first, iv: third.subarray(0, 16), mac, all };
+}
+
+/** HMAC-SHA-256 for many keys of 32 bytes: noble's makes new hash objects for each, which takes half as long again. */
+class Hmac {
+  readonly #fresh = sha256.create();
+  readonly #inner = sha256.create();
+  readonly #outer = sha256.create();
+  readonly #running = sha256.create();
+  readonly #block = new Uint8Array(64);
+
+  setKey(key: Uint8Array): this {
+    this.#absorb(this.#inner, key, 0x36);
+    this.#absorb(this.#outer, key, 0x5c);
+    this.#block.fill(0);
+    return this;
+  }
+
+  #absorb(hash: ReturnType<typeof sha256.create>, key: Uint8Array, pad: number): void {
+    for (let i = 0; i < HASH; i++) this.#block[i] = key[i] ^ pad;
+    this.#block.fill(pad, HASH);
+    this.#fresh._cloneInto(hash).update(this.#block);
+  }
+
+  /** @param out - 32 bytes; it may be part of the message. */
+  digestInto(out: Uint8Array, ...message: readonly Uint8Array[]): void {
+    const running = this.#inner._cloneInto(this.#running);
+    for (const part of message) running.update(part);
+    running.digestInto(out);
+    this.#outer._cloneInto(running).update(out).digestInto(out);
+    running.destroy();
+  }
+
+  /** Wipes the key. */
+  dispose(): void {
+    this.#inner.destroy();
+    this.#outer.destroy();
   }
 }

@@ -1,10 +1,8 @@
 import { expectText } from '../encoding/arguments.js';
 import { base64Decode } from '../encoding/base64.js';
-import { wipe } from '../encoding/bytes.js';
-import { KeyBackupError, describe, numberOr } from '../errors.js';
+import { KeyBackupError, numberOr } from '../errors.js';
 import { expectObject, expectString, isJsonObject, ownValue } from '../encoding/json.js';
-import { checkIterations, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
-import { utf8Encode } from '../encoding/utf8.js';
+import { checkIterations } from '../scheme/passphrase.js';
 import { excerpt } from '../encoding/quote.js';
 
 /**
@@ -13,7 +11,7 @@ import { excerpt } from '../encoding/quote.js';
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-storage
  */
 
-/** The one algorithm of secret storage there is. */
+/** The only algorithm of secret storage. */
 export const SECRET_STORAGE_ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
 
 /** Content of account data, by event type, as `GET /user/{userId}/account_data/{type}` gives it. */
@@ -49,15 +47,14 @@ export function defaultKeyId(accountData: AccountData): string {
 /**
  * The description of a key: the content of `m.secret_storage.key.<id>`.
  *
- * @returns The very object in the account data.
+ * @returns The object in the account data.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
  */
 export function keyDescription(accountData: AccountData, id: string): KeyDescription {
   const type = `m.secret_storage.key.${expectText(id, 'key id')}`;
   const content = ownValue(expectObject(accountData, 'account data'), type);
   const field = excerpt(type);
-  // An empty object is how account data is deleted.
-  if (content === undefined || (isJsonObject(content) && Object.keys(content).length === 0)) {
+  if (isDeleted(content)) {
     throw new KeyBackupError('missing-field', `${field}: expected the description of a key, got nothing`);
   }
   const description = expectObject(content, field);
@@ -71,11 +68,16 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
   return description as unknown as KeyDescription;
 }
 
+/** Whether account data is not there; an empty object is how clients delete it. */
+export function isDeleted(content: unknown): boolean {
+  return content === undefined || (isJsonObject(content) && Object.keys(content).length === 0);
+}
+
 /**
  * The `iv` and `mac` that a key is checked with.
  *
  * @param field - Names the description in an error.
- * @returns 16 and 32 bytes; `undefined` when either is absent.
+ * @returns 16 and 32 bytes; `undefined` if either is absent.
  * @throws {@link KeyBackupError} `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when either is malformed.
  */
 export function descriptionMac(
@@ -99,31 +101,7 @@ export function descriptionMac(
 }
 
 /**
- * The bytes that a security phrase gives with the parameters of a key description.
- *
- * @returns 32 bytes; the caller owns and wipes them.
- * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`, `aborted`,
- * `backend-failed`.
- */
-export async function deriveStorageKey(
-  passphrase: string,
-  description: KeyDescription,
-  options: DeriveOptions = {},
-): Promise<Uint8Array> {
-  if (typeof passphrase !== 'string') {
-    throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
-  }
-  const { salt, iterations } = passphraseParameters(description);
-  const password = utf8Encode(passphrase);
-  try {
-    return await pbkdf2(password, utf8Encode(salt), iterations, 32, options);
-  } finally {
-    wipe(password);
-  }
-}
-
-/**
- * The passphrase parameters of a key description, checked: the server chooses them.
+ * The passphrase parameters of a key description, which the server chooses: checked.
  *
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`.
  */

@@ -3,28 +3,28 @@ import { wipe } from '../encoding/bytes.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 
 /**
- * Finds the key that somebody meant to type. One byte of parity lets 0.4 % of all mistakes pass, so every candidate
- * that passes is compared with something that only the right key fits.
+ * Corrects a mistyped recovery key. One byte of parity misses 0.4 % of all mistakes, so every candidate that passes it is
+ * compared with something that only the right key fits.
  */
 
-/** The one mistake between what was typed and the key. */
+/** The mistake in what was typed. */
 export type Mistake = 'substitution' | 'swap' | 'omission' | 'insertion';
 
 /** A key one mistake away from what was typed. */
-export interface MeantKey<Lock> {
-  /** The text form of the key: it is a secret. */
+export interface MeantKey<Match> {
+  /** The text form of the key, which is a secret. */
   readonly text: string;
   readonly mistake: Mistake;
-  /** What it fits. */
-  readonly lock: Lock;
+  /** What the key fits. */
+  readonly match: Match;
 }
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 const SYMBOLS = 48;
-/** So many characters outside the alphabet (0, O, I, l) are tried in all combinations: 58 or 58² of them. */
+/** Up to this many characters outside the alphabet (0, O, I, l) are replaced by all others: 58 or 58² candidates. */
 const MAX_FOREIGN = 2;
 
-/** Whether a text has the length and the characters of a key's text form, give or take a mistake. */
+/** Whether a text has the length and characters of a recovery key, give or take a mistake. */
 export function looksLikeKey(text: string): boolean {
   const symbols = text.replace(/[\s\u0085]+/g, '');
   return Math.abs(symbols.length - SYMBOLS) <= 1 && foreignIn(symbols).length <= MAX_FOREIGN;
@@ -34,25 +34,25 @@ export function looksLikeKey(text: string): boolean {
  * Tries every single substitution, swap of neighbours, omission and insertion.
  *
  * @param text - What was typed, white space ignored.
- * @param fits - What a key of 32 bytes fits, `undefined` when nothing. It must not keep the bytes.
- * @returns The one key that fits; `undefined` when there is none, or more than one.
- * @throws `aborted`.
+ * @param fits - What a key of 32 bytes fits, or `undefined`. It must not keep the bytes.
+ * @returns The key that fits; `undefined` if none or several do.
+ * @throws {@link KeyBackupError} `aborted`.
  */
-export async function findMeantKey<Lock>(
+export async function findMeantKey<Match>(
   text: string,
-  fits: (key: Uint8Array) => Lock | undefined,
+  fits: (key: Uint8Array) => Match | undefined,
   signal?: AbortSignalLike,
-): Promise<MeantKey<Lock> | undefined> {
+): Promise<MeantKey<Match> | undefined> {
   const pace = new Pace(signal);
-  const found = new Map<string, MeantKey<Lock>>();
+  const found = new Map<string, MeantKey<Match>>();
   for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
     const key = decodeOr(candidate);
     if (key) {
       try {
-        const lock = fits(key);
-        if (lock !== undefined) {
+        const match = fits(key);
+        if (match !== undefined) {
           const meant = encodeRecoveryKey(key);
-          if (!found.has(meant)) found.set(meant, { text: meant, mistake, lock });
+          if (!found.has(meant)) found.set(meant, { text: meant, mistake, match });
         }
       } finally {
         wipe(key);
@@ -64,7 +64,7 @@ export async function findMeantKey<Lock>(
   return found.size === 1 ? only : undefined;
 }
 
-/** Where characters outside the alphabet stand. */
+/** The positions of characters outside the alphabet. */
 function foreignIn(symbols: string): number[] {
   return Array.from(symbols.matchAll(/[^1-9A-HJ-NP-Za-km-z]/g), ({ index }) => index);
 }
@@ -91,7 +91,7 @@ function* candidates(typed: string): Generator<[string, Mistake], void, void> {
   }
 }
 
-/** At the foreign characters where there are some, since there the mistake must be; else everywhere. */
+/** At the characters outside the alphabet if there are any, else everywhere. */
 function* substitutions(typed: string, foreign: readonly number[]): Generator<[string, Mistake], void, void> {
   if (foreign.length > MAX_FOREIGN) return;
   const [first, second] = foreign;

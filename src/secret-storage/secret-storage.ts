@@ -12,64 +12,60 @@ import { expectObject, expectString, ownValue, type JsonObject } from '../encodi
 import {
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,
-  deriveStorageKey,
   descriptionMac,
   keyDescription,
   passphraseParameters,
   type AccountData,
   type KeyDescription,
 } from './key-description.js';
-import { MIN_ITERATIONS, checkIterations, type DeriveOptions } from '../scheme/passphrase.js';
+import { MIN_ITERATIONS, checkIterations, deriveKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { quote } from '../encoding/quote.js';
 
 /**
- * Secret storage, `m.secret_storage.v1.aes-hmac-sha2`: where users keep the backup decryption key today. The key that
- * a user calls "recovery key" or "security key" is usually the key of THIS storage, and the backup's lies inside.
+ * Secret storage, `m.secret_storage.v1.aes-hmac-sha2`: where users keep the backup decryption key. What users call
+ * "recovery key" or "security key" is usually the key of THIS storage; the key of the backup is in it.
  *
  * HKDF-SHA-256 of the storage key (salt 32 zero bytes, info the secret's name, 64 bytes) gives an AES key and a MAC
- * key; AES-256-CTR encrypts, HMAC-SHA-256 covers the ciphertext.
+ * key. AES-256-CTR encrypts; HMAC-SHA-256 covers the ciphertext.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#msecret_storagev1aes-hmac-sha2-1
  */
 
-/** The account data type, and the name, of the backup decryption key in the storage. */
+/** The account data type of the backup decryption key, and its name as a secret. */
 export const BACKUP_SECRET = 'm.megolm_backup.v1';
 
-/** The account data type, and the name, of the seed of the cross-signing master key. */
+/** The account data type of the seed of the cross-signing master key, and its name as a secret. */
 export const MASTER_KEY_SECRET = 'm.cross_signing.master';
 
 const ZEROS = 32;
-/** A secret is a key in base64; what is far longer is none. */
+/** Characters. A secret is a key in base64. */
 const MAX_CIPHERTEXT = 64 * 1024;
 
-/** One secret under one storage key: three fields of base64. */
+/** One secret under one storage key: three fields of padded base64; padding is optional on reading. */
 export interface EncryptedSecret {
-  /** 16 bytes, bit 63 zero when written. All three are written padded, and read padded or not. */
+  /** 16 bytes; bit 63 is zero when written. */
   readonly iv: string;
   readonly ciphertext: string;
-  /** 32 bytes over the ciphertext. */
+  /** 32 bytes: HMAC of the ciphertext. */
   readonly mac: string;
 }
 
-/**
- * What the description says about a key: right or wrong, or `unchecked` where it has no `iv` or no `mac`. A malformed
- * `iv` or `mac` fits no key: `wrong`.
- */
+/** `unchecked` without an `iv` or a `mac` in the description; `wrong` also if one is malformed. */
 export type KeyCheck = 'right' | 'wrong' | 'unchecked';
 
 /** How to write with a storage key. */
 export interface StorageWriteOptions {
   /**
-   * Writes with a key that nothing has proven ({@link SecretStorageKey.proven}). A key derived from a passphrase is
-   * refused all the same: what it writes lets the server try passphrases.
+   * Allows an unproven key ({@link SecretStorageKey.proven}), but never one derived from a passphrase: its output lets
+   * the server test passphrases.
    */
   readonly allowUnproven?: boolean | undefined;
 }
 
 /**
- * A key of the secret storage: 32 bytes that open every secret stored under it.
+ * A key of the secret storage: 32 bytes that decrypt every secret stored under it.
  *
  * @example
  * ```ts
@@ -109,8 +105,8 @@ export class SecretStorageKey {
   }
 
   /**
-   * @param bytes - 32 bytes; they are copied. Nothing is checked, so the key is not proven.
-   * @param iterations - If the bytes were derived from a passphrase: with how many rounds of PBKDF2.
+   * @param bytes - 32 bytes; they are copied. The key is not proven.
+   * @param iterations - The rounds of PBKDF2, if the bytes were derived from a passphrase.
    * @throws {@link KeyBackupError} `bad-length`; `bad-parameters` for iterations other than 1 to 10,000,000.
    */
   static fromBytes(bytes: Uint8Array, id: string, iterations?: number): SecretStorageKey {
@@ -120,10 +116,11 @@ export class SecretStorageKey {
   }
 
   /**
-   * Reads the text form that the user holds, and checks it with the description's MAC. If the description has none,
-   * the key is assumed right for reading, and proven only if a secret in the account data decrypts.
+   * Reads the text form that the user holds and checks it with the description's MAC. Without a MAC the key may read, and
+   * is proven only if a secret in the account data decrypts.
    *
-   * @param accountData - The account data; the key is the default one there unless `keyId` says otherwise.
+   * @param accountData - The account data.
+   * @param keyId - The key's id; the default key's otherwise.
    * @throws {@link KeyBackupError} `bad-recovery-key`; `wrong-key` when the description's MAC does not fit;
    * `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when it is malformed; `missing-field`, `bad-json`,
    * `unsupported-algorithm` for the account data.
@@ -136,8 +133,8 @@ export class SecretStorageKey {
   }
 
   /**
-   * Derives the key from the user's security phrase, and checks it as {@link SecretStorageKey.fromRecoveryKey} does.
-   * The phrase is taken as it is, without Unicode normalisation.
+   * Derives the key from the user's security phrase, without Unicode normalisation, and checks it as
+   * {@link SecretStorageKey.fromRecoveryKey} does.
    *
    * @throws {@link KeyBackupError} `wrong-passphrase` when the description's MAC does not fit; `bad-base64`,
    * `bad-length`, `bad-mac-length` when it is malformed; `missing-field` when the key has no passphrase;
@@ -151,21 +148,21 @@ export class SecretStorageKey {
     expectOptions(options);
     const id = options.keyId ?? defaultKeyId(accountData);
     const description = keyDescription(accountData, id);
-    const { iterations } = passphraseParameters(description);
-    const bytes = await deriveStorageKey(passphrase, description, options);
+    const { salt, iterations } = passphraseParameters(description);
+    const bytes = await deriveKey(passphrase, salt, iterations, options);
     return checked(new SecretStorageKey(id, bytes, iterations), description, accountData, 'wrong-passphrase');
   }
 
   /**
-   * Whether the key is known to be the right one: it was made here, a description's MAC fitted, or it decrypted a
-   * stored secret. Otherwise nothing but the user says so, and it may read but not write.
+   * Whether the key is known to be right: generated here, or verified by a description's MAC or a stored secret. An
+   * unproven key may read but not write.
    */
   get proven(): boolean {
     return this.#proven;
   }
 
   /**
-   * Compares this key with a description; if its MAC fits, the key is proven. Throws `bad-parameters` after
+   * Checks this key with the MAC of a description, which proves it. Throws `bad-parameters` after
    * {@link SecretStorageKey.dispose}.
    */
   check(description: KeyDescription): KeyCheck {
@@ -184,7 +181,7 @@ export class SecretStorageKey {
   }
 
   /**
-   * The description that lets others check the key: the content of `m.secret_storage.key.<id>`.
+   * The description of the key: the content of `m.secret_storage.key.<id>`.
    *
    * @throws {@link KeyBackupError} as {@link SecretStorageKey.encryptSecret} does.
    */
@@ -200,8 +197,8 @@ export class SecretStorageKey {
    *
    * @param name - Its name, which is its account data type.
    * @param content - The content of that account data: `{encrypted: {<key id>: {iv, ciphertext, mac}}}`.
-   * @throws {@link KeyBackupError} `missing-field` when it is not stored under this key; `mac-mismatch` when this key
-   * is not the one, or the secret was changed; `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length`, `bad-utf8`,
+   * @throws {@link KeyBackupError} `missing-field` if it is not stored under this key; `mac-mismatch` if the key is
+   * wrong or the secret was changed; `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length`, `bad-utf8`,
    * `too-large`; `bad-parameters` when the key is disposed.
    */
   decryptSecret(name: string, content: unknown): string {
@@ -211,7 +208,7 @@ export class SecretStorageKey {
       if (!equal(hmac(sha256, keys.subarray(32), ciphertext), mac)) {
         throw new KeyBackupError(
           'mac-mismatch',
-          `${name}: expected a secret encrypted with this key, got another, or one that was changed`,
+          `${name}: expected a secret encrypted with this key, got another or a changed one`,
         );
       }
       this.#proven = true;
@@ -230,8 +227,7 @@ export class SecretStorageKey {
    * Encrypts a secret.
    *
    * @param name - Its name, which is its account data type.
-   * @returns The content of the account data of that name, its base64 padded. What stood there under other keys is
-   * another secret now, so it is not kept.
+   * @returns The content of the account data of that name. It replaces the secret under other keys too.
    * @throws {@link KeyBackupError} `unproven-key` when nothing has proven the key ({@link SecretStorageKey.proven});
    * `bad-parameters` when it was derived from a passphrase with fewer than 100,000 rounds, or is disposed.
    */
@@ -275,7 +271,7 @@ export class SecretStorageKey {
     this.dispose();
   }
 
-  /** What is written under a key lets everyone who sees it test guesses of that key. */
+  /** Anything written under a key lets its readers test guesses of the key. */
   #expectWritable(options: StorageWriteOptions): void {
     expectOptions(options);
     const { allowUnproven = false } = options;
@@ -283,13 +279,13 @@ export class SecretStorageKey {
     if (isDerived && this.#iterations < MIN_ITERATIONS) {
       throw new KeyBackupError(
         'bad-parameters',
-        `secret storage key: expected at least 100,000 rounds of its passphrase to write under it, got ${this.#iterations}`,
+        `secret storage key: expected at least 100,000 rounds of its passphrase, got ${this.#iterations}`,
       );
     }
     if (!this.#proven && (isDerived || !allowUnproven)) {
       throw new KeyBackupError(
         'unproven-key',
-        'secret storage key: expected one that a MAC or a stored secret proves, to write under it, got an unproven one',
+        'secret storage key: expected a key proven by a MAC or a stored secret, got an unproven one',
       );
     }
   }
@@ -329,10 +325,7 @@ function checked(
   }
 }
 
-/**
- * Whether a key is the right one: by the description's MAC or, where that is absent or malformed, by a secret that it
- * decrypts. It is proven then.
- */
+/** Proves a key by the description's MAC or, if that is absent or malformed, by a secret that it decrypts. */
 export function provesRight(
   key: SecretStorageKey,
   description: KeyDescription,
@@ -349,7 +342,7 @@ function hasMac(description: KeyDescription): boolean {
   }
 }
 
-/** Whether a key decrypts a secret that is stored under it. */
+/** Whether a key decrypts a secret that is stored under it, which proves it. */
 function decryptsAny(key: SecretStorageKey, accountData: AccountData): boolean {
   // A list of our own: the server could name a million.
   const names = [BACKUP_SECRET, MASTER_KEY_SECRET, ...Object.values(BACKUP_MAC_SECRET)];
@@ -399,7 +392,7 @@ function encryptedSecret(name: string, content: unknown, id: string): SealedSecr
   };
 }
 
-/** Counters of 64 bits in some readers must not overflow, so bit 63 is zero. */
+/** Bit 63 is zero: the 64-bit counters of some readers must not overflow. */
 function newIv(): Uint8Array {
   const iv = randomBytes(16);
   iv[8] &= 0x7f;

@@ -4,90 +4,76 @@ import { base64Decode } from '../encoding/base64.js';
 import { copyBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
-import {
-  deriveStorageKey,
-  descriptionMac,
-  passphraseParameters,
-  type AccountData,
-} from './key-description.js';
+import { descriptionMac, passphraseParameters, type AccountData } from './key-description.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
-import { AccountSecrets, type UnlockedKey, type UnlockedBy } from './locks.js';
+import { AccountSecrets, type Attempt, type UnlockedBy, type UnlockedKey } from './account-secrets.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
-import { MAX_ITERATIONS, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
+import { MAX_ITERATIONS, deriveKey, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey } from '../scheme/recovery-key.js';
 
-/**
- * One way in: people hold "a recovery key" or "a passphrase" and cannot know which of four things it is. What their
- * account's data allows is tried, and the answer says which it was.
- */
+/** Users hold "a recovery key" or "a passphrase" and cannot know which of four things it is: this tries them all. */
 
-/** What the account has; leave out what there is not. */
+/** What the account has; all of it is optional. */
 export interface UnlockOptions extends DeriveOptions {
-  /** The `auth_data` of the backup. Without a usable public key in it, no key is proven to be the backup's own. */
+  /** The `auth_data` of the backup. Without a usable public key in it, the backup's own key cannot be proven. */
   readonly authData?: unknown;
   /** Account data by event type: the secret storage. */
   readonly accountData?: AccountData | undefined;
 }
 
-/** The way in was found. */
+/** The key was found. */
 export interface Unlocked extends UnlockedKey {
   readonly ok: true;
 }
 
-/** What was meant, most probably. It is a secret; ask before using it. */
+/** What the user probably meant. It is a secret; ask before using it. */
 export interface Suggestion {
   readonly text: string;
   readonly by: UnlockedBy;
-  /** What stands between it and what was given. */
+  /** What differs from the text given. */
   readonly change: Mistake | 'NFC' | 'NFKC' | 'outer-space';
 }
 
 /**
- * A key that was compared with nothing, because the `auth_data` has no usable public key. It may be any key at all:
- * use it to decrypt records and nothing else. If it is wrong, every record is a `mac-mismatch`.
+ * A key that could not be compared, because the `auth_data` has no usable public key. It may be any key: use it only to
+ * decrypt records. If it is wrong, every record is a `mac-mismatch`.
  */
 export interface UnprovenKey {
-  /** What it would be. */
+  /** What it would be, if right. */
   readonly by: 'backup-decryption-key' | 'backup-passphrase';
   /** The caller disposes of it. */
   readonly key: BackupDecryptionKey;
 }
 
-/** Nothing fitted, or nothing could be compared. */
+/** Nothing fits, or nothing could be compared. */
 export interface NotUnlocked {
   readonly ok: false;
   /** The most precise reason. */
   readonly error: KeyBackupError;
-  /** What was tried, and why it was not that. */
+  /** What was tried, and why it failed. */
   readonly tried: readonly Attempt[];
-  /** The one key or phrase close to what was given that does fit. */
+  /** The only key or phrase similar to the text given that fits. */
   readonly suggestion: Suggestion | undefined;
-  /** The keys to try on the records; with `unproven-key` one or two, with every other error none. */
+  /** The keys to try on the records: one or two with `unproven-key`, none with any other error. */
   readonly unproven: readonly UnprovenKey[];
 }
 
-/** One way that did not lead in. */
-export interface Attempt {
-  readonly as: UnlockedBy;
-  readonly error: KeyBackupError;
-}
-
-/** All rounds of one call together: account data could name a thousand keys. */
+/** For all rounds of one call: account data could name a thousand keys. */
 const MAX_TOTAL_ITERATIONS = 2 * MAX_ITERATIONS;
 
 /**
- * Finds the backup decryption key with whatever the user holds: the secret storage key or the backup decryption key
- * as text, base64 of either, a security phrase, or the passphrase of a legacy backup.
+ * Finds the backup decryption key with what the user holds: the secret storage key or the backup decryption key as text,
+ * base64 of either, a security phrase, or the passphrase of a legacy backup.
  *
- * A key is only believed when it derives the backup's public key, fits the storage's MAC, or decrypts a stored secret.
- * If the `auth_data` has no usable public key, what may be the backup's own key is refused as `unproven-key` and offered
- * as {@link NotUnlocked.unproven}. A mistyped key is searched for among all single substitutions, swaps, omissions and insertions; a phrase that does not fit is tried
- * in its NFC and NFKC forms and without outer space. What is found that way is offered as `suggestion`, not used.
+ * A key is accepted only if it derives the backup's public key, matches the MAC of the storage, or decrypts a stored
+ * secret. If the `auth_data` has no usable public key, a possible key of the backup is rejected as `unproven-key` and
+ * offered as {@link NotUnlocked.unproven}. A mistyped key is corrected by single substitutions, swaps, omissions and
+ * insertions; a wrong phrase is tried in NFC, in NFKC and without outer space. The result is offered as `suggestion`, not
+ * used.
  *
  * @param given - What the user typed, or pasted.
- * @returns The key and which it was, or the reason why nothing fits.
- * @throws {@link KeyBackupError} `aborted`; `bad-parameters` when `given` is no string or longer than 4096
- * characters.
+ * @returns The key and what `given` was, or why nothing fits.
+ * @throws {@link KeyBackupError} `aborted`; `bad-parameters` unless `given` is a string of at most 4096 characters.
  *
  * @example
  * ```ts
@@ -119,14 +105,14 @@ export async function unlock(given: string, options: UnlockOptions = {}): Promis
 /** One call of {@link unlock}. */
 class Search {
   readonly #options: UnlockOptions;
-  readonly #locks: AccountSecrets;
+  readonly #account: AccountSecrets;
   readonly #tried: Attempt[] = [];
   readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
   #iterations = 0;
 
   constructor(options: UnlockOptions) {
     this.#options = options;
-    this.#locks = new AccountSecrets(options.authData, options.accountData);
+    this.#account = new AccountSecrets(options.authData, options.accountData);
   }
 
   async run(given: string): Promise<Unlocked | NotUnlocked> {
@@ -141,7 +127,7 @@ class Search {
 
   async #search(given: string, read: ReadKey): Promise<Unlocked | NotUnlocked> {
     if ('bytes' in read) {
-      const opened = this.#locks.open(read.bytes);
+      const opened = this.#account.open(read.bytes);
       if (opened) return this.#end(opened);
       this.#offer('backup-decryption-key', read.bytes);
     }
@@ -150,7 +136,7 @@ class Search {
     if (isKey || typo) {
       return this.#refusal('bytes' in read ? this.#reasonOfKey() : read.error, typo);
     }
-    // A right form says that it is a key; anything else may just as well be a phrase.
+    // Not in the form of a key, so it may be a phrase.
     const found = await this.#tryPhrases(given);
     if (found) return found;
     const suggestion = await this.#searchPhrase(given);
@@ -159,14 +145,14 @@ class Search {
 
   #end(opened: UnlockedKey | Attempt): Unlocked | NotUnlocked {
     if (!('error' in opened)) return { ok: true, ...opened };
-    // The key or phrase was right, what it opens was not.
+    // The key or phrase was right; what it opens was not.
     this.#tried.push(opened);
     return { ok: false, error: opened.error, tried: this.#tried, suggestion: undefined, unproven: [] };
   }
 
-  /** Where nothing can be compared, the records will tell. */
+  /** If nothing can be compared, the records will tell. */
   #offer(by: UnprovenKey['by'], bytes: Uint8Array): void {
-    if (!this.#locks.hasPublicKey) this.#unproven.push({ by, bytes: copyBytes(bytes) });
+    if (!this.#account.hasPublicKey) this.#unproven.push({ by, bytes: copyBytes(bytes) });
   }
 
   #refusal(error: KeyBackupError, suggestion: Suggestion | undefined): NotUnlocked {
@@ -184,20 +170,20 @@ class Search {
   }
 
   async #searchMistyped(given: string): Promise<Suggestion | undefined> {
-    const meant = await findMeantKey(given, (bytes) => this.#locks.fits(bytes), this.#options.signal);
-    return meant && { text: meant.text, by: meant.lock, change: meant.mistake };
+    const meant = await findMeantKey(given, (bytes) => this.#account.fits(bytes), this.#options.signal);
+    return meant && { text: meant.text, by: meant.match, change: meant.mistake };
   }
 
   /** The phrase as security phrase of each storage key, then as passphrase of a legacy backup. */
   async #tryPhrases(phrase: string): Promise<Unlocked | NotUnlocked | undefined> {
-    for (const storage of this.#locks.storages) {
+    for (const storage of this.#account.storages) {
       const found = await this.#attempt('security-phrase', async () => {
         const { id, description } = storage;
-        const { iterations } = passphraseParameters(description);
+        const { salt, iterations } = passphraseParameters(description);
         this.#spend(iterations);
-        const bytes = await deriveStorageKey(phrase, description, this.#options);
-        const opened = wiping(bytes, () => this.#locks.openStorage(storage, bytes, iterations));
-        // A malformed MAC would fit no phrase at all: says that instead of blaming the phrase.
+        const bytes = await deriveKey(phrase, salt, iterations, this.#options);
+        const opened = wiping(bytes, () => this.#account.openStorage(storage, bytes, iterations));
+        // No phrase fits a malformed MAC: report that instead.
         if (!opened) descriptionMac(description, `m.secret_storage.key.${id}`);
         return opened;
       });
@@ -209,7 +195,7 @@ class Search {
       const bytes = await derivePassphraseKey(phrase, this.#options.authData, this.#options);
       return wiping(bytes, () => {
         this.#offer('backup-passphrase', bytes);
-        return this.#locks.openBackup(bytes, 'backup-passphrase');
+        return this.#account.openBackup(bytes, 'backup-passphrase');
       });
     });
   }
@@ -221,7 +207,7 @@ class Search {
     try {
       const opened = await open();
       if (opened) return this.#end(opened);
-      const isCompared = as !== 'backup-passphrase' || this.#locks.hasPublicKey;
+      const isCompared = as !== 'backup-passphrase' || this.#account.hasPublicKey;
       this.#tried.push({ as, error: isCompared ? notThePhrase(as) : notProven() });
     } catch (error) {
       if (!(error instanceof KeyBackupError) || error.code === 'aborted' || isFromCallback(error))
@@ -235,7 +221,7 @@ class Search {
     if (this.#iterations + iterations > MAX_TOTAL_ITERATIONS) {
       throw new KeyBackupError(
         'bad-parameters',
-        'passphrase: expected at most 20,000,000 rounds for all keys of the account together, got more: not tried',
+        'passphrase: expected at most 20,000,000 rounds for all keys of the account, got more: not tried',
       );
     }
     this.#iterations += iterations;
@@ -254,7 +240,7 @@ class Search {
       if (seen.has(text) || text === '') continue;
       seen.add(text);
       const found = await this.#tryPhrases(text);
-      // The attempts with other forms are no answer to what was given.
+      // Only the text given is reported.
       this.#tried.length = tried;
       wipe(...this.#unproven.splice(unproven).map(({ bytes }) => bytes));
       if (found?.ok === true) {
@@ -268,7 +254,7 @@ class Search {
   }
 
   #reasonOfKey(): KeyBackupError {
-    return this.#locks.malformed ?? fitsNothing();
+    return this.#account.malformed ?? fitsNothing();
   }
 
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
@@ -310,7 +296,7 @@ function readKey(given: string): ReadKey {
   }
 }
 
-/** Whatever comes of it, the bytes of a key do not stay. */
+/** Uses the bytes of a key, then wipes them. */
 function wiping<T>(bytes: Uint8Array, use: () => T): T {
   try {
     return use();

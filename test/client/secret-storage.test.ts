@@ -10,7 +10,7 @@ import {
 } from '../../src/client/secret-storage.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/scheme/backup-mac.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';

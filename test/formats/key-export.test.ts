@@ -214,7 +214,7 @@ describe('reading refuses', () => {
     for (const size of [0, 68]) {
       const cut = make({ change: (bytes) => bytes.subarray(0, size) });
       await expect(readKeyExport(cut, 'right')).rejects.toThrow(
-        `key export: expected at least 69 bytes, got ${size}: it is cut off`,
+        `key export: expected at least 69 bytes, got ${size}: it is truncated`,
       );
     }
   });

@@ -342,7 +342,7 @@ describe('the reasons', () => {
     );
   });
 
-  it('of keys that nobody gave, 64 of which are checked; ids that name no key do not count', () => {
+  it('of unknown keys, 64 of which are checked; ids that are not keys do not count', () => {
     const named = Array.from({ length: 65 }, (_, i) => [`ed25519:${base64(seed(i + 100))}`, zeros]);
     const unnamed = Array.from({ length: 100 }, (_, i) => [`ed25519:DEVICE${i}`, zeros]);
     const signatures = { [USER]: Object.fromEntries([...unnamed, ...named]) };
@@ -351,6 +351,6 @@ describe('the reasons', () => {
       true,
     );
     expect(given.slice(100, 164).every((reason) => reason.startsWith('the signature is not by'))).toBe(true);
-    expect(given[164]).toBe('not checked: too many keys that nobody gave');
+    expect(given[164]).toBe('not checked: too many unknown keys');
   });
 });

@@ -3,8 +3,12 @@ import { fc, test as property } from '@fast-check/vitest';
 import { describe, expect, test } from 'vitest';
 import { BACKUP_MAC_SECRET, BackupDecryptionKey, BackupMacKey, BackupPublicKey } from '../../src/index.js';
 import { addBackupMac, canonicalJson, checkBackupMac, encryptSessionData } from '../../src/engine.js';
-import { hasBackupMac } from '../../src/scheme/backup-mac.js';
-import { readUnauthenticated, withProvenance } from '../../src/scheme/provenance.js';
+import {
+  ROOM_ID_COPY,
+  hasBackupMac,
+  readUnauthenticated,
+  withProvenance,
+} from '../../src/scheme/backup-mac.js';
 import { refusal, wellSaid } from '../support/samples.js';
 
 const UNSTABLE = 'org.matrix.msc4048.backup_mac';
@@ -299,4 +303,58 @@ test('the same decryption key gives the same MAC key', () => {
   const bytes = BackupMacKey.fromDecryptionKey(BackupDecryptionKey.fromBytes(key.toBytes()));
   expect(bytes.toBase64()).toBe(macKey.toBase64());
   expect(bytes.mac(sealed)).toEqual(macKey.mac(sealed));
+});
+
+const UNAUTHENTICATED = 'org.matrix.msc4048.unauthenticated';
+const declared = { room_id: '!r', unauthenticated: 'm.legacy-v1', [UNAUTHENTICATED]: 'm.undefined' };
+
+describe('a session with another provenance', () => {
+  test('is the session itself where nothing changes, and what is no session stays what it is', () => {
+    expect(withProvenance(declared, {})).toBe(declared);
+    for (const value of [null, 'text', 5, undefined]) {
+      expect(withProvenance(value, { source: 'm.undefined' })).toBe(value);
+    }
+  });
+
+  test('loses the copy of a room id that it brought along, and keeps what it declared', () => {
+    const result = withProvenance({ ...declared, [ROOM_ID_COPY]: '!other' }, {});
+    expect(Object.entries(result)).toEqual(Object.entries(declared));
+  });
+
+  test('declares what it is told, once, instead of what it brought along', () => {
+    expect(Object.entries(withProvenance(declared, { source: 'm.forwarded_room_key' }))).toEqual([
+      ['room_id', '!r'],
+      [UNAUTHENTICATED, 'm.forwarded_room_key'],
+    ]);
+    expect(Object.entries(withProvenance(declared, { source: 'm.legacy-v1', names: 'stable' }))).toEqual([
+      ['room_id', '!r'],
+      ['unauthenticated', 'm.legacy-v1'],
+    ]);
+  });
+
+  test('has the copy where every other version looks for it', () => {
+    expect(ROOM_ID_COPY).toBe('org.megolm-backup.room_id');
+  });
+
+  test('carries its room id where it is told to', () => {
+    const session = { room_id: '!r', [ROOM_ID_COPY]: '!other' };
+    expect(Object.entries(withProvenance(session, { bindRoomId: true }))).toEqual([
+      ['room_id', '!r'],
+      [ROOM_ID_COPY, '!r'],
+    ]);
+  });
+});
+
+describe('a declaration', () => {
+  test.each<[Record<string, unknown>, string | undefined]>([
+    [{}, undefined],
+    [{ unauthenticated: null }, 'm.undefined'],
+    [{ [UNAUTHENTICATED]: false }, 'm.undefined'],
+    [{ [UNAUTHENTICATED]: 'm.legacy-v1' }, 'm.legacy-v1'],
+    [{ unauthenticated: 'm.forwarded_room_key' }, 'm.forwarded_room_key'],
+    [{ unauthenticated: 'anything', [UNAUTHENTICATED]: 'm.legacy-v1' }, 'm.legacy-v1'],
+    [{ unauthenticated: 'm.undefined' }, 'm.undefined'],
+  ])('of %j reads as %s', (plaintext, source) => {
+    expect(readUnauthenticated(plaintext)).toBe(source);
+  });
 });

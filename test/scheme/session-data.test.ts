@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import {
   readRoomKey,
 } from '../../src/engine.js';
 import {
+  deriveKeys,
   encryptWithEphemeral,
   isSessionDataOf,
   openPurely,
@@ -384,7 +385,7 @@ describe('bounds', () => {
     const message = (length: number) =>
       refusal(() => parseSessionData({ ...valid(), ephemeral: 'A'.repeat(length) })).message;
     expect(message(256)).toBe('session_data.ephemeral: expected 32 bytes, got 192 bytes');
-    expect(message(257)).toBe('session_data.ephemeral: expected at most 44 characters, got 257');
+    expect(message(257)).toBe('session_data.ephemeral: expected base64 of 32 bytes, got 257 characters');
   });
 
   it('let the longest ciphertext pass, padded or not, and no longer one', () => {
@@ -514,5 +515,31 @@ describe('reading', () => {
         if (length !== undefined) expect(length).toBe(blocks.length - blocks[blocks.length - 1]);
       }),
     );
+  });
+});
+
+describe('the derived keys', () => {
+  it('are HKDF-SHA-256 and the HMAC of nothing, as node:crypto has them, however many came before', () => {
+    fc.assert(
+      fc.property(fc.array(bytes32, { minLength: 1, maxLength: 5 }), (secrets) => {
+        const derived = secrets.map(deriveKeys);
+        secrets.forEach((secret, i) => {
+          const all = Buffer.from(hkdfSync('sha256', secret, Buffer.alloc(32), '', 80));
+          expect(derived[i].aesKey.join()).toBe(all.subarray(0, 32).join());
+          expect(derived[i].iv.join()).toBe(all.subarray(64).join());
+          const mac = createHmac('sha256', all.subarray(32, 64)).digest();
+          expect(derived[i].mac.join()).toBe(mac.join());
+        });
+      }),
+    );
+  });
+
+  it('share memory with nothing else, all of it behind `all`', () => {
+    const [one, two] = [1, 2].map((byte) => deriveKeys(new Uint8Array(32).fill(byte)));
+    const before = two.aesKey.join();
+    one.all.fill(0);
+    for (const part of [one.aesKey, one.iv, one.mac]) expect(part.every((byte) => byte === 0)).toBe(true);
+    expect(two.aesKey.join()).toBe(before);
+    expect(two.aesKey).toHaveLength(32);
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createAuthData, ed25519Signer, signAuthData } from '../../src/scheme/auth-data.js';
 import { base64Encode } from '../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { areWiped, secretsSeenIn } from '../support/seen-secrets.js';
 import { refusal } from '../support/samples.js';
 

@@ -16,7 +16,7 @@ describe('what was meant', () => {
       return isMeant(key);
     };
     const found = await findMeantKey(symbols.slice(0, 20) + symbols.slice(21), fits);
-    expect(found).toEqual({ text, mistake: 'omission', lock: 'lock' });
+    expect(found).toEqual({ text, mistake: 'omission', match: 'lock' });
     expect(tried.length).toBeGreaterThan(1);
   });
 

@@ -5,7 +5,7 @@ import { nodeBackend } from '../../src/backends/node.js';
 import { verifyAuthData, createAuthData, signAuthData } from '../../src/scheme/auth-data.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/scheme/backup-mac.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
 import {
   BACKUP_SECRET,

@@ -4,7 +4,7 @@ import { nodeBackend } from '../../src/backends/node.js';
 import { createAuthData } from '../../src/scheme/auth-data.js';
 import { base64Decode, base64Encode } from '../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { unlock, type UnlockOptions } from '../../src/secret-storage/unlock.js';

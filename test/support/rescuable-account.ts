@@ -5,7 +5,7 @@ import { storeBackupKey } from '../../src/client/secret-storage.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import { base64Encode } from '../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import { readMasterKey } from '../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { MASTER_KEY_SECRET, SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { TOKEN_A } from './serving.js';

@@ -12,7 +12,8 @@ import { canonicalJson } from '../../dist/encoding/canonical-json.js';
 import { expectSignedBy, publicSigningKeyOf, sign } from '../../dist/curve25519/ed25519.js';
 import { KeyBackupError } from '../../dist/errors.js';
 import { prepareExportedSession } from '../../dist/formats/exported-session.js';
-import { deriveStorageKey } from '../../dist/secret-storage/key-description.js';
+import { deriveKey } from '../../dist/scheme/passphrase.js';
+import { passphraseParameters } from '../../dist/secret-storage/key-description.js';
 import { readKeyExport } from '../../dist/formats/key-export.js';
 import { expectObject } from '../../dist/encoding/json.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../../dist/scheme/keys.js';
@@ -240,7 +241,8 @@ function checkStorageKeyCase(fields) {
 }
 
 async function storagePassphraseCase(fields) {
-  const key = await deriveStorageKey(text(fields.passphrase), fields.description);
+  const { salt, iterations } = passphraseParameters(fields.description);
+  const key = await deriveKey(text(fields.passphrase), salt, iterations, {});
   return { private_key: base64Encode(key) };
 }
 

@@ -4,7 +4,7 @@ import { nodeBackend } from '../../backends/node.js';
 import { printable } from '../../encoding/quote.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { Report, rooted } from '../../report/report.js';
-import type { UnauthenticatedSource } from '../../scheme/provenance.js';
+import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
 import { keysInFlight, openKeysFile } from '../files.js';

@@ -13,7 +13,7 @@ import {
 } from '../../report/rescue.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
-import type { MasterKey } from '../../secret-storage/master-key.js';
+import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';

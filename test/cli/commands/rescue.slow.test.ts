@@ -5,7 +5,7 @@ import { BackupMacKey } from '../../../src/scheme/backup-mac.js';
 import { base64Encode } from '../../../src/encoding/base64.js';
 import { encryptSession } from '../../../src/batch/batch.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
-import { readMasterKey } from '../../../src/secret-storage/master-key.js';
+import { readMasterKey } from '../../../src/secret-storage/account-secrets.js';
 import { derivePassphraseKey } from '../../../src/scheme/passphrase.js';
 import { SecretStorageKey } from '../../../src/secret-storage/secret-storage.js';
 import { BACKUP_ALGORITHM } from '../../../src/scheme/auth-data.js';

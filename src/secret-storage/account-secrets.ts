@@ -1,0 +1,359 @@
+import { expectMethod } from '../encoding/arguments.js';
+import { publicSigningKeyOf } from '../curve25519/ed25519.js';
+import { base64Encode } from '../encoding/base64.js';
+import { DISPOSE } from '../encoding/bytes.js';
+import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
+import { SecretBytes } from '../encoding/bytes.js';
+import { KeyBackupError } from '../errors.js';
+import { ed25519Signer, type Signer, type SigningKey } from '../scheme/auth-data.js';
+import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import { BackupDecryptionKey, BackupPublicKey, decodeSecret } from '../scheme/keys.js';
+import {
+  descriptionMac,
+  isDeleted,
+  keyDescription,
+  type AccountData,
+  type KeyDescription,
+} from './key-description.js';
+import { BACKUP_SECRET, MASTER_KEY_SECRET, SecretStorageKey, provesRight } from './secret-storage.js';
+
+/** The secrets of an account: what a key opens, and the keys that lie in the secret storage. */
+
+/** What the key or phrase is. */
+export type UnlockedBy =
+  'backup-decryption-key' | 'secret-storage-key' | 'security-phrase' | 'backup-passphrase';
+
+/** The backup's key, and what else was found. */
+export interface UnlockedKey {
+  readonly by: UnlockedBy;
+  /** The backup decryption key; the caller disposes of it. */
+  readonly key: BackupDecryptionKey;
+  /**
+   * Whether the key derives the public key in the `auth_data`. False only for a key from the secret storage when the
+   * `auth_data` has no usable public key: it may be the key of an earlier backup.
+   */
+  readonly keyMatches: boolean;
+  /** The key of the secret storage, to store other secrets with; the caller disposes of it. */
+  readonly storageKey: SecretStorageKey | undefined;
+  /** From the secret storage; `undefined` if it is missing or unreadable. The caller disposes of it. */
+  readonly masterKey: MasterKey | undefined;
+  /** `comma-separated-bytes`: the secret is in the form of an old client. */
+  readonly flags: readonly 'comma-separated-bytes'[];
+}
+
+/** One way that was tried in vain. */
+export interface Attempt {
+  readonly as: UnlockedBy;
+  readonly error: KeyBackupError;
+}
+
+/** Account data could name any number; no account has more. */
+const MAX_STORAGES = 8;
+
+/** A key of the secret storage, as account data describes it. */
+export interface Storage {
+  readonly id: string;
+  readonly description: KeyDescription;
+}
+
+/** Everything in an account that a key can be compared with. */
+export class AccountSecrets {
+  /** The keys of the secret storage, the default one first. */
+  readonly storages: readonly Storage[];
+  readonly #publicKey: BackupPublicKey | undefined;
+  readonly #authData: unknown;
+  readonly #accountData: AccountData;
+
+  constructor(authData: unknown, accountData: AccountData = {}) {
+    this.#authData = authData;
+    this.#accountData = accountData;
+    this.#publicKey = publicKeyOr(authData);
+    this.storages = storagesOf(accountData);
+  }
+
+  /** Whether the `auth_data` has a public key to compare a key with. */
+  get hasPublicKey(): boolean {
+    return this.#publicKey !== undefined;
+  }
+
+  /** Which key these 32 bytes are, if any. */
+  fits(bytes: Uint8Array): UnlockedBy | undefined {
+    if (this.#matches(bytes)) return 'backup-decryption-key';
+    const storageKey = this.#storageKey(bytes);
+    storageKey?.dispose();
+    return storageKey && 'secret-storage-key';
+  }
+
+  /** Finds the backup's key with a key of 32 bytes; `undefined` if that fits nothing. */
+  open(bytes: Uint8Array): UnlockedKey | Attempt | undefined {
+    const backup = this.openBackup(bytes, 'backup-decryption-key');
+    if (backup) return backup;
+    const storageKey = this.#storageKey(bytes);
+    return storageKey && this.#openWith(storageKey, 'secret-storage-key');
+  }
+
+  /** The backup's key from its own bytes; `undefined` unless they derive its public key. */
+  openBackup(bytes: Uint8Array, by: UnlockedBy): UnlockedKey | undefined {
+    if (!this.#matches(bytes)) return undefined;
+    const key = BackupDecryptionKey.fromBytes(bytes);
+    return { by, key, keyMatches: true, storageKey: undefined, masterKey: undefined, flags: [] };
+  }
+
+  /** Finds the backup's key with a storage key derived from a phrase; `undefined` if it is the wrong one. */
+  openStorage(storage: Storage, bytes: Uint8Array, iterations: number): UnlockedKey | Attempt | undefined {
+    const storageKey = this.#provenKey(storage, bytes, iterations);
+    return storageKey && this.#openWith(storageKey, 'security-phrase');
+  }
+
+  /** The first malformed MAC of a storage: no key can fit it. */
+  get malformed(): KeyBackupError | undefined {
+    for (const { id, description } of this.storages) {
+      try {
+        descriptionMac(description, `m.secret_storage.key.${id}`);
+      } catch (error) {
+        return error as KeyBackupError;
+      }
+    }
+    return undefined;
+  }
+
+  #matches(bytes: Uint8Array): boolean {
+    if (!this.#publicKey) return false;
+    const key = BackupDecryptionKey.fromBytes(bytes);
+    try {
+      return key.matches(this.#authData);
+    } finally {
+      key.dispose();
+    }
+  }
+
+  #openWith(storageKey: SecretStorageKey, by: UnlockedBy): UnlockedKey | Attempt {
+    let opened = false;
+    try {
+      const secret = storageKey.decryptSecret(BACKUP_SECRET, ownValue(this.#accountData, BACKUP_SECRET));
+      const { key, flags } = BackupDecryptionKey.fromSecret(secret);
+      if (this.#publicKey && !key.matches(this.#authData)) {
+        key.dispose();
+        throw new KeyBackupError(
+          'wrong-key',
+          'the secret storage opened, but its key is that of another backup: this backup was made later',
+        );
+      }
+      const masterKey = this.#masterKey(storageKey);
+      opened = true;
+      return { by, key, keyMatches: this.#publicKey !== undefined, storageKey, masterKey, flags };
+    } catch (error) {
+      if (!(error instanceof KeyBackupError)) throw error;
+      return { as: by, error: explained(error) };
+    } finally {
+      if (!opened) storageKey.dispose();
+    }
+  }
+
+  #storageKey(bytes: Uint8Array): SecretStorageKey | undefined {
+    for (const storage of this.storages) {
+      const key = this.#provenKey(storage, bytes);
+      if (key) return key;
+    }
+    return undefined;
+  }
+
+  /** The key of a storage, if these are its bytes. The caller disposes of it. */
+  #provenKey(
+    { id, description }: Storage,
+    bytes: Uint8Array,
+    iterations?: number,
+  ): SecretStorageKey | undefined {
+    const key = SecretStorageKey.fromBytes(bytes, id, iterations);
+    let isProven = false;
+    try {
+      isProven = provesRight(key, description, this.#accountData);
+      return isProven ? key : undefined;
+    } finally {
+      if (!isProven) key.dispose();
+    }
+  }
+
+  #masterKey(storageKey: SecretStorageKey): MasterKey | undefined {
+    try {
+      return readMasterKey(
+        storageKey.decryptSecret(MASTER_KEY_SECRET, ownValue(this.#accountData, MASTER_KEY_SECRET)),
+      );
+    } catch {
+      // Not every account has one, and the backup can be read without.
+      return undefined;
+    }
+  }
+}
+
+function publicKeyOr(authData: unknown): BackupPublicKey | undefined {
+  if (authData === undefined) return undefined;
+  try {
+    return BackupPublicKey.fromAuthData(authData);
+  } catch {
+    // The records will tell whether the key is right.
+    return undefined;
+  }
+}
+
+const TYPE = 'm.secret_storage.key.';
+
+function storagesOf(accountData: AccountData): Storage[] {
+  const standard = ownValue(accountData, 'm.secret_storage.default_key');
+  const first = isJsonObject(standard) ? ownValue(standard, 'key') : undefined;
+  const ids = Object.keys(accountData)
+    .filter((type) => type.startsWith(TYPE))
+    .map((type) => type.slice(TYPE.length))
+    .sort((a, b) => Number(b === first) - Number(a === first));
+  return ids.slice(0, MAX_STORAGES).flatMap((id) => {
+    try {
+      return [{ id, description: keyDescription(accountData, id) }];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function explained(error: KeyBackupError): KeyBackupError {
+  if (error.code !== 'missing-field') return error;
+  return new KeyBackupError(
+    'missing-field',
+    `the secret storage opened, but holds no backup key: ${error.message}`,
+  );
+}
+
+/**
+ * The user's cross-signing master key, from the secret `m.cross_signing.master`.
+ *
+ * What a server says is the master key proves nothing; the one whose seed lies in the user's own secret storage is
+ * theirs. Its signature makes a backup trusted, and it can sign one made here.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#cross-signing
+ */
+export interface MasterKey {
+  /** Goes into the trusted keys of `verifyAuthData`. */
+  readonly signingKey: SigningKey;
+  /**
+   * Signs an `auth_data` as the master key. Every signer has a copy of the seed, which the caller disposes of. Throws
+   * `bad-parameters` after {@link MasterKey.dispose}.
+   */
+  readonly signer: (userId: string) => Signer;
+  /** Overwrites the seed, not those of the signers. */
+  readonly dispose: () => void;
+  /** The same, for `using`. */
+  readonly [DISPOSE]: () => void;
+}
+
+/**
+ * Reads the secret `m.cross_signing.master`.
+ *
+ * @param secret - Base64 of 32 bytes, the Ed25519 seed; padded or not, white space around it ignored.
+ * @returns The key; the caller disposes of it.
+ * @throws {@link KeyBackupError} `bad-base64`, `bad-length`; `bad-json` for what is no string.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, createAuthData, readMasterKey, signAuthData, verifyAuthData } from 'megolm-backup';
+ *
+ * const master = readMasterKey('BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc'); // out of the secret storage
+ * const userId = '@alice:example.org';
+ * const signer = master.signer(userId);
+ * const authData = signAuthData(createAuthData(BackupDecryptionKey.generate().publicKey), [signer]);
+ * console.log(verifyAuthData(authData, { userId, trustedKeys: [master.signingKey] }).by); // signature
+ * signer.dispose();
+ * master.dispose();
+ * ```
+ */
+export function readMasterKey(secret: string): MasterKey {
+  const seed = decodeSecret(secret, MASTER_KEY_SECRET);
+  const kept = new SecretBytes(seed, 'master key');
+  const publicKey = base64Encode(publicSigningKeyOf(seed));
+  const dispose = () => {
+    kept.dispose();
+  };
+  return {
+    signingKey: { keyId: `ed25519:${publicKey}`, publicKey },
+    signer: (userId) => ed25519Signer(userId, kept.value),
+    dispose,
+    [DISPOSE]: dispose,
+  };
+}
+
+/** A MAC key out of the secret storage. */
+export interface MacKeySecret {
+  /** The caller disposes of it. */
+  readonly macKey: BackupMacKey;
+  /** Under which name it lay there. */
+  readonly names: MacNames;
+}
+
+/**
+ * Reads the key of the `backup_mac` out of a user's secret storage, where it lies for devices that may write to the
+ * backup but not read it. Both names of the secret are read (`BACKUP_MAC_SECRET`). To store it, encrypt
+ * `macKey.toBase64()` with {@link SecretStorageKey.encryptSecret}, under a storage key that does not open the
+ * decryption key as well.
+ *
+ * @param key - The decryption key of the backup, where it is at hand. Then a MAC key that does not fit is refused;
+ * without it nothing tells whether the secret is of this backup or of one before it.
+ * @returns `undefined` when there is no such secret.
+ * @throws {@link KeyBackupError} `wrong-key` when the secret is not the MAC key of `key`, or when both names hold
+ * secrets that differ and nothing tells which is right; what {@link SecretStorageKey.decryptSecret} says; `bad-base64`,
+ * `bad-length` when the secret is no key.
+ *
+ * @example
+ * ```ts
+ * import { BACKUP_MAC_SECRET, BackupDecryptionKey, BackupMacKey, SecretStorageKey, readMacKeySecret } from 'megolm-backup';
+ *
+ * const key = BackupDecryptionKey.generate();
+ * const storage = SecretStorageKey.generate('writers');
+ * const name = BACKUP_MAC_SECRET.unstable;
+ * const secret = BackupMacKey.fromDecryptionKey(key).toBase64();
+ * const accountData = { [name]: storage.encryptSecret(name, secret) };
+ *
+ * const found = readMacKeySecret(storage, accountData);
+ * console.log(found?.names, found?.macKey.toBase64() === secret); // unstable true
+ * ```
+ */
+export function readMacKeySecret(
+  storageKey: SecretStorageKey,
+  accountData: AccountData,
+  key?: BackupDecryptionKey,
+): MacKeySecret | undefined {
+  expectMethod(storageKey, 'decryptSecret', 'storageKey');
+  expectObject(accountData, 'account data');
+  if (key !== undefined) expectMethod(key, 'matches', 'decryption key');
+  const secrets = (['stable', 'unstable'] as const)
+    .map((names) => ({ names, secret: secretOf(storageKey, accountData, BACKUP_MAC_SECRET[names]) }))
+    .filter((one): one is { names: MacNames; secret: string } => one.secret !== undefined);
+  const found: MacKeySecret[] = [];
+  try {
+    for (const { names, secret } of secrets) {
+      found.push({ names, macKey: BackupMacKey.fromBase64(secret) });
+    }
+  } catch (error) {
+    for (const { macKey } of found) macKey.dispose();
+    throw error;
+  }
+  if (found.length === 0) return undefined;
+  // The derived one, because it knows which backup it is of.
+  const own = key && BackupMacKey.fromDecryptionKey(key);
+  const expected = own ?? found[0].macKey;
+  const fitting = found.filter(({ macKey }) => macKey.equals(expected));
+  for (const { macKey } of found) if (macKey !== expected) macKey.dispose();
+  if (fitting.length === found.length || (own && fitting.length > 0)) {
+    return { macKey: expected, names: fitting[0].names };
+  }
+  expected.dispose();
+  const { stable, unstable } = BACKUP_MAC_SECRET;
+  throw new KeyBackupError(
+    'wrong-key',
+    own
+      ? `${BACKUP_MAC_SECRET[found[0].names]}: expected the MAC key of this backup, got another: one of a backup before it`
+      : `${stable} and ${unstable}: expected one key, got two: the decryption key would tell which is right`,
+  );
+}
+
+function secretOf(storageKey: SecretStorageKey, accountData: AccountData, name: string): string | undefined {
+  const content = ownValue(accountData, name);
+  return isDeleted(content) ? undefined : storageKey.decryptSecret(name, content);
+}
