@@ -9,32 +9,34 @@ export { RequestError, type AnswerFacts, type RequestCode } from './http-error.j
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { BodyReader, Fetch, FetchOptions, FetchResponse } from './fetch-attempt.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
-export { accountData, ownUserId, setAccountData } from './account.js';
-export { discoverHomeserver } from './discovery.js';
+export {
+  accountData,
+  fetchBackupMacKey,
+  fetchSecretStorage,
+  ownUserId,
+  setAccountData,
+  storeBackupKey,
+  storeBackupMacKey,
+  type SecretStorageOptions,
+} from './account.js';
+export { discoverHomeserver, type DiscoveryOptions } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './api.js';
 export {
   isBackupEnabled,
   createBackup,
-  checkBackupTrust,
-  replaceBackup,
-  setBackupEnabled,
   signBackup,
   trustedPublicKey,
-  updateAuthData,
-  type BackupVerdict,
-  type BackupWish,
   type NewBackup,
   type Trust,
 } from './backup.js';
+export type { BatchLimits, FailedUpload } from './batch-sender.js';
 export {
-  fetchBackupMacKey,
-  fetchSecretStorage,
-  storeBackupKey,
-  storeBackupMacKey,
-  type SecretStorageOptions,
-} from './secret-storage.js';
-export type { FailedUpload } from './batch-sender.js';
-export { uploadSessions, type UploadOptions, type UploadOutcome, type UploadState } from './upload.js';
+  uploadSessions,
+  type Checkpoint,
+  type UploadOptions,
+  type UploadOutcome,
+  type UploadState,
+} from './upload.js';
 export { UploadQueue, type UploadQueueOptions } from './upload-queue.js';
 export {
   authenticateBackup,
@@ -42,11 +44,8 @@ export {
   type AuthenticateOutcome,
   type AuthenticateResult,
 } from './authenticate.js';
-export { downloadKeys, type DownloadOptions, type DownloadedKey } from './download.js';
 export {
   Restore,
-  restoreKey,
-  restoreKeys,
   type RestoreOptions,
   type RestoreResult,
   type RestoreState,
@@ -57,8 +56,16 @@ export {
 export type { AuthenticityCounts } from '../report/report.js';
 export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
-export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
-export type { Finding, FindingCode } from './findings.js';
+export {
+  checkBackupTrust,
+  diagnose,
+  type BackupVerdict,
+  type DiagnoseOptions,
+  type Diagnosis,
+  type Finding,
+  type FindingCode,
+  type KeysDiagnosis,
+} from './diagnose.js';
 export {
   readBackup,
   type BackupFault,
@@ -67,7 +74,6 @@ export {
   type BackupItem,
   type BackupReaderOptions,
 } from '../wire/backup-reader.js';
-export { SessionIdSet } from '../wire/session-id-set.js';
 export type {
   KeyBackupData,
   KeyBackups,

@@ -1,17 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import {
-  isBackupEnabled,
-  createBackup,
-  checkBackupTrust,
-  replaceBackup,
-  setBackupEnabled,
-  signBackup,
-  updateAuthData,
-} from '../../src/client/backup.js';
-import { diagnose } from '../../src/client/diagnose.js';
+import { createBackup, isBackupEnabled, signBackup } from '../../src/client/backup.js';
+import { setAccountData } from '../../src/client/account.js';
+import { checkBackupTrust, diagnose } from '../../src/client/diagnose.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import type { Fetch } from '../../src/client/fetch-attempt.js';
 import {
+  BACKUP_ALGORITHM,
   BackupDecryptionKey,
   base64Encode,
   ed25519Signer,
@@ -30,7 +24,7 @@ const device = ed25519Signer(userId, seed, 'DEVICE');
 const deviceKey = { keyId: 'ed25519:DEVICE', publicKey: base64Encode(publicSigningKeyOf(seed)) };
 
 describe('versions', () => {
-  it('are made, signed, changed, replaced and deleted', async () => {
+  it('are created, signed, changed and deleted', async () => {
     const server = await startServer();
     const roomKeys = clientOf(server);
     const info = await createBackup(roomKeys, {
@@ -49,26 +43,25 @@ describe('versions', () => {
       'org.example': { a: 1 },
       signatures: { [userId]: { 'ed25519:DEVICE': expect.any(String), 'ed25519:OTHER': expect.any(String) } },
     });
-    await updateAuthData(roomKeys, info.version, (authData) => ({ ...authData, 'org.example': 2 }));
+    const auth_data = { ...signed.auth_data, 'org.example': 2 };
+    await roomKeys.updateVersion(info.version, { algorithm: BACKUP_ALGORITHM, auth_data });
     const changed = (await roomKeys.currentVersion())!;
     const verdict = checkBackupTrust(changed, { userId, trustedKeys: [deviceKey] });
     expect(verdict.usable).toBe(false);
     expect(verdict.findings.map(({ code }) => code)).toEqual(['untrusted', 'invalid-signature']);
-    const next = await replaceBackup(roomKeys, info.version, { publicKey: key.publicKey, signers: [device] });
+    const next = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
     expect((await roomKeys.currentVersion())?.version).toBe(next.version);
-    expect(await roomKeys.version(info.version)).toBeUndefined();
     await expect(roomKeys.deleteVersion(next.version)).resolves.toBe(true);
-    await expect(updateAuthData(roomKeys, next.version, (a) => a)).rejects.toMatchObject({
-      code: 'not-found',
-    });
+    expect(await roomKeys.version(next.version)).toBeUndefined();
+    await expect(signBackup(roomKeys, next.version, [device])).rejects.toMatchObject({ code: 'not-found' });
   });
 
-  it('keep the old one when the new one cannot be made', async () => {
+  it('stay when a new one cannot be created', async () => {
     const server = await startServer();
     const version = makeBackup(server);
     server.faults = [{ kind: 'answer', status: 500, body: '' }];
-    const replacing = replaceBackup(clientOf(server), version.version, { publicKey: key.publicKey });
-    await expect(replacing).rejects.toMatchObject({ code: 'http', status: 500 });
+    const creating = createBackup(clientOf(server), { publicKey: key.publicKey });
+    await expect(creating).rejects.toMatchObject({ code: 'http', status: 500 });
     expect(server.current).toBe(version);
   });
 
@@ -80,7 +73,7 @@ describe('versions', () => {
   });
 });
 
-describe('the wish', () => {
+describe('the user’s choice', () => {
   it('is read under both names, the specified one first, and only when it is a boolean', async () => {
     const server = await startServer();
     const roomKeys = clientOf(server);
@@ -91,7 +84,7 @@ describe('the wish', () => {
     expect(await isBackupEnabled(roomKeys, userId)).toBe(false);
     set('m.key_backup', { enabled: 'yes' });
     expect(await isBackupEnabled(roomKeys, userId)).toBe(false);
-    await setBackupEnabled(roomKeys, userId, true);
+    await setAccountData(roomKeys, userId, 'm.key_backup', { enabled: true });
     expect(await isBackupEnabled(roomKeys, userId)).toBe(true);
     expect(server.accountData.get(`${userId}/account_data/m.key_backup`)).toEqual({ enabled: true });
   });
@@ -115,7 +108,7 @@ describe('a diagnosis', () => {
     const diagnosis = await diagnose(clientOf(server), { userId });
     expect(diagnosis.state).toBe('none');
     expect(codes(diagnosis)).toEqual(['no-backup']);
-    await setBackupEnabled(clientOf(server), userId, false);
+    await setAccountData(clientOf(server), userId, 'm.key_backup', { enabled: false });
     expect(codes(await diagnose(clientOf(server), { userId }))).toEqual([]);
   });
 
@@ -152,7 +145,8 @@ describe('a diagnosis', () => {
     const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
     const trustedKeys = [deviceKey];
     expect((await diagnose(roomKeys, { userId, trustedKeys })).state).toBe('healthy');
-    await updateAuthData(roomKeys, info.version, (authData) => ({ ...authData, x: 1 }));
+    const auth_data = { ...info.auth_data, x: 1 };
+    await roomKeys.updateVersion(info.version, { algorithm: info.algorithm, auth_data });
     const broken = await diagnose(roomKeys, { userId, trustedKeys });
     expect(codes(broken)).toEqual(['untrusted', 'invalid-signature']);
     expect(codes(await diagnose(roomKeys, { userId, trustedKeys, key }))).toEqual(['invalid-signature']);

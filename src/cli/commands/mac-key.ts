@@ -1,8 +1,7 @@
 import { InputError, UsageError } from '../errors.js';
 import { nodeBackend } from '../../backends/node.js';
-import { ownUserId } from '../../client/account.js';
+import { ownUserId, fetchBackupMacKey, fetchSecretStorage, storeBackupMacKey } from '../../client/account.js';
 import type { RoomKeys } from '../../client/api.js';
-import { fetchBackupMacKey, fetchSecretStorage, storeBackupMacKey } from '../../client/secret-storage.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';
 import { KeyBackupError } from '../../errors.js';
 import { defaultKeyId, keyDescription, type AccountData } from '../../secret-storage/key-description.js';

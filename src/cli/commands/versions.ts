@@ -1,4 +1,4 @@
-import { checkBackupTrust } from '../../client/backup.js';
+import { checkBackupTrust } from '../../client/diagnose.js';
 import { BACKUP_ALGORITHM } from '../../scheme/auth-data.js';
 import { excerpt } from '../../encoding/quote.js';
 import { parseSigningKey } from '../auth-data-file.js';
