@@ -68,9 +68,9 @@ export interface RestoreSummary {
   /** Delivered by this run, including flagged ones. */
   readonly ok: number;
   readonly failed: number;
-  /** How many of those were malformed. A wrong `backup_mac` is counted in `authenticity`. */
+  /** How many of `ok` were malformed. A wrong `backup_mac` is counted in `authenticity`. */
   readonly flagged: number;
-  /** How many of those prove where they come from. Somebody without the key wrote or changed a `wrong-mac`. */
+  /** How many of `ok` prove where they come from. A `wrong-mac` was written or changed without the key. */
   readonly authenticity: Readonly<AuthenticityCounts>;
   /** Delivered by earlier runs. */
   readonly skipped: number;
