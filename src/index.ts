@@ -38,6 +38,7 @@ export {
   type UnauthenticatedSource,
 } from './scheme/backup-mac.js';
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
+export type { SenderFlag } from './formats/sender-fields.js';
 export type { ExportEntry } from './formats/exported-session.js';
 export {
   readKeyExport,

@@ -1,11 +1,10 @@
 import { readBackup } from '../../src/wire/backup-reader.js';
 import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import { ownUserId } from '../../src/client/account.js';
+import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
 import { RoomKeys } from '../../src/client/api.js';
-import { fetchSecretStorage } from '../../src/client/secret-storage.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
 import type { AccountData } from '../../src/secret-storage/key-description.js';

@@ -1,9 +1,8 @@
 import { rescueItems, type RescuedKey } from '../report/rescue.js';
 import type { VersionInfo } from '../wire/types.js';
-import { ownUserId } from '../client/account.js';
+import { ownUserId, fetchSecretStorage } from '../client/account.js';
 import { Restore } from '../client/restore.js';
 import type { RoomKeys } from '../client/api.js';
-import { fetchSecretStorage } from '../client/secret-storage.js';
 import type { DecryptSettings } from '../batch/batch.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../secret-storage/key-description.js';

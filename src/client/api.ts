@@ -1,4 +1,4 @@
-import type { AbortSignalLike } from '../async.js';
+import { isFromCallback, type AbortSignalLike } from '../async.js';
 import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import { BackupReader, type BackupItem } from '../wire/backup-reader.js';
 import {
@@ -15,7 +15,7 @@ import type {
   RoomKeyBackup,
   VersionInfo,
 } from '../wire/types.js';
-import { KeyBackupError } from '../errors.js';
+import type { KeyBackupError } from '../errors.js';
 import { expectObject } from '../encoding/json.js';
 import { isRequestError, RequestError } from './http-error.js';
 import { Homeserver, path, type HomeserverOptions, type HttpRequest } from './http.js';
@@ -25,11 +25,11 @@ export interface CallOptions {
   readonly signal?: AbortSignalLike | undefined;
 }
 
-/** A part of a backup that one download gives. */
+/** The part of a backup that one download gives. */
 export interface Page {
-  /** What was asked for begins here; absent at the beginning. */
+  /** Where it begins; absent at the beginning. */
   readonly from?: string | undefined;
-  /** Most keys of one answer, where the server can page at all. */
+  /** Most keys of one answer, if the server can page at all. */
   readonly limit?: number | undefined;
   /** Only this room. */
   readonly roomId?: string | undefined;
@@ -51,12 +51,9 @@ const NEXT_BATCH = 'org.megolm-backup.next_batch';
 
 const VERSION = '/_matrix/client/v3/room_keys/version';
 const KEYS = '/_matrix/client/v3/room_keys/keys';
-/** More of a body at once would be as many records in memory at once. */
-const SLICE_BYTES = 1 << 16;
 
 /**
- * The key backup API, one method per endpoint: what goes out is what the specification says, what comes back is
- * checked.
+ * The key backup API, one method per endpoint. Answers are validated.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#server-side-key-backups
  *
@@ -71,14 +68,14 @@ const SLICE_BYTES = 1 << 16;
  * ```
  */
 export class RoomKeys {
-  /** The server behind it. */
+  /** The server. */
   readonly homeserver: Homeserver;
 
   constructor(homeserver: Homeserver | HomeserverOptions) {
     this.homeserver = homeserver instanceof Homeserver ? homeserver : new Homeserver(homeserver);
   }
 
-  /** `POST /room_keys/version`. Not repeated when it is unclear whether it was done. */
+  /** `POST /room_keys/version`. Not repeated if it is unclear whether it was done. */
   async createVersion(newVersion: NewVersion, options: CallOptions = {}): Promise<string> {
     expectOptions(newVersion, 'newVersion');
     const { algorithm, auth_data } = newVersion;
@@ -91,12 +88,12 @@ export class RoomKeys {
     return (await this.homeserver.request(request, checkVersionCreated)).version;
   }
 
-  /** `GET /room_keys/version`: the current backup; `undefined` when there is none. */
+  /** `GET /room_keys/version`: the current backup; `undefined` if it does not exist. */
   async currentVersion(options: CallOptions = {}): Promise<VersionInfo | undefined> {
     return this.#find({ method: 'GET', path: VERSION, signal: signalOf(options) }, checkVersionInfo);
   }
 
-  /** `GET /room_keys/version/{version}`; `undefined` when there is none. */
+  /** `GET /room_keys/version/{version}`; `undefined` if it does not exist. */
   async version(version: string, options: CallOptions = {}): Promise<VersionInfo | undefined> {
     return this.#find(
       { method: 'GET', path: VERSION + path`/${version}`, signal: signalOf(options) },
@@ -104,7 +101,7 @@ export class RoomKeys {
     );
   }
 
-  /** `PUT /room_keys/version/{version}`: another `auth_data`. The algorithm has to be what it was. */
+  /** `PUT /room_keys/version/{version}`: changes the `auth_data`. The algorithm must stay the same. */
   async updateVersion(version: string, update: NewVersion, options: CallOptions = {}): Promise<void> {
     expectOptions(update, 'update');
     const body = { algorithm: update.algorithm, auth_data: update.auth_data, version };
@@ -117,7 +114,7 @@ export class RoomKeys {
     await this.homeserver.request(request, checkObject);
   }
 
-  /** `DELETE /room_keys/version/{version}`: the version and its keys. Returns false when it never existed. */
+  /** `DELETE /room_keys/version/{version}`: deletes the version and its keys. Returns false if it never existed. */
   async deleteVersion(version: string, options: CallOptions = {}): Promise<boolean> {
     const request = {
       method: 'DELETE',
@@ -129,7 +126,7 @@ export class RoomKeys {
 
   /** `PUT /room_keys/keys`: keys of many rooms, all or none. A string is taken as their JSON. */
   async putKeys(version: string, body: KeyBackups | string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'PUT', path: KEYS, query: { version }, body, signal: signalOf(options) });
+    return this.#put(version, '', body, options);
   }
 
   /** `PUT /room_keys/keys/{roomId}`: keys of one room, all or none. */
@@ -139,13 +136,7 @@ export class RoomKeys {
     body: RoomKeyBackup,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
-    return this.#change({
-      method: 'PUT',
-      path: KEYS + path`/${roomId}`,
-      query: { version },
-      body,
-      signal: signalOf(options),
-    });
+    return this.#put(version, path`/${roomId}`, body, options);
   }
 
   /** `PUT /room_keys/keys/{roomId}/{sessionId}`: one key. */
@@ -156,37 +147,20 @@ export class RoomKeys {
     body: KeyBackupData,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
-    const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#change({ method: 'PUT', path: at, query: { version }, body, signal: signalOf(options) });
+    return this.#put(version, path`/${roomId}/${sessionId}`, body, options);
   }
 
   /**
    * `GET /room_keys/keys` or `GET /room_keys/keys/{roomId}`, once and while it arrives.
    *
-   * A download that fails in the middle is not repeated here: only the caller knows what it has taken already.
-   * {@link restoreKeys} is the one that goes on.
+   * A download that fails halfway is not repeated, since only the caller knows what it has used; {@link Restore}
+   * resumes.
    *
-   * @returns The records, nothing in them checked yet; at the end where the next page begins, `undefined` after
-   * the last one.
-   * @throws {@link RequestError} with any of its codes; `bad-response` when the body is no backup or ends early.
+   * @returns The records, some dozens at a time and not validated; at the end the token of the next page, `undefined`
+   * after the last one.
+   * @throws {@link RequestError} with any of its codes; `bad-response` if the body is not a backup or ends early.
    */
   async *keys(
-    version: string,
-    page: Page = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<BackupItem, string | undefined, undefined> {
-    const batches = this.keyBatches(version, page, options);
-    try {
-      let next = await batches.next();
-      for (; next.done !== true; next = await batches.next()) yield* next.value;
-      return next.value;
-    } finally {
-      await batches.return(undefined);
-    }
-  }
-
-  /** {@link RoomKeys.keys}, some dozens at a time: for many keys a step per key costs more than the key. */
-  async *keyBatches(
     version: string,
     page: Page = {},
     options: CallOptions = {},
@@ -195,22 +169,26 @@ export class RoomKeys {
     const { roomId, from, limit } = page;
     const query = { version, [LIMIT]: limit?.toString(), [FROM]: from };
     const at = KEYS + (roomId === undefined ? '' : path`/${roomId}`);
-    const request = { method: 'GET', path: at, query, signal: signalOf(options) } as const;
     const reader = new BackupReader({ form: roomId === undefined ? 'rooms' : 'sessions', roomId });
-    for await (const chunk of this.homeserver.download(request)) {
-      for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
-        const items = fromServer(() => reader.push(chunk.subarray(start, start + SLICE_BYTES)));
-        if (items.length > 0) yield items;
+    try {
+      for await (const chunk of this.homeserver.download({
+        method: 'GET',
+        path: at,
+        query,
+        signal: signalOf(options),
+      })) {
+        yield* reader.read(chunk);
       }
-    }
-    fromServer(() => {
       reader.end();
-    });
+    } catch (cause) {
+      if (isFromCallback(cause) || cause instanceof RequestError) throw cause;
+      throw new RequestError('bad-response', `the keys: ${(cause as KeyBackupError).message}`, { cause });
+    }
     const next = reader.fields.get(NEXT_BATCH);
     return typeof next === 'string' ? next : undefined;
   }
 
-  /** `GET /room_keys/keys/{roomId}/{sessionId}`; `undefined` when the backup does not have it. */
+  /** `GET /room_keys/keys/{roomId}/{sessionId}`; `undefined` if the backup does not have it. */
   async key(
     version: string,
     roomId: string,
@@ -226,17 +204,12 @@ export class RoomKeys {
 
   /** `DELETE /room_keys/keys`: all keys of a version. */
   async deleteKeys(version: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({ method: 'DELETE', path: KEYS, query: { version }, signal: signalOf(options) });
+    return this.#delete(version, '', options);
   }
 
   /** `DELETE /room_keys/keys/{roomId}`: the keys of one room. */
   async deleteRoomKeys(version: string, roomId: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#change({
-      method: 'DELETE',
-      path: KEYS + path`/${roomId}`,
-      query: { version },
-      signal: signalOf(options),
-    });
+    return this.#delete(version, path`/${roomId}`, options);
   }
 
   /** `DELETE /room_keys/keys/{roomId}/{sessionId}`: one key. */
@@ -246,11 +219,27 @@ export class RoomKeys {
     sessionId: string,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
-    const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#change({ method: 'DELETE', path: at, query: { version }, signal: signalOf(options) });
+    return this.#delete(version, path`/${roomId}/${sessionId}`, options);
   }
 
-  #change(request: HttpRequest): Promise<KeysChanged> {
+  #put(version: string, at: string, body: unknown, options: CallOptions): Promise<KeysChanged> {
+    const request = {
+      method: 'PUT',
+      path: KEYS + at,
+      query: { version },
+      body,
+      signal: signalOf(options),
+    } as const;
+    return this.homeserver.request(request, checkKeysChanged);
+  }
+
+  #delete(version: string, at: string, options: CallOptions): Promise<KeysChanged> {
+    const request = {
+      method: 'DELETE',
+      path: KEYS + at,
+      query: { version },
+      signal: signalOf(options),
+    } as const;
     return this.homeserver.request(request, checkKeysChanged);
   }
 
@@ -266,14 +255,4 @@ export class RoomKeys {
 
 function checkObject(value: unknown): object {
   return expectObject(value, 'the body');
-}
-
-/** What the reader refuses is the server's fault, and may be right the next time. */
-function fromServer<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    if (!(cause instanceof KeyBackupError)) throw cause;
-    throw new RequestError('bad-response', `the keys: ${cause.message}`, { cause });
-  }
 }

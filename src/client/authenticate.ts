@@ -1,28 +1,26 @@
-import type { Progress } from '../async.js';
 import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import type { VersionInfo } from '../wire/types.js';
 import {
   authenticateSessions,
+  type AuthenticateOptions,
   type AuthenticatedRecord,
   type Authentication,
   type TrustedCopyOf,
 } from '../batch/authenticate.js';
-import type { Backend } from '../batch/backend.js';
-import { BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import { BackupMacKey } from '../scheme/backup-mac.js';
 import type { BackupRecord } from '../batch/batch.js';
 import type { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';
-import { BatchSender, type FailedUpload } from './batch-sender.js';
+import { BatchSender, UploadBatch, sealKey, type FailedUpload, type Sealable } from './batch-sender.js';
 import { downloadKeys } from './download.js';
 import { RequestError } from './http-error.js';
 import { RoomKeys, type CallOptions } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
-import { UploadBatch, sealKey, type Sealable } from './upload-batch.js';
 import { quote } from '../encoding/quote.js';
 
-/** What became of one record: a new or unchanged one, or the reason why it cannot be read. */
+/** The result for one record: a new or unchanged one, or the reason why it cannot be read. */
 export type AuthenticateResult =
   | ({ readonly ok: true; readonly path: string } & AuthenticatedRecord)
   | {
@@ -34,60 +32,48 @@ export type AuthenticateResult =
     };
 
 /** How to authenticate a backup on a server. */
-export interface AuthenticateBackupOptions extends CallOptions {
-  readonly macNames?: MacNames | undefined;
-  /** Writes a copy of the room id into the new records. Default false. */
-  readonly bindRoomId?: boolean | undefined;
-  /** `is_verified` of the new records. Default false. A server prefers a verified record. */
-  readonly isVerified?: boolean | undefined;
-  /** Also writes new records for what has no trusted copy, declared `m.legacy-v1`. Default false. */
-  readonly declareUnknown?: boolean | undefined;
+export interface AuthenticateBackupOptions extends Omit<AuthenticateOptions, 'total'> {
   /**
-   * Where the records go: `same`, into this version, whose server may keep the old ones; `new`, all that can be read
-   * into a new version with the same key and `auth_data`; or the id of a version that an earlier run has made for
-   * this. Default `same`.
+   * Where the records go: `same`, this version, whose server may keep the old ones; `new`, everything readable into a
+   * new version with the same key and `auth_data`; or a version that an earlier run made for this. Default `same`.
    */
   readonly into?: 'same' | 'new' | { readonly version: string } | undefined;
-  /** Gets the id of a new version at once: with it as `into` another run goes on. */
+  /** Called at once with the id of a new version: with it as `into` another run resumes. */
   readonly onNewVersion?: ((version: string) => void | Promise<void>) | undefined;
-  /** Gets what became of every record, before it is sent. */
+  /** Called with the result for every record, before it is sent. */
   readonly onResult?: ((result: AuthenticateResult) => void | Promise<void>) | undefined;
-  /** Is told how far it is, now and then and at the end. */
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  readonly backend?: Backend | undefined;
 }
 
 /** How it ended. */
 export interface AuthenticateOutcome {
   /** The version with the records. */
   readonly version: string;
-  /** What became of the records; those that the server did not take are counted in `kept` only. */
+  /** How many records had which result; those that the server did not take count in `kept` only. */
   readonly counts: Readonly<Record<Authentication, number>>;
-  /** Records that cannot be read; they are in the old version only. */
+  /** Records that cannot be read; they stay in the old version only. */
   readonly failed: number;
   /** Records that the server acknowledged. */
   readonly uploaded: number;
-  /** Records in a new version already when this run began. */
+  /** Records that were in the new version when this run began. */
   readonly skipped: number;
   /**
-   * Records that the server acknowledged and, asked again, does not have with a right `backup_mac`: it kept the old
-   * ones, which it ranks no lower. Then use `into: 'new'`.
+   * Records that the server acknowledged but, downloaded again, lack a right `backup_mac`: it kept the old ones, which
+   * it ranks no lower. Then use `into: 'new'`.
    */
   readonly kept: number;
 }
 
 /**
- * Adds a `backup_mac` to the keys of a backup on a server that the user has trusted copies of, as
- * `authenticateSessions` has it. Afterwards it reads back what it sent, because a server that keeps the old one of two
- * records acknowledges the new one all the same.
+ * Adds a `backup_mac` to the keys in a backup that the user has trusted copies of, as `authenticateSessions` does.
+ * Afterwards it reads back what it sent, because a server acknowledges a record even if it keeps the old one.
  *
- * Run it again after an interruption: what has a right `backup_mac` is done.
+ * After an interruption run it again: a record with a right `backup_mac` is done.
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  * @param info - The version, as the server gave it.
- * @param trusted - Gives the trusted copy of a session, at once or as a promise; `undefined` without one.
+ * @param trusted - Returns the trusted copy of a session, or a promise of it; `undefined` without one.
  * @throws {@link KeyBackupError} `wrong-key` before anything is downloaded; `unsupported-algorithm`;
- * {@link RequestError}: `wrong-version` when there is a newer version; `http` or `too-large` when the server refuses
+ * {@link RequestError}: `wrong-version` when there is a newer version; `http` or `too-large` when the server rejects
  * records, after all others were sent; and whatever `trusted` throws.
  */
 export async function authenticateBackup(
@@ -108,7 +94,7 @@ export async function authenticateBackup(
   const skipped = present.size;
   const sender = new RecordSender(roomKeys, version, options);
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
-  /** Those that were sent with a `backup_mac`. */
+  /** The records sent with a `backup_mac`. */
   const sent = {
     authenticated: new SessionIdSet(),
     declared: new SessionIdSet(),
@@ -144,7 +130,7 @@ async function targetOf(
 ): Promise<string> {
   if (into === 'same') return version;
   if (into === 'new') {
-    // The same auth_data: its signatures stay right, and every client goes on trusting it.
+    // With the same auth_data the signatures stay valid, and every client goes on trusting it.
     const created = await roomKeys.createVersion({ algorithm, auth_data }, { signal });
     await onNewVersion?.(created);
     return created;
@@ -160,7 +146,7 @@ async function targetOf(
 /** The keys that a version has. */
 async function keyIds(roomKeys: RoomKeys, version: string, { signal }: CallOptions): Promise<SessionIdSet> {
   const ids = new SessionIdSet();
-  // Every key that comes is added to what was taken.
+  // The download adds every key to `exclude`.
   const keys = downloadKeys(roomKeys, version, { exclude: ids, signal });
   while ((await keys.next()).done !== true);
   return ids;
@@ -184,13 +170,14 @@ async function* authenticated(
   const paths: string[] = [];
   const faults: AuthenticateResult[] = [];
   async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const item of downloadKeys(roomKeys, version, { exclude: present, signal })) {
-      const { room_id, session_id, path } = item;
-      if (item.error) {
-        faults.push({ ok: false, path, room_id, session_id, error: item.error });
-      } else {
-        paths.push(path);
-        yield { room_id: item.room_id, session_id: item.session_id, key_backup_data: item.value };
+    for await (const batch of downloadKeys(roomKeys, version, { exclude: present, signal })) {
+      for (const item of batch) {
+        if (item.error) {
+          faults.push({ ok: false, ...item });
+        } else {
+          paths.push(item.path);
+          yield { room_id: item.room_id, session_id: item.session_id, key_backup_data: item.value };
+        }
       }
     }
   }
@@ -213,53 +200,47 @@ async function* authenticated(
   yield* faults;
 }
 
-const BATCH = { keys: 200, bytes: 800_000 };
-/** When a server refuses this many records in a row one by one, the records are not the reason. */
-const MAX_CONSECUTIVE_REJECTIONS = 32;
-
-/** Sends records to a version, a request's worth at a time. A refused one does not stop the others. */
+/** Sends records to a version in batches. A rejected one does not stop the others. */
 class RecordSender {
   /** Records that the server acknowledged. */
   uploaded = 0;
   readonly #sender: BatchSender;
-  readonly #refused: FailedUpload[] = [];
+  readonly #rejected: FailedUpload[] = [];
   #batch = new UploadBatch();
 
   constructor(roomKeys: RoomKeys, version: string, { signal }: CallOptions) {
     this.#sender = new BatchSender(roomKeys, version, {
-      limits: BATCH,
-      maxConsecutiveRejections: MAX_CONSECUTIVE_REJECTIONS,
       signal,
       onSent: (_, keys) => {
         this.uploaded += keys.length;
       },
       onFailed: (failure) => {
-        this.#refused.push(failure);
+        this.#rejected.push(failure);
       },
     });
   }
 
   async add(record: BackupRecord): Promise<void> {
-    // A record that stays as it is has been read, so it has this shape.
+    // An unchanged record has been read, so it has this shape.
     const key = sealKey(record as Sealable);
-    if (!this.#batch.fits(key, this.#sender.limits)) await this.#flush();
+    if (!this.#sender.fits(this.#batch, key)) await this.#flush();
     this.#batch.add(key);
   }
 
   /**
-   * Sends what still waits.
+   * Sends the last batch.
    *
-   * @throws {@link RequestError} when the server refused records: all others are there.
+   * @throws {@link RequestError} if the server rejected records; it has all others.
    */
   async end(): Promise<void> {
     await this.#flush();
-    if (this.#refused.length === 0) return;
-    const [{ room_id, session_id, error }] = this.#refused;
-    // Only a request refuses a record here.
+    if (this.#rejected.length === 0) return;
+    const [{ room_id, session_id, error }] = this.#rejected;
+    // Only the server rejects records here.
     if (!(error instanceof RequestError)) throw error;
     const { code, status, errcode } = error;
     const which = `room ${quote(String(room_id))}, session ${quote(String(session_id))}`;
-    const message = `${this.#refused.length} records were refused, the first of them ${which}: ${error.message}`;
+    const message = `${this.#rejected.length} records were rejected, the first of them ${which}: ${error.message}`;
     throw new RequestError(code, message, { status, errcode, cause: error });
   }
 
@@ -270,7 +251,7 @@ class RecordSender {
   }
 }
 
-/** Reads back what was sent: how many of each kind the server does not have with a right MAC. */
+/** Reads back what was sent, and counts by kind what the server lacks with a right MAC. */
 async function countKept<Kind extends string>(
   roomKeys: RoomKeys,
   version: string,

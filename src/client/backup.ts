@@ -1,11 +1,10 @@
-import { expectFunction, expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
-import type { NewVersion, OpaqueObject, VersionInfo } from '../wire/types.js';
+import { expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
+import type { NewVersion, VersionInfo } from '../wire/types.js';
 import {
   BACKUP_ALGORITHM,
   createAuthData,
   signAuthData,
   verifyAuthData,
-  type AuthDataVerdict,
   type Signer,
   type VerifyOptions,
 } from '../scheme/auth-data.js';
@@ -14,32 +13,24 @@ import { ownValue, type JsonObject } from '../encoding/json.js';
 import { BackupPublicKey } from '../scheme/keys.js';
 import { accountData, setAccountData } from './account.js';
 import { RequestError } from './http-error.js';
-import {
-  badPublicKey,
-  invalidSignature,
-  unknownAlgorithm,
-  untrusted,
-  wrongKey,
-  type Finding,
-} from './findings.js';
 import { RoomKeys, type CallOptions } from './api.js';
 import { quote } from '../encoding/quote.js';
 
 /** What goes into a new backup version. */
 export interface NewBackup extends CallOptions {
   readonly publicKey: BackupPublicKey;
-  /** Who signs it: the device, and the master key where it is at hand. */
+  /** What signs it: the device, and the master key if it is available. */
   readonly signers?: readonly Signer[] | undefined;
-  /** Further fields of the `auth_data`; they are signed. */
+  /** Further fields of the `auth_data`, signed with it. */
   readonly extra?: JsonObject | undefined;
 }
 
 /**
- * Makes a new backup version, which becomes the current one. The one before stays until it is deleted.
+ * Makes a new backup version, which becomes the current one. The previous one stays until it is deleted.
  *
- * @returns What the server holds now.
- * @throws {@link RequestError}; `network` or `timeout` when it is unclear whether the version was made. Then ask
- * for the current version before trying again.
+ * @returns The version as the server holds it.
+ * @throws {@link RequestError}; after `network` or `timeout` it is unclear whether the version was made: ask for the
+ * current version before trying again.
  *
  * @example
  * ```ts
@@ -60,13 +51,13 @@ export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promi
   const { publicKey, signers = [], extra, signal } = backup;
   const auth_data = signAuthData(createAuthData(publicKey, extra), signers);
   const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
-  // Asked for and not assumed: the etag is the server's, and another client may have been quicker.
+  // Read back: the server chooses the etag, and another client may have added keys.
   const info = await roomKeys.version(version, { signal });
   if (!info) throw new RequestError('not-found', `version ${quote(version)}: just created, and already gone`);
   return info;
 }
 
-/** Makes a new version and deletes the given one, which has to be there until the new one is. */
+/** Creates a new version and then deletes the given one, so that there is always a backup. */
 export async function replaceBackup(
   roomKeys: RoomKeys,
   oldVersion: string,
@@ -79,80 +70,34 @@ export async function replaceBackup(
 }
 
 /**
- * Changes the `auth_data` of a version; unknown fields stay unless `change` takes them away.
+ * Adds signatures to a version's `auth_data`, without checking that the backup is trustworthy. Unknown fields stay.
  *
- * @param change - Gets what the server holds and gives what it should hold.
+ * @returns What the server holds now.
  * @throws {@link RequestError} `not-found` when there is no such version.
  */
-export async function updateAuthData(
-  roomKeys: RoomKeys,
-  version: string,
-  change: (authData: OpaqueObject) => OpaqueObject,
-  options: CallOptions = {},
-): Promise<NewVersion> {
-  expectInstance(roomKeys, RoomKeys, 'roomKeys');
-  expectText(version, 'version');
-  expectFunction(change, 'change');
-  const info = await roomKeys.version(version, options);
-  if (!info) throw new RequestError('not-found', `version ${quote(version)}: the server does not have it`);
-  const update = { algorithm: info.algorithm, auth_data: change(info.auth_data) };
-  await roomKeys.updateVersion(version, update, options);
-  return update;
-}
-
-/** Adds signatures to a version's `auth_data`. It does not ask whether the backup deserves them. */
-export function signBackup(
+export async function signBackup(
   roomKeys: RoomKeys,
   version: string,
   signers: readonly Signer[],
   options: CallOptions = {},
 ): Promise<NewVersion> {
-  return updateAuthData(roomKeys, version, (authData) => signAuthData(authData, signers), options);
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectText(version, 'version');
+  const info = await roomKeys.version(version, options);
+  if (!info) throw new RequestError('not-found', `version ${quote(version)}: the server does not have it`);
+  const update = { algorithm: info.algorithm, auth_data: signAuthData(info.auth_data, signers) };
+  await roomKeys.updateVersion(version, update, options);
+  return update;
 }
 
-/** Whom to believe about a backup; or to encrypt to it although nobody vouches for it, said in so many words. */
+/** What makes a backup trusted, or the explicit wish to encrypt to an untrusted one. */
 export type Trust = VerifyOptions | 'encrypt-to-an-untrusted-backup';
-
-/** A backup, and whether it is one to encrypt to. */
-export interface BackupVerdict {
-  readonly info: VersionInfo;
-  /** Absent for another algorithm. */
-  readonly authData: AuthDataVerdict | undefined;
-  /** Whether keys may be encrypted to it; `undefined` when no key was given to judge by. */
-  readonly usable: boolean | undefined;
-  /** What is wrong with it; empty when nothing is. */
-  readonly findings: readonly Finding[];
-}
-
-/**
- * Says whether a version is one to encrypt to, and what is wrong with it; {@link diagnose} looks at its keys as well.
- *
- * @param trust - Without a decryption key and trusted keys it is not judged whether the backup is trusted.
- */
-export function checkBackupTrust(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
-  expectInfo(info);
-  if (info.algorithm !== BACKUP_ALGORITHM) {
-    return { info, authData: undefined, usable: false, findings: [unknownAlgorithm(info.algorithm)] };
-  }
-  const authData = verifyAuthData(info.auth_data, trust);
-  const { publicKey, keyMatches, trusted, reason, signatures } = authData;
-  const { decryptionKey, trustedKeys = [] } = trust;
-  const asked = decryptionKey !== undefined || trustedKeys.length > 0;
-  const findings: Finding[] = [];
-  if (!publicKey) findings.push(badPublicKey(reason));
-  else if (keyMatches === false) findings.push(wrongKey());
-  if (publicKey && asked && !trusted) findings.push(untrusted(reason));
-  for (const { keyId, state, reason: why } of signatures) {
-    if (state === 'invalid') findings.push(invalidSignature(keyId, why));
-  }
-  return { info, authData, usable: publicKey && !asked ? undefined : trusted, findings };
-}
 
 /**
  * The public key to encrypt to.
  *
- * @throws {@link KeyBackupError} `untrusted-backup` with the reason; `unsupported-algorithm`; `bad-auth-data`,
- * `low-order-key` when there is no usable key, whatever the caller says.
+ * @throws {@link KeyBackupError} `untrusted-backup` with the reason; `unsupported-algorithm`; without a usable key
+ * `bad-auth-data`, `low-order-key`, even for an untrusted backup.
  */
 export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicKey {
   expectAlgorithm(info);
@@ -165,7 +110,7 @@ export function trustedPublicKey(info: VersionInfo, trust: Trust): BackupPublicK
   return publicKey;
 }
 
-/** @throws {@link KeyBackupError} `unsupported-algorithm` unless the version is of {@link BACKUP_ALGORITHM}. */
+/** @throws {@link KeyBackupError} `unsupported-algorithm` unless the algorithm is {@link BACKUP_ALGORITHM}. */
 export function expectAlgorithm(info: Pick<VersionInfo, 'version' | 'algorithm'>): void {
   expectInfo(info);
   const { version, algorithm } = info;
@@ -176,26 +121,36 @@ export function expectAlgorithm(info: Pick<VersionInfo, 'version' | 'algorithm'>
   );
 }
 
-function expectInfo(info: Pick<VersionInfo, 'version' | 'algorithm'>): void {
+/** @throws {@link KeyBackupError} `bad-parameters` unless this has the fields of a version that are used everywhere. */
+export function expectInfo(info: Pick<VersionInfo, 'version' | 'algorithm'>): void {
   expectOptions(info, 'info');
   expectText(info.version, 'info.version');
   expectText(info.algorithm, 'info.algorithm');
 }
 
-/** Whether a user wants a backup at all. */
-export type BackupWish = boolean | undefined;
+/** @throws {@link KeyBackupError} `bad-parameters` if the state to resume from is of another version. */
+export function expectStateOf(
+  { version }: VersionInfo,
+  state: { readonly version: string } | undefined,
+): void {
+  if (!state || state.version === version) return;
+  throw new KeyBackupError(
+    'bad-parameters',
+    `state.version: expected ${quote(version)}, got another: this state is of another backup`,
+  );
+}
 
 /**
- * Reads the user's wish: the account data `m.key_backup`, else the older
+ * Whether the user wants a backup: the account data `m.key_backup`, else the older
  * `m.org.matrix.custom.backup_disabled`.
  *
- * @returns `undefined` when the user has not said, or said something that is no boolean.
+ * @returns `undefined` if neither is set to a boolean.
  */
 export async function isBackupEnabled(
   roomKeys: RoomKeys,
   userId: string,
   options: CallOptions = {},
-): Promise<BackupWish> {
+): Promise<boolean | undefined> {
   const enabled = await accountDataFlag(roomKeys, userId, 'm.key_backup', 'enabled', options);
   if (enabled !== undefined) return enabled;
   const old = 'm.org.matrix.custom.backup_disabled';
@@ -203,7 +158,7 @@ export async function isBackupEnabled(
   return disabled === undefined ? undefined : !disabled;
 }
 
-/** Writes the user's wish, under the specified name only. */
+/** Stores whether the user wants a backup, as the account data `m.key_backup`. */
 export async function setBackupEnabled(
   roomKeys: RoomKeys,
   userId: string,

@@ -1,9 +1,10 @@
-import type { KeysChanged } from '../wire/types.js';
+import { utf8Encode } from '../encoding/utf8.js';
+import type { EncryptedSession } from '../batch/batch.js';
 import type { KeyBackupError } from '../errors.js';
-import { isRequestError } from './http-error.js';
-import { isAboutKeys } from './http-error.js';
+import { replaces } from '../wire/replacement.js';
+import type { KeysChanged } from '../wire/types.js';
 import type { CallOptions, RoomKeys } from './api.js';
-import { batchBody, type BatchLimits, type SealedKey } from './upload-batch.js';
+import { isAboutKeys, isRequestError } from './http-error.js';
 
 /** A key that was not stored, and why. */
 export interface FailedUpload {
@@ -12,18 +13,24 @@ export interface FailedUpload {
   readonly error: KeyBackupError;
 }
 
-/** Where batches go, and who hears of them. */
-export interface BatchSenderOptions extends CallOptions {
-  readonly limits: BatchLimits;
-  /** This many keys refused one by one, and none accepted: the keys are not to blame, and sending ends. */
-  readonly maxConsecutiveRejections: number;
+/** How large a request may be. */
+export interface BatchLimits {
+  /** Most keys of one request; default 200. */
+  readonly batchKeys?: number | undefined;
+  /** Most bytes of one request; default 800,000, since many proxies allow 1 MB. A 413 halves it. */
+  readonly batchBytes?: number | undefined;
+}
+
+interface BatchSenderOptions extends CallOptions, BatchLimits {
+  /** Sending ends when this many keys of a request were rejected one by one and none accepted; default 32. */
+  readonly maxConsecutiveRejections?: number;
   /** Called for every acknowledged request, with the keys in it. */
   readonly onSent: (answer: KeysChanged, keys: readonly SealedKey[]) => void;
-  /** Called for every key that the server refused on its own. */
+  /** Called for every key that the server rejected by itself. */
   readonly onFailed: (failure: FailedUpload) => void;
 }
 
-/** Records are about 1.2 KB: a server or proxy that finds one of up to this many bytes too large allows none. */
+/** Records are about 1.2 KB: a server that finds one of up to this many bytes too large allows none. */
 const USUAL_BYTES = 16_384;
 
 /** Sends keys to one version of a backup, in as few requests as the server allows. */
@@ -31,25 +38,26 @@ export class BatchSender {
   readonly #roomKeys: RoomKeys;
   readonly #version: string;
   readonly #options: BatchSenderOptions;
-  #limits: BatchLimits;
+  #limits: { readonly keys: number; readonly bytes: number };
   #failed = 0;
 
   constructor(roomKeys: RoomKeys, version: string, options: BatchSenderOptions) {
     this.#roomKeys = roomKeys;
     this.#version = version;
     this.#options = options;
-    this.#limits = options.limits;
+    this.#limits = { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 };
   }
 
-  /** What a request may hold, as far as the server has shown. */
-  get limits(): BatchLimits {
-    return this.#limits;
+  /** Whether a key fits into a batch. One key alone always does: only the server can reject it. */
+  fits(batch: UploadBatch, key: SealedKey): boolean {
+    const { keys, bytes } = this.#limits;
+    return batch.size === 0 || (batch.size < keys && batch.bytes + key.bytes <= bytes);
   }
 
   /**
-   * Sends keys. A request that is refused because of its keys is halved until the key to blame is alone.
+   * Sends keys. A request that is rejected because of its keys is halved until the bad key is alone.
    *
-   * @throws {@link RequestError} for every refusal that is not about a key.
+   * @throws {@link RequestError} for every rejection that is not about a key.
    */
   async send(keys: readonly SealedKey[]): Promise<void> {
     if (keys.length === 0) return;
@@ -73,9 +81,11 @@ export class BatchSender {
       if (tooLarge) this.#shrink(keys);
       await this.#sendHalves(keys);
       const failed = this.#failed - before;
-      // One key was to blame, not the size of the request.
+      // The cause was a key, not the size of the request.
       if (failed > 0) this.#limits = limits;
-      if (failed === keys.length && failed >= this.#options.maxConsecutiveRejections) throw error;
+      // With no success at all, the keys are not the cause.
+      const { maxConsecutiveRejections = 32 } = this.#options;
+      if (failed === keys.length && failed >= maxConsecutiveRejections) throw error;
     }
   }
 
@@ -92,4 +102,71 @@ export class BatchSender {
       bytes: Math.min(this.#limits.bytes, Math.ceil(bytes / 2)),
     };
   }
+}
+
+/** A record to send; `flags` where it was encrypted here. */
+export type Sealable = Omit<EncryptedSession, 'flags'> & Partial<Pick<EncryptedSession, 'flags'>>;
+
+/** A key ready to be sent. Its JSON is made once, however often its batch is cut. */
+export interface SealedKey extends Sealable {
+  readonly json: string;
+  readonly bytes: number;
+}
+
+/** The JSON of one key. */
+export function sealKey(session: Sealable): SealedKey {
+  const json = JSON.stringify(session.key_backup_data);
+  // A generous estimate for the ids and the punctuation.
+  const bytes = utf8Encode(json).length + 3 * session.room_id.length + 3 * session.session_id.length + 32;
+  return { ...session, json, bytes };
+}
+
+/** Whether a text has no lone surrogate. A server rejects a whole request over one. */
+export function isUnicode(text: string): boolean {
+  // In Unicode mode this matches a surrogate only where it has no partner.
+  return !/[\ud800-\udfff]/u.test(text);
+}
+
+/** The keys of one request, each session once. */
+export class UploadBatch {
+  /** Copies left out because the batch has a better one of the same session. */
+  superseded = 0;
+  readonly #keys = new Map<string, SealedKey>();
+  bytes = 0;
+
+  get size(): number {
+    return this.#keys.size;
+  }
+
+  /** The keys, in the order in which their sessions came first. */
+  get keys(): SealedKey[] {
+    return [...this.#keys.values()];
+  }
+
+  /** Adds a key. Of two copies of a session only the better one stays: a request holds one. */
+  add(key: SealedKey): void {
+    const id = JSON.stringify([key.room_id, key.session_id]);
+    const present = this.#keys.get(id);
+    if (present) {
+      this.superseded++;
+      if (!replaces(key.key_backup_data, present.key_backup_data)) return;
+      this.bytes -= present.bytes;
+    }
+    this.#keys.set(id, key);
+    this.bytes += key.bytes;
+  }
+}
+
+/** The body of `PUT /room_keys/keys`, as text: an object cannot hold every id. */
+function batchBody(keys: readonly SealedKey[]): string {
+  const rooms = new Map<string, string[]>();
+  for (const { room_id, session_id, json } of keys) {
+    const sessions = rooms.get(room_id) ?? [];
+    rooms.set(room_id, sessions);
+    sessions.push(`${JSON.stringify(session_id)}:${json}`);
+  }
+  const texts = [...rooms].map(
+    ([roomId, sessions]) => `${JSON.stringify(roomId)}:{"sessions":{${sessions.join()}}}`,
+  );
+  return `{"rooms":{${texts.join()}}}`;
 }

@@ -3,71 +3,70 @@ import { expectInstance } from '../encoding/arguments.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
 import { KeyBackupError } from '../errors.js';
 import type { KeyBackupData } from '../formats/room-key.js';
-import { BatchSender, type FailedUpload } from './batch-sender.js';
-import { downloadBatches } from './download.js';
+import {
+  BatchSender,
+  UploadBatch,
+  isUnicode,
+  sealKey,
+  type BatchLimits,
+  type FailedUpload,
+  type SealedKey,
+} from './batch-sender.js';
+import { downloadKeys } from './download.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
-import { UploadBatch, isUnicode, sealKey, type BatchLimits, type SealedKey } from './upload-batch.js';
 
 /** How to copy. */
-export interface CopyOptions extends CallOptions {
-  /** Most keys of one request; default 200. */
-  readonly batchKeys?: number | undefined;
-  /** Most bytes of one request; default 800,000, since many a proxy allows 1 MB. A 413 halves it. */
-  readonly batchBytes?: number | undefined;
-  /**
-   * What to do where the destination has a current backup that is another one: make a new version all the same,
-   * which then is the current one. Default false: somebody may be using it.
-   */
+export interface CopyOptions extends CallOptions, BatchLimits {
+  /** Makes a new, then current version even if the destination has another backup, which may be in use. Default false. */
   readonly replace?: boolean | undefined;
-  /** Keys that were sent, and how many the source has. */
+  /** Counts the keys that were sent; `total` is what the source counts. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Hears at once of every record that could not be copied. */
+  /** Called at once for every record that could not be copied. */
   readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
 }
 
 /** How a copy ended. */
 export interface CopyOutcome {
   /**
-   * `complete`: the destination has acknowledged every key that the source gave, and the numbers of both fit;
-   * `incomplete`: some were refused, or the numbers do not fit; `no-backup`: the source has none; `other-backup`: the
-   * destination's current backup is another one, and nothing was sent; `replaced`: the source's current version is not
-   * the one that was copied any more.
+   * `complete`: the destination has acknowledged every key, and the counts of both agree; `incomplete`: some keys were
+   * rejected, or the counts differ; `no-backup`: the source has none; `other-backup`: the destination has another
+   * backup, and nothing was sent; `replaced`: the source has a new version, and the old one was copied.
    */
   readonly outcome: 'complete' | 'incomplete' | 'no-backup' | 'other-backup' | 'replaced';
   /** The version that was copied. */
   readonly sourceVersion: string | undefined;
-  /** The version at the destination that has the keys now; with `other-backup` the one that is in the way. */
+  /** The version at the destination: with the keys, or with `other-backup` the one that is in the way. */
   readonly version: string | undefined;
   /** Whether this copy made that version. */
   readonly created: boolean;
-  /** Keys that the destination acknowledged. What it has in an equal or better form it keeps. */
+  /** Keys that the destination acknowledged. It may have kept its own equal or better ones. */
   readonly copied: number;
   readonly failures: readonly FailedUpload[];
-  /** How many keys the source says it has, afterwards. */
+  /** How many keys the source counts afterwards. */
   readonly sourceCount: number;
-  /** How many keys the destination says it has, afterwards. */
+  /** How many keys the destination counts afterwards. */
   readonly count: number;
-  /** Whether the source changed meanwhile: then another copy brings what came in between. */
+  /** Whether the source changed meanwhile: then copy again. */
   readonly sourceChanged: boolean;
 }
 
-/** So many requests' worth of keys is downloaded while one is on its way. */
+/** How many batches are downloaded while one is being sent. */
 const PREFETCHED_BATCHES = 2;
 
 /**
- * Copies the current backup of an account from one server to another, with the right to both and without any key:
- * records of any algorithm, with every field they have, as they are.
+ * Copies the current backup of an account from one server to another, without any key: records of any algorithm,
+ * unchanged.
  *
- * Safe to repeat. When the destination's current version is a copy already (its algorithm and `auth_data` are the same,
- * signatures aside), the keys go into that version, and the rule of replacement keeps the better of two records
- * of a session, whoever wrote it. Nothing is deleted on either side. A record that is refused never stops the others.
+ * It can be repeated. If the destination's current version is a copy already (same algorithm and `auth_data`, except
+ * for signatures), the keys go into that version, and its server keeps the better record of each session. Nothing is
+ * deleted. A rejected record does not stop the others.
  *
- * Numbers which are no integers within ±(2^53-1) do not survive JavaScript; a record that has one fails with `bad-json`.
+ * A record with a number other than an integer within ±(2^53-1) fails with `bad-json`: JavaScript would change it.
  *
- * @param source - Is only read from.
- * @param destination - Of the same user: nothing here can tell.
- * @throws {@link RequestError} for what stops everything, such as a token that is not valid (`unauthorized`), a
- * destination whose version was replaced meanwhile (`wrong-version`), or a quota that is used up; `aborted`.
+ * @param source - Is only read.
+ * @param destination - Must belong to the same user, which is not checked.
+ * @throws {@link RequestError} for an error that stops the copy, such as an invalid token (`unauthorized`), a new
+ * version at the destination (`wrong-version`), or a full quota; `aborted`.
  *
  * @example
  * ```ts
@@ -104,7 +103,7 @@ export async function copyBackup(
   const sourceNow = await source.currentVersion({ signal });
   const count = (await destination.version(version, { signal }))?.count ?? 0;
   const sourceCount = sourceNow?.count ?? 0;
-  // Keys may come and go at the source meanwhile; fewer than both numbers were not given.
+  // The source may gain and lose keys meanwhile; fewer than both counts means that some are missing.
   const whole = copied >= Math.min(info.count, sourceCount) && count >= copied;
   return {
     outcome:
@@ -131,7 +130,7 @@ async function copyKeys(
   version: string,
   options: CopyOptions,
 ): Promise<{ readonly copied: number; readonly failures: readonly FailedUpload[] }> {
-  const { onProgress, signal } = options;
+  const { batchKeys, batchBytes, onProgress, signal } = options;
   const failures: FailedUpload[] = [];
   let copied = 0;
   const onFailed = (failure: FailedUpload): void => {
@@ -139,17 +138,15 @@ async function copyKeys(
     options.onFailed?.(failure);
   };
   const sender = new BatchSender(destination, version, {
-    limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
-    // Copy every key that can be copied, however many cannot.
+    ...{ batchKeys, batchBytes, signal },
+    // Copy every key that can be copied, even if many cannot.
     maxConsecutiveRejections: Infinity,
-    signal,
     onSent: (_, keys) => {
       copied += keys.length;
     },
     onFailed,
   });
-  const start = (untilLeft: AbortSignalLike) =>
-    batchesOf(source, info.version, () => sender.limits, onFailed, untilLeft);
+  const start = (untilLeft: AbortSignalLike) => batchesOf(source, info.version, sender, onFailed, untilLeft);
   for await (const keys of prefetch(start, PREFETCHED_BATCHES, signal)) {
     await sender.send(keys);
     onProgress?.({ done: copied, total: info.count, failed: failures.length });
@@ -161,12 +158,12 @@ async function copyKeys(
 async function* batchesOf(
   source: RoomKeys,
   version: string,
-  limits: () => BatchLimits,
+  sender: BatchSender,
   onFailed: (failure: FailedUpload) => void,
   signal: AbortSignalLike,
 ): AsyncGenerator<readonly SealedKey[], void, undefined> {
   let batch = new UploadBatch();
-  for await (const items of downloadBatches(source, version, { signal })) {
+  for await (const items of downloadKeys(source, version, { signal })) {
     for (const item of items) {
       if (item.error) {
         onFailed({ room_id: item.room_id, session_id: item.session_id, error: item.error });
@@ -178,9 +175,9 @@ async function* batchesOf(
         onFailed({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
         continue;
       }
-      // Whether it is a record is for the destination to say.
+      // The destination checks whether it is a record.
       const key = sealKey({ room_id, session_id, key_backup_data: item.value as KeyBackupData });
-      if (!batch.fits(key, limits())) {
+      if (!sender.fits(batch, key)) {
         yield batch.keys;
         batch = new UploadBatch();
       }
@@ -190,7 +187,7 @@ async function* batchesOf(
   yield batch.keys;
 }
 
-/** Whether JavaScript writes the numbers as it read them, and the text is one that servers take. */
+/** Whether JavaScript can copy the value unchanged, and its text has no lone surrogates. */
 function isFaithful(value: unknown): boolean {
   if (typeof value === 'string') return isUnicode(value);
   if (typeof value === 'number') return Number.isSafeInteger(value);
@@ -198,7 +195,7 @@ function isFaithful(value: unknown): boolean {
   return Object.entries(value).every(([name, item]) => isUnicode(name) && isFaithful(item));
 }
 
-/** Signatures come and go on a backup that stays the same. */
+/** Whether two versions are the same backup. Its signatures may change. */
 function isSameBackup(a: NewVersion, b: NewVersion): boolean {
   const unsigned = ({ algorithm, auth_data }: NewVersion) => ({
     algorithm,

@@ -1,79 +1,97 @@
-import type { Progress } from '../async.js';
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
-import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
-import { replaces, type KeyRank } from '../wire/replacement.js';
-import type { BackupFault } from '../wire/backup-reader.js';
-import type { VersionInfo } from '../wire/types.js';
-import { type AuthDataVerdict, type SigningKey } from '../scheme/auth-data.js';
-import type { Backend } from '../batch/backend.js';
 import type { BackupRecord } from '../batch/batch.js';
+import type { BatchOptions } from '../batch/run.js';
+import { excerpt, quote } from '../encoding/quote.js';
 import { KeyBackupError } from '../errors.js';
-import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { isBackupEnabled, checkBackupTrust, type BackupWish } from './backup.js';
-import { downloadKeys, type DownloadedKey } from './download.js';
+import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import {
-  betterLocally,
-  countDiffers,
-  damagedKeys,
-  noBackup,
-  notBackedUp,
-  partlyAuthenticated,
-  unwanted,
-  wrongMac,
-  type Finding,
-} from './findings.js';
-import { RoomKeys, type CallOptions } from './api.js';
+  BACKUP_ALGORITHM,
+  verifyAuthData,
+  type AuthDataVerdict,
+  type VerifyOptions,
+} from '../scheme/auth-data.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { replaces, type KeyRank } from '../wire/replacement.js';
+import type { VersionInfo } from '../wire/types.js';
+import { RoomKeys } from './api.js';
+import { expectInfo, isBackupEnabled } from './backup.js';
+import { downloadKeys } from './download.js';
 import { rankOfRecord, rankOfSession } from './stored-keys.js';
 
-/** What a look into the keys has shown. */
+/** What can be found. */
+export type FindingCode =
+  | 'no-backup'
+  | 'backup-unwanted'
+  | 'unknown-algorithm'
+  | 'bad-public-key'
+  | 'wrong-key'
+  | 'untrusted'
+  | 'invalid-signature'
+  | 'count-differs'
+  | 'damaged-keys'
+  | 'wrong-mac'
+  | 'partly-authenticated'
+  | 'better-local-keys'
+  | 'keys-not-backed-up';
+
+/** One problem, and what to do about it. */
+export interface Finding {
+  readonly code: FindingCode;
+  /**
+   * `error`: keys cannot be restored, or must not be uploaded; `warning`: some keys are affected; `note`: nothing is
+   * wrong.
+   */
+  readonly severity: 'error' | 'warning' | 'note';
+  /** How many keys are affected; `undefined` if it is not about keys. */
+  readonly count: number | undefined;
+  /** What is wrong, for people. */
+  readonly message: string;
+  /** What to do about it, for people. */
+  readonly advice: string;
+}
+
+/** What trying the keys has shown. */
 export interface KeysDiagnosis {
-  /** How many came. */
+  /** How many the server gave. */
   readonly total: number;
-  /** Absent when there was no key to try. */
+  /** Absent without a key to try. */
   readonly readable: number | undefined;
-  /** How many of the readable ones prove where they come from. Absent when there was no key to try. */
+  /** How many of the readable ones prove where they come from. Absent without a key to try. */
   readonly authenticity: Readonly<AuthenticityCounts> | undefined;
-  /** How many are damaged, by the code of the damage. */
+  /** How many are damaged, by error code. */
   readonly damage: Readonly<Record<string, number>>;
 }
 
 /** The state of a user's backup. */
 export interface Diagnosis {
-  /** `none`: there is no backup; `broken`: an error was found; `damaged`: a warning; `healthy`: notes at most. */
+  /** `none`: there is no backup; `broken`: an error was found; `damaged`: a warning; `healthy`: neither. */
   readonly state: 'none' | 'broken' | 'damaged' | 'healthy';
   readonly info: VersionInfo | undefined;
-  /** Whether the user wants a backup; `undefined` also when no user was given. */
-  readonly wish: BackupWish;
+  /** Whether the user wants a backup, see {@link isBackupEnabled}; `undefined` without `userId`. */
+  readonly wish: boolean | undefined;
   /** Absent without a backup, or for another algorithm. */
   readonly authData: AuthDataVerdict | undefined;
-  /** Absent when nobody looked: without a fitting key and without local sessions there is nothing to look for. */
+  /** Absent without the right key and without local sessions. */
   readonly keys: KeysDiagnosis | undefined;
-  /** In the order of their weight. A healthy backup has notes at most. */
+  /** Errors first, then warnings, then notes. */
   readonly findings: readonly Finding[];
 }
 
-/** What a diagnosis is made with; the more, the more it says. */
-export interface DiagnoseOptions extends CallOptions {
-  /** Whose backup it is: for the signatures and the wish. */
-  readonly userId?: string | undefined;
-  readonly trustedKeys?: readonly SigningKey[] | undefined;
-  readonly knownKeys?: readonly SigningKey[] | undefined;
-  /** The decryption key: with it, every key of the backup is tried. */
+/** What to diagnose with. */
+export interface DiagnoseOptions
+  extends Omit<BatchOptions, 'total'>, Partial<Omit<VerifyOptions, 'decryptionKey'>> {
+  /** With it, every key of the backup is tried. */
   readonly key?: BackupDecryptionKey | undefined;
-  /** Sessions held locally, to compare. */
+  /** Local sessions, to compare with the backup. */
   readonly sessions?: Iterable<ExportedSessionData> | undefined;
-  readonly backend?: Backend | undefined;
-  /** Is told how far it is, now and then and at the end. */
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
 /**
- * Says in what state a user's backup is and what to do about each thing that is not right.
+ * Diagnoses a user's backup: its state, each problem, and what to do about it.
  *
- * @throws {@link RequestError} when the server cannot be asked; `aborted`. What is wrong with the backup is never
- * thrown.
+ * @throws {@link RequestError} when a request fails; `aborted`. Problems of the backup are never thrown.
  *
  * @example
  * ```ts
@@ -95,12 +113,20 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   const wish = userId === undefined ? undefined : await isBackupEnabled(roomKeys, userId, { signal });
   if (!info) {
     const base = { info, wish, authData: undefined, keys: undefined };
-    return { state: 'none', ...base, findings: wish === false ? [] : [noBackup()] };
+    return {
+      state: 'none',
+      ...base,
+      findings: wish === false ? [] : [finding('no-backup', 'There is no backup on the server')],
+    };
   }
   const findings: Finding[] = [];
-  if (wish === false) findings.push(unwanted());
-  const { userId: owner = '', trustedKeys, knownKeys, key } = options;
-  const trust = { userId: owner, trustedKeys, knownKeys, decryptionKey: key };
+  if (wish === false) {
+    findings.push(
+      finding('backup-unwanted', 'There is a backup, although the user has turned backup off (m.key_backup)'),
+    );
+  }
+  const { trustedKeys, knownKeys, key } = options;
+  const trust = { userId: userId ?? '', trustedKeys, knownKeys, decryptionKey: key };
   const { authData, findings: problems } = checkBackupTrust(info, trust);
   findings.push(...problems);
   const fits = authData?.keyMatches === true;
@@ -118,7 +144,7 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
 
 const WEIGHTS: readonly Finding['severity'][] = ['error', 'warning', 'note'];
 
-/** One pass over the keys of a backup: tries each, and compares each with the copy held locally. */
+/** One pass over the keys of a backup: tries each, and compares it with the local copy. */
 class KeysExamination {
   readonly #roomKeys: RoomKeys;
   readonly #info: VersionInfo;
@@ -126,8 +152,8 @@ class KeysExamination {
   readonly #key: BackupDecryptionKey | undefined;
   readonly #local: Map<string, KeyRank>;
   readonly #damage = new Map<string, number>();
-  /** What the reader said about each record whose result is still to come. */
-  readonly #pending: { readonly item: DownloadedKey | BackupFault; readonly localIsBetter: boolean }[] = [];
+  /** About each record whose result is still to come. */
+  readonly #pending: { readonly fault: KeyBackupError | undefined; readonly localIsBetter: boolean }[] = [];
   #total = 0;
   #readable = 0;
   readonly #authenticity = noAuthenticity();
@@ -166,46 +192,65 @@ class KeysExamination {
     };
   }
 
-  /** What the pass has shown. */
   *findings(): Generator<Finding, void, undefined> {
     const { count } = this.#info;
-    if (this.#total !== count) yield countDiffers(count, this.#total);
-    for (const [code, damaged] of this.#damage) yield damagedKeys(code, damaged);
+    const total = this.#total;
+    if (total !== count) {
+      const message = `The server counts ${count} keys and gave ${total}`;
+      yield finding('count-differs', message, Math.abs(count - total));
+    }
+    for (const [code, damaged] of this.#damage) {
+      const [what, advice = UPLOAD_AGAIN] = DAMAGE[code] ?? ['cannot be read'];
+      yield finding('damaged-keys', `${damaged} keys ${what} (${code})`, damaged, advice);
+    }
     const { verified, 'declared-unauthenticated': declared } = this.#authenticity;
-    const { 'wrong-mac': wrong, 'no-mac': none } = this.#authenticity;
-    if (wrong > 0) yield wrongMac(wrong);
-    // Almost every backup has no MAC at all: that is how the algorithm is, and nothing to be said of one backup.
-    if (none > 0 && verified + declared + wrong > 0) yield partlyAuthenticated(none, verified);
-    if (this.#betterLocally > 0) yield betterLocally(this.#betterLocally);
-    if (this.#local.size > 0) yield notBackedUp(this.#local.size);
+    const { 'wrong-mac': wrong, 'no-mac': without } = this.#authenticity;
+    if (wrong > 0) {
+      const message = `${wrong} keys carry a wrong backup_mac (wrong-mac): somebody without the key wrote or changed them`;
+      yield finding('wrong-mac', message, wrong);
+    }
+    // Almost every backup has no MAC at all: that is not a finding.
+    if (without > 0 && verified + declared + wrong > 0) {
+      const message =
+        `${without} keys have no backup_mac (no-mac), beside ${verified} that are verified: they may come from a ` +
+        'client that writes none, or from anyone who knows the public key, or the server removed their MACs';
+      yield finding('partly-authenticated', message, without);
+    }
+    const better = this.#betterLocally;
+    if (better > 0)
+      yield finding('better-local-keys', `${better} local keys are better than in the backup`, better);
+    const { size } = this.#local;
+    if (size > 0) yield finding('keys-not-backed-up', `${size} local keys are not in the backup`, size);
   }
 
   async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
     const { signal } = this.#options;
-    for await (const item of downloadKeys(this.#roomKeys, this.#info.version, { signal })) {
-      this.#total++;
-      const { room_id = '', session_id = '' } = item;
-      const key_backup_data = item.error ? undefined : item.value;
-      this.#pending.push({ item, localIsBetter: this.#compare(room_id, session_id, key_backup_data) });
-      yield { room_id, session_id, key_backup_data };
+    for await (const batch of downloadKeys(this.#roomKeys, this.#info.version, { signal })) {
+      for (const { room_id = '', session_id = '', error, ...rest } of batch) {
+        this.#total++;
+        const key_backup_data = 'value' in rest ? rest.value : undefined;
+        const localIsBetter = this.#compare(room_id, session_id, key_backup_data);
+        this.#pending.push({ fault: error, localIsBetter });
+        yield { room_id, session_id, key_backup_data };
+      }
     }
   }
 
   #conclude(error: KeyBackupError | undefined): void {
     const pending = this.#pending.shift();
-    const reason = pending?.item.error ?? error;
+    const reason = pending?.fault ?? error;
     if (reason) this.#damage.set(reason.code, (this.#damage.get(reason.code) ?? 0) + 1);
     if (pending?.localIsBetter) this.#betterLocally++;
   }
 
-  /** Takes the local copy away: what is left in the end is not in the backup. */
+  /** Whether the local copy is better. It is removed: what is left at the end is not in the backup. */
   #compare(roomId: string, sessionId: string, record: unknown): boolean {
     const id = JSON.stringify([roomId, sessionId]);
     const local = this.#local.get(id);
     if (!local) return false;
     this.#local.delete(id);
     const stored = rankOfRecord(record);
-    // Whether the sender was verified says nothing about which copy reads more.
+    // Compares what the copies can decrypt, whatever their `is_verified`.
     return !stored || replaces({ ...local, is_verified: stored.is_verified }, stored);
   }
 }
@@ -223,3 +268,105 @@ function localRanks(sessions: Iterable<ExportedSessionData>): Map<string, KeyRan
   }
   return ranks;
 }
+
+/** A backup, and whether to encrypt to it. */
+export interface BackupVerdict {
+  readonly info: VersionInfo;
+  /** Absent for another algorithm. */
+  readonly authData: AuthDataVerdict | undefined;
+  /** Whether keys may be encrypted to it; `undefined` if no key was given to check with. */
+  readonly usable: boolean | undefined;
+  /** What is wrong with it. */
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Checks whether a version is one to encrypt to, and what is wrong with it; {@link diagnose} also checks its keys.
+ *
+ * @param trust - Without a decryption key and trusted keys it is not checked whether the backup is trusted.
+ */
+export function checkBackupTrust(info: VersionInfo, trust: VerifyOptions): BackupVerdict {
+  expectInfo(info);
+  if (info.algorithm !== BACKUP_ALGORITHM) {
+    const message = `The backup has the algorithm ${quote(info.algorithm)}, which is not supported here`;
+    const unknown = finding('unknown-algorithm', message);
+    return { info, authData: undefined, usable: false, findings: [unknown] };
+  }
+  const authData = verifyAuthData(info.auth_data, trust);
+  const { publicKey, keyMatches, trusted, reason, signatures } = authData;
+  const { decryptionKey, trustedKeys = [] } = trust;
+  const asked = decryptionKey !== undefined || trustedKeys.length > 0;
+  const findings: Finding[] = [];
+  if (!publicKey) {
+    findings.push(finding('bad-public-key', `The backup has no usable public key: ${reason}`));
+  } else if (keyMatches === false) {
+    findings.push(finding('wrong-key', 'The decryption key is the key of another backup'));
+  }
+  if (publicKey && asked && !trusted) {
+    findings.push(finding('untrusted', `The backup is not trusted: ${reason}`));
+  }
+  for (const { keyId, state, reason: why } of signatures) {
+    if (state !== 'invalid') continue;
+    findings.push(finding('invalid-signature', `The signature by ${excerpt(keyId)} is invalid: ${why}`));
+  }
+  return { info, authData, usable: publicKey && !asked ? undefined : trusted, findings };
+}
+
+function finding(code: FindingCode, message: string, count?: number, advice?: string): Finding {
+  const [severity, usual] = ADVICE[code];
+  return { code, severity, count, message, advice: advice ?? usual };
+}
+
+const UPLOAD_AGAIN = 'Upload them again from a device that has them; delete them from the backup first';
+const UPLOAD_OR_SALVAGE = `${UPLOAD_AGAIN}; salvage may read some`;
+
+const ADVICE: Readonly<Record<FindingCode, readonly [severity: Finding['severity'], advice: string]>> = {
+  'no-backup': ['error', 'Make one, and upload the local keys'],
+  'backup-unwanted': ['warning', 'Delete the backup, or turn backup on again'],
+  'unknown-algorithm': ['error', 'Use the client that made it, or make a new backup'],
+  'bad-public-key': ['error', 'Nothing can be written to it: make a new backup and upload the local keys'],
+  'wrong-key': [
+    'error',
+    'Look for the key of this backup (an older key, or the one in secret storage); if it is lost, make a new backup',
+  ],
+  untrusted: [
+    'error',
+    'Sign it with a verified device or the master key if it is your own; otherwise make a new backup',
+  ],
+  'invalid-signature': ['warning', 'Sign the backup again with that key'],
+  'count-differs': [
+    'warning',
+    'Ask again in case keys were just added; if it stays, the server has lost track of its keys',
+  ],
+  'damaged-keys': ['warning', UPLOAD_AGAIN],
+  'wrong-mac': [
+    'warning',
+    'Do not believe who sent what only they decrypt: restore without them (requireAuthenticated), and rewrite them ' +
+      'from copies that came straight from their senders (authenticate)',
+  ],
+  'partly-authenticated': [
+    'note',
+    'Rewrite them from copies that came straight from their senders (authenticate), or restore without them ' +
+      '(requireAuthenticated)',
+  ],
+  'better-local-keys': ['warning', UPLOAD_AGAIN],
+  'keys-not-backed-up': ['warning', 'Upload them'],
+};
+
+/** What each error code means for people, and what to do unless it is to upload them again. */
+const DAMAGE: Readonly<Record<string, readonly [what: string, advice?: string] | undefined>> = {
+  'mac-mismatch': [
+    'were encrypted to another public key, or not by a client at all',
+    'They came from another backup of the same account: try its key, or upload them again',
+  ],
+  'bad-padding': ['were changed after their encryption, or encrypted wrongly', UPLOAD_OR_SALVAGE],
+  'session-id-mismatch': ['are stored under the id of another session'],
+  'missing-field': ['lack a field', UPLOAD_OR_SALVAGE],
+  'bad-mac-length': ['have a MAC of the wrong length', UPLOAD_OR_SALVAGE],
+  'bad-json': ['are not JSON, or JSON of another shape'],
+  'bad-base64': ['contain invalid base64'],
+  'bad-session-key': ['contain an invalid session key'],
+  'low-order-key': ['were encrypted with an ephemeral key of small order'],
+  'unsupported-algorithm': ['have another algorithm', 'Use a client that supports it'],
+  'too-large': ['are far larger than any key'],
+};

@@ -5,15 +5,18 @@ import { isRequestError, RequestError } from './http-error.js';
 import { Homeserver, type HomeserverOptions } from './http.js';
 import type { CallOptions } from './api.js';
 
+/** How to make the requests. */
+export type DiscoveryOptions = Omit<HomeserverOptions, 'baseUrl' | 'accessToken'> & CallOptions;
+
 /**
- * Finds a homeserver's base URL and asks it whether it is one.
+ * Finds a homeserver's base URL and checks that a homeserver answers there.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#server-discovery
- * @param homeserver - A URL, taken as it is; or a server name or user id, looked up in `.well-known/matrix/client`
- * of the server name, which itself is the homeserver when it has none.
+ * @param homeserver - A URL; or a server name or user id, looked up in `.well-known/matrix/client` of the server name,
+ * which itself is the homeserver if that file does not exist.
  * @returns The base URL, without a slash at the end.
- * @throws {@link RequestError} `bad-parameters` when it is none of the three; `bad-response` when the well-known
- * file or the server's answer is not what it should be; what the requests say.
+ * @throws {@link RequestError} `bad-parameters` for anything else; `bad-response` for an invalid well-known file or
+ * answer; any code of a failed request.
  *
  * @example
  * ```ts
@@ -26,7 +29,7 @@ import type { CallOptions } from './api.js';
  */
 export async function discoverHomeserver(
   homeserver: string,
-  options: Omit<HomeserverOptions, 'baseUrl' | 'accessToken'> & CallOptions = {},
+  options: DiscoveryOptions = {},
 ): Promise<string> {
   expectText(homeserver, 'homeserver');
   expectOptions(options);
@@ -51,10 +54,7 @@ function serverName(text: string): string {
   return name;
 }
 
-async function lookUp(
-  name: string,
-  options: Omit<HomeserverOptions, 'baseUrl' | 'accessToken'> & CallOptions,
-): Promise<string> {
+async function lookUp(name: string, options: DiscoveryOptions): Promise<string> {
   const baseUrl = `https://${name}`;
   try {
     const server = new Homeserver({ ...options, baseUrl });
@@ -67,7 +67,7 @@ async function lookUp(
     } as const;
     return (await server.request(request, checkWellKnown)).replace(/\/+$/, '');
   } catch (error) {
-    // The file is no part of the API: here the status decides. A broken file must not send the token elsewhere.
+    // The file is not part of the API, so only the status counts. A broken file must not send the token elsewhere.
     if (isRequestError(error) && error.status === 404) return baseUrl;
     throw error;
   }

@@ -57,27 +57,23 @@ export class FetchAttempt {
   readonly #controller = new AbortController();
   readonly #options: FetchOptions;
   readonly #signal: AbortSignalLike | undefined;
+  readonly #requestName: string;
   readonly #onAbort = (): void => {
     this.#stop('aborted');
   };
   #stopped: 'aborted' | 'timeout' | undefined;
-  #name = '';
   #reader: BodyReader | undefined;
   #finished = false;
 
-  constructor(options: FetchOptions, signal: AbortSignalLike | undefined) {
+  constructor(options: FetchOptions, requestName: string, signal: AbortSignalLike | undefined) {
     this.#options = options;
+    this.#requestName = requestName;
     this.#signal = signal;
     signal?.addEventListener('abort', this.#onAbort);
     if (signal?.aborted) this.#onAbort();
   }
 
-  async send(
-    url: string,
-    init: Omit<Parameters<Fetch>[1], 'signal'>,
-    requestName: string,
-  ): Promise<FetchResponse> {
-    this.#name = requestName;
+  async send(url: string, init: Omit<Parameters<Fetch>[1], 'signal'>): Promise<FetchResponse> {
     const fetch: Fetch = this.#options.fetch ?? globalThis.fetch;
     const { signal } = this.#controller;
     return this.#timed(this.#options.responseTimeout ?? 60_000, () => fetch(url, { ...init, signal }));
@@ -132,13 +128,13 @@ export class FetchAttempt {
       return await orAborted(step(), this.#controller.signal);
     } catch (cause) {
       if (!this.#stopped) {
-        const message = `${this.#name}: the connection failed: ${reasonOf(cause)}`;
+        const message = `${this.#requestName}: the connection failed: ${reasonOf(cause)}`;
         throw new RequestError('network', message, { cause });
       }
       if (this.#stopped === 'timeout') {
-        throw new RequestError('timeout', `${this.#name}: the server took too long`);
+        throw new RequestError('timeout', `${this.#requestName}: the server took too long`);
       }
-      throw new RequestError('aborted', `${this.#name}: aborted by its signal`, {
+      throw new RequestError('aborted', `${this.#requestName}: aborted by its signal`, {
         cause: this.#signal?.reason,
       });
     } finally {

@@ -56,19 +56,15 @@ const MAX_ERROR_BYTES = 64 << 10;
 export class Homeserver {
   readonly #options: HomeserverOptions;
   readonly #baseUrl: string;
-  readonly #retry: Retry;
+  /** Repeats work that is more than one request, by the options of this server. */
+  readonly retry: Retry;
 
   /** @throws {@link RequestError} `bad-parameters` unless the base URL is an http or https URL. */
   constructor(options: HomeserverOptions) {
     expectOptions(options);
     this.#options = options;
     this.#baseUrl = normalize(options.baseUrl);
-    this.#retry = new Retry(options);
-  }
-
-  /** Repeats work that is more than one request, by the options of this server. */
-  get retry(): Retry {
-    return this.#retry;
+    this.retry = new Retry(options);
   }
 
   /**
@@ -84,7 +80,7 @@ export class Homeserver {
       try {
         return await this.#once(request, check);
       } catch (error) {
-        await this.#retry.wait(attempt, error, request.method !== 'POST', request.signal);
+        await this.retry.wait(attempt, error, request.method !== 'POST', request.signal);
       }
     }
   }
@@ -98,7 +94,7 @@ export class Homeserver {
    */
   async *download(request: HttpRequest): AsyncGenerator<Uint8Array, void, undefined> {
     expectRequest(request);
-    const attempt = new FetchAttempt(this.#options, request.signal);
+    const attempt = new FetchAttempt(this.#options, name(request), request.signal);
     try {
       const response = await this.#send(attempt, request);
       for (let chunk = await attempt.next(response); chunk; chunk = await attempt.next(response)) yield chunk;
@@ -108,7 +104,7 @@ export class Homeserver {
   }
 
   async #once<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer> {
-    const attempt = new FetchAttempt(this.#options, request.signal);
+    const attempt = new FetchAttempt(this.#options, name(request), request.signal);
     try {
       const response = await this.#send(attempt, request);
       const bytes = await attempt.readAll(response, MAX_ANSWER_BYTES);
@@ -126,7 +122,7 @@ export class Homeserver {
   async #send(attempt: FetchAttempt, request: HttpRequest): Promise<FetchResponse> {
     const url = this.#baseUrl + request.path + queryString(request.query);
     const accessToken = await this.#accessToken(request);
-    const response = await attempt.send(url, init(request, accessToken), name(request));
+    const response = await attempt.send(url, init(request, accessToken));
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;

@@ -9,33 +9,32 @@ export { RequestError, type AnswerFacts, type RequestCode } from './http-error.j
 export { Homeserver, type HomeserverOptions, type HttpRequest } from './http.js';
 export type { BodyReader, Fetch, FetchOptions, FetchResponse } from './fetch-attempt.js';
 export type { Retry, RetryNotice, RetryOptions } from './retry.js';
-export { accountData, ownUserId, setAccountData } from './account.js';
-export { discoverHomeserver } from './discovery.js';
+export {
+  accountData,
+  fetchBackupMacKey,
+  fetchSecretStorage,
+  ownUserId,
+  setAccountData,
+  storeBackupKey,
+  storeBackupMacKey,
+  type SecretStorageOptions,
+} from './account.js';
+export { discoverHomeserver, type DiscoveryOptions } from './discovery.js';
 export { RoomKeys, type CallOptions, type Page } from './api.js';
 export {
   isBackupEnabled,
   createBackup,
-  checkBackupTrust,
   replaceBackup,
   setBackupEnabled,
   signBackup,
   trustedPublicKey,
-  updateAuthData,
-  type BackupVerdict,
-  type BackupWish,
   type NewBackup,
   type Trust,
 } from './backup.js';
-export {
-  fetchBackupMacKey,
-  fetchSecretStorage,
-  storeBackupKey,
-  storeBackupMacKey,
-  type SecretStorageOptions,
-} from './secret-storage.js';
-export type { FailedUpload } from './batch-sender.js';
+export type { BatchLimits, FailedUpload } from './batch-sender.js';
 export {
   uploadSessions,
+  type Checkpoint,
   type FlaggedUpload,
   type UploadOptions,
   type UploadOutcome,
@@ -48,11 +47,8 @@ export {
   type AuthenticateOutcome,
   type AuthenticateResult,
 } from './authenticate.js';
-export { downloadKeys, type DownloadOptions, type DownloadedKey } from './download.js';
 export {
   Restore,
-  restoreKey,
-  restoreKeys,
   type RestoreOptions,
   type RestoreResult,
   type RestoreState,
@@ -63,8 +59,16 @@ export {
 export type { AuthenticityCounts } from '../report/report.js';
 export { copyBackup, type CopyOptions, type CopyOutcome } from './copy-backup.js';
 export { KeyLookup, type KeyLookupOptions } from './key-lookup.js';
-export { diagnose, type DiagnoseOptions, type Diagnosis, type KeysDiagnosis } from './diagnose.js';
-export type { Finding, FindingCode } from './findings.js';
+export {
+  checkBackupTrust,
+  diagnose,
+  type BackupVerdict,
+  type DiagnoseOptions,
+  type Diagnosis,
+  type Finding,
+  type FindingCode,
+  type KeysDiagnosis,
+} from './diagnose.js';
 export {
   readBackup,
   type BackupFault,
@@ -73,7 +77,6 @@ export {
   type BackupItem,
   type BackupReaderOptions,
 } from '../wire/backup-reader.js';
-export { SessionIdSet } from '../wire/session-id-set.js';
 export type {
   KeyBackupData,
   KeyBackups,

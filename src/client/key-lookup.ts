@@ -1,37 +1,34 @@
 import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
 import type { VersionInfo } from '../wire/types.js';
-import type { DecryptedSession } from '../batch/batch.js';
+import { decryptSession, type DecryptedSession } from '../batch/batch.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { orAborted } from '../async.js';
 import { expectAlgorithm } from './backup.js';
 import { isRequestError } from './http-error.js';
-import { restoreKey } from './restore.js';
 import { sleep } from './retry.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
 
 /** How keys are looked up. */
 export interface KeyLookupOptions {
   readonly salvage?: boolean | undefined;
-  /** Refuse every key that is not authenticated, with `not-authenticated`. */
+  /** Rejects every key that is not authenticated, with `not-authenticated`. */
   readonly requireAuthenticated?: boolean | undefined;
-  /** Milliseconds for which a key that the backup does not have is not asked for again; default 10 min. */
-  readonly missingFor?: number | undefined;
-  /** Milliseconds of silence after a 429 that outlasted its repetitions and named no time; default 30 s. */
-  readonly pause?: number | undefined;
-  /** For tests. */
-  readonly now?: (() => number) | undefined;
 }
 
-/** More absences than this are not remembered: the oldest are forgotten. */
+/** A missing key is not asked for again for this many milliseconds. */
+const MISSING_FOR = 600_000;
+/** How many missing keys are remembered. */
 const MAX_MISSING = 10_000;
-/** A server may ask for any silence; this is the longest we keep. */
+/** Milliseconds of silence after a final 429 that names no time. */
+const PAUSE = 30_000;
+/** The longest silence that a server may ask for. */
 const MAX_PAUSE = 300_000;
 
 /**
  * Fetches single keys on demand, for messages that cannot be read yet.
  *
- * One request at a time, so that a server that asks us to slow down slows down all of them; the same key is never
- * asked for twice at once; and what the backup does not have is remembered for a while.
+ * It sends one request at a time, so that a server that asks to slow down is obeyed; callers for the same key share a
+ * request; and a key that the backup does not have is not asked for again for 10 minutes.
  *
  * @example
  * ```ts
@@ -77,9 +74,9 @@ export class KeyLookup {
   /**
    * Fetches and decrypts a key.
    *
-   * @param options - The signal ends the waiting; the request goes on when somebody else waits for it, too.
-   * @returns `undefined` when the backup does not have it.
-   * @throws {@link KeyBackupError} why it cannot be read; {@link RequestError}; `aborted`.
+   * @param options - The signal ends the wait of this caller, not the request.
+   * @returns `undefined` if the backup does not have it.
+   * @throws {@link KeyBackupError} with the reason if it cannot be read; {@link RequestError}; `aborted`.
    */
   async get(
     roomId: string,
@@ -90,7 +87,7 @@ export class KeyLookup {
     const id = JSON.stringify([expectText(roomId, 'roomId'), expectText(sessionId, 'sessionId')]);
     const again = this.#missing.get(id);
     if (again !== undefined) {
-      if (again > this.#now()) return Promise.resolve(undefined);
+      if (again > Date.now()) return Promise.resolve(undefined);
       this.#missing.delete(id);
     }
     let running = this.#running.get(id);
@@ -101,53 +98,48 @@ export class KeyLookup {
     return orAborted(running, signal);
   }
 
-  /** Forgets what the backup did not have: when its etag has changed, say. */
+  /** Forgets which keys are missing, for example after the etag has changed. */
   forget(): void {
     this.#missing.clear();
   }
 
-  /** Ends all requests; whoever waits gets `aborted`. */
+  /** Ends all requests with `aborted`. */
   abort(): void {
     this.#controller.abort();
   }
 
   #enqueue(id: string, roomId: string, sessionId: string): Promise<DecryptedSession | undefined> {
     const result = this.#last.then(() => this.#fetch(id, roomId, sessionId));
-    // The next one waits for this one whatever becomes of it.
+    // The next one waits for this one, even if it fails.
     this.#last = result.catch(() => undefined);
     return result.finally(() => this.#running.delete(id));
   }
 
   async #fetch(id: string, room_id: string, session_id: string): Promise<DecryptedSession | undefined> {
     const { signal } = this.#controller;
-    const { salvage, requireAuthenticated, pause = 30_000 } = this.#options;
-    const silence = this.#pausedUntil - this.#now();
+    const { salvage, requireAuthenticated } = this.#options;
+    const silence = this.#pausedUntil - Date.now();
     if (silence > 0) await sleep(silence, signal);
     try {
-      const ids = { room_id, session_id };
-      const found = await restoreKey(this.#roomKeys, this.#info, this.#key, ids, {
-        salvage,
-        requireAuthenticated,
-        signal,
-      });
-      if (!found) this.#rememberMissing(id);
-      return found;
+      const key_backup_data = await this.#roomKeys.key(this.#info.version, room_id, session_id, { signal });
+      if (key_backup_data) {
+        const record = { room_id, session_id, key_backup_data };
+        return decryptSession(record, this.#key, { salvage, requireAuthenticated });
+      }
+      this.#rememberMissing(id);
+      return undefined;
     } catch (error) {
       if (isRequestError(error) && error.code === 'rate-limited') {
-        this.#pausedUntil = this.#now() + Math.min(MAX_PAUSE, error.retry_after_ms ?? pause);
+        this.#pausedUntil = Date.now() + Math.min(MAX_PAUSE, error.retry_after_ms ?? PAUSE);
       }
       throw error;
     }
   }
 
   #rememberMissing(id: string): void {
-    this.#missing.set(id, this.#now() + (this.#options.missingFor ?? 600_000));
+    this.#missing.set(id, Date.now() + MISSING_FOR);
     if (this.#missing.size <= MAX_MISSING) return;
     const [oldest] = this.#missing.keys();
     this.#missing.delete(oldest);
-  }
-
-  #now(): number {
-    return (this.#options.now ?? Date.now)();
   }
 }

@@ -1,77 +1,61 @@
 import { type Progress, throwIfAborted } from '../async.js';
-import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
+import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import type { BackupEntry } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
-import type { Backend } from '../batch/backend.js';
-import {
-  decryptSession,
-  type BackupRecord,
-  type DecryptResult,
-  type DecryptedSession,
-  type DecryptSettings,
-  type Provenance,
-} from '../batch/batch.js';
+import type { BatchOptions } from '../batch/run.js';
+import type { BackupRecord, DecryptResult, DecryptedSession } from '../batch/batch.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import type { ExportedSessionData, RoomKeyFlag } from '../formats/room-key.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { expectAlgorithm } from './backup.js';
-import { downloadBatches } from './download.js';
-import { RoomKeys, type CallOptions } from './api.js';
-import { quote } from '../encoding/quote.js';
+import { expectAlgorithm, expectStateOf } from './backup.js';
+import { downloadKeys } from './download.js';
+import { RoomKeys } from './api.js';
 
-/** One key that a restore gives, and whether it proves where it comes from. */
-export interface RestoredKey extends Provenance {
+/** A restored key, and whether it proves where it comes from. */
+export interface RestoredKey extends DecryptedSession {
   readonly ok: true;
-  readonly room_id: string;
-  readonly session_id: string;
   /** The JSON path in the answer of `GET /room_keys/keys`. */
   readonly path: string;
-  readonly session: ExportedSessionData;
-  /** What had to be overlooked; empty unless salvage was asked for and needed. */
-  readonly flags: readonly RoomKeyFlag[];
 }
 
-/** One key, or place, that gives none, and the reason. */
+/** A key that could not be restored, or a place without a key, and the reason. */
 export interface UnrestoredKey {
   readonly ok: false;
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
   readonly path: string;
-  /** Whether it could be taken apart, so that its failure says something about the key. */
+  /** Whether it could be parsed, so that its failure tells something about the decryption key. */
   readonly wellFormed: boolean;
   readonly error: KeyBackupError;
 }
 
-/** What {@link restoreKeys} yields. */
+/** What {@link Restore} yields. */
 export type RestoreResult = RestoredKey | UnrestoredKey;
 
-/** What a restore needs to go on where another one stopped. */
+/** What a restore needs to resume another one. */
 export interface RestoreState {
   readonly version: string;
   readonly etag: string;
-  /** A random key and the 128-bit digests of the ids delivered: 16 bytes a key, and no ids. */
+  /** A random key and a 128-bit digest of the ids of each delivered key. */
   readonly delivered: Uint8Array;
 }
 
 /** What to restore and how. */
-export interface RestoreOptions extends CallOptions {
+export interface RestoreOptions extends Omit<BatchOptions, 'total'> {
   /** Only these rooms; default everything. */
   readonly rooms?: readonly string[] | undefined;
-  /** Accept what one deployed peer accepts although it is malformed, and flag it. */
+  /** Accepts and flags malformed keys that another implementation accepts. */
   readonly salvage?: boolean | undefined;
-  /** Refuse every key that is not authenticated, with `not-authenticated`. */
+  /** Rejects every key that is not authenticated, with `not-authenticated`. */
   readonly requireAuthenticated?: boolean | undefined;
-  /** Where to go on; what is in it does not come again. */
+  /** Where to resume; the keys in it do not come again. */
   readonly state?: RestoreState | undefined;
   /** `total` is what the server counts; `undefined` for single rooms. `done` includes what `state` holds. */
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Does the expensive operations by other means. */
-  readonly backend?: Backend | undefined;
-  /** Most keys of one answer, where the server can page. */
+  readonly onProgress?: BatchOptions['onProgress'];
+  /** Most keys of one answer, if the server can page; default 10,000. */
   readonly pageKeys?: number | undefined;
 }
 
@@ -82,33 +66,30 @@ export interface RestoreSummary {
   readonly etag: string;
   /** What the server counted then. */
   readonly count: number;
-  /** Delivered by this run, flagged ones included. */
+  /** Delivered by this run, including flagged ones. */
   readonly ok: number;
   readonly failed: number;
-  /** Of those, with something that salvage had to overlook. A wrong `backup_mac` is counted in `authenticity`. */
+  /** How many of `ok` were malformed. A wrong `backup_mac` is counted in `authenticity`. */
   readonly flagged: number;
-  /**
-   * Of those delivered by this run, how many prove where they come from, and how many do not. `wrong-mac` is never a
-   * kind of `no-mac`: somebody without the key wrote or changed those.
-   */
+  /** How many of `ok` prove where they come from. A `wrong-mac` was written or changed without the key. */
   readonly authenticity: Readonly<AuthenticityCounts>;
   /** Delivered by earlier runs. */
   readonly skipped: number;
   /** How many fewer keys came than the server counted; `undefined` for single rooms. */
   readonly missing: number | undefined;
-  /** Whether the keys are others than when the `state` was made. */
+  /** Whether the keys have changed since the `state` was made. */
   readonly changed: boolean;
 }
 
 /**
  * A restore: an async iterable of one result per key, while the backup downloads.
  *
- * Before anything is downloaded the key is compared with the backup's public key. One bad key is one result with
- * its reason, never the end. A connection that breaks is made again and no key comes twice; a body that ends
- * early is an error and never a success.
+ * The key is compared with the backup's public key before the download. A bad key is one result with its reason and
+ * does not end the restore. A broken connection is made again, and no key comes twice; a body that ends early is an
+ * error.
  *
- * Every key says whether it is `authenticated`. Without a `backup_mac` none is: whoever knows the public key, the
- * server above all, can add keys; and the room of a key is the server's word.
+ * Every key has its `authenticity`. A key without a `backup_mac` proves nothing: anyone who knows the public key, the
+ * server above all, can add keys, and only the server's word ties a key to a room.
  *
  * @example
  * ```ts
@@ -134,7 +115,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   readonly #options: RestoreOptions;
   readonly #deliveredIds: SessionIdSet;
   readonly #skipped: number;
-  /** Taken from the stream and not delivered yet, or never to be: in the order of the results. */
+  /** Downloaded and not delivered yet, in the order of the results. */
   readonly #waiting: Origin[] = [];
   readonly #failedIds: (readonly [string, string])[] = [];
   #ok = 0;
@@ -146,9 +127,8 @@ export class Restore implements AsyncIterable<RestoreResult> {
 
   /**
    * @param info - The version, as the server gave it.
-   * @throws {@link KeyBackupError} `wrong-key` when the key is another backup's; `unsupported-algorithm`;
-   * `bad-auth-data`, `low-order-key`; `bad-parameters` when the state is another version's; `bad-length` when it
-   * is damaged.
+   * @throws {@link KeyBackupError} `wrong-key` for the key of another backup; `unsupported-algorithm`;
+   * `bad-auth-data`, `low-order-key`; `bad-parameters` for the state of another version, `bad-length` for a damaged one.
    */
   constructor(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey, options: RestoreOptions = {}) {
     expectInstance(roomKeys, RoomKeys, 'roomKeys');
@@ -156,12 +136,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     expectOptions(options);
     expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
     const { state } = options;
-    if (state && state.version !== info.version) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        `state.version: expected ${quote(info.version)}, got another: this state is of another backup`,
-      );
-    }
+    expectStateOf(info, state);
     this.#roomKeys = roomKeys;
     this.#info = info;
     this.#key = key;
@@ -170,7 +145,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     this.#skipped = this.#deliveredIds.size;
   }
 
-  /** What has happened so far, and after the last result how it ended. */
+  /** The totals so far; after the last result, the final ones. */
   get summary(): RestoreSummary {
     const { version, etag, count } = this.#info;
     const came = this.#skipped + this.#ok + this.#failed;
@@ -188,10 +163,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     };
   }
 
-  /**
-   * What another restore needs to go on after the result that came last. Keys that failed are not in it: they
-   * are tried again.
-   */
+  /** What another restore needs to resume after the last result. It tries keys that failed again. */
   state(): RestoreState {
     const waiting = this.#waiting
       .filter(({ fault }) => !fault)
@@ -200,7 +172,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
     return { version: this.#info.version, etag: this.#info.etag, delivered };
   }
 
-  /** Begins. A restore runs once. */
+  /** Starts. A restore runs once. */
   async *[Symbol.asyncIterator](): AsyncGenerator<RestoreResult, void, undefined> {
     if (this.#begun) {
       throw new KeyBackupError('bad-parameters', 'restore: expected to run once, got a second call');
@@ -211,13 +183,13 @@ export class Restore implements AsyncIterable<RestoreResult> {
     const onProgress = ({ done, failed }: Progress): void =>
       this.#options.onProgress?.({ done: this.#skipped + done, total, failed });
     onProgress({ done: 0, total, failed: 0 });
-    // The signal ends the download, and this loop; to race it against every key would cost more than the key.
+    // The signal ends the download and this loop; racing it against every key would cost more than the key.
     const results = decryptSessions(this.#records(), this.#key, {
       salvage,
       requireAuthenticated,
       backend,
       onProgress,
-      // Left out where nobody knows it: with it the engine decides whether workers are worth their start.
+      // With a total the engine decides whether workers are worth starting.
       ...(total !== undefined && { total: total - this.#skipped }),
     });
     for await (const result of results) {
@@ -229,11 +201,11 @@ export class Restore implements AsyncIterable<RestoreResult> {
     if (this.#downloadError) throw this.#downloadError.error;
   }
 
-  /** What the engine decrypts: every record, in order, a place that gives none as a record that is none. */
+  /** The input of the engine: every record in order, and an empty record for a place without one. */
   async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
     const { rooms, signal, pageKeys } = this.#options;
     const { version } = this.#info;
-    const batches = downloadBatches(this.#roomKeys, version, {
+    const batches = downloadKeys(this.#roomKeys, version, {
       rooms,
       exclude: this.#deliveredIds,
       pageKeys,
@@ -245,12 +217,12 @@ export class Restore implements AsyncIterable<RestoreResult> {
           this.#waiting.push({ room_id, session_id, path, fault: error });
         }
         for (const { room_id = '', session_id = '', value } of batch as BackupEntry[]) {
-          // Where there is a fault there is no value, and the engine's complaint gives way to the fault.
+          // A fault has no value; it replaces the engine's error.
           yield { room_id, session_id, key_backup_data: value };
         }
       }
     } catch (error) {
-      // What has come is decrypted and delivered first.
+      // The records that have come are decrypted and delivered first.
       this.#downloadError = { error };
     }
   }
@@ -276,42 +248,6 @@ export class Restore implements AsyncIterable<RestoreResult> {
       error: fault ?? result.error,
     };
   }
-}
-
-/** Calls `onResult` for every key of a backup; {@link Restore} for those who prefer a callback. */
-export async function restoreKeys(
-  roomKeys: RoomKeys,
-  info: VersionInfo,
-  key: BackupDecryptionKey,
-  onResult: (result: RestoreResult) => void | Promise<void>,
-  options: RestoreOptions = {},
-): Promise<RestoreSummary> {
-  expectFunction(onResult, 'onResult');
-  const restore = new Restore(roomKeys, info, key, options);
-  for await (const result of restore) await onResult(result);
-  return restore.summary;
-}
-
-/**
- * Restores one key.
- *
- * @returns `undefined` when the backup does not have it.
- * @throws {@link KeyBackupError} why it cannot be read; `wrong-key` before anything is downloaded.
- */
-export async function restoreKey(
-  roomKeys: RoomKeys,
-  info: VersionInfo,
-  key: BackupDecryptionKey,
-  id: { readonly room_id: string; readonly session_id: string },
-  options: CallOptions & DecryptSettings = {},
-): Promise<DecryptedSession | undefined> {
-  expectInstance(roomKeys, RoomKeys, 'roomKeys');
-  expectAlgorithm(info);
-  expectOptions(id, 'id');
-  expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
-  const { room_id, session_id } = id;
-  const key_backup_data = await roomKeys.key(info.version, room_id, session_id, options);
-  return key_backup_data && decryptSession({ room_id, session_id, key_backup_data }, key, options);
 }
 
 interface Origin {

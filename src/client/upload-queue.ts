@@ -14,23 +14,23 @@ export interface UploadQueueOptions extends Omit<
   UploadOptions,
   'state' | 'onState' | 'skipStored' | 'total' | 'onProgress' | 'signal'
 > {
-  /** Milliseconds from the first waiting session to its upload; default 5 s. */
+  /** Milliseconds from the first waiting session to its upload; default 5 s. After failures it doubles, up to 5 min. */
   readonly delay?: number | undefined;
-  /** After failures the delay doubles up to this; default 5 min. */
-  readonly maxDelay?: number | undefined;
   /** Called with the outcome of every upload. After `replaced` or `deleted` the queue has stopped. */
   readonly onOutcome?: ((outcome: UploadOutcome) => void) | undefined;
   /**
-   * Called with what made an upload fail; sessions that were not acknowledged stay in the queue. They are tried again
-   * after an error that may pass; for any other the queue has stopped: a refusal that is not about a single key, such
-   * as a 400 from a proxy or an invalid access token, or something that a callback threw.
+   * Called with the error of a failed upload; sessions that were not acknowledged stay in the queue. They are tried
+   * again after an error that may pass. Any other stops the queue: a rejection that is not about a single key, such as
+   * a 400 from a proxy or an invalid access token, or an error thrown by a callback.
    */
   readonly onError?: ((error: unknown) => void) | undefined;
 }
 
+/** The longest delay after failures, in milliseconds. */
+const MAX_DELAY = 300_000;
+
 /**
- * Uploads the keys of a live client: as they trickle in, a short while after they came, and at once when a whole
- * request of them waits.
+ * Uploads the keys of a live client shortly after they come, and at once when a whole batch waits.
  *
  * @example
  * ```ts
@@ -56,7 +56,7 @@ export class UploadQueue {
   #failures = 0;
   #stopped = false;
 
-  /** @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says. */
+  /** @throws {@link KeyBackupError} `untrusted-backup`, and what {@link trustedPublicKey} throws. */
   constructor(roomKeys: RoomKeys, info: VersionInfo, options: UploadQueueOptions) {
     expectInstance(roomKeys, RoomKeys, 'roomKeys');
     expectOptions(options);
@@ -66,17 +66,17 @@ export class UploadQueue {
     this.#options = options;
   }
 
-  /** The sessions that are not acknowledged yet. When the queue has stopped they are the caller's to take. */
+  /** The sessions that are not acknowledged yet. Once the queue has stopped, they are left to the caller. */
   get waiting(): readonly ExportedSessionData[] {
     return this.#waiting;
   }
 
-  /** Whether the backup is no longer one to write to, or the queue was closed. */
+  /** Whether the queue was closed, or can no longer write to the backup. */
   get stopped(): boolean {
     return this.#stopped;
   }
 
-  /** Adds sessions. They are uploaded soon, or kept when the queue has stopped. */
+  /** Adds sessions. They are uploaded soon, or kept if the queue has stopped. */
   add(...sessions: readonly ExportedSessionData[]): void {
     for (const session of sessions) this.#waiting.push(session);
     if (this.#waiting.length >= (this.#options.batchKeys ?? 200) && this.#failures === 0) void this.flush();
@@ -84,22 +84,22 @@ export class UploadQueue {
   }
 
   /**
-   * Uploads what waits now. What goes wrong goes to `onError`, and the sessions stay.
+   * Uploads the waiting sessions now. Errors go to `onError`, and the sessions stay.
    *
-   * @throws What `onError` throws; without `onError`, what another callback threw. For an upload that the queue begins
-   * by itself that is an unhandled rejection.
+   * @throws What `onError` throws; without `onError`, what another callback threw. In an upload that the queue starts,
+   * that is an unhandled rejection.
    */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    // One upload at a time, and then what came during it. What it throws is for whoever began it.
+    // One upload at a time, then the sessions that came during it. Its error goes to the caller that started it.
     while (this.#running) await this.#running.catch(() => undefined);
     if (this.#stopped || this.#waiting.length === 0) return;
     this.#running = this.#upload([...this.#waiting]);
     await this.#running;
   }
 
-  /** Uploads what waits and stops. What cannot be uploaded stays in {@link UploadQueue.waiting}. */
+  /** Uploads the waiting sessions and stops. What fails stays in {@link UploadQueue.waiting}. */
   async close(): Promise<void> {
     try {
       await this.flush();
@@ -108,7 +108,7 @@ export class UploadQueue {
     }
   }
 
-  /** Stops at once, also in the middle of a request. */
+  /** Stops at once, even during a request. */
   abort(): void {
     this.#stop();
     this.#controller.abort();
@@ -144,8 +144,8 @@ export class UploadQueue {
 
   #schedule(): void {
     if (this.#stopped || this.#running || this.#timer !== undefined || this.#waiting.length === 0) return;
-    const { delay = 5_000, maxDelay = 300_000 } = this.#options;
-    this.#timer = setTimeout(() => void this.flush(), Math.min(maxDelay, delay * 2 ** this.#failures));
+    const { delay = 5_000 } = this.#options;
+    this.#timer = setTimeout(() => void this.flush(), Math.min(MAX_DELAY, delay * 2 ** this.#failures));
   }
 
   #stop(): void {

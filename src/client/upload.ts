@@ -1,55 +1,61 @@
-import { type AbortSignalLike, callback, isFromCallback, prefetch, type Progress } from '../async.js';
-import { expectInstance, expectIterable, expectOptions } from '../encoding/arguments.js';
-import { SessionIdSet } from '../wire/session-id-set.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { callback, isFromCallback, prefetch, untilAborted, type AbortSignalLike } from '../async.js';
 import { encryptSessions } from '../backends/auto.js';
-import type { KeysChanged, VersionInfo } from '../wire/types.js';
-import type { Backend } from '../batch/backend.js';
 import type { EncryptSettings, EncryptedSession } from '../batch/batch.js';
+import type { BatchOptions } from '../batch/run.js';
+import { expectInstance, expectIterable, expectOptions } from '../encoding/arguments.js';
+import { base64Encode } from '../encoding/base64.js';
+import { isJsonObject } from '../encoding/json.js';
+import { utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError } from '../errors.js';
-import type { BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { trustedPublicKey, type Trust } from './backup.js';
-import { BatchSender, type FailedUpload } from './batch-sender.js';
+import type { BackupPublicKey } from '../scheme/keys.js';
+import { SessionIdSet } from '../wire/session-id-set.js';
+import type { KeysChanged, VersionInfo } from '../wire/types.js';
+import { RoomKeys } from './api.js';
+import { expectStateOf, trustedPublicKey, type Trust } from './backup.js';
+import {
+  BatchSender,
+  UploadBatch,
+  isUnicode,
+  sealKey,
+  type BatchLimits,
+  type FailedUpload,
+} from './batch-sender.js';
 import { isRequestError, type RequestError } from './http-error.js';
-import { RoomKeys, type CallOptions } from './api.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
-import { UploadBatch, isUnicode, sealKey, type SealedKey } from './upload-batch.js';
-import { UploadInput, type Checkpoint } from './upload-input.js';
-import { quote } from '../encoding/quote.js';
 
-/** What an upload needs to go on where another one stopped. */
+/** A position in the input. */
+export interface Checkpoint {
+  /** How many sessions precede it. */
+  readonly position: number;
+  /** Unpadded base64 of a SHA-256 chain over room id, session id and session key of each. */
+  readonly input_hash: string;
+}
+
+/** What an upload needs to resume another one. */
 export interface UploadState extends Checkpoint {
   readonly version: string;
   /** Of the last answer. */
   readonly etag: string;
 }
 
-/** How to upload. What a callback throws ends the upload, and is what {@link uploadSessions} throws. */
-export interface UploadOptions extends CallOptions, EncryptSettings {
-  /** Whom to believe about the backup. */
+/** How to upload. What a callback throws ends the upload and is thrown by {@link uploadSessions}. */
+export interface UploadOptions extends BatchOptions, EncryptSettings, BatchLimits {
+  /** What makes the backup trusted. */
   readonly trust: Trust;
-  /** Most keys of one request; default 200. */
-  readonly batchKeys?: number | undefined;
-  /** Most bytes of one request; default 800,000, since many a proxy allows 1 MB. A 413 halves it. */
-  readonly batchBytes?: number | undefined;
-  /** Where to go on, with the same input. */
+  /** Where to resume, with the same input. */
   readonly state?: UploadState | undefined;
-  /** Gets the state after every acknowledged request. */
+  /** Called with the state after every acknowledged request. */
   readonly onState?: ((state: UploadState) => void | Promise<void>) | undefined;
-  /** Gets every failure, before the state that has passed it: what an error ends has its failures as well. */
+  /** Called for every failure, before the state that includes it. */
   readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
   /**
-   * Ask the backup first what it has, and leave out what it has in an equal or better form, by its metadata. With
-   * `authenticated` only what also has a right `backup_mac` is left out, which needs the `macKey`; a server keeps the
-   * old one of two records that are equally good, so what it did keep is counted in `kept`. Default false.
+   * Downloads the backup first, and leaves out the sessions that it holds in an equal or better form, by their
+   * metadata. With `authenticated`, which needs the `macKey`, only those that also have a right `backup_mac`; a server
+   * keeps the old one of two equal records, which `kept` counts. Default false.
    */
   readonly skipStored?: boolean | 'authenticated' | undefined;
-  /** How many sessions will come, for the progress. */
-  readonly total?: number | undefined;
-  /** Is told how far it is, now and then and at the end. */
-  readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Does the expensive operations by other means. */
-  readonly backend?: Backend | undefined;
 }
 
 /** A session that was uploaded, and what is to be said about it. */
@@ -58,51 +64,48 @@ export type FlaggedUpload = Pick<EncryptedSession, 'room_id' | 'session_id' | 'f
 /** How an upload ended. */
 export interface UploadOutcome {
   /**
-   * `complete`: everything was sent; `replaced`: the version is not the current one any more; `deleted`: the
-   * version is gone.
+   * `complete`: everything was sent; `replaced`: the version is no longer the current one; `deleted`: the version is
+   * gone.
    */
   readonly outcome: 'complete' | 'replaced' | 'deleted';
-  /** The version that is current instead, when there is one. */
+  /** The current version, if there is one. */
   readonly currentVersion: string | undefined;
   /** Sessions acknowledged by this run. */
   readonly uploaded: number;
   /** Sessions that the backup, or the same request, has in an equal or better form. */
   readonly skipped: number;
   /**
-   * With `skipStored: 'authenticated'`: sessions that the backup had in an equal or better form without a right
-   * `backup_mac`, and, asked again after the upload, still has so. Delete those keys first, or let `authenticateBackup`
-   * put everything into a new version.
+   * With `skipStored: 'authenticated'`: sessions for which the backup, downloaded again after the upload, still has an
+   * equal or better record without a right `backup_mac`. Delete those keys first, or let `authenticateBackup` write
+   * everything to a new version.
    */
   readonly kept: number;
   readonly failures: readonly FailedUpload[];
   /** Acknowledged sessions that were mended, or that other implementations cannot read. */
   readonly flagged: readonly FlaggedUpload[];
-  /** What the last answer said; what the version said when nothing was sent. */
+  /** From the last answer, or from the version if nothing was sent. */
   readonly etag: string;
   readonly count: number;
-  /** Whether the numbers show that somebody else changes the backup, too. */
+  /** Whether the numbers show that another client changes the backup too. */
   readonly changedElsewhere: boolean;
   readonly state: UploadState;
 }
 
-/** Requests' worth of keys that are encrypted while one is on its way. */
+/** How many batches are encrypted while one is being sent. */
 const PREFETCHED_BATCHES = 2;
-/** This many keys refused one by one, and none accepted: the keys are not to blame. */
-const MAX_CONSECUTIVE_REJECTIONS = 32;
 
 /**
  * Encrypts sessions and uploads them.
  *
- * The next batches are encrypted while one is on its way. What fails in passing is repeated; one bad session is
- * one entry of `failures` and never stops the others.
+ * The next batches are encrypted while one is being sent. Requests are retried; a bad session is an entry of
+ * `failures` and does not stop the others.
  *
  * @param info - The version to write to, as the server gave it.
  * @param sessions - In an array, an iterable or an async iterable.
- * @returns How it ended. A version that is not the current one any more, or gone, is an outcome and no error.
- * @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} says, before anything is
+ * @returns How it ended. A version that is no longer current, or gone, is an outcome and not an error.
+ * @throws {@link KeyBackupError} `untrusted-backup` and what {@link trustedPublicKey} throws, before anything is
  * sent; `wrong-key` for another backup's `macKey`; `bad-parameters` when the state is of another version or input, or a
- * `macKey` is missing; `aborted`; {@link RequestError}. After an error the state that `onState` got last is where to
- * go on.
+ * `macKey` is missing; `aborted`; {@link RequestError}. After an error, resume from the state that `onState` got last.
  *
  * @example
  * ```ts
@@ -137,37 +140,32 @@ export async function uploadSessions(
     );
   }
   macKey?.expectMatch(publicKey);
-  if (state && state.version !== info.version) {
-    throw new KeyBackupError(
-      'bad-parameters',
-      `state.version: expected ${quote(info.version)}, got another: this state is of another backup`,
-    );
+  expectStateOf(info, state);
+  let stored: StoredKeys | undefined;
+  if (skipStored) {
+    const checkedBy = skipStored === 'authenticated' ? macKey : undefined;
+    stored = await StoredKeys.download(roomKeys, info.version, checkedBy, { signal });
   }
-  const judge = skipStored === 'authenticated' ? macKey : undefined;
-  const stored = skipStored
-    ? await StoredKeys.download(roomKeys, info.version, judge, { signal })
-    : undefined;
   return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
 }
 
 /** What ended an upload early. */
-type Ended = Pick<UploadOutcome, 'currentVersion'> & { readonly outcome: 'replaced' | 'deleted' };
+type Ended = Pick<UploadOutcome, 'outcome' | 'currentVersion'>;
 
 interface PendingBatch {
-  readonly keys: readonly SealedKey[];
+  readonly batch: UploadBatch;
   /** Failures up to the end of the batch. */
   readonly failures: readonly FailedUpload[];
-  readonly superseded: number;
   readonly checkpoint: Checkpoint;
 }
 
-/** One upload on its way. */
+/** One upload in progress. */
 class Upload {
   readonly #roomKeys: RoomKeys;
   readonly #info: VersionInfo;
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
-  /** Sent, by this run or an earlier one, although the backup has them: it has them without a right `backup_mac`. */
+  /** Sessions to send although the backup has them, because there they lack a right `backup_mac`. */
   readonly #contested = new SessionIdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
@@ -190,10 +188,9 @@ class Upload {
     this.#info = info;
     this.#publicKey = publicKey;
     this.#options = options;
+    const { batchKeys, batchBytes, signal } = options;
     this.#sender = new BatchSender(roomKeys, info.version, {
-      limits: { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 },
-      maxConsecutiveRejections: MAX_CONSECUTIVE_REJECTIONS,
-      signal: options.signal,
+      ...{ batchKeys, batchBytes, signal },
       onSent: (answer, keys) => {
         this.#uploaded += keys.length;
         for (const { room_id, session_id, flags = [] } of keys) {
@@ -219,35 +216,29 @@ class Upload {
       PREFETCHED_BATCHES,
       this.#options.signal,
     );
-    for await (const batch of batches) {
-      const ended = await this.#send(batch.keys);
-      if (ended) return this.#outcome(ended.outcome, ended.currentVersion);
-      for (const failure of batch.failures) this.#fail(failure);
+    for await (const { batch, failures, checkpoint } of batches) {
+      try {
+        await this.#sender.send(batch.keys);
+      } catch (error) {
+        const ended = isRequestError(error) ? await this.#endedBy(error) : undefined;
+        if (!ended) throw error;
+        return this.#outcome(ended.outcome, ended.currentVersion);
+      }
+      for (const failure of failures) this.#fail(failure);
       this.#superseded += batch.superseded;
-      await this.#advance(batch.checkpoint);
+      await this.#advance(checkpoint);
     }
     return this.#outcome('complete', this.#info.version, await this.#kept());
   }
 
-  /** Sends keys. What the server says about the version is an outcome and no error. */
-  async #send(keys: readonly SealedKey[]): Promise<Ended | undefined> {
-    try {
-      await this.#sender.send(keys);
-      return undefined;
-    } catch (error) {
-      const ended = isRequestError(error) ? await this.#endedBy(error) : undefined;
-      if (!ended) throw error;
-      return ended;
-    }
-  }
-
+  /** What an error tells about the version; `undefined` for any other error. */
   async #endedBy({ code, errcode, current_version }: RequestError): Promise<Ended | undefined> {
     const { signal } = this.#options;
     const ask = async () => (await this.#roomKeys.currentVersion({ signal }))?.version;
     if (code === 'wrong-version')
       return { outcome: 'replaced', currentVersion: current_version ?? (await ask()) };
     if (code === 'not-found') return { outcome: 'deleted', currentVersion: await ask() };
-    // What servers of the Conduit family say of a version that is not the current one.
+    // Servers of the Conduit family answer this for a version that is not the current one.
     if (errcode !== 'M_INVALID_PARAM') return undefined;
     const currentVersion = await ask();
     return currentVersion === this.#info.version ? undefined : { outcome: 'replaced', currentVersion };
@@ -261,15 +252,15 @@ class Upload {
     return kept;
   }
 
-  /** The encrypted batches. The last one may be empty: it marks the end of the input. */
+  /** The encrypted batches. The last one may be empty; its checkpoint is the end of the input. */
   async *#batches(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignalLike,
   ): AsyncGenerator<PendingBatch, void, undefined> {
-    const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
+    const { macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
       signal,
-      ...(isVerified !== undefined && { isVerified: marked(isVerified) }),
+      isVerified: (session) => this.#isVerified(session),
       ...{ macKey, macNames, bindRoomId, unauthenticated },
       backend,
       total,
@@ -279,19 +270,18 @@ class Upload {
     let checkpoint: Checkpoint = this.#state;
     for await (const result of results) {
       const after = this.#input.next();
-      // Not a failure of the session.
-      if (!result.ok && isFromCallback(result.error)) throw result.error;
+      const { room_id, session_id } = result;
       if (!result.ok) {
-        const { room_id, session_id, error } = result;
-        failures.push({ room_id, session_id, error });
+        // What a callback throws is not a failure of the session.
+        if (isFromCallback(result.error)) throw result.error;
+        failures.push({ room_id, session_id, error: result.error });
       } else if (!isUnicode(result.room_id) || !isUnicode(result.session_id)) {
-        const { room_id, session_id } = result;
         const message = 'room_id, session_id: expected Unicode text, got a lone surrogate';
         failures.push({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
       } else {
         const key = sealKey(result);
-        if (!batch.fits(key, this.#sender.limits)) {
-          yield { keys: batch.keys, failures, superseded: batch.superseded, checkpoint };
+        if (!this.#sender.fits(batch, key)) {
+          yield { batch, failures, checkpoint };
           batch = new UploadBatch();
           failures = [];
         }
@@ -299,7 +289,12 @@ class Upload {
       }
       checkpoint = after;
     }
-    yield { keys: batch.keys, failures, superseded: batch.superseded, checkpoint: this.#input.end };
+    yield { batch, failures, checkpoint: this.#input.end };
+  }
+
+  #isVerified(session: ExportedSessionData): boolean {
+    const { isVerified = false } = this.#options;
+    return typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
   }
 
   #fail(failure: FailedUpload): void {
@@ -307,16 +302,15 @@ class Upload {
     callback(() => this.#options.onFailed?.(failure));
   }
 
-  /** Other keys than ours can only show in the numbers: more new ones than we sent, or fewer than there were. */
+  /** Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before. */
   #follow(answer: KeysChanged, sent: number): void {
     const { count } = this.#answer;
     if (answer.count < count || answer.count > count + sent) this.#changedElsewhere = true;
     this.#answer = answer;
   }
 
-  async #advance(checkpoint: Checkpoint): Promise<void> {
+  async #advance({ position, input_hash }: Checkpoint): Promise<void> {
     const { onState, onProgress, total } = this.#options;
-    const { position, input_hash } = checkpoint;
     this.#state = { version: this.#info.version, etag: this.#answer.etag, position, input_hash };
     callback(() => onProgress?.({ done: position, total, failed: this.#failures.length }));
     await callback(() => onState?.(this.#state));
@@ -324,11 +318,7 @@ class Upload {
 
   #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
     if (!stored) return false;
-    const { isVerified = false } = this.#options;
-    const covered = stored.covers(
-      session,
-      typeof isVerified === 'function' ? isVerified(session) : isVerified,
-    );
+    const covered = stored.covers(session, this.#isVerified(session));
     if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
     return covered === true;
   }
@@ -350,6 +340,69 @@ class Upload {
   }
 }
 
-function marked(isVerified: NonNullable<UploadOptions['isVerified']>): typeof isVerified {
-  return typeof isVerified === 'function' ? (session) => callback(() => isVerified(session)) : isVerified;
+/** The input of an upload, counted and hashed: a state tells how much is acknowledged, and of which input. */
+class UploadInput {
+  /** Sessions left out because the backup has them. */
+  skipped = 0;
+  readonly #start: Checkpoint | undefined;
+  readonly #isStored: (session: ExportedSessionData) => boolean;
+  readonly #checkpoints: Checkpoint[] = [];
+  #position = 0;
+  #hash: Uint8Array = new Uint8Array(32);
+
+  /** @param start - Where an earlier run stopped; the sessions before it are read, compared and left out. */
+  constructor(start: Checkpoint | undefined, isStored: (session: ExportedSessionData) => boolean) {
+    this.#start = start;
+    this.#isStored = isStored;
+  }
+
+  /**
+   * The sessions to encrypt.
+   *
+   * @throws {@link KeyBackupError} `bad-parameters` if the input differs from that of the earlier run.
+   */
+  async *sessions(
+    input: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+    signal: AbortSignalLike,
+  ): AsyncGenerator<ExportedSessionData, void, undefined> {
+    const from = this.#start?.position ?? 0;
+    for await (const session of untilAborted(input, signal)) {
+      this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
+      this.#position++;
+      if (this.#position === from) this.#expectStart();
+      // Also for those before the start: the server may have kept its own record of one that was sent.
+      const isStored = this.#isStored(session);
+      if (this.#position <= from) continue;
+      if (isStored) {
+        this.skipped++;
+        continue;
+      }
+      this.#checkpoints.push(this.end);
+      yield session;
+    }
+    if (this.#position < from) this.#expectStart();
+  }
+
+  /** The checkpoint after the session of the next result. */
+  next(): Checkpoint {
+    return this.#checkpoints.shift() ?? this.end;
+  }
+
+  /** The checkpoint after what was read; after the last session, the end. */
+  get end(): Checkpoint {
+    return { position: this.#position, input_hash: base64Encode(this.#hash) };
+  }
+
+  #expectStart(): void {
+    if (this.#start?.position === this.#position && this.#start.input_hash === this.end.input_hash) return;
+    throw new KeyBackupError(
+      'bad-parameters',
+      'state.input_hash: expected the input that the state was made with, got another',
+    );
+  }
+}
+
+function identity(session: unknown): Uint8Array {
+  const { room_id, session_id, session_key } = isJsonObject(session) ? session : {};
+  return utf8Encode(JSON.stringify([room_id, session_id, session_key].map(String)));
 }

@@ -72,12 +72,12 @@ export async function* rescueItems(
   options: BatchOptions & DecryptSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
   const places: Place[] = [];
-  const refused: RescuedKey[] = [];
+  const faults: RescuedKey[] = [];
   async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
     for await (const item of items) {
       const { room_id, session_id, path } = item;
       if (item.error) {
-        refused.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
+        faults.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
       } else {
         places.push({ room_id, session_id, path });
         yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: item.value };
@@ -88,9 +88,9 @@ export async function* rescueItems(
     const place = places.shift();
     if (!place) throw new Error('a batch gave more results than it was given keys');
     yield { ...result, ...place };
-    yield* refused.splice(0);
+    yield* faults.splice(0);
   }
-  yield* refused;
+  yield* faults;
 }
 
 /** How to write the export file. */

@@ -61,7 +61,7 @@ const SLICE_BYTES = 1 << 16;
  * @returns Every record in the order of the body. A record that is no JSON, too large, or there twice comes out
  * with its `error` and does not affect the others. The values are not checked any further.
  * @throws {@link KeyBackupError} after the last readable record: `truncated` when the body ends early;
- * `bad-json` when it is no JSON between the records, goes on after its end, or has another shape.
+ * `bad-json` when it is not JSON between the records, continues after its end, or has another shape.
  *
  * @example
  * ```ts

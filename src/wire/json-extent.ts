@@ -69,7 +69,7 @@ export class JsonExtent {
   /**
    * Reads on from `start`.
    *
-   * @returns Where the value ends in the chunk (exclusive), or -1 when it goes on in the next one.
+   * @returns Where the value ends in the chunk (exclusive), or -1 if it continues in the next one.
    * @throws {@link KeyBackupError} `bad-json` when a bracket is closed by one of the other kind: the end of such a
    * value is unknown.
    */
@@ -135,7 +135,7 @@ export class JsonExtent {
     return -1;
   }
 
-  /** Where the string ends that the byte before `start` is in; -1 when it goes on in the next chunk. */
+  /** Where the string around `start` ends; -1 if it continues in the next chunk. */
   #skipString(chunk: Uint8Array, start: number): number {
     let i = start;
     if (this.#escaped) {

@@ -172,14 +172,14 @@ describe('authenticating a backup on a server', () => {
     await expect(nowhere).rejects.toMatchObject({ code: 'not-found' });
   });
 
-  test('a record that the server refuses never stops the others, and is told in the end', async () => {
+  test('a record that the server rejects does not stop the others, and is reported at the end', async () => {
     const { server } = await start();
     const { room_id, session_id } = sessions[2];
     server.refuse = (_, session) => (session === session_id ? 'not this one' : undefined);
     const work = authenticate(server, sessions, { into: 'new' });
     const refusal = { code: 'http', status: 400, errcode: 'M_BAD_JSON', cause: { code: 'http' } };
     await expect(work).rejects.toMatchObject(refusal);
-    const named = `1 records were refused, the first of them room "${room_id}", session "${session_id}": `;
+    const named = `1 records were rejected, the first of them room "${room_id}", session "${session_id}": `;
     await expect(work).rejects.toThrow(named);
     expect(authenticities(server, 1)).toEqual(Array<string>(5).fill('verified'));
   });

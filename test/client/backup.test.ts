@@ -1,17 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import {
-  isBackupEnabled,
   createBackup,
-  checkBackupTrust,
+  isBackupEnabled,
   replaceBackup,
   setBackupEnabled,
   signBackup,
-  updateAuthData,
 } from '../../src/client/backup.js';
-import { diagnose } from '../../src/client/diagnose.js';
+import { checkBackupTrust, diagnose } from '../../src/client/diagnose.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import type { Fetch } from '../../src/client/fetch-attempt.js';
 import {
+  BACKUP_ALGORITHM,
   BackupDecryptionKey,
   ed25519Signer,
   encryptSessionsSync,
@@ -30,7 +29,7 @@ const device = ed25519Signer(userId, seed, 'DEVICE');
 const deviceKey = { keyId: 'ed25519:DEVICE', publicKey: base64Encode(publicSigningKeyOf(seed)) };
 
 describe('versions', () => {
-  it('are made, signed, changed, replaced and deleted', async () => {
+  it('are created, signed, changed, replaced and deleted', async () => {
     const server = await startServer();
     const roomKeys = clientOf(server);
     const info = await createBackup(roomKeys, {
@@ -49,7 +48,8 @@ describe('versions', () => {
       'org.example': { a: 1 },
       signatures: { [userId]: { 'ed25519:DEVICE': expect.any(String), 'ed25519:OTHER': expect.any(String) } },
     });
-    await updateAuthData(roomKeys, info.version, (authData) => ({ ...authData, 'org.example': 2 }));
+    const auth_data = { ...signed.auth_data, 'org.example': 2 };
+    await roomKeys.updateVersion(info.version, { algorithm: BACKUP_ALGORITHM, auth_data });
     const changed = (await roomKeys.currentVersion())!;
     const verdict = checkBackupTrust(changed, { userId, trustedKeys: [deviceKey] });
     expect(verdict.usable).toBe(false);
@@ -58,12 +58,11 @@ describe('versions', () => {
     expect((await roomKeys.currentVersion())?.version).toBe(next.version);
     expect(await roomKeys.version(info.version)).toBeUndefined();
     await expect(roomKeys.deleteVersion(next.version)).resolves.toBe(true);
-    await expect(updateAuthData(roomKeys, next.version, (a) => a)).rejects.toMatchObject({
-      code: 'not-found',
-    });
+    expect(await roomKeys.version(next.version)).toBeUndefined();
+    await expect(signBackup(roomKeys, next.version, [device])).rejects.toMatchObject({ code: 'not-found' });
   });
 
-  it('keep the old one when the new one cannot be made', async () => {
+  it('stay when a new one cannot be created', async () => {
     const server = await startServer();
     const version = makeBackup(server);
     server.faults = [{ kind: 'answer', status: 500, body: '' }];
@@ -80,7 +79,7 @@ describe('versions', () => {
   });
 });
 
-describe('the wish', () => {
+describe('the user’s choice', () => {
   it('is read under both names, the specified one first, and only when it is a boolean', async () => {
     const server = await startServer();
     const roomKeys = clientOf(server);
@@ -152,7 +151,8 @@ describe('a diagnosis', () => {
     const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
     const trustedKeys = [deviceKey];
     expect((await diagnose(roomKeys, { userId, trustedKeys })).state).toBe('healthy');
-    await updateAuthData(roomKeys, info.version, (authData) => ({ ...authData, x: 1 }));
+    const auth_data = { ...info.auth_data, x: 1 };
+    await roomKeys.updateVersion(info.version, { algorithm: info.algorithm, auth_data });
     const broken = await diagnose(roomKeys, { userId, trustedKeys });
     expect(codes(broken)).toEqual(['untrusted', 'invalid-signature']);
     expect(codes(await diagnose(roomKeys, { userId, trustedKeys, key }))).toEqual(['invalid-signature']);

@@ -47,9 +47,11 @@ async function fill(source: RoomKeys, count: number, index = 5): Promise<string>
 /** Every record by its place, as JSON. */
 async function contents(roomKeys: RoomKeys, version: string): Promise<Record<string, string>> {
   const all: [string, string][] = [];
-  for await (const item of roomKeys.keys(version)) {
-    if (item.error) throw item.error;
-    all.push([JSON.stringify([item.room_id, item.session_id]), JSON.stringify(item.value)]);
+  for await (const batch of roomKeys.keys(version)) {
+    for (const item of batch) {
+      if (item.error) throw item.error;
+      all.push([JSON.stringify([item.room_id, item.session_id]), JSON.stringify(item.value)]);
+    }
   }
   return Object.fromEntries(all.sort(([a], [b]) => (a < b ? -1 : 1)));
 }

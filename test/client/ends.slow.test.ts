@@ -9,7 +9,8 @@ import { clientOf, makeBackup, startServer } from './support.js';
  * open, and the process has to end by itself.
  */
 const script = (client: string, url: string): string => `
-  import { RoomKeys, downloadKeys } from ${JSON.stringify(client)};
+  import { RoomKeys } from ${JSON.stringify(`${client}/index.js`)};
+  import { downloadKeys } from ${JSON.stringify(`${client}/download.js`)};
   const unhandled = [];
   process.on('unhandledRejection', (error) => unhandled.push(String(error)));
   const options = { baseUrl: ${JSON.stringify(url)}, accessToken: 'x', idleTimeout: 1000, responseTimeout: 1000, retries: 1 };
@@ -49,7 +50,7 @@ it('leaves no timer, no open answer and no unhandled rejection behind, and the p
     { kind: 'stall', bytes: 100 },
     { kind: 'stall', bytes: 100_000 },
   ];
-  const client = new URL('../../dist/client/index.js', import.meta.url).href;
+  const client = new URL('../../dist/client', import.meta.url).href;
   const code = script(client, server.url);
   const cwd = fileURLToPath(new URL('../..', import.meta.url));
   const child = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', code], {
@@ -84,8 +85,9 @@ it('has a method for every endpoint', async () => {
   expect(await roomKeys.key(version, 'b', 'y')).toEqual(data);
   const read = async (roomId?: string): Promise<unknown[]> => {
     const items: unknown[] = [];
-    for await (const { room_id, session_id } of roomKeys.keys(version, { roomId }))
-      items.push([room_id, session_id]);
+    for await (const batch of roomKeys.keys(version, { roomId })) {
+      for (const { room_id, session_id } of batch) items.push([room_id, session_id]);
+    }
     return items;
   };
   expect(await read('b')).toEqual([

@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { createBackup, checkBackupTrust, trustedPublicKey, updateAuthData } from '../../src/client/backup.js';
-import { diagnose } from '../../src/client/diagnose.js';
+import { createBackup, signBackup, trustedPublicKey } from '../../src/client/backup.js';
+import { checkBackupTrust, diagnose } from '../../src/client/diagnose.js';
 import { Restore } from '../../src/client/restore.js';
-import { fetchSecretStorage } from '../../src/client/secret-storage.js';
+import { fetchSecretStorage, ownUserId } from '../../src/client/account.js';
 import { uploadSessions } from '../../src/client/upload.js';
-import { ownUserId } from '../../src/client/account.js';
 import type { VersionInfo } from '../../src/wire/types.js';
 import { BACKUP_ALGORITHM, BackupDecryptionKey, createAuthData, verifyAuthData } from '../../src/index.js';
 import { canonicalJson } from '../../src/engine.js';
@@ -102,7 +101,7 @@ describe('what a server wrote is cut and quoted in a message', () => {
       ),
       await messageOf(() => uploadSessions(roomKeys, info, [], { trust, state })),
       await messageOf(() => trustedPublicKey(info, { userId })),
-      await messageOf(() => updateAuthData(roomKeys, HOSTILE, (data) => data)),
+      await messageOf(() => signBackup(roomKeys, HOSTILE, [])),
       ...checkBackupTrust(other, { userId }).findings.map(({ message }) => message),
     ]);
     server.faulty = (method) => method === 'POST';

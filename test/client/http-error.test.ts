@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { copyBackup } from '../../src/client/copy-backup.js';
 import { diagnose } from '../../src/client/diagnose.js';
-import { Restore, restoreKeys } from '../../src/client/restore.js';
+import { Restore } from '../../src/client/restore.js';
 import { UploadQueue, type UploadQueueOptions } from '../../src/client/upload-queue.js';
 import { uploadSessions, type UploadOutcome } from '../../src/client/upload.js';
 import { RequestError } from '../../src/client/http-error.js';
@@ -281,8 +281,6 @@ describe('what a callback throws', () => {
       for await (const result of restore) expect(result.ok).toBe(true);
     };
     await expect(drained(new Restore(roomKeys, current, key, { onProgress }))).rejects.toBe(error);
-    await expect(restoreKeys(roomKeys, current, key, onProgress)).rejects.toBe(error);
-    await expect(restoreKeys(roomKeys, current, key, () => Promise.reject(error))).rejects.toBe(error);
     await expect(diagnose(roomKeys, { userId: '@a:example.org', key, onProgress })).rejects.toBe(error);
     await expect(copyBackup(roomKeys, await destination(), { onProgress })).rejects.toBe(error);
     const refusing = await startServer();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { KeyLookup } from '../../src/client/key-lookup.js';
 import { UploadQueue, type UploadQueueOptions } from '../../src/client/upload-queue.js';
 import { uploadSessions, type UploadOutcome } from '../../src/client/upload.js';
@@ -105,13 +105,13 @@ describe('keys that trickle in', () => {
 });
 
 describe('keys on demand', () => {
-  async function begin(server: KeyBackupServer, now = () => 0) {
+  async function begin(server: KeyBackupServer) {
     const sessions = makeSessions(4, 1);
     makeBackup(server);
     const roomKeys = clientOf(server);
     await uploadSessions(roomKeys, (await roomKeys.currentVersion())!, sessions.slice(0, 3), { trust });
     const info = (await roomKeys.currentVersion())!;
-    const lookup = new KeyLookup(clientOf(server, { retries: 0 }), info, key, { missingFor: 1000, now });
+    const lookup = new KeyLookup(clientOf(server, { retries: 0 }), info, key);
     server.seen.length = 0;
     const ids = sessions.map(({ room_id, session_id }) => [room_id, session_id] as const);
     return { lookup, sessions, ids };
@@ -133,12 +133,17 @@ describe('keys on demand', () => {
 
   it('that are not there are not asked for again for a while', async () => {
     const server = await startServer();
-    let time = 0;
-    const { lookup, ids } = await begin(server, () => time);
+    const { lookup, ids } = await begin(server);
+    const now = Date.now();
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(now);
+    onTestFinished(() => {
+      clock.mockRestore();
+    });
     expect(await lookup.get(...ids[3])).toBeUndefined();
+    clock.mockReturnValue(now + 599_999);
     expect(await lookup.get(...ids[3])).toBeUndefined();
     expect(server.seen).toHaveLength(1);
-    time = 1001;
+    clock.mockReturnValue(now + 600_001);
     expect(await lookup.get(...ids[3])).toBeUndefined();
     expect(server.seen).toHaveLength(2);
     lookup.forget();
@@ -148,8 +153,7 @@ describe('keys on demand', () => {
 
   it('pause all together when the server asks to slow down', async () => {
     const server = await startServer();
-    let time = 0;
-    const { lookup, ids } = await begin(server, () => time);
+    const { lookup, ids } = await begin(server);
     server.faults = [{ kind: 'answer', status: 429, body: '', headers: { 'retry-after': '0' } }];
     const first = lookup.get(...ids[0]);
     const second = lookup.get(...ids[1]);
@@ -163,7 +167,6 @@ describe('keys on demand', () => {
     expect(server.seen).toHaveLength(length);
     lookup.abort();
     await expect(waiting).rejects.toMatchObject({ code: 'aborted' });
-    time = 0;
   });
 
   it('can be waited for no longer by one, while another waits on', async () => {

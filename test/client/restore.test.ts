@@ -1,12 +1,6 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import {
-  Restore,
-  restoreKey,
-  restoreKeys,
-  type RestoreOptions,
-  type RestoreResult,
-} from '../../src/client/restore.js';
+import { Restore, type RestoreOptions, type RestoreResult } from '../../src/client/restore.js';
 import { RoomKeys } from '../../src/client/api.js';
 import {
   BackupDecryptionKey,
@@ -95,8 +89,6 @@ describe('a restore', () => {
     const info = (await roomKeys.currentVersion())!;
     const other = BackupDecryptionKey.generate();
     expect(() => new Restore(roomKeys, info, other)).toThrow(expect.objectContaining({ code: 'wrong-key' }));
-    const one = restoreKey(roomKeys, info, other, makeSessions(1)[0]);
-    await expect(one).rejects.toMatchObject({ code: 'wrong-key' });
     expect(server.seen).toHaveLength(1);
   });
 
@@ -122,30 +114,6 @@ describe('a restore', () => {
     expect(ids(results)).toEqual(idsOf(sessions.filter(({ room_id }) => rooms.includes(room_id))));
     expect(results[0].path).toMatch(/^sessions/);
     expect(progress.at(-1)).toEqual({ done: 12, total: undefined, failed: 0 });
-  });
-
-  it('of one key gives that key', async () => {
-    const server = await startServer();
-    const [session, missing] = makeSessions(2);
-    fill(server, [session]);
-    const roomKeys = clientOf(server);
-    const info = (await roomKeys.currentVersion())!;
-    expect((await restoreKey(roomKeys, info, key, session))?.session).toMatchObject(session);
-    expect(await restoreKey(roomKeys, info, key, missing)).toBeUndefined();
-  });
-
-  it('calls back, and waits for what it called', async () => {
-    const server = await startServer();
-    fill(server, makeSessions(5));
-    const roomKeys = clientOf(server);
-    const order: number[] = [];
-    const summary = await restoreKeys(roomKeys, (await roomKeys.currentVersion())!, key, async () => {
-      order.push(0);
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      order.push(1);
-    });
-    expect(order).toEqual([0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
-    expect(summary.ok).toBe(5);
   });
 
   it('uses pages where the server has them', async () => {

@@ -1,7 +1,6 @@
-import { setAccountData } from '../../src/client/account.js';
+import { setAccountData, storeBackupKey } from '../../src/client/account.js';
 import { createBackup } from '../../src/client/backup.js';
 import { RoomKeys } from '../../src/client/api.js';
-import { storeBackupKey } from '../../src/client/secret-storage.js';
 import { uploadSessions } from '../../src/client/upload.js';
 import { base64Encode } from '../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';

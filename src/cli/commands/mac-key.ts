@@ -1,7 +1,6 @@
 import { nodeBackend } from '../../backends/node.js';
-import { ownUserId } from '../../client/account.js';
+import { fetchBackupMacKey, fetchSecretStorage, ownUserId, storeBackupMacKey } from '../../client/account.js';
 import type { RoomKeys } from '../../client/api.js';
-import { fetchBackupMacKey, fetchSecretStorage, storeBackupMacKey } from '../../client/secret-storage.js';
 import { excerpt } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';

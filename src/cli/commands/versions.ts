@@ -1,5 +1,5 @@
 import { ownUserId } from '../../client/account.js';
-import { checkBackupTrust } from '../../client/backup.js';
+import { checkBackupTrust } from '../../client/diagnose.js';
 import { excerpt } from '../../encoding/quote.js';
 import { BACKUP_ALGORITHM } from '../../scheme/auth-data.js';
 import { defineCommand } from '../command.js';

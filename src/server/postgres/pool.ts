@@ -25,6 +25,7 @@ export interface PooledClient extends PgClient {
   release(destroy?: boolean): void;
   /** `pg` reports a lost connection by an event, which ends a process that does not listen. */
   on?(event: 'error', listener: () => void): unknown;
+  /** Takes the listener away, when the client is given back. */
   off?(event: 'error', listener: () => void): unknown;
 }
 

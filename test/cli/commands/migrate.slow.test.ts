@@ -62,10 +62,12 @@ async function fill(roomKeys: RoomKeys, count: number): Promise<string> {
 
 async function contents(roomKeys: RoomKeys): Promise<unknown[]> {
   const all: unknown[] = [];
-  for await (const { room_id, session_id, ...item } of roomKeys.keys(
-    (await roomKeys.currentVersion())!.version,
-  ))
-    all.push([room_id, session_id, item.error ?? ('value' in item && item.value)]);
+  const { version } = (await roomKeys.currentVersion())!;
+  for await (const batch of roomKeys.keys(version)) {
+    for (const { room_id, session_id, ...item } of batch) {
+      all.push([room_id, session_id, item.error ?? ('value' in item && item.value)]);
+    }
+  }
   return all;
 }
 

@@ -7,7 +7,7 @@ import {
   fetchSecretStorage,
   storeBackupKey,
   storeBackupMacKey,
-} from '../../src/client/secret-storage.js';
+} from '../../src/client/account.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/scheme/backup-mac.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
