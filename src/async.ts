@@ -36,7 +36,7 @@ export interface AbortSignalLike {
  * Sharing the thread: a long computation gives the event loop a turn at least this often, so that a page keeps
  * drawing and a server keeps answering.
  */
-export const TURN_MILLISECONDS = 20;
+export const YIELD_INTERVAL_MS = 20;
 
 interface Clock {
   performance?: { now(): number };
@@ -51,7 +51,7 @@ export function now(): number {
 }
 
 /** Resolves when the event loop has gone round once: timers, input and output have had their turn. */
-export function turn(): Promise<void> {
+export function yieldToEventLoop(): Promise<void> {
   const { setImmediate, setTimeout } = globalThis as unknown as Clock;
   return new Promise((resolve) => {
     if (setImmediate) setImmediate(resolve);
@@ -69,7 +69,7 @@ export function throwIfAborted(signal: AbortSignalLike | undefined): void {
  *
  * @throws {@link KeyBackupError} `aborted`; whatever the promise does later is ignored.
  */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
+export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
   if (!signal) return promise;
   let onAbort = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -90,7 +90,7 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike 
  * An input whose next item is waited for no longer than until the signal aborts. To be gone through by `for await`,
  * which tells it to end when the loop is left early.
  */
-export function untilAborted<Item>(
+export function abortable<Item>(
   input: Iterable<Item> | AsyncIterable<Item>,
   signal: AbortSignalLike | undefined,
 ): Iterable<Item> | AsyncIterable<Item> {
@@ -98,7 +98,7 @@ export function untilAborted<Item>(
   const iterator = input[Symbol.asyncIterator]();
   const next = async () => {
     try {
-      return await orAborted(iterator.next(), signal);
+      return await raceAbort(iterator.next(), signal);
     } catch (error) {
       // What still waits would keep us waiting for its end, so it is told and left alone.
       if (signal.aborted) abandon(iterator);
@@ -155,14 +155,14 @@ const MAX_CHUNK = 512;
 const FIRST_CHUNK = 4;
 
 /** Keeps a long computation from holding the thread, and finds how many keys fit between two turns. */
-export class Pace {
+export class ChunkSizer {
   /** How many keys the next chunk should have. */
   chunk: number;
   readonly #fixed: boolean;
   /** Milliseconds a key, as far as is known. */
   #perKey = Infinity;
   readonly #signal: AbortSignalLike | undefined;
-  #pause = now() + TURN_MILLISECONDS;
+  #pause = now() + YIELD_INTERVAL_MS;
 
   /** @param chunk - The size of all chunks, where it is known; otherwise it is found. */
   constructor(signal: AbortSignalLike | undefined, chunk?: number) {
@@ -172,24 +172,24 @@ export class Pace {
   }
 
   /** Whether the event loop should have its turn. */
-  get due(): boolean {
+  get shouldYield(): boolean {
     return now() >= this.#pause;
   }
 
   /** Gives the event loop its turn. Throws `aborted` when the signal says so. */
-  async rest(): Promise<void> {
-    await turn();
+  async yieldNow(): Promise<void> {
+    await yieldToEventLoop();
     throwIfAborted(this.#signal);
-    this.#pause = now() + TURN_MILLISECONDS;
+    this.#pause = now() + YIELD_INTERVAL_MS;
   }
 
   /** Takes in how long a chunk of `keys` took, in milliseconds. */
-  learn(keys: number, milliseconds: number): void {
+  record(keys: number, milliseconds: number): void {
     if (this.#fixed || keys === 0) return;
     // A chunk during which the machine did something else must not make the next one tiny; if it stays slow, the
     // next ones will tell.
     this.#perKey = Math.min(Math.max(milliseconds, 0.001) / keys, 1.25 * this.#perKey);
-    const fitting = Math.floor(TURN_MILLISECONDS / this.#perKey);
+    const fitting = Math.floor(YIELD_INTERVAL_MS / this.#perKey);
     // At most four times the last: one lucky measurement must not make the next chunk hold the thread for long.
     this.chunk = Math.max(1, Math.min(MAX_CHUNK, 4 * this.chunk, fitting));
   }

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import type { Backend } from '../batch/backend.js';
 import { nodeBackend } from './node.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
-import { transferOf, type Job, type Reply } from './worker-job.js';
+import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
 /** `#platform` for Node and what is like it. */
 

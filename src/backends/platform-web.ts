@@ -1,7 +1,7 @@
 import { pureBackend, type Backend } from '../batch/backend.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
 import { webCryptoBackend, webCryptoHasX25519 } from './webcrypto.js';
-import { transferOf, type Job, type Reply } from './worker-job.js';
+import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
 /** `#platform` for browsers. */
 

@@ -1,5 +1,5 @@
 import type { Backend } from '../batch/backend.js';
-import type { Job, Reply } from './worker-job.js';
+import type { Job, Reply } from './worker-protocol.js';
 
 /**
  * What the runtimes differ in. The import `#platform` means one of the three files beside this one, chosen by the

@@ -4,12 +4,12 @@
  * @packageDocumentation
  */
 
-import { type AbortSignalLike, turn } from '../async.js';
+import { type AbortSignalLike, yieldToEventLoop } from '../async.js';
 import { processors, startWorker } from '#platform';
 import type { Backend } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
 import type { WorkerThread } from './platform.js';
-import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
+import { pack, resultsOf, type Job, type Reply } from './worker-protocol.js';
 
 /** How a pool of workers is made up. */
 export interface WorkersOptions {
@@ -195,7 +195,7 @@ class Pool {
   /** A worker that hangs fails its tasks, and makes place for another. */
   async #giveUp(member: Member, task: Task): Promise<void> {
     // When it was this thread that hung, the answer has come meanwhile.
-    await turn();
+    await yieldToEventLoop();
     if (member.tasks[0] !== task) return;
     this.#bury(member, `a worker gave no answer for ${Math.round(task.limit / 1000)} s`);
     this.#dispatch();

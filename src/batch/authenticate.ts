@@ -1,4 +1,4 @@
-import { callback, orAborted, untilAborted } from '../async.js';
+import { callback, raceAbort, abortable } from '../async.js';
 import { BackupMacKey, type Authenticity, type MacNames } from '../scheme/backup-mac.js';
 import { decryptSessions, encryptSessions, type DecryptResult, type EncryptSettings } from './batch.js';
 import type { BatchOptions, Outcome } from './run.js';
@@ -9,7 +9,7 @@ import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { areConnected } from '../formats/megolm-ratchet.js';
 import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/provenance.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
-import { attempt } from './session-data-batch.js';
+import { tryRecord } from './session-data-batch.js';
 
 /**
  * Adds a `backup_mac` to the records of an existing backup that the user has trusted copies of.
@@ -106,13 +106,13 @@ export async function* authenticateSessions(
   const settings = { ...batch, onProgress: undefined, macKey, macNames, bindRoomId, isVerified };
   const waiting: BackupRecord[] = [];
   async function* inputs() {
-    for await (const record of untilAborted(records, options.signal)) {
+    for await (const record of abortable(records, options.signal)) {
       waiting.push(record);
       yield record;
     }
   }
   async function* conclude(chunk: readonly Decrypted[]) {
-    const copies = await orAborted(Promise.all(chunk.map(copyOf)), options.signal);
+    const copies = await raceAbort(Promise.all(chunk.map(copyOf)), options.signal);
     const plans = chunk.map((decrypted, i) => planFor(decrypted, copies[i], declareUnknown));
     yield* carryOut(plans, key.publicKey, settings);
   }
@@ -156,7 +156,7 @@ function planFor(
   declareUnknown: boolean,
 ): Plan {
   if (!result.ok) return { done: result };
-  const plan = attempt(() => compare(result, record, copy, declareUnknown));
+  const plan = tryRecord(() => compare(result, record, copy, declareUnknown));
   if (!(plan instanceof KeyBackupError)) return plan;
   const { index, room_id, session_id } = result;
   return { done: { ok: false, index, room_id, session_id, wellFormed: true, error: plan } };

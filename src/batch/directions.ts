@@ -36,7 +36,7 @@ import {
   type SessionData,
 } from '../scheme/session-data.js';
 import {
-  attempt,
+  tryRecord,
   openingBy,
   openingSync,
   sealingBy,
@@ -251,7 +251,7 @@ function ofAuthenticated(
 ): Finish<OpenedSessionData> {
   const finishAuthenticated = (slot: number) => {
     const { mac } = ready[slot];
-    const opened = attempt(() => finish(slot));
+    const opened = tryRecord(() => finish(slot));
     if (!(opened instanceof KeyBackupError && WRONG_KEY.has(opened.code))) expectMac(mac);
     if (opened instanceof KeyBackupError) throw opened;
     return opened;

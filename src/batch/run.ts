@@ -1,8 +1,16 @@
-import { callback, now, orAborted, Pace, throwIfAborted, untilAborted, type WaitOptions } from '../async.js';
+import {
+  callback,
+  now,
+  raceAbort,
+  ChunkSizer,
+  throwIfAborted,
+  abortable,
+  type WaitOptions,
+} from '../async.js';
 import { pureBackend, type Backend, type Pipeline } from './backend.js';
 import { KeyBackupError } from '../errors.js';
 import { ownString } from '../encoding/json.js';
-import { SYNC_CHUNK, attempt, readyOnes, type Finish } from './session-data-batch.js';
+import { SYNC_CHUNK, tryRecord, readyOnes, type Finish } from './session-data-batch.js';
 
 /**
  * How a batch runs, whichever way it goes: inputs are taken a chunk at a time, what costs little is done key by
@@ -69,7 +77,7 @@ export function runSync<Input, Ready, Done, Output>(
     const taken = all.slice(first, first + SYNC_CHUNK);
     const chunk = takenApart(
       taken,
-      taken.map((input) => attempt(() => direction.before(input))),
+      taken.map((input) => tryRecord(() => direction.before(input))),
     );
     const finish = direction.workSync(chunk.ready);
     try {
@@ -110,26 +118,26 @@ export async function* run<Input, Ready, Done, Output>(
     if (!options.backend) chosen = await choose?.();
     const backend = options.backend ?? chosen?.backend ?? pureBackend;
     const { depth = 1, chunk: size } = direction.pipeline(backend) ?? {};
-    const pace = new Pace(signal, size);
+    const sizer = new ChunkSizer(signal, size);
     let done = 0;
     let failed = 0;
     const progress = () => callback(() => onProgress?.({ done, total, failed }));
 
-    for await (const taken of chunksOf(inputs, pace, options)) {
+    for await (const taken of chunksOf(inputs, sizer, options)) {
       const ended = taken.length === 0;
-      if (!ended) underWay.push(await started(taken, direction, backend, pace, signal));
+      if (!ended) underWay.push(await started(taken, direction, backend, sizer, signal));
       while (underWay.length > (ended ? 0 : depth - 1)) {
         const { chunk, working } = underWay[0];
         const finish = await finishedBy(working, backend, signal);
-        if (pace.due) await pace.rest();
+        if (sizer.shouldYield) await sizer.yieldNow();
         for (const outcome of conclusions(chunk, finish, done, direction)) {
           done++;
           if (!outcome.ok) failed++;
           yield outcome;
           throwIfAborted(signal);
-          if (pace.due) {
+          if (sizer.shouldYield) {
             progress();
-            await pace.rest();
+            await sizer.yieldNow();
           }
         }
         progress();
@@ -158,13 +166,13 @@ async function started<Input, Ready, Done, Output>(
   taken: readonly Input[],
   direction: Direction<Input, Ready, Done, Output>,
   backend: Backend,
-  pace: Pace,
+  sizer: ChunkSizer,
   signal: WaitOptions['signal'],
 ): Promise<{ chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }> {
   const states: (Ready | KeyBackupError)[] = [];
   for (const input of taken) {
-    states.push(attempt(() => direction.before(input)));
-    if (pace.due) await pace.rest();
+    states.push(tryRecord(() => direction.before(input)));
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
   const chunk = takenApart(taken, states);
   const since = now();
@@ -172,7 +180,7 @@ async function started<Input, Ready, Done, Output>(
   // A chunk that fails while an earlier one is waited for has not failed unnoticed.
   working.then(
     () => {
-      pace.learn(chunk.ready.length, now() - since);
+      sizer.record(chunk.ready.length, now() - since);
     },
     () => undefined,
   );
@@ -205,7 +213,7 @@ function* conclusions<Input, Ready, Done, Output>(
       continue;
     }
     const own = slot++;
-    const output = attempt(() => direction.after(input, state, finish(own)));
+    const output = tryRecord(() => direction.after(input, state, finish(own)));
     yield output instanceof KeyBackupError
       ? failure(input, index, true, output)
       : { ok: true, index, ...output };
@@ -223,32 +231,32 @@ async function finishedBy<Done>(
   signal: WaitOptions['signal'],
 ): Promise<Finish<Done>> {
   try {
-    return await orAborted(working, signal);
+    return await raceAbort(working, signal);
   } catch (cause) {
     if (cause instanceof KeyBackupError) throw cause;
     throw new KeyBackupError('backend-failed', `backend ${backend.name}: its work failed`, { cause });
   }
 }
 
-/** Takes the inputs in chunks of the size that the pace asks for. The last one is empty, and says that it was all. */
+/** Takes the inputs in chunks of the size that the sizer asks for. The last one is empty, and says that it was all. */
 async function* chunksOf<Input>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  pace: Pace,
+  sizer: ChunkSizer,
   { signal }: BatchOptions,
 ): AsyncGenerator<Input[], void, void> {
   throwIfAborted(signal);
   let chunk: Input[] = [];
   const take = (input: Input) => {
     chunk.push(input);
-    return chunk.length >= pace.chunk;
+    return chunk.length >= sizer.chunk;
   };
   if (Symbol.asyncIterator in inputs) {
-    for await (const input of untilAborted(inputs, signal)) {
+    for await (const input of abortable(inputs, signal)) {
       if (take(input)) {
         yield chunk;
         chunk = [];
       }
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
   } else {
     for (const input of inputs) {
@@ -256,7 +264,7 @@ async function* chunksOf<Input>(
         yield chunk;
         chunk = [];
       }
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
   }
   if (chunk.length > 0) yield chunk;

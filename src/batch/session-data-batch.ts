@@ -1,7 +1,7 @@
 import { isFromCallback, type WaitOptions } from '../async.js';
 import { agreeMany, type Encapsulated, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 import type { Backend } from './backend.js';
-import { awaitBackend, expectFrom, expectManyFrom } from '../scheme/backend-call.js';
+import { awaitBackend, assertBytes, expectManyFrom } from '../scheme/backend-call.js';
 import { isBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
@@ -89,13 +89,13 @@ export function decryptManySync(
   const privateKey = key.toBytes();
   try {
     return chunksOf(sessionData).flatMap((chunk) => {
-      const parsed = chunk.map((one) => attempt(() => parseSessionData(one, options)));
+      const parsed = chunk.map((one) => tryRecord(() => parseSessionData(one, options)));
       const ready = readyOnes(parsed);
       const finish = openingSync(privateKey, ready);
       let slot = 0;
       try {
         return parsed.map((one) => {
-          const opened = one instanceof KeyBackupError ? one : attempt(() => finish(slot++));
+          const opened = one instanceof KeyBackupError ? one : tryRecord(() => finish(slot++));
           return opened instanceof KeyBackupError
             ? { ok: false, error: opened }
             : { ok: true, ...owned(opened) };
@@ -151,7 +151,7 @@ async function encapsulateBy(
   const call = async () => backend.encapsulateMany?.(recipient, ephemeralPrivateKeys);
   const given: Partial<Encapsulated> | undefined = await awaitBackend(backend, 'encapsulateMany', call);
   const expected = (keys: unknown) =>
-    expectFrom(backend, 'encapsulateMany', keys, ephemeralPrivateKeys.length);
+    assertBytes(backend, 'encapsulateMany', keys, ephemeralPrivateKeys.length);
   return {
     ephemeralPublicKeys: expected(given?.ephemeralPublicKeys),
     sharedSecrets: expected(given?.sharedSecrets),
@@ -232,7 +232,7 @@ async function agreeBy(
 ): Promise<Uint8Array> {
   const call = async () => backend.agreeMany?.(privateKey, publicKeys);
   const given = await awaitBackend(backend, 'agreeMany', call);
-  return expectFrom(backend, 'agreeMany', given, publicKeys.length);
+  return assertBytes(backend, 'agreeMany', given, publicKeys.length);
 }
 
 function isOpenedOrRefused(one: unknown): one is OpenedSessionData | KeyBackupError {
@@ -248,7 +248,7 @@ export async function decryptManyBy(
 ): Promise<(OpenedSessionData | KeyBackupError)[]> {
   const finish = await openingBy(backend, privateKey, parsed, options);
   try {
-    return parsed.map((_, slot) => attempt(() => finish(slot)));
+    return parsed.map((_, slot) => tryRecord(() => finish(slot)));
   } finally {
     finish.dispose();
   }
@@ -277,7 +277,7 @@ function finished<Done>(results: readonly (Done | KeyBackupError)[]): Finish<Don
  * What came of one key: the result, or the error that is its alone. `bad-parameters` is about the call, such as a key
  * disposed of meanwhile, and not about one key: it ends the batch.
  */
-export function attempt<Done>(work: () => Done): Done | KeyBackupError {
+export function tryRecord<Done>(work: () => Done): Done | KeyBackupError {
   try {
     return work();
   } catch (error) {

@@ -1,4 +1,4 @@
-import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
+import { type AbortSignalLike, callback, isFromCallback, raceAbort } from '../async.js';
 import { KeyBackupError } from '../errors.js';
 import { RequestError } from './errors.js';
 import { Exchange, readAll, type ExchangeOptions, type FetchResponse } from './fetch-attempt.js';
@@ -154,7 +154,7 @@ function init({ method, body, followRedirects = false }: HttpRequest, accessToke
 async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
   const { signal } = request;
   try {
-    return await orAborted(
+    return await raceAbort(
       callback(async () => accessToken()),
       signal,
     );

@@ -1,7 +1,7 @@
 import type { VersionInfo } from '../wire/types.js';
 import type { DecryptedSession } from '../batch/batch.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { orAborted } from '../async.js';
+import { raceAbort } from '../async.js';
 import { expectAlgorithm } from './backup.js';
 import { isRequestError } from './errors.js';
 import { restoreKey } from './restore.js';
@@ -90,7 +90,7 @@ export class KeyLookup {
       running = this.#enqueue(id, roomId, sessionId);
       this.#running.set(id, running);
     }
-    return orAborted(running, options.signal);
+    return raceAbort(running, options.signal);
   }
 
   /** Forgets what the backup did not have: when its etag has changed, say. */

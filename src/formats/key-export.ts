@@ -1,4 +1,4 @@
-import { Pace, throwIfAborted, untilAborted } from '../async.js';
+import { ChunkSizer, throwIfAborted, abortable } from '../async.js';
 import { wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
@@ -66,11 +66,11 @@ export async function readKeyExport(
   options: ReadExportOptions = {},
 ): Promise<ExportResult[]> {
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
-  const pace = new Pace(options.signal);
+  const sizer = new ChunkSizer(options.signal);
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
     results.push(resultOf(entry, index, readExportedSession));
-    if (pace.due) await pace.rest();
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
   return results;
 }
@@ -130,12 +130,12 @@ export async function* writeKeyExport(
 ): AsyncGenerator<string, void, void> {
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   let separator = '[';
   let pending = '';
   let index = 0;
   try {
-    for await (const session of untilAborted(sessions, signal)) {
+    for await (const session of abortable(sessions, signal)) {
       const result = resultOf(session, index++, prepareExportedSession);
       onResult?.(result);
       if (result.ok) {
@@ -146,7 +146,7 @@ export async function* writeKeyExport(
         yield sealer.push(utf8Encode(pending));
         pending = '';
       }
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
     throwIfAborted(signal);
     yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));

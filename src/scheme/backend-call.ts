@@ -1,4 +1,4 @@
-import { type AbortSignalLike, orAborted } from '../async.js';
+import { type AbortSignalLike, raceAbort } from '../async.js';
 import { isBytes, plainBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 
@@ -29,7 +29,7 @@ export async function awaitBackend<T>(
   signal?: AbortSignalLike,
 ): Promise<T> {
   try {
-    return await orAborted(call(), signal);
+    return await raceAbort(call(), signal);
   } catch (cause) {
     throw explained(backend, operation, cause);
   }
@@ -46,7 +46,7 @@ function explained(backend: Named, operation: string, cause: unknown): KeyBackup
  * @returns The same memory, of exactly `length` bytes, see {@link plainBytes}.
  * @throws {@link KeyBackupError} `backend-failed`.
  */
-export function expectFrom(backend: Named, operation: string, value: unknown, length: number): Uint8Array {
+export function assertBytes(backend: Named, operation: string, value: unknown, length: number): Uint8Array {
   if (isBytes(value) && value.length === length) return plainBytes(value);
   throw new KeyBackupError(
     'backend-failed',

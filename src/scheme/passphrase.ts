@@ -2,14 +2,14 @@ import {
   callback,
   now,
   throwIfAborted,
-  turn,
-  TURN_MILLISECONDS,
+  yieldToEventLoop,
+  YIELD_INTERVAL_MS,
   type SignalOptions,
   type WaitOptions,
 } from '../async.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
-import { awaitBackend, expectFrom } from './backend-call.js';
+import { awaitBackend, assertBytes } from './backend-call.js';
 import { concat, copyBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { utf8Encode } from '../encoding/utf8.js';
@@ -150,7 +150,7 @@ export async function pbkdf2(
   const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal });
   if (backend && deriving) {
     const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
-    const key = copyBytes(expectFrom(backend, 'pbkdf2', given, length));
+    const key = copyBytes(assertBytes(backend, 'pbkdf2', given, length));
     try {
       progress(iterations);
     } catch (error) {
@@ -164,15 +164,15 @@ export async function pbkdf2(
   const block = round.update(concat(salt, Uint8Array.of(0, 0, 0, 1))).digest();
   const sum = block.slice();
   try {
-    let pause = now() + TURN_MILLISECONDS;
+    let pause = now() + YIELD_INTERVAL_MS;
     for (let done = 1; done < iterations; done++) {
       keyed._cloneInto(round).update(block).digestInto(block);
       for (let i = 0; i < sum.length; i++) sum[i] ^= block[i];
       if (done % 256 === 0 && now() >= pause) {
         progress(done);
-        await turn();
+        await yieldToEventLoop();
         throwIfAborted(signal);
-        pause = now() + TURN_MILLISECONDS;
+        pause = now() + YIELD_INTERVAL_MS;
       }
     }
     progress(iterations);

@@ -1,5 +1,5 @@
 import { cbc } from '@noble/ciphers/aes.js';
-import { callBackend, expectFrom } from './backend-call.js';
+import { callBackend, assertBytes } from './backend-call.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from '../encoding/bytes.js';
 import { deriveKeys } from './derived-keys.js';
@@ -168,8 +168,8 @@ export function sealSessionData(
 function sealBy(backend: SessionDataBackend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const given = callBackend(backend, 'seal', () => backend.seal?.(sharedSecret, plaintext));
   return {
-    ciphertext: expectFrom(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
-    mac: expectFrom(backend, 'seal', given?.mac, MAC_LENGTH),
+    ciphertext: assertBytes(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
+    mac: assertBytes(backend, 'seal', given?.mac, MAC_LENGTH),
   };
 }
 
@@ -314,7 +314,7 @@ function openBy(
   { ciphertext, mac }: ParsedSessionData,
 ): Uint8Array | undefined {
   const given = callBackend(backend, 'open', () => backend.open?.(sharedSecret, ciphertext, mac));
-  return given === undefined ? undefined : expectFrom(backend, 'open', given, ciphertext.length);
+  return given === undefined ? undefined : assertBytes(backend, 'open', given, ciphertext.length);
 }
 
 /** How long the plaintext in padded blocks is, or `undefined` when the padding is not PKCS#7. */

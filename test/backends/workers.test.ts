@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { pureBackend, BackupDecryptionKey, decryptManySync } from '../../src/engine.js';
 import type { WorkerListener, WorkerThread } from '../../src/backends/platform.js';
-import type { Job, Reply } from '../../src/backends/worker-job.js';
+import type { Job, Reply } from '../../src/backends/worker-protocol.js';
 import { failure } from './sessions.js';
 
 /** The pool with workers that do as they are told here. */
@@ -58,7 +58,7 @@ vi.mock('#platform', () => ({
   },
 }));
 
-const { answering } = await import('../../src/backends/worker-job.js');
+const { answering } = await import('../../src/backends/worker-protocol.js');
 const { workersBackend } = await import('../../src/backends/workers.js');
 const { encryptSessions } = await import('../../src/backends/auto.js');
 const { all, sessions } = await import('./sessions.js');

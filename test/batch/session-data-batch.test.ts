@@ -9,7 +9,7 @@ import {
   encryptSessionData,
 } from '../../src/engine.js';
 import { KeyBackupError } from '../../src/errors.js';
-import { attempt, decryptManyBy, encryptManyBy } from '../../src/batch/session-data-batch.js';
+import { tryRecord, decryptManyBy, encryptManyBy } from '../../src/batch/session-data-batch.js';
 import { parseSessionData } from '../../src/scheme/session-data.js';
 import { LOW_ORDER_POINTS, anyJson, base64, forge, refusal, rejection } from '../support/samples.js';
 
@@ -122,6 +122,6 @@ it('only errors of ours are results', () => {
   const failing = (error: unknown) => () => {
     throw error;
   };
-  expect(attempt(failing(own))).toBe(own);
-  expect(() => attempt(failing(new TypeError('a fault')))).toThrow(TypeError);
+  expect(tryRecord(failing(own))).toBe(own);
+  expect(() => tryRecord(failing(new TypeError('a fault')))).toThrow(TypeError);
 });
