@@ -12,7 +12,7 @@ export {
   type RecoveryKeyCheck,
 } from './errors.js';
 export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
-export { pureBackend, type Backend, type Pipeline } from './batch/backend.js';
+export { pureBackend, type Backend, type PartialBackend, type Pipeline } from './batch/backend.js';
 export type { Encapsulated } from './curve25519/fixed-base.js';
 export { base64Decode, base64Encode } from './encoding/base64.js';
 export type { JsonObject } from './encoding/json.js';
@@ -35,7 +35,6 @@ export {
   type ReadOptions,
   type Sealed,
   type SessionData,
-  type SessionDataBackend,
   type SessionDataFlag,
 } from './scheme/session-data.js';
 export {
@@ -64,7 +63,6 @@ export {
   type SigningKey,
   type VerifyOptions,
 } from './scheme/auth-data.js';
-export { decryptManySync, encryptManySync, type DecryptedSessionData } from './batch/session-data-batch.js';
 export {
   BACKUP_MAC_SECRET,
   BackupMacKey,
@@ -76,20 +74,20 @@ export {
 export type { UnauthenticatedSource } from './scheme/provenance.js';
 export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
 export {
-  decryptSession,
-  decryptSessions,
-  decryptSessionsSync,
   encryptSession,
   encryptSessions,
   encryptSessionsSync,
-  type DecryptResult,
   type EncryptResult,
-} from './batch/batch.js';
-export type {
-  BackupRecord,
-  DecryptSettings,
-  DecryptedSession,
-  EncryptSettings,
-  EncryptedSession,
-  Provenance,
-} from './batch/directions.js';
+  type EncryptSettings,
+  type EncryptedSession,
+} from './batch/encrypt.js';
+export {
+  decryptSession,
+  decryptSessions,
+  decryptSessionsSync,
+  type BackupRecord,
+  type DecryptResult,
+  type DecryptSettings,
+  type DecryptedSession,
+  type Provenance,
+} from './batch/decrypt.js';

@@ -60,4 +60,4 @@ export {
   type AuthenticatedRecord,
   type Authentication,
   type TrustedCopyOf,
-} from './batch/authenticate.js';
+} from './batch/reencrypt.js';

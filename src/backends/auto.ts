@@ -1,25 +1,29 @@
 import { localBackend, processors } from '#platform';
-import type { Backend } from '../batch/backend.js';
-import type { DecryptResult, EncryptResult } from '../batch/batch.js';
-import { run, type BatchOptions, type ChosenBackend } from '../batch/run.js';
+import { pureBackend, type Backend } from '../batch/backend.js';
 import {
-  decryption,
-  encryption,
+  decryptMany,
+  decryptSessions as decryptBatch,
   type BackupRecord,
+  type DecryptResult,
   type DecryptSettings,
+} from '../batch/decrypt.js';
+import {
+  encryptMany,
+  encryptSessions as encryptBatch,
+  type EncryptResult,
   type EncryptSettings,
-} from '../batch/directions.js';
+} from '../batch/encrypt.js';
+import type { BatchOptions, ChosenBackend, RunOptions } from '../batch/run.js';
 import { KeyBackupError } from '../errors.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { decryptManyBy, encryptManyBy } from '../batch/session-data-batch.js';
+import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { workersBackend, type WorkersBackend } from './workers.js';
 
 /** The engine's batches by the fastest means that the platform has. */
 
 /**
- * From so many sessions on workers save more time than their start takes: on two processors, with the pool started for
- * them, 5,000 took 500 ms instead of 420, 10,000 took 660 instead of 720, 20,000 1,000 instead of 1,380.
+ * From this many sessions on, workers save more time than starting them takes: on two processors, pool started for the
+ * batch, 5,000 took 500 ms instead of 420, 10,000 took 660 instead of 720, 20,000 1,000 instead of 1,380.
  */
 const WORKERS_FROM = 10_000;
 
@@ -52,12 +56,7 @@ export function encryptSessions(
   publicKey: BackupPublicKey,
   options: BatchOptions & EncryptSettings = {},
 ): AsyncGenerator<EncryptResult, void, void> {
-  return run(
-    sessions,
-    () => encryption(publicKey, options),
-    options,
-    () => choose(sessions, options),
-  );
+  return encryptBatch(sessions, publicKey, choosing(sessions, options));
 }
 
 /**
@@ -92,12 +91,12 @@ export function decryptSessions(
   key: BackupDecryptionKey,
   options: BatchOptions & DecryptSettings = {},
 ): AsyncGenerator<DecryptResult, void, void> {
-  return run(
-    records,
-    () => decryption(key, options),
-    options,
-    () => choose(records, options),
-  );
+  return decryptBatch(records, key, choosing(records, options));
+}
+
+/** Options with which a batch chooses its backend, unless the caller names one. */
+function choosing<Options extends BatchOptions>(inputs: object, options: Options): Options & RunOptions {
+  return { ...options, choose: () => choose(inputs, options) };
 }
 
 async function choose(inputs: object, options: BatchOptions): Promise<ChosenBackend> {
@@ -113,31 +112,29 @@ async function choose(inputs: object, options: BatchOptions): Promise<ChosenBack
   };
 }
 
-/** Workers, for as long as they work: a policy may forbid them, and a bundle may lack their file. */
+/** Workers as long as they work: a policy may forbid them, and a bundle may lack their file. */
 function orLocally(workers: WorkersBackend, local: Backend): Backend {
   let working = true;
-  async function attempt<Result>(byWorkers: () => Promise<Result>, locally: () => Promise<Result>) {
-    if (!working) return locally();
-    try {
-      return await byWorkers();
-    } catch (error) {
-      if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
-      working = false;
-      return locally();
-    }
-  }
+  const fallBack =
+    <Task extends unknown[], Result>(
+      byWorkers: (...task: Task) => Promise<Result>,
+      locally: (backend: Backend, ...task: Task) => Promise<Result>,
+    ) =>
+    async (...task: Task): Promise<Result> => {
+      if (!working) return locally(local, ...task);
+      try {
+        return await byWorkers(...task);
+      } catch (error) {
+        if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
+        working = false;
+        return locally(local, ...task);
+      }
+    };
   return {
+    ...pureBackend,
     name: `${workers.name} or ${local.name}`,
     pipeline: workers.pipeline,
-    encryptMany: (...task) =>
-      attempt(
-        () => workers.encryptMany(...task),
-        () => encryptManyBy(local, ...task),
-      ),
-    decryptMany: (...task) =>
-      attempt(
-        () => workers.decryptMany(...task),
-        () => decryptManyBy(local, ...task),
-      ),
+    encryptMany: fallBack(workers.encryptMany, encryptMany),
+    decryptMany: fallBack(workers.decryptMany, decryptMany),
   };
 }

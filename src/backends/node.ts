@@ -4,8 +4,6 @@
  * @packageDocumentation
  */
 
-import { openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
-import { type Encapsulated, encapsulateMany as encapsulateManyPurely } from '../curve25519/x25519.js';
 import {
   createCipheriv,
   createDecipheriv,
@@ -16,47 +14,42 @@ import {
   pbkdf2,
   type KeyObject,
 } from 'node:crypto';
-import type { Backend } from '../batch/backend.js';
+import { pureBackend, type Backend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
-import { deriveKeys } from '../scheme/derived-keys.js';
 import { encapsulateWithTable, hasTable } from '../curve25519/fixed-base.js';
 import { isLowOrder } from '../curve25519/low-order.js';
+import { deriveKeys } from '../scheme/derived-keys.js';
+import { MAC_LENGTH } from '../scheme/session-data.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
- * From so many agreements with one recipient on, a table of its multiples beats OpenSSL, which needs two whole
- * ladders and a key import for each: 95 µs, against 3 ms for the table and 45 for each agreement.
+ * From this many agreements with one recipient on, a table of its multiples beats OpenSSL, which needs two ladders and a
+ * key import for each: 95 µs, against 3 ms for the table and 45 µs for each agreement.
  */
 const TABLE_FROM = 64;
 
-/** The same where the table is kept from before. */
+/** The same where the table exists already. */
 const KEPT_TABLE_FROM = 3;
 
 /** The major version. */
 const NODE = Number(process.versions.node.split('.')[0]);
 
-/**
- * From so many bytes on, OpenSSL's AES beats the pure one. Setting up a cipher takes 2 µs, but 13 on Node 24, as
- * long as the whole of a room key takes in pure JavaScript.
- */
+/** From this many bytes on, OpenSSL's AES beats pure JavaScript: setting up a cipher takes 2 µs, but 13 µs on Node 24. */
 const AES_FROM = NODE >= 24 ? 1024 : 0;
 
-const MAC_LENGTH = 8;
 const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
 
 /**
- * node:crypto behind the engine's seam: OpenSSL's X25519 for decryption and small encryptions, its AES and PBKDF2.
- * Large encryptions stay with the engine's tables, which are faster, and so do HKDF and the MAC of such short inputs.
+ * node:crypto: OpenSSL's X25519 for decryption and small encryptions, its AES and PBKDF2. Large encryptions stay with
+ * the engine's tables, which are faster, and so do HKDF and the MAC of such short inputs.
  *
- * The calls were chosen by measurement (microseconds a call on Node 20.20, 22.23 and 24.21):
- * diffieHellman with ready KeyObjects 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from DER 69, 5.1, 28; a private
- * key from JWK 31, 28, 52, from DER 311, 29, 53. A private key is never made from JWK, which would leave it behind in
- * a string. So on Node 20 all encryptions stay with the engine, and a batch of decryptions pays 0.3 ms once. The
- * ephemeral public key is a second diffieHellman, with base point 9, because generateKeyPairSync with a JWK export hung
- * in 7 of 10 runs of 50,000 on Node 20. HKDF and the MAC by hkdfSync and createHmac 8.9, 6.0, 20, by the engine 8.8,
- * 6.7, 6.7.
+ * Microseconds a call on Node 20.20, 22.23 and 24.21: diffieHellman 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from
+ * DER 69, 5.1, 28; a private key from JWK 31, 28, 52, from DER 311, 29, 53; HKDF and the MAC by node:crypto 8.9, 6.0, 20,
+ * by the engine 8.8, 6.7, 6.7. A private key is never made from JWK, which would leave it behind in a string; so on Node
+ * 20 all encryptions stay with the engine. The ephemeral public key is a second diffieHellman, with base point 9, because
+ * generateKeyPairSync with a JWK export hung in 7 of 10 runs of 50,000 on Node 20.
  *
- * @returns A frozen object without state; one serves everybody.
+ * @returns A frozen object without state, to be shared freely.
  *
  * @example
  * ```ts
@@ -69,21 +62,11 @@ const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
  * ```
  */
 export function nodeBackend(): Backend {
-  return Object.freeze({
-    name: 'node:crypto',
-    // These are asynchronous because the seam is: OpenSSL itself answers at once.
-    encapsulateMany: (recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array) =>
-      Promise.resolve(encapsulateMany(recipient, ephemeralPrivateKeys)),
-    agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) =>
-      Promise.resolve(agreeMany(privateKey, publicKeys)),
-    seal,
-    open,
-    pbkdf2: derive,
-  });
+  return Object.freeze({ name: 'node:crypto', encapsulateMany, agreeMany, seal, open, pbkdf2: derive });
 }
 
-function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array): Encapsulated {
-  if (NODE < 22) return encapsulateManyPurely(recipient, ephemeralPrivateKeys);
+const encapsulateMany: Backend['encapsulateMany'] = (recipient, ephemeralPrivateKeys) => {
+  if (NODE < 22) return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
   const tableFrom = hasTable(recipient) ? KEPT_TABLE_FROM : TABLE_FROM;
   if (ephemeralPrivateKeys.length >= 32 * tableFrom)
     return encapsulateWithTable(recipient, ephemeralPrivateKeys);
@@ -102,9 +85,9 @@ function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array
     wipe(sharedSecrets);
     throw error;
   }
-}
+};
 
-function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Uint8Array {
+const agreeMany: Backend['agreeMany'] = (privateKey, publicKeys) => {
   const imported = importOnce(privateKey);
   const sharedSecrets = new Uint8Array(publicKeys.length);
   try {
@@ -116,7 +99,7 @@ function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Uint8Array {
     wipe(sharedSecrets);
     throw error;
   }
-}
+};
 
 /** A public key for OpenSSL, and its bytes. */
 interface PublicKey {
@@ -168,8 +151,8 @@ function base64url(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64url');
 }
 
-function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
-  if (plaintext.length < AES_FROM) return sealPurely(sharedSecret, plaintext);
+const seal: Backend['seal'] = (sharedSecret, plaintext) => {
+  if (plaintext.length < AES_FROM) return pureBackend.seal(sharedSecret, plaintext);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
   try {
@@ -178,10 +161,10 @@ function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   } finally {
     wipe(keys.all);
   }
-}
+};
 
-function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array): Uint8Array | undefined {
-  if (ciphertext.length < AES_FROM) return openPurely(sharedSecret, ciphertext, mac);
+const open: Backend['open'] = (sharedSecret, ciphertext, mac) => {
+  if (ciphertext.length < AES_FROM) return pureBackend.open(sharedSecret, ciphertext, mac);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac: whole } = keys;
   try {
@@ -194,10 +177,10 @@ function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array)
   } finally {
     wipe(keys.all);
   }
-}
+};
 
 /** OpenSSL cannot be interrupted; the engine stops waiting when aborted. */
-const derive: NonNullable<Backend['pbkdf2']> = (passphrase, salt, iterations, length) =>
+const derive: Backend['pbkdf2'] = (passphrase, salt, iterations, length) =>
   new Promise((resolve, reject) => {
     pbkdf2(passphrase, salt, iterations, length, 'sha512', (error, key) => {
       if (error) {

@@ -4,21 +4,20 @@
  * @packageDocumentation
  */
 
-import type { Backend } from '../batch/backend.js';
+import { pureBackend, type Backend } from '../batch/backend.js';
 import { concat, equal, wipe } from '../encoding/bytes.js';
-import { pbkdf2 } from '../scheme/passphrase.js';
-import { agreeMany as agreeManyPurely, publicKeyOf } from '../curve25519/x25519.js';
+import { publicKeyOf } from '../curve25519/x25519.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
  * The browser's own X25519, which works on threads of its own: with many agreements under way it decrypts faster
- * than pure JavaScript. Only agreements are worth the way there: HKDF and AES of a room key take longer through
- * promises than in pure JavaScript, and for encryption the engine's tables are faster.
+ * than pure JavaScript. Only agreements and PBKDF2 gain: HKDF and AES of a room key take longer through promises than in
+ * pure JavaScript, and for encryption the engine's tables are faster.
  *
- * Where the browser has no X25519, or its answers are not those of the engine, every operation is done in pure
- * JavaScript instead. Nothing is asked of the browser before the first operation.
+ * Where the browser has no X25519, or its results differ from the engine's, every operation is done in pure JavaScript
+ * instead. The browser is not asked before the first operation.
  *
- * @returns A frozen object; what the browser can do is found out once and kept.
+ * @returns A frozen object. What the browser can do is found out once.
  *
  * @example
  * ```ts
@@ -32,13 +31,14 @@ import { pkcs8 } from './pkcs8.js';
  */
 export function webCryptoBackend(): Backend {
   return Object.freeze({
+    ...pureBackend,
     name: 'WebCrypto',
     pipeline: { chunk: 256, depth: 2 },
     agreeMany,
-    // Left out where there is no WebCrypto: then the engine derives the key itself, and tells how far it is.
+    // Pure JavaScript tells how far it is, so it is named where there is no WebCrypto.
     get pbkdf2() {
       const subtle = findSubtle();
-      return subtle && derive.bind(undefined, subtle);
+      return subtle ? derive.bind(undefined, subtle) : pureBackend.pbkdf2;
     },
   });
 }
@@ -74,7 +74,7 @@ async function probe(): Promise<boolean> {
     // A point of large order and one of small order, whose refusal must be told from other failures.
     const publicKeys = concat(publicKeyOf(privateKey), new Uint8Array(32));
     const sharedSecrets = await agreeManyNatively(subtle, privateKey, publicKeys);
-    return equal(sharedSecrets, agreeManyPurely(privateKey, publicKeys));
+    return equal(sharedSecrets, await pureBackend.agreeMany(privateKey, publicKeys));
   } catch {
     return false;
   }
@@ -89,7 +89,7 @@ async function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promis
       // Whatever the reason, the engine can do it too.
     }
   }
-  return agreeManyPurely(privateKey, publicKeys);
+  return pureBackend.agreeMany(privateKey, publicKeys);
 }
 
 /** All at once: the browser has them wait for its threads, and never for this one. */
@@ -138,14 +138,14 @@ async function deriveOrZero(subtle: Subtle, privateKey: object, publicKey: objec
 /** The browser cannot be interrupted; the engine stops waiting when aborted. */
 async function derive(
   subtle: Subtle,
-  ...[passphrase, salt, iterations, length, options]: Parameters<NonNullable<Backend['pbkdf2']>>
+  ...[passphrase, salt, iterations, length, options]: Parameters<Backend['pbkdf2']>
 ): Promise<Uint8Array> {
   try {
     const key = await subtle.importKey('raw', passphrase, { name: 'PBKDF2' }, false, ['deriveBits']);
     const algorithm = { name: 'PBKDF2', hash: 'SHA-512', salt, iterations };
     return new Uint8Array(await subtle.deriveBits(algorithm, key, 8 * length));
   } catch {
-    return pbkdf2(passphrase, salt, iterations, length, options);
+    return pureBackend.pbkdf2(passphrase, salt, iterations, length, options);
   }
 }
 

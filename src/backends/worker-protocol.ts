@@ -1,7 +1,8 @@
 import type { Backend } from '../batch/backend.js';
 import { plainBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, messageOf, type ErrorCode } from '../errors.js';
-import { decryptManyBy, encryptManyBy } from '../batch/session-data-batch.js';
+import { decryptMany } from '../batch/decrypt.js';
+import { encryptMany } from '../batch/encrypt.js';
 import type {
   OpenedSessionData,
   ParsedSessionData,
@@ -94,7 +95,7 @@ function perform(job: Job, backend: Backend): Promise<Reply> {
 
 async function encrypt({ recipient, plaintexts }: EncryptJob, backend: Backend): Promise<EncryptReply> {
   try {
-    const sessionData = await encryptManyBy(backend, recipient, unpack(plaintexts), {});
+    const sessionData = await encryptMany(backend, recipient, unpack(plaintexts), {});
     return { direction: 'encrypt', sessionData };
   } finally {
     wipe(plaintexts.bytes);
@@ -112,7 +113,7 @@ async function decrypt(
     mac: parts[3 * i + 2],
     salvage: own,
   }));
-  const results = await decryptManyBy(backend, privateKey, parsed, {}).finally(() => {
+  const results = await decryptMany(backend, privateKey, parsed, {}).finally(() => {
     wipe(privateKey);
   });
   const remarks = new Map<number, FailureMessage | readonly SessionDataFlag[]>();

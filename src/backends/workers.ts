@@ -6,7 +6,7 @@
 
 import { type AbortSignalLike, yieldToEventLoop } from '../async.js';
 import { processors, startWorker } from '#platform';
-import type { Backend } from '../batch/backend.js';
+import { pureBackend, type Backend } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
 import type { WorkerThread } from './platform.js';
 import { pack, resultsOf, type Job, type Reply } from './worker-protocol.js';
@@ -72,6 +72,7 @@ export function workersBackend({ count = defaultCount(), url }: WorkersOptions =
   }
   const pool = new Pool(count, url);
   return Object.freeze({
+    ...pureBackend,
     name: `${count} workers`,
     // Two for each worker, so that it finds the next one waiting, and two to be prepared meanwhile.
     pipeline: { chunk: CHUNK, depth: 2 * count + 2 },

@@ -1,5 +1,5 @@
 import { KeyFit } from '../report/key-match-counter.js';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import { isJsonObject } from '../encoding/json.js';
 import type { Report } from '../report/report.js';
 import type { ResultFiles } from './result-files.js';

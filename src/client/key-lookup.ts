@@ -1,5 +1,5 @@
 import type { VersionInfo } from '../wire/types.js';
-import type { DecryptedSession } from '../batch/batch.js';
+import type { DecryptedSession } from '../batch/decrypt.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { raceAbort } from '../async.js';
 import { expectAlgorithm } from './backup.js';

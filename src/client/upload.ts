@@ -3,7 +3,7 @@ import { IdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import type { Backend } from '../batch/backend.js';
-import type { EncryptSettings } from '../batch/batch.js';
+import type { EncryptSettings } from '../batch/encrypt.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';

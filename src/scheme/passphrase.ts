@@ -129,8 +129,7 @@ export function checkIterations(value: unknown, field: string): asserts value is
 }
 
 /**
- * PBKDF2-HMAC-SHA-512, by the backend where it has it. The loop over noble's HMAC stands here because noble's
- * own asynchronous form can neither be cancelled nor tell how far it is.
+ * PBKDF2-HMAC-SHA-512, by the backend where it has it.
  *
  * @param length - Bytes wanted: 1 to 64, one block of the hash.
  * @returns New bytes; the caller owns and wipes them.
@@ -145,20 +144,34 @@ export async function pbkdf2(
 ): Promise<Uint8Array> {
   const { signal, onProgress, backend } = options;
   throwIfAborted(signal);
-  const progress = (done: number) => callback(() => onProgress?.({ done, total: iterations, failed: 0 }));
-  // Without the backend: one that cannot do it, and asks this function to, would be asked again.
-  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal });
-  if (backend && deriving) {
-    const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
-    const key = copyBytes(assertBytes(backend, 'pbkdf2', given, length));
-    try {
-      progress(iterations);
-    } catch (error) {
-      wipe(key);
-      throw error;
-    }
-    return key;
+  const derive = backend?.pbkdf2;
+  if (!backend || !derive || derive === pbkdf2Sha512) {
+    return pbkdf2Sha512(password, salt, iterations, length, options);
   }
+  const call = () => derive.call(backend, password, salt, iterations, length, { signal });
+  const given = await awaitBackend(backend, 'pbkdf2', call, signal);
+  const key = copyBytes(assertBytes(backend, 'pbkdf2', given, length));
+  try {
+    callback(() => onProgress?.({ done: iterations, total: iterations, failed: 0 }));
+  } catch (error) {
+    wipe(key);
+    throw error;
+  }
+  return key;
+}
+
+/**
+ * {@link pbkdf2} in pure JavaScript. The loop over noble's HMAC stands here because noble's own asynchronous form can
+ * neither be cancelled nor tell how far it is.
+ */
+export async function pbkdf2Sha512(
+  password: Uint8Array,
+  salt: Uint8Array,
+  iterations: number,
+  length: number,
+  { signal, onProgress }: WaitOptions,
+): Promise<Uint8Array> {
+  const progress = (done: number) => callback(() => onProgress?.({ done, total: iterations, failed: 0 }));
   const keyed = hmac.create(sha512, password);
   const round = keyed._cloneInto();
   const block = round.update(concat(salt, Uint8Array.of(0, 0, 0, 1))).digest();

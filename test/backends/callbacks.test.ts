@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { nodeBackend } from '../../src/backends/node.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { workersBackend, type WorkersBackend } from '../../src/backends/workers.js';
-import { authenticateSessions } from '../../src/batch/authenticate.js';
+import { authenticateSessions } from '../../src/batch/reencrypt.js';
 import * as pure from '../../src/engine.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import * as auto from '../../src/index.js';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { pureBackend, BackupDecryptionKey, decryptManySync } from '../../src/engine.js';
+import { pureBackend, BackupDecryptionKey, decryptSessionData } from '../../src/engine.js';
 import type { WorkerListener, WorkerThread } from '../../src/backends/platform.js';
 import type { Job, Reply } from '../../src/backends/worker-protocol.js';
 import { failure } from './sessions.js';
@@ -73,7 +73,7 @@ function encrypting(backend: ReturnType<typeof workersBackend>, byte = 1) {
 }
 
 function bytesOf(sessionData: readonly unknown[]): number[] {
-  return decryptManySync(sessionData, key).flatMap((result) => (result.ok ? [...result.plaintext] : []));
+  return sessionData.flatMap((one) => [...decryptSessionData(one, key).plaintext]);
 }
 
 beforeEach(() => {
@@ -248,7 +248,7 @@ describe('the side of the worker', () => {
   test('wipes the plaintexts also when encryption fails', async () => {
     const replies: Reply[] = [];
     const failing = job() as Extract<Job, { direction: 'encrypt' }>;
-    const backend = { name: 'x', encapsulateMany: () => Promise.reject(new Error('no')) };
+    const backend = { ...pureBackend, name: 'x', encapsulateMany: () => Promise.reject(new Error('no')) };
     answering(
       () => Promise.resolve(backend),
       (reply) => replies.push(reply),

@@ -12,12 +12,14 @@ import {
   encryptSessionsSync,
   readSessionKey,
   type Backend,
+  type PartialBackend,
   type BackupRecord,
   type EncryptedSession,
   type ExportedSessionData,
 } from '../../src/engine.js';
 import * as scheme from '../../src/scheme/session-data.js';
-import { decryptManyBy, encryptManyBy } from '../../src/batch/session-data-batch.js';
+import { decryptMany as decryptManyBy } from '../../src/batch/decrypt.js';
+import { encryptMany as encryptManyBy } from '../../src/batch/encrypt.js';
 import * as x25519 from '../../src/curve25519/x25519.js';
 import {
   anyJson,
@@ -193,7 +195,7 @@ describe('bad keys', () => {
     const bad = badRecords();
     const good = records(roomKeys(bad.length));
     const mixed = bad.flatMap(({ record }, i) => [record, good[i]]) as BackupRecord[];
-    const backends: (Backend | undefined)[] = [undefined, { name: 'empty' }];
+    const backends: (PartialBackend | undefined)[] = [undefined, { name: 'empty' }];
     const runs = [
       decryptSessionsSync(mixed, key),
       ...(await Promise.all(backends.map((backend) => collect(decryptSessions(mixed, key, { backend }))))),
@@ -333,7 +335,7 @@ describe('sharing the thread', () => {
 describe('secrets in memory', () => {
   it('are wiped once a batch is through: private keys, ephemeral keys, shared secrets', async () => {
     const seen: Uint8Array[] = [];
-    const pure = (): Backend => ({
+    const pure = (): PartialBackend => ({
       name: 'spy',
       encapsulateMany: (recipient, ephemerals) => {
         const encapsulated = x25519.encapsulateMany(recipient, ephemerals);
@@ -355,7 +357,7 @@ describe('secrets in memory', () => {
 });
 
 describe('backends', () => {
-  const backend = (operations: Record<string, unknown>): Backend => ({ name: 'odd', ...operations });
+  const backend = (operations: Record<string, unknown>): PartialBackend => ({ name: 'odd', ...operations });
   const sessions = roomKeys(3);
   const inputs = records(roomKeys(3));
   const encrypting = (operations: Record<string, unknown>) =>
@@ -375,11 +377,11 @@ describe('backends', () => {
       agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) =>
         Promise.resolve(Buffer.from(x25519.agreeMany(privateKey, publicKeys))),
       seal: (secret: Uint8Array, plaintext: Uint8Array) => {
-        const { ciphertext, mac } = scheme.sealPurely(secret, plaintext);
+        const { ciphertext, mac } = scheme.seal(secret, plaintext);
         return { ciphertext: Buffer.from(ciphertext), mac: Buffer.from(mac) };
       },
-      open: (...args: Parameters<typeof scheme.openPurely>) => {
-        const padded = scheme.openPurely(...args);
+      open: (...args: Parameters<typeof scheme.open>) => {
+        const padded = scheme.open(...args);
         return padded && Buffer.from(padded);
       },
     };
@@ -402,10 +404,10 @@ describe('backends', () => {
         return Promise.resolve(this.pure.encapsulateMany(recipient, ephemerals));
       },
       seal(secret: Uint8Array, plaintext: Uint8Array) {
-        return this.scheme.sealPurely(secret, plaintext);
+        return this.scheme.seal(secret, plaintext);
       },
       open(secret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array) {
-        return this.scheme.openPurely(secret, ciphertext, mac);
+        return this.scheme.open(secret, ciphertext, mac);
       },
     };
     expect((await encrypting(method)).every(({ ok }) => ok)).toBe(true);

@@ -1,14 +1,15 @@
 import { hkdfSync, randomBytes } from 'node:crypto';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { decryptSessions, encryptSessions, encryptSessionsSync } from '../../src/batch/batch.js';
+import { decryptSessions } from '../../src/batch/decrypt.js';
+import { encryptMany, encryptSessions, encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { invert, invertMany } from '../../src/curve25519/field-inverse.js';
 import { LIMBS, fromBytes } from '../../src/curve25519/field.js';
 import { encapsulateWithTable, releaseTables } from '../../src/curve25519/fixed-base.js';
-import { BackupDecryptionKey, type Backend } from '../../src/engine.js';
+import { BackupDecryptionKey, pureBackend, type Backend, type PartialBackend } from '../../src/engine.js';
 import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
 import { buildTable, recipientPoint } from '../../src/curve25519/recipient-table.js';
-import { encryptManyBy } from '../../src/batch/session-data-batch.js';
+
 import { decryptSessionData, encryptWithEphemeral } from '../../src/scheme/session-data.js';
 import { tableProducts } from '../../src/curve25519/table-product.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from '../../src/curve25519/x25519.js';
@@ -125,6 +126,7 @@ describe('a chunk', () => {
   /** All shared secrets that a backend handed out. */
   let given: Uint8Array[] = [];
   const spying: Backend = {
+    ...pureBackend,
     name: 'spying',
     agreeMany(own, publicKeys) {
       const secrets = agreeMany(own, publicKeys);
@@ -175,11 +177,11 @@ describe('a chunk', () => {
 
   it('has none left when the consumer goes away while a chunk is worked on', async () => {
     let finish = (): void => undefined;
-    const slow: Backend = {
+    const slow: PartialBackend = {
       name: 'slow',
       agreeMany: async (own, publicKeys) => {
         await new Promise<void>((resolve) => (finish = resolve));
-        return spying.agreeMany?.(own, publicKeys) ?? new Uint8Array();
+        return spying.agreeMany(own, publicKeys);
       },
     };
     const controller = new AbortController();
@@ -238,7 +240,7 @@ describe('a chunk', () => {
       throw new Error('broken');
     };
     const plaintexts = [Uint8Array.of(1), Uint8Array.of(2)];
-    const failing = encryptManyBy({ ...spying, seal }, recipient, plaintexts, {});
+    const failing = encryptMany({ ...spying, seal }, recipient, plaintexts, {});
     expect((await rejection(failing)).code).toBe('backend-failed');
     expectWiped(2);
   });

@@ -11,7 +11,7 @@ import {
   type AuthenticateOptions,
   type AuthenticatedRecord,
   type Authentication,
-} from '../../batch/authenticate.js';
+} from '../../batch/reencrypt.js';
 import { KeyBackupError } from '../../errors.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { readAuthDataFile } from '../auth-data-file.js';

@@ -3,7 +3,7 @@ import { KeyFit } from '../../report/key-match-counter.js';
 import { Report } from '../../report/report.js';
 import { decryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
-import type { BackupRecord, DecryptSettings } from '../../batch/batch.js';
+import type { BackupRecord, DecryptSettings } from '../../batch/decrypt.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { readAuthDataFile } from '../auth-data-file.js';
 import { parseCommand } from '../command.js';

@@ -1,7 +1,7 @@
 import { UsageError } from '../errors.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
-import type { EncryptSettings } from '../../batch/batch.js';
+import type { EncryptSettings } from '../../batch/encrypt.js';
 import type { BackupPublicKey } from '../../scheme/keys.js';
 import type { UnauthenticatedSource } from '../../scheme/provenance.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';

@@ -10,7 +10,7 @@ import {
 } from '../../report/rescue.js';
 import { nodeBackend } from '../../backends/node.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { DecryptSettings } from '../../batch/batch.js';
+import type { DecryptSettings } from '../../batch/decrypt.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
 import type { MasterKey } from '../../secret-storage/master-key.js';

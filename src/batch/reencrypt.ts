@@ -1,15 +1,14 @@
 import { callback, raceAbort, abortable } from '../async.js';
 import { BackupMacKey, type Authenticity, type MacNames } from '../scheme/backup-mac.js';
-import { decryptSessions, encryptSessions, type DecryptResult, type EncryptSettings } from './batch.js';
-import type { BatchOptions, Outcome } from './run.js';
-import type { BackupRecord, DecryptedSession } from './directions.js';
+import { decryptSessions, type BackupRecord, type DecryptResult, type DecryptedSession } from './decrypt.js';
+import { encryptSessions, type EncryptSettings } from './encrypt.js';
+import { tryRecord, type BatchOptions, type Outcome } from './run.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { areConnected } from '../formats/megolm-ratchet.js';
 import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/provenance.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
-import { tryRecord } from './session-data-batch.js';
 
 /**
  * Adds a `backup_mac` to the records of an existing backup that the user has trusted copies of.
@@ -116,8 +115,9 @@ export async function* authenticateSessions(
     const plans = chunk.map((decrypted, i) => planFor(decrypted, copies[i], declareUnknown));
     yield* carryOut(plans, key.publicKey, settings);
   }
-  const copyOf = async ({ result }: Decrypted) =>
-    result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined;
+  // Not asynchronous: what `trusted` throws ends the batch before it is called again.
+  const copyOf = ({ result }: Decrypted) =>
+    Promise.resolve(result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined);
   try {
     let chunk: Decrypted[] = [];
     for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
