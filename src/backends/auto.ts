@@ -28,13 +28,12 @@ import { workersBackend, type WorkersBackend } from './workers.js';
 const WORKERS_FROM = 10_000;
 
 /**
- * Encrypts sessions to a backup's public key, by the fastest means at hand: on Node with node:crypto, everywhere
- * with workers where 10,000 sessions or more are known to come, and otherwise in pure JavaScript.
+ * Encrypts sessions to a backup's public key by the fastest means of the platform: node:crypto on Node, workers where
+ * 10,000 sessions or more are known to come, otherwise pure JavaScript.
  *
- * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. No more than some
+ * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. At most some
  * thousands are held at a time, so a caller who streams needs little memory.
- * @param options - `backend` names the means instead of having them chosen: `pureBackend` from here, or one from
- * `megolm-backup/node`, `megolm-backup/webcrypto` or `megolm-backup/workers`.
+ * @param options - `backend` overrides the choice: `pureBackend` from here, or one from `megolm-backup/node`, `megolm-backup/webcrypto` or `megolm-backup/workers`.
  * @returns One result per session, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `wrong-key` for another backup's `macKey`;
  * `bad-parameters`; and whatever the input itself throws.
@@ -60,15 +59,15 @@ export function encryptSessions(
 }
 
 /**
- * Decrypts records of a backup, by the fastest means at hand: with node:crypto on Node, with WebCrypto in browsers
- * that have X25519, with workers where 10,000 records or more are known to come, otherwise in pure JavaScript.
+ * Decrypts records of a backup by the fastest means of the platform: node:crypto on Node, WebCrypto in browsers that have
+ * X25519, workers where 10,000 records or more are known to come, otherwise pure JavaScript.
  * Every key that cannot be read comes out with the one reason why, and every key that can says whether it is
  * `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
  *
- * @param records - In an array, an iterable or an async iterable; no more than some thousands are held at a time.
+ * @param records - In an array, an iterable or an async iterable; at most some thousands are held at a time.
  * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
  * key will show as `mac-mismatch` on every record.
- * @param options - `backend` names the means instead of having them chosen.
+ * @param options - `backend` overrides the choice.
  * @returns One result per record, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
  * the input itself throws.

@@ -1,5 +1,5 @@
 /**
- * The expensive operations by `node:crypto`.
+ * The expensive operations by node:crypto.
  *
  * @packageDocumentation
  */
@@ -114,15 +114,15 @@ function agree(privateKey: KeyObject, publicKey: PublicKey, into: Uint8Array, of
     into.set(secret, offset);
     wipe(secret);
   } catch (error) {
-    // Not by the error's code: every runtime has one of its own, and nothing else may pass for a low-order key.
+    // Not by the error's code: each runtime has its own, and no other failure may pass for a low-order key.
     if (!isLowOrder(publicKey.bytes)) throw error;
   }
 }
 
-/** What was imported from an array, and the hash of what it held then. */
+/** The key imported from an array, and the hash of the array's bytes then. */
 const imports = new WeakMap<Uint8Array, { readonly hash: Buffer; readonly object: KeyObject }>();
 
-/** Imports a key once as long as its array stays the same: a batch brings it with every chunk. */
+/** Imports a key once while its array stays the same: a batch passes it with every chunk. */
 function importOnce(bytes: Uint8Array): KeyObject {
   const hash = createHash('sha256').update(bytes).digest();
   const known = imports.get(bytes);
@@ -132,7 +132,7 @@ function importOnce(bytes: Uint8Array): KeyObject {
   return object;
 }
 
-/** As DER, which can be wiped: a JWK has the key as a string. */
+/** As DER, which can be wiped: a JWK holds the key in a string. */
 function importPrivateKey(bytes: Uint8Array): KeyObject {
   const key = pkcs8(bytes);
   try {
@@ -170,7 +170,7 @@ const open: Backend['open'] = (sharedSecret, ciphertext, mac) => {
   try {
     if (!equal(whole.subarray(0, mac.length), mac)) return undefined;
     const decipher = createDecipheriv('aes-256-cbc', aesKey, iv).setAutoPadding(false);
-    // Every block comes at once, because nothing is kept back for padding; `final` then has nothing to add.
+    // Without padding `update` gives every block, and `final` adds nothing.
     const padded = plainBytes(decipher.update(ciphertext));
     decipher.final();
     return padded;
@@ -179,7 +179,7 @@ const open: Backend['open'] = (sharedSecret, ciphertext, mac) => {
   }
 };
 
-/** OpenSSL cannot be interrupted; the engine stops waiting when aborted. */
+/** OpenSSL cannot be interrupted; on abort the engine stops waiting. */
 const derive: Backend['pbkdf2'] = (passphrase, salt, iterations, length) =>
   new Promise((resolve, reject) => {
     pbkdf2(passphrase, salt, iterations, length, 'sha512', (error, key) => {

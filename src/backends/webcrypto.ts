@@ -60,7 +60,7 @@ const X25519 = { name: 'X25519' };
 
 let capability: Promise<boolean> | undefined;
 
-/** Whether WebCrypto here has an X25519 that gives what the engine gives. Found out once, by using it. */
+/** Whether WebCrypto here has an X25519 with the engine's results. Tested once, by using it. */
 export function webCryptoHasX25519(): Promise<boolean> {
   return (capability ??= probe());
 }
@@ -71,7 +71,7 @@ async function probe(): Promise<boolean> {
   try {
     await subtle.generateKey(X25519, false, ['deriveBits']);
     const privateKey = Uint8Array.from({ length: 32 }, (_, i) => (i * 151 + 89) & 255);
-    // A point of large order and one of small order, whose refusal must be told from other failures.
+    // A point of large order and one of small order, whose rejection must be told from other failures.
     const publicKeys = concat(publicKeyOf(privateKey), new Uint8Array(32));
     const sharedSecrets = await agreeManyNatively(subtle, privateKey, publicKeys);
     return equal(sharedSecrets, await pureBackend.agreeMany(privateKey, publicKeys));
@@ -86,19 +86,19 @@ async function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promis
     try {
       return await agreeManyNatively(subtle, privateKey, publicKeys);
     } catch {
-      // Whatever the reason, the engine can do it too.
+      // The engine does it instead, whatever the reason.
     }
   }
   return pureBackend.agreeMany(privateKey, publicKeys);
 }
 
-/** All at once: the browser has them wait for its threads, and never for this one. */
+/** All at once: the browser queues them for its own threads. */
 async function agreeManyNatively(
   subtle: Subtle,
   privateKey: Uint8Array,
   publicKeys: Uint8Array,
 ): Promise<Uint8Array> {
-  // There is no raw form for private keys.
+  // WebCrypto imports no raw private keys.
   const encoded = pkcs8(privateKey);
   const importing = subtle.importKey('pkcs8', encoded, X25519, false, ['deriveBits']);
   const imported = await importing.finally(() => {
@@ -118,7 +118,7 @@ async function agreeManyNatively(
     await Promise.all(agreements);
     return sharedSecrets;
   } catch (error) {
-    // Not before the last has ended, which could write after the wiping.
+    // Wait for the last, which could write after the wiping.
     await Promise.allSettled(agreements);
     wipe(sharedSecrets);
     throw error;
@@ -135,7 +135,7 @@ async function deriveOrZero(subtle: Subtle, privateKey: object, publicKey: objec
   }
 }
 
-/** The browser cannot be interrupted; the engine stops waiting when aborted. */
+/** The browser cannot be interrupted; on abort the engine stops waiting. */
 async function derive(
   subtle: Subtle,
   ...[passphrase, salt, iterations, length, options]: Parameters<Backend['pbkdf2']>

@@ -41,13 +41,13 @@ import {
 
 /** Takes room keys out of a backup: parse, agree, open, check. */
 
-/** What decryption accepts besides. */
+/** How to decrypt. */
 export interface DecryptSettings extends ReadOptions {
-  /** Refuse every key that is not authenticated, with `not-authenticated`. Default false. */
+  /** Reject every key that is not authenticated, with `not-authenticated`. Default false. */
   readonly requireAuthenticated?: boolean | undefined;
 }
 
-/** A record of a backup with the place it came from, nothing about it checked yet. */
+/** A record of a backup and its ids, not checked yet. */
 export interface BackupRecord {
   readonly room_id: string;
   readonly session_id: string;
@@ -61,7 +61,7 @@ export interface Provenance {
   readonly authenticated: boolean;
   /** Why. */
   readonly authenticity: Authenticity;
-  /** With `declared-unauthenticated`: where the writer says it had the key from. */
+  /** With `declared-unauthenticated`: where the writer got the key, as it declares. */
   readonly source?: UnauthenticatedSource;
 }
 
@@ -70,7 +70,7 @@ export interface DecryptedSession extends Provenance {
   readonly room_id: string;
   readonly session_id: string;
   readonly session: ExportedSessionData;
-  /** What had to be overlooked; empty unless salvage was asked for and needed. */
+  /** What had to be overlooked; empty unless `salvage` is set and needed. */
   readonly flags: readonly RoomKeyFlag[];
 }
 
@@ -95,7 +95,8 @@ export function decryptSession(
 }
 
 /**
- * Decrypts records of a backup. Every key that cannot be read comes out with the one reason why, and every key that
+ * Decrypts records of a backup, in pure JavaScript unless `options.backend` says otherwise. The main entry point has the
+ * same function with a backend chosen for the platform. Every key that cannot be read comes out with the one reason why, and every key that
  * can says whether it is `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
  *
  * @param records - In an array, an iterable or an async iterable; no more than some hundreds are held at a time.
@@ -104,19 +105,6 @@ export function decryptSession(
  * @returns One result per record, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
  * the input itself throws.
- *
- * @example
- * ```ts
- * import { BackupDecryptionKey, decryptSessions, type BackupRecord } from 'megolm-backup';
- *
- * async function restore(records: BackupRecord[], key: BackupDecryptionKey, auth_data: unknown) {
- *   key.expectMatch(auth_data); // a wrong key is one error, not one for every record
- *   for await (const result of decryptSessions(records, key)) {
- *     if (result.ok) console.log(result.session.session_id, result.authenticated);
- *     else console.error(result.session_id, result.error.code);
- *   }
- * }
- * ```
  */
 export function decryptSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
@@ -165,6 +153,7 @@ function decryption(
     const session = withProvenance(stored, {});
     return { room_id, session_id, session, flags: [...opened.flags, ...flags], ...provenance };
   };
+  const parsedOf = (ready: readonly ReadyRecord[]) => ready.map(({ parsed }) => parsed);
   const checking = (ready: readonly ReadyRecord[], { finish, dispose }: Chunk<OpenedSessionData>) => ({
     finish(slot: number) {
       const record = ready[slot];
@@ -195,8 +184,8 @@ function decryption(
       return { room_id, session_id, parsed, mac };
     },
     work: async (ready, backend, options) =>
-      checking(ready, await decryptChunk(backend, privateKey, ready.map(parsedOf), options)),
-    workSync: (ready) => checking(ready, decryptChunkSync(privateKey, ready.map(parsedOf))),
+      checking(ready, await decryptChunk(backend, privateKey, parsedOf(ready), options)),
+    workSync: (ready) => checking(ready, decryptChunkSync(privateKey, parsedOf(ready))),
     pipeline: ({ pipelines }) => pipelines.decrypt,
     dispose() {
       wipe(privateKey);
@@ -205,11 +194,7 @@ function decryption(
   };
 }
 
-function parsedOf({ parsed }: ReadyRecord): ParsedSessionData {
-  return parsed;
-}
-
-/** What a wrong key shows as: it has to be seen, whether the record is authenticated or not. */
+/** The codes of a wrong key, which must show whether the record is authenticated or not. */
 const WRONG_KEY: ReadonlySet<string> = new Set(['mac-mismatch', 'low-order-key']);
 
 /**
@@ -236,7 +221,7 @@ function provenanceOf(mac: MacState, plaintext: JsonObject): Provenance {
   return { authenticated: false, authenticity: 'declared-unauthenticated', source };
 }
 
-/** A record that names its room has to stand there. A copy that is no room id names another room. */
+/** Rejects a record whose copy of the room id differs from its room: it was moved. */
 function expectRoom(plaintext: JsonObject, roomId: string): void {
   if (Object.hasOwn(plaintext, ROOM_ID_COPY) && plaintext[ROOM_ID_COPY] !== roomId) {
     throw new KeyBackupError(

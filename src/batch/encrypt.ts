@@ -27,7 +27,7 @@ import { only, run, runSync, type BatchOptions, type Outcome, type RecordOperati
 
 /** Puts room keys into a backup: prepare, agree, seal. */
 
-/** What encryption accepts besides. */
+/** How to encrypt. */
 export interface EncryptSettings {
   /** `is_verified` of what is written: whether the device that gave the key was verified. Default false. */
   readonly isVerified?: boolean | ((session: ExportedSessionData) => boolean);
@@ -39,8 +39,8 @@ export interface EncryptSettings {
   /** The names of the proposal to write. Default `unstable`. */
   readonly macNames?: MacNames | undefined;
   /**
-   * Says where a session came from that the writer does not vouch for; `undefined` for one that it vouches for,
-   * unless the session itself carries such a declaration. The default, with a `macKey`: a session with a forwarding
+   * The origin of a session that the writer does not vouch for; `undefined` for one that it vouches for, unless the
+   * session itself carries such a declaration. The default, with a `macKey`: a session with a forwarding
    * chain is `m.forwarded_room_key`.
    */
   readonly unauthenticated?:
@@ -93,25 +93,14 @@ export function encryptSession(
 }
 
 /**
- * Encrypts sessions to a backup's public key.
+ * Encrypts sessions to a backup's public key, in pure JavaScript unless `options.backend` says otherwise. The main entry
+ * point has the same function with a backend chosen for the platform.
  *
  * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. No more than some
  * hundreds are held at a time, so a caller who streams needs little memory.
  * @returns One result per session, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `wrong-key` for another backup's `macKey`;
  * `bad-parameters`; and whatever the input itself throws.
- *
- * @example
- * ```ts
- * import { BackupDecryptionKey, encryptSessions, type ExportedSessionData } from 'megolm-backup';
- *
- * async function backUp(sessions: ExportedSessionData[], key: BackupDecryptionKey) {
- *   for await (const result of encryptSessions(sessions, key.publicKey)) {
- *     if (result.ok) console.log(result.session_id, result.key_backup_data.session_data.mac);
- *     else console.error(result.session_id, result.error.code);
- *   }
- * }
- * ```
  */
 export function encryptSessions(
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
@@ -168,6 +157,7 @@ function encryption(
     }
     return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data } };
   };
+  const plaintextsOf = (ready: readonly ReadySession[]) => ready.map(({ prepared }) => prepared.plaintext);
   const completing = (ready: readonly ReadySession[], { finish, dispose }: Chunk<SessionData>) => ({
     finish: (slot: number) => complete(ready[slot], finish(slot)),
     dispose,
@@ -180,17 +170,13 @@ function encryption(
       return { session, prepared };
     },
     work: async (ready, backend, options) =>
-      completing(ready, await encryptChunk(backend, recipient, ready.map(plaintextOf), options)),
-    workSync: (ready) => completing(ready, encryptChunkSync(recipient, ready.map(plaintextOf))),
+      completing(ready, await encryptChunk(backend, recipient, plaintextsOf(ready), options)),
+    workSync: (ready) => completing(ready, encryptChunkSync(recipient, plaintextsOf(ready))),
     pipeline: ({ pipelines }) => pipelines.encrypt,
   };
 }
 
-function plaintextOf({ prepared }: ReadySession): Uint8Array {
-  return prepared.plaintext;
-}
-
-/** Anyone who forwards a key could have made it. What is no session is for the check that follows. */
+/** The default of `unauthenticated`: a forwarder could have made the key. The session is checked later. */
 function forwarded(session: unknown): UnauthenticatedSource | undefined {
   const { forwarding_curve25519_key_chain: chain } = (session ?? {}) as Partial<ExportedSessionData>;
   return Array.isArray(chain) && chain.length > 0 ? 'm.forwarded_room_key' : undefined;

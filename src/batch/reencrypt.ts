@@ -10,19 +10,17 @@ import { areConnected } from '../formats/megolm-ratchet.js';
 import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/provenance.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
 
-/**
- * Adds a `backup_mac` to the records of an existing backup that the user has trusted copies of.
- */
+/** Adds a `backup_mac` to those records of a backup of which the user has trusted copies. */
 
 /**
  * What became of a record:
  *
  * - `authenticated`: the trusted copy agrees with it. Here is a new record, which reads as `verified`.
- * - `declared`: nothing vouches for it. Here is a new record, which reads as `declared-unauthenticated`: its trusted
- *   copy was forwarded, or missing while `declareUnknown` is set.
+ * - `declared`: nothing vouches for it. Here is a new record, which reads as `declared-unauthenticated`: its trusted copy
+ *   was forwarded, or is missing and `declareUnknown` is set.
  * - `already`: it has a right `backup_mac`.
  * - `unknown`: there is no trusted copy. It stays as it is.
- * - `conflicting`: the trusted copy says something else. It stays as it is. Do not believe it.
+ * - `conflicting`: the trusted copy differs. It stays as it is. Do not trust it.
  */
 export type Authentication = 'authenticated' | 'declared' | 'already' | 'unknown' | 'conflicting';
 
@@ -31,11 +29,11 @@ export interface AuthenticatedRecord {
   readonly room_id: string;
   readonly session_id: string;
   readonly authentication: Authentication;
-  /** What the old record proved. With `wrong-mac` it was changed, or written by somebody without the key. */
+  /** What the old record proved. With `wrong-mac` it was changed, or written without the key. */
   readonly was: Authenticity;
   /** Why, for people: with `conflicting`, the field that differs. */
   readonly reason: string;
-  /** The record to have in the backup: a new one, or the old one as it was. */
+  /** The record for the backup: a new one, or the old one unchanged. */
   readonly key_backup_data: unknown;
   /** Whether `key_backup_data` is a new one. */
   readonly changed: boolean;
@@ -49,11 +47,11 @@ export interface AuthenticateOptions extends BatchOptions {
   readonly bindRoomId?: boolean | undefined;
   /** `is_verified` of the new records. Default false. */
   readonly isVerified?: boolean | undefined;
-  /** Also writes new records for what is `unknown`, declared `m.legacy-v1`. Default false. */
+  /** Also writes new records, declared `m.legacy-v1`, for those that are `unknown`. Default false. */
   readonly declareUnknown?: boolean | undefined;
 }
 
-/** The trusted copy of a session, from the user's own store; `undefined` without one. */
+/** Gives the trusted copy of a session from the user's own store, or `undefined`. */
 export type TrustedCopyOf = (
   roomId: string,
   sessionId: string,
@@ -67,9 +65,9 @@ const CHUNK = 256;
  * `backup_mac` where they agree.
  *
  * They agree when room, session, sender and claimed keys are the same and the session keys are of one ratchet. The new
- * record is made of the trusted copy, with the session key of the two that reads more; nothing else of the old record
- * gets into it. A copy that declares itself unauthenticated counts as none. A copy with a forwarding chain does not
- * vouch: its new record is declared `m.forwarded_room_key`.
+ * record is made from the trusted copy, with whichever session key reads more; it takes nothing else from the old record.
+ * A copy that declares itself unauthenticated is ignored. A copy with a forwarding chain does not vouch: its new record
+ * is declared `m.forwarded_room_key`.
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  * @param trusted - Gives the trusted copy of a session, at once or as a promise. It is called for 256 records at a time.
@@ -139,7 +137,7 @@ interface Decrypted {
   readonly record: BackupRecord;
 }
 
-/** What becomes of a record: a result already, or a session to encrypt. */
+/** A result already, or a session to encrypt. */
 type Plan =
   | { readonly done: Outcome<AuthenticatedRecord> }
   | {
@@ -169,18 +167,9 @@ function compare(
   declareUnknown: boolean,
 ): Plan {
   const { index, room_id, session_id, session, authenticity: was } = result;
+  const place = { index, room_id, session_id };
   const unchanged = (authentication: Authentication, reason: string): Plan => ({
-    done: {
-      ok: true,
-      index,
-      room_id,
-      session_id,
-      authentication,
-      was,
-      reason,
-      key_backup_data,
-      changed: false,
-    },
+    done: { ok: true, ...place, authentication, was, reason, key_backup_data, changed: false },
   });
   if (was === 'verified' || was === 'declared-unauthenticated') {
     return unchanged('already', 'it has a right backup_mac');
@@ -204,7 +193,7 @@ function compare(
   return { index, session: better, source: undefined, about };
 }
 
-/** Encrypts what is to be encrypted, and gives the results in order. */
+/** Encrypts the sessions of the plans, and gives all results in order. */
 async function* carryOut(
   plans: readonly Plan[],
   publicKey: BackupPublicKey,
