@@ -12,7 +12,7 @@ export {
   type RecoveryKeyCheck,
 } from './errors.js';
 export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
-export { pureBackend, type Backend, type PartialBackend, type Pipeline } from './batch/backend.js';
+export { pureBackend, type Backend, type CompleteBackend, type Pipeline } from './batch/backend.js';
 export type { Encapsulated } from './curve25519/fixed-base.js';
 export { base64Decode, base64Encode } from './encoding/base64.js';
 export type { JsonObject } from './encoding/json.js';

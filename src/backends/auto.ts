@@ -1,5 +1,5 @@
 import { localBackend, processors } from '#platform';
-import { pureBackend, type Backend } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import {
   decryptMany,
   decryptSessions as decryptBatch,
@@ -130,7 +130,6 @@ function orLocally(workers: WorkersBackend, local: Backend): Backend {
       }
     };
   return {
-    ...pureBackend,
     name: `${workers.name} or ${local.name}`,
     pipeline: workers.pipeline,
     encryptMany: fallBack(workers.encryptMany, encryptMany),

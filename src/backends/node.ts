@@ -14,7 +14,7 @@ import {
   pbkdf2,
   type KeyObject,
 } from 'node:crypto';
-import { pureBackend, type Backend } from '../batch/backend.js';
+import { pureBackend, type CompleteBackend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
 import { encapsulateWithTable, hasTable } from '../curve25519/fixed-base.js';
 import { isLowOrder } from '../curve25519/low-order.js';
@@ -61,11 +61,11 @@ const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
  * }
  * ```
  */
-export function nodeBackend(): Backend {
+export function nodeBackend(): CompleteBackend {
   return Object.freeze({ name: 'node:crypto', encapsulateMany, agreeMany, seal, open, pbkdf2: derive });
 }
 
-const encapsulateMany: Backend['encapsulateMany'] = (recipient, ephemeralPrivateKeys) => {
+const encapsulateMany: CompleteBackend['encapsulateMany'] = (recipient, ephemeralPrivateKeys) => {
   if (NODE < 22) return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
   const tableFrom = hasTable(recipient) ? KEPT_TABLE_FROM : TABLE_FROM;
   if (ephemeralPrivateKeys.length >= 32 * tableFrom)
@@ -87,7 +87,7 @@ const encapsulateMany: Backend['encapsulateMany'] = (recipient, ephemeralPrivate
   }
 };
 
-const agreeMany: Backend['agreeMany'] = (privateKey, publicKeys) => {
+const agreeMany: CompleteBackend['agreeMany'] = (privateKey, publicKeys) => {
   const imported = importOnce(privateKey);
   const sharedSecrets = new Uint8Array(publicKeys.length);
   try {
@@ -151,7 +151,7 @@ function base64url(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64url');
 }
 
-const seal: Backend['seal'] = (sharedSecret, plaintext) => {
+const seal: CompleteBackend['seal'] = (sharedSecret, plaintext) => {
   if (plaintext.length < AES_FROM) return pureBackend.seal(sharedSecret, plaintext);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
@@ -163,7 +163,7 @@ const seal: Backend['seal'] = (sharedSecret, plaintext) => {
   }
 };
 
-const open: Backend['open'] = (sharedSecret, ciphertext, mac) => {
+const open: CompleteBackend['open'] = (sharedSecret, ciphertext, mac) => {
   if (ciphertext.length < AES_FROM) return pureBackend.open(sharedSecret, ciphertext, mac);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac: whole } = keys;
@@ -180,7 +180,7 @@ const open: Backend['open'] = (sharedSecret, ciphertext, mac) => {
 };
 
 /** OpenSSL cannot be interrupted; on abort the engine stops waiting. */
-const derive: Backend['pbkdf2'] = (passphrase, salt, iterations, length) =>
+const derive: CompleteBackend['pbkdf2'] = (passphrase, salt, iterations, length) =>
   new Promise((resolve, reject) => {
     pbkdf2(passphrase, salt, iterations, length, 'sha512', (error, key) => {
       if (error) {

@@ -4,9 +4,10 @@
  * @packageDocumentation
  */
 
-import { pureBackend, type Backend } from '../batch/backend.js';
+import type { Backend, CompleteBackend } from '../batch/backend.js';
 import { concat, equal, wipe } from '../encoding/bytes.js';
-import { publicKeyOf } from '../curve25519/x25519.js';
+import { agreeMany as agreeManyInJavaScript, publicKeyOf } from '../curve25519/x25519.js';
+import { pbkdf2Sha512 } from '../scheme/passphrase.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
@@ -29,16 +30,15 @@ import { pkcs8 } from './pkcs8.js';
  * }
  * ```
  */
-export function webCryptoBackend(): Backend {
+export function webCryptoBackend(): Backend & Pick<CompleteBackend, 'agreeMany'> {
   return Object.freeze({
-    ...pureBackend,
     name: 'WebCrypto',
     pipeline: { chunk: 256, depth: 2 },
     agreeMany,
     // Pure JavaScript tells how far it is, so it is named where there is no WebCrypto.
     get pbkdf2() {
       const subtle = findSubtle();
-      return subtle ? derive.bind(undefined, subtle) : pureBackend.pbkdf2;
+      return subtle ? derive.bind(undefined, subtle) : pbkdf2Sha512;
     },
   });
 }
@@ -74,7 +74,7 @@ async function probe(): Promise<boolean> {
     // A point of large order and one of small order, whose rejection must be told from other failures.
     const publicKeys = concat(publicKeyOf(privateKey), new Uint8Array(32));
     const sharedSecrets = await agreeManyNatively(subtle, privateKey, publicKeys);
-    return equal(sharedSecrets, await pureBackend.agreeMany(privateKey, publicKeys));
+    return equal(sharedSecrets, agreeManyInJavaScript(privateKey, publicKeys));
   } catch {
     return false;
   }
@@ -89,7 +89,7 @@ async function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promis
       // The engine does it instead, whatever the reason.
     }
   }
-  return pureBackend.agreeMany(privateKey, publicKeys);
+  return agreeManyInJavaScript(privateKey, publicKeys);
 }
 
 /** All at once: the browser queues them for its own threads. */
@@ -138,14 +138,14 @@ async function deriveOrZero(subtle: Subtle, privateKey: object, publicKey: objec
 /** The browser cannot be interrupted; on abort the engine stops waiting. */
 async function derive(
   subtle: Subtle,
-  ...[passphrase, salt, iterations, length, options]: Parameters<Backend['pbkdf2']>
+  ...[passphrase, salt, iterations, length, options]: Parameters<CompleteBackend['pbkdf2']>
 ): Promise<Uint8Array> {
   try {
     const key = await subtle.importKey('raw', passphrase, { name: 'PBKDF2' }, false, ['deriveBits']);
     const algorithm = { name: 'PBKDF2', hash: 'SHA-512', salt, iterations };
     return new Uint8Array(await subtle.deriveBits(algorithm, key, 8 * length));
   } catch {
-    return pureBackend.pbkdf2(passphrase, salt, iterations, length, options);
+    return pbkdf2Sha512(passphrase, salt, iterations, length, options);
   }
 }
 

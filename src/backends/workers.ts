@@ -6,7 +6,7 @@
 
 import { type AbortSignalLike, yieldToEventLoop } from '../async.js';
 import { processors, startWorker } from '#platform';
-import { pureBackend, type Backend } from '../batch/backend.js';
+import type { Backend } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
 import type { WorkerThread } from './platform.js';
 import { pack, resultsOf, type Job, type Reply } from './worker-protocol.js';
@@ -71,7 +71,6 @@ export function workersBackend({ count = defaultCount(), url }: WorkersOptions =
   }
   const pool = new Pool(count, url);
   return Object.freeze({
-    ...pureBackend,
     name: `${count} workers`,
     // Two for each worker, so that the next one waits there, and two being prepared.
     pipeline: { chunk: CHUNK, depth: 2 * count + 2 },

@@ -25,12 +25,12 @@ export interface Pipeline {
 }
 
 /**
- * The operations that cost time. {@link pureBackend} has all of them in pure JavaScript; another backend spreads it and
- * replaces those where a benchmark proved a win: `{ ...pureBackend, name, agreeMany }`.
+ * The operations that cost time. {@link pureBackend} has all of them in pure JavaScript; a {@link Backend}
+ * replaces those where a benchmark proved a win.
  *
  * Many keys travel in one array, 32 bytes each, one after the other.
  */
-export interface Backend extends Pbkdf2Backend {
+export interface CompleteBackend extends Pbkdf2Backend {
   /** One agreement for each ephemeral private key (32 bytes each, unclamped) with one recipient. */
   readonly encapsulateMany: (
     recipient: Uint8Array,
@@ -67,11 +67,11 @@ export interface Backend extends Pbkdf2Backend {
   ) => Promise<readonly (OpenedSessionData | KeyBackupError)[]>;
 }
 
-/** A backend as the batches take it: what it lacks is done in pure JavaScript. */
-export type PartialBackend = Pick<Backend, 'name'> & Partial<Backend>;
+/** Operations by other means than pure JavaScript, which does what is left out. */
+export type Backend = Pick<CompleteBackend, 'name'> & Partial<CompleteBackend>;
 
-/** Every operation in pure JavaScript: to name where no other backend shall be chosen, and for others to spread. */
-export const pureBackend: Backend = Object.freeze({
+/** Every operation in pure JavaScript: to name it where no other backend shall be chosen. */
+export const pureBackend: CompleteBackend = Object.freeze({
   name: 'pure JavaScript',
   encapsulateMany,
   agreeMany,
@@ -82,7 +82,7 @@ export const pureBackend: Backend = Object.freeze({
 
 /** A backend that is complete, and whose results can be relied on. */
 export interface CheckedBackend extends Pick<
-  Backend,
+  CompleteBackend,
   'name' | 'seal' | 'open' | 'encryptMany' | 'decryptMany'
 > {
   /** How it wants its chunks, where it does that work beside this thread. */
@@ -98,7 +98,7 @@ export interface CheckedBackend extends Pick<
  * Completes a backend by pure JavaScript, and checks whatever it gives: what it throws, and what has another length
  * than the scheme says, comes out as `backend-failed`; a {@link KeyBackupError} of its own stays what it is.
  */
-export function checkBackend(backend: PartialBackend): CheckedBackend {
+export function checkBackend(backend: Backend): CheckedBackend {
   const { name, pipeline, encryptMany, decryptMany } = backend;
   const agreeing = having(backend, 'agreeMany');
   const encapsulating = having(backend, 'encapsulateMany');
@@ -157,15 +157,15 @@ export function checkBackend(backend: PartialBackend): CheckedBackend {
 }
 
 /** The backend itself for an operation that it has, pure JavaScript otherwise. Called as a method, it keeps its `this`. */
-function having<Operation extends keyof Backend>(
-  backend: PartialBackend,
+function having<Operation extends keyof CompleteBackend>(
+  backend: Backend,
   operation: Operation,
-): Pick<Backend, Operation> {
-  return backend[operation] ? (backend as Pick<Backend, Operation>) : pureBackend;
+): Pick<CompleteBackend, Operation> {
+  return backend[operation] ? (backend as Pick<CompleteBackend, Operation>) : pureBackend;
 }
 
 function assertMany<Result>(
-  { name }: PartialBackend,
+  { name }: Backend,
   operation: string,
   value: unknown,
   count: number,

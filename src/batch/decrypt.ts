@@ -27,7 +27,7 @@ import {
   type CheckedBackend,
   type Chunk,
   pureBackend,
-  type PartialBackend,
+  type CompleteBackend,
 } from './backend.js';
 import {
   only,
@@ -233,7 +233,7 @@ function expectRoom(plaintext: JsonObject, roomId: string): void {
 
 /** A whole {@link Backend.decryptMany} out of the other operations of a backend. */
 export async function decryptMany(
-  backend: PartialBackend,
+  backend: Backend,
   ...[privateKey, parsed, options]: Parameters<NonNullable<Backend['decryptMany']>>
 ): Promise<(OpenedSessionData | KeyBackupError)[]> {
   const { finish, dispose } = await decryptChunk(checkBackend(backend), privateKey, parsed, options);
@@ -265,7 +265,7 @@ function decryptChunkSync(
 function opening(
   parsed: readonly ParsedSessionData[],
   sharedSecrets: Uint8Array,
-  open: Backend['open'],
+  open: CompleteBackend['open'],
 ): Chunk<OpenedSessionData> {
   return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
     openSessionData(parsed[slot], sharedSecret, open),

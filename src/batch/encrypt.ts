@@ -21,7 +21,7 @@ import {
   type CheckedBackend,
   type Chunk,
   pureBackend,
-  type PartialBackend,
+  type CompleteBackend,
 } from './backend.js';
 import { only, run, runSync, type BatchOptions, type Outcome, type RecordOperation } from './run.js';
 
@@ -184,7 +184,7 @@ function forwarded(session: unknown): UnauthenticatedSource | undefined {
 
 /** A whole {@link Backend.encryptMany} out of the other operations of a backend. */
 export async function encryptMany(
-  backend: PartialBackend,
+  backend: Backend,
   ...[recipient, plaintexts, options]: Parameters<NonNullable<Backend['encryptMany']>>
 ): Promise<SessionData[]> {
   const { finish, dispose } = await encryptChunk(checkBackend(backend), recipient, plaintexts, options);
@@ -224,7 +224,7 @@ function encryptChunkSync(recipient: Uint8Array, plaintexts: readonly Uint8Array
 function sealing(
   plaintexts: readonly Uint8Array[],
   { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
-  seal: Backend['seal'],
+  seal: CompleteBackend['seal'],
 ): Chunk<SessionData> {
   return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
     sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, seal),

@@ -16,7 +16,7 @@ import {
   pureBackend,
   type CheckedBackend,
   type Chunk,
-  type PartialBackend,
+  type Backend,
   type Pipeline,
 } from './backend.js';
 
@@ -27,7 +27,7 @@ export interface BatchOptions extends WaitOptions {
   /** How many sessions will come, for the progress. Taken from the input where that is an array. */
   readonly total?: number | undefined;
   /** Does the expensive operations by other means; pure JavaScript otherwise. */
-  readonly backend?: PartialBackend | undefined;
+  readonly backend?: Backend | undefined;
 }
 
 /** A key that could not be processed, and why. */
@@ -67,7 +67,7 @@ export interface RecordOperation<Input, Ready, Output> {
 
 /** A backend that was chosen for one batch, and what to do when the batch is over. */
 export interface ChosenBackend {
-  readonly backend: PartialBackend;
+  readonly backend: Backend;
   readonly dispose?: () => void;
 }
 

@@ -54,7 +54,7 @@ export interface ReadOptions {
   readonly salvage?: boolean | undefined;
 }
 
-/** What {@link seal} gives: the two parts of `session_data` that the shared secret makes. */
+/** What sealing gives: the two parts of `session_data` that the shared secret makes. */
 export interface Sealed {
   readonly ciphertext: Uint8Array;
   /** 8 bytes: HMAC-SHA-256 of the EMPTY string. It says that both ends derived the same keys, nothing else. */

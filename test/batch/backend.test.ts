@@ -1,6 +1,6 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { checkBackend, pureBackend, type PartialBackend, type Pipeline } from '../../src/batch/backend.js';
+import { checkBackend, pureBackend, type Backend, type Pipeline } from '../../src/batch/backend.js';
 import { decryptMany } from '../../src/batch/decrypt.js';
 import { encryptMany } from '../../src/batch/encrypt.js';
 import { BackupDecryptionKey, decryptSessionData, encryptSessionData } from '../../src/engine.js';
@@ -28,7 +28,7 @@ it('pure JavaScript implements every operation', () => {
 
 it('the pipeline of a backend counts where it replaces the work of that direction', () => {
   const pipeline: Pipeline = { chunk: 7, depth: 3 };
-  const backends: PartialBackend[] = [
+  const backends: Backend[] = [
     { name: 'idle', pipeline },
     { ...pureBackend, name: 'pure', pipeline },
     { name: 'seals', pipeline, encryptMany: never },

@@ -12,7 +12,6 @@ import {
   encryptSessionsSync,
   readSessionKey,
   type Backend,
-  type PartialBackend,
   type BackupRecord,
   type EncryptedSession,
   type ExportedSessionData,
@@ -195,7 +194,7 @@ describe('bad keys', () => {
     const bad = badRecords();
     const good = records(roomKeys(bad.length));
     const mixed = bad.flatMap(({ record }, i) => [record, good[i]]) as BackupRecord[];
-    const backends: (PartialBackend | undefined)[] = [undefined, { name: 'empty' }];
+    const backends: (Backend | undefined)[] = [undefined, { name: 'empty' }];
     const runs = [
       decryptSessionsSync(mixed, key),
       ...(await Promise.all(backends.map((backend) => collect(decryptSessions(mixed, key, { backend }))))),
@@ -335,7 +334,7 @@ describe('sharing the thread', () => {
 describe('secrets in memory', () => {
   it('are wiped once a batch is through: private keys, ephemeral keys, shared secrets', async () => {
     const seen: Uint8Array[] = [];
-    const pure = (): PartialBackend => ({
+    const pure = (): Backend => ({
       name: 'spy',
       encapsulateMany: (recipient, ephemerals) => {
         const encapsulated = x25519.encapsulateMany(recipient, ephemerals);
@@ -357,7 +356,7 @@ describe('secrets in memory', () => {
 });
 
 describe('backends', () => {
-  const backend = (operations: Record<string, unknown>): PartialBackend => ({ name: 'odd', ...operations });
+  const backend = (operations: Record<string, unknown>): Backend => ({ name: 'odd', ...operations });
   const sessions = roomKeys(3);
   const inputs = records(roomKeys(3));
   const encrypting = (operations: Record<string, unknown>) =>

@@ -12,7 +12,7 @@ import { all, sessions } from '../backends/sessions.js';
  */
 
 type Engine = typeof ours & typeof rescue;
-type Backend = ours.PartialBackend;
+type Backend = ours.Backend;
 
 interface Realm {
   readonly engine: Engine;

@@ -6,7 +6,7 @@ import { encryptMany, encryptSessions, encryptSessionsSync } from '../../src/bat
 import { invert, invertMany } from '../../src/curve25519/field-inverse.js';
 import { LIMBS, fromBytes } from '../../src/curve25519/field.js';
 import { encapsulateWithTable, releaseTables } from '../../src/curve25519/fixed-base.js';
-import { BackupDecryptionKey, pureBackend, type Backend, type PartialBackend } from '../../src/engine.js';
+import { BackupDecryptionKey, pureBackend, type CompleteBackend, type Backend } from '../../src/engine.js';
 import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
 import { buildTable, recipientPoint } from '../../src/curve25519/recipient-table.js';
 
@@ -125,7 +125,7 @@ describe('a chunk', () => {
   });
   /** All shared secrets that a backend handed out. */
   let given: Uint8Array[] = [];
-  const spying: Backend = {
+  const spying: CompleteBackend = {
     ...pureBackend,
     name: 'spying',
     agreeMany(own, publicKeys) {
@@ -140,7 +140,7 @@ describe('a chunk', () => {
     },
   };
   /** Several chunks under way. */
-  const deep: Backend = { ...spying, pipeline: { chunk: 2, depth: 3 } };
+  const deep: CompleteBackend = { ...spying, pipeline: { chunk: 2, depth: 3 } };
 
   beforeEach(() => {
     given = [];
@@ -177,7 +177,7 @@ describe('a chunk', () => {
 
   it('has none left when the consumer goes away while a chunk is worked on', async () => {
     let finish = (): void => undefined;
-    const slow: PartialBackend = {
+    const slow: Backend = {
       name: 'slow',
       agreeMany: async (own, publicKeys) => {
         await new Promise<void>((resolve) => (finish = resolve));
