@@ -7,10 +7,10 @@ import {
   type AuthenticatedRecord,
   type Authentication,
   type TrustedCopyOf,
-} from '../batch/authenticate.js';
+} from '../batch/reencrypt.js';
 import type { Backend } from '../batch/backend.js';
 import { BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import type { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';

@@ -1,4 +1,4 @@
-import { prefetch, type Progress } from '../async.js';
+import { type AbortSignalLike, prefetch, type Progress } from '../async.js';
 import { expectInstance } from '../encoding/arguments.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
 import { KeyBackupError } from '../errors.js';
@@ -148,7 +148,7 @@ async function copyKeys(
     },
     onFailed,
   });
-  const start = (untilLeft: AbortSignal) =>
+  const start = (untilLeft: AbortSignalLike) =>
     batchesOf(source, info.version, () => sender.limits, onFailed, untilLeft);
   for await (const keys of prefetch(start, PREFETCHED_BATCHES, signal)) {
     await sender.send(keys);
@@ -163,7 +163,7 @@ async function* batchesOf(
   version: string,
   limits: () => BatchLimits,
   onFailed: (failure: FailedUpload) => void,
-  signal: AbortSignal,
+  signal: AbortSignalLike,
 ): AsyncGenerator<readonly SealedKey[], void, undefined> {
   let batch = new UploadBatch();
   for await (const items of downloadBatches(source, version, { signal })) {

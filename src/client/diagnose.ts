@@ -7,7 +7,7 @@ import type { BackupFault } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
 import { type AuthDataVerdict, type SigningKey } from '../scheme/auth-data.js';
 import type { Backend } from '../batch/backend.js';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';

@@ -1,8 +1,8 @@
 import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
 import type { VersionInfo } from '../wire/types.js';
-import type { DecryptedSession } from '../batch/batch.js';
+import type { DecryptedSession } from '../batch/decrypt.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { orAborted } from '../async.js';
+import { raceAbort } from '../async.js';
 import { expectAlgorithm } from './backup.js';
 import { isRequestError } from './http-error.js';
 import { restoreKey } from './restore.js';
@@ -98,7 +98,7 @@ export class KeyLookup {
       running = this.#enqueue(id, roomId, sessionId);
       this.#running.set(id, running);
     }
-    return orAborted(running, signal);
+    return raceAbort(running, signal);
   }
 
   /** Forgets what the backup did not have: when its etag has changed, say. */

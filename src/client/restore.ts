@@ -13,7 +13,7 @@ import {
   type DecryptedSession,
   type DecryptSettings,
   type Provenance,
-} from '../batch/batch.js';
+} from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { ExportedSessionData, RoomKeyFlag } from '../formats/room-key.js';

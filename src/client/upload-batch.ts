@@ -1,5 +1,5 @@
 import { replaces } from '../wire/replacement.js';
-import type { EncryptedSession } from '../batch/batch.js';
+import type { EncryptedSession } from '../batch/encrypt.js';
 import { utf8Encode } from '../encoding/utf8.js';
 
 /** How large a request may be. */

@@ -1,4 +1,4 @@
-import { type AbortSignalLike, untilAborted } from '../async.js';
+import { type AbortSignalLike, abortable } from '../async.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Encode } from '../encoding/base64.js';
 import { KeyBackupError } from '../errors.js';
@@ -43,7 +43,7 @@ export class UploadInput {
     signal?: AbortSignalLike,
   ): AsyncGenerator<ExportedSessionData, void, undefined> {
     const from = this.#start?.position ?? 0;
-    for await (const session of untilAborted(input, signal)) {
+    for await (const session of abortable(input, signal)) {
       this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
       this.#position++;
       if (this.#position === from) this.#expectStart();

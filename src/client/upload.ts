@@ -1,10 +1,10 @@
-import { callback, isFromCallback, prefetch, type Progress } from '../async.js';
+import { type AbortSignalLike, callback, isFromCallback, prefetch, type Progress } from '../async.js';
 import { expectInstance, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import { encryptSessions } from '../backends/auto.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import type { Backend } from '../batch/backend.js';
-import type { EncryptSettings, EncryptedSession } from '../batch/batch.js';
+import type { EncryptSettings, EncryptedSession } from '../batch/encrypt.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
@@ -264,7 +264,7 @@ class Upload {
   /** The encrypted batches. The last one may be empty: it marks the end of the input. */
   async *#batches(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
-    signal: AbortSignal,
+    signal: AbortSignalLike,
   ): AsyncGenerator<PendingBatch, void, undefined> {
     const { isVerified, macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {

@@ -1,4 +1,4 @@
-import { type AbortSignalLike, Pace, throwIfAborted, untilAborted } from '../async.js';
+import { type AbortSignalLike, ChunkSizer, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
@@ -100,7 +100,7 @@ function passwordBytes(passphrase: string): Uint8Array {
 async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {
   const { maxBytes = MAX_EXPORT_BYTES, signal } = options;
   const reader = new ArmorReader();
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of chunksOf(file, signal)) {
@@ -114,7 +114,7 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
         throw new KeyBackupError('too-large', `key export: expected at most ${maxBytes} bytes, got more`);
       }
       pieces.push(piece);
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
   }
   reader.end();
@@ -132,7 +132,7 @@ async function* chunksOf(
   } else if (isBytes(file)) {
     yield file;
   } else {
-    yield* untilAborted(file, signal);
+    yield* abortable(file, signal);
   }
 }
 
@@ -160,11 +160,11 @@ async function authenticate(
   covered: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   const mac = hmac.create(sha256, key);
   for (let start = 0; start < covered.length; start += PIECE) {
     mac.update(covered.subarray(start, start + PIECE));
-    if (pace.due) await pace.rest();
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
   return mac.digest();
 }
@@ -176,12 +176,12 @@ async function decipher(
   ciphertext: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   const cipher = new AesCtr(key, iv);
   try {
     for (let start = 0; start < ciphertext.length; start += PIECE) {
       ciphertext.set(cipher.update(ciphertext.subarray(start, start + PIECE)), start);
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
     const last = cipher.final();
     ciphertext.set(last, ciphertext.length - last.length);

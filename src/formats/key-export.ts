@@ -1,4 +1,4 @@
-import { Pace, throwIfAborted, untilAborted } from '../async.js';
+import { ChunkSizer, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
@@ -69,12 +69,12 @@ export async function readKeyExport(
 ): Promise<ExportResult[]> {
   expectOptions(options);
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
-  const pace = new Pace(options.signal);
+  const sizer = new ChunkSizer(options.signal);
   const claimedKeys = new ClaimedKeys();
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
     results.push(resultOf(index, entry, () => readEntry(entry, claimedKeys)));
-    if (pace.due) await pace.rest();
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
   return results;
 }
@@ -136,13 +136,13 @@ export async function* writeKeyExport(
   expectOptions(options);
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   const claimedKeys = new ClaimedKeys();
   let separator = '[';
   let pending = '';
   let index = 0;
   try {
-    for await (const session of untilAborted(sessions, signal)) {
+    for await (const session of abortable(sessions, signal)) {
       const result = resultOf(index++, session, () => exportEntry(session, claimedKeys));
       onResult?.(result);
       if (result.ok) {
@@ -153,7 +153,7 @@ export async function* writeKeyExport(
         yield sealer.push(utf8Encode(pending));
         pending = '';
       }
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
     throwIfAborted(signal);
     yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));

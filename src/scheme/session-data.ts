@@ -1,11 +1,10 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { cbc } from '@noble/ciphers/aes.js';
-import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from '../encoding/bytes.js';
 import { deriveKeys } from './derived-keys.js';
 import { KeyBackupError, describe } from '../errors.js';
-import { expectObject, expectString, isJsonObject } from '../encoding/json.js';
+import { expectObject, expectString } from '../encoding/json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 
@@ -28,7 +27,8 @@ export const MAX_PLAINTEXT_BYTES = 1024 * 1024;
 
 const MAX_CIPHERTEXT_CHARACTERS = Math.ceil(((MAX_PLAINTEXT_BYTES + 16) / 3) * 4) + 2;
 const BLOCK = 16;
-const MAC_LENGTH = 8;
+/** Bytes of the MAC on the wire. */
+export const MAC_LENGTH = 8;
 
 /** `session_data` as it stands on the wire: three fields of unpadded base64. */
 export interface SessionData {
@@ -55,28 +55,11 @@ export interface ReadOptions {
   readonly salvage?: boolean | undefined;
 }
 
-/** What {@link SessionDataBackend.seal} gives: the two parts of `session_data` that the shared secret makes. */
+/** What sealing gives: the two parts of `session_data` that the shared secret makes. */
 export interface Sealed {
   readonly ciphertext: Uint8Array;
   /** 8 bytes: HMAC-SHA-256 of the EMPTY string. It says that both ends derived the same keys, nothing else. */
   readonly mac: Uint8Array;
-}
-
-/** The part of a `Backend` that seals and opens one `session_data`. */
-export interface SessionDataBackend {
-  /** Shown in benchmarks and errors. */
-  readonly name: string;
-  /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
-  readonly seal?: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
-  /**
-   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 0 to 32 bytes and is compared with as
-   * many bytes of the whole HMAC; `undefined` when it does not fit.
-   */
-  readonly open?: (
-    sharedSecret: Uint8Array,
-    ciphertext: Uint8Array,
-    mac: Uint8Array,
-  ) => Uint8Array | undefined;
 }
 
 /** A decrypted `session_data`. */
@@ -156,12 +139,10 @@ export function sealSessionData(
   plaintext: Uint8Array,
   ephemeralPublicKey: Uint8Array,
   sharedSecret: Uint8Array,
-  backend?: SessionDataBackend,
+  sealBy: typeof seal = seal,
 ): SessionData {
   expectSecret(sharedSecret, 'public key');
-  const { ciphertext, mac } = backend?.seal
-    ? sealBy(backend, sharedSecret, plaintext)
-    : sealPurely(sharedSecret, plaintext);
+  const { ciphertext, mac } = sealBy(sharedSecret, plaintext);
   return {
     ephemeral: base64Encode(ephemeralPublicKey),
     ciphertext: base64Encode(ciphertext),
@@ -169,17 +150,8 @@ export function sealSessionData(
   };
 }
 
-/** Seals by a backend, which is not believed: what it gives must at least be as long as the scheme says. */
-function sealBy(backend: SessionDataBackend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
-  const given = callBackend(backend, 'seal', () => backend.seal?.(sharedSecret, plaintext));
-  return {
-    ciphertext: expectFrom(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
-    mac: expectFrom(backend, 'seal', given?.mac, MAC_LENGTH),
-  };
-}
-
 /** How many bytes of ciphertext a plaintext comes to: PKCS#7 adds 1 to 16. */
-function sealedLength({ length }: Uint8Array): number {
+export function sealedLength({ length }: Uint8Array): number {
   return length - (length % BLOCK) + BLOCK;
 }
 
@@ -205,23 +177,11 @@ export function decryptSessionData(
   const privateKey = expectMethod(key, 'matches', 'decryption key').toBytes();
   const sharedSecret = agreeMany(privateKey, parsed.ephemeral);
   try {
-    return owned(openSessionData(parsed, sharedSecret));
+    const { plaintext, flags } = openSessionData(parsed, sharedSecret);
+    return { plaintext: copyBytes(plaintext), flags };
   } finally {
     wipe(privateKey, sharedSecret);
   }
-}
-
-/** Whether an object is a `session_data` that a plaintext of this length comes to. */
-export function isSessionDataOf(plaintext: Uint8Array, value: unknown): value is SessionData {
-  if (!isJsonObject(value)) return false;
-  const { ephemeral, ciphertext, mac } = value;
-  const isBase64Of = (text: unknown, length: number) =>
-    typeof text === 'string' && text.length === Math.ceil((length * 4) / 3);
-  return (
-    isBase64Of(ephemeral, 32) &&
-    isBase64Of(mac, MAC_LENGTH) &&
-    isBase64Of(ciphertext, sealedLength(plaintext))
-  );
 }
 
 /** A `session_data` decoded and checked as far as is possible without a key. */
@@ -276,17 +236,15 @@ function decodeShort(
 
 /**
  * The half of decryption after the agreement. Errors as {@link decryptSessionData} names them. The plaintext is a view
- * of what was decrypted, its padding behind it: {@link owned} makes it one to be given away.
+ * of what was decrypted, its padding behind it: copy it before giving it away.
  */
 export function openSessionData(
   parsed: ParsedSessionData,
   sharedSecret: Uint8Array,
-  backend?: SessionDataBackend,
+  openBy: typeof open = open,
 ): OpenedSessionData {
   expectSecret(sharedSecret, 'session_data.ephemeral');
-  const padded = backend?.open
-    ? openBy(backend, sharedSecret, parsed)
-    : openPurely(sharedSecret, parsed.ciphertext, parsed.mac);
+  const padded = openBy(sharedSecret, parsed.ciphertext, parsed.mac);
   if (!padded) {
     throw new KeyBackupError(
       'mac-mismatch',
@@ -308,21 +266,6 @@ export function openSessionData(
   return { plaintext: padded.subarray(0, padded.length - cut), flags };
 }
 
-/** With a plaintext in memory of its own. */
-export function owned(opened: OpenedSessionData): OpenedSessionData {
-  return { ...opened, plaintext: copyBytes(opened.plaintext) };
-}
-
-/** Opens by a backend: `undefined` when the MAC does not fit, or every block of the ciphertext. */
-function openBy(
-  backend: SessionDataBackend,
-  sharedSecret: Uint8Array,
-  { ciphertext, mac }: ParsedSessionData,
-): Uint8Array | undefined {
-  const given = callBackend(backend, 'open', () => backend.open?.(sharedSecret, ciphertext, mac));
-  return given === undefined ? undefined : expectFrom(backend, 'open', given, ciphertext.length);
-}
-
 /** How long the plaintext in padded blocks is, or `undefined` when the padding is not PKCS#7. */
 export function unpaddedLength(padded: Uint8Array): number | undefined {
   const filler = padded[padded.length - 1];
@@ -342,8 +285,8 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
   }
 }
 
-/** {@link SessionDataBackend.seal} in pure JavaScript. */
-export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
+/** HKDF, AES-256-CBC with PKCS#7 and the MAC, in pure JavaScript: `Backend.seal`. */
+export function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
   try {
@@ -353,8 +296,8 @@ export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sea
   }
 }
 
-/** {@link SessionDataBackend.open} in pure JavaScript. */
-export function openPurely(
+/** HKDF, the MAC check and AES-256-CBC, padding still in place, in pure JavaScript: `Backend.open`. */
+export function open(
   sharedSecret: Uint8Array,
   ciphertext: Uint8Array,
   mac: Uint8Array,

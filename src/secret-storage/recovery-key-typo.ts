@@ -1,4 +1,4 @@
-import { type AbortSignalLike, Pace } from '../async.js';
+import { type AbortSignalLike, ChunkSizer } from '../async.js';
 import { wipe } from '../encoding/bytes.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 
@@ -43,7 +43,7 @@ export async function findMeantKey<Lock>(
   fits: (key: Uint8Array) => Lock | undefined,
   signal?: AbortSignalLike,
 ): Promise<MeantKey<Lock> | undefined> {
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   const found = new Map<string, MeantKey<Lock>>();
   for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
     const key = decodeOr(candidate);
@@ -58,7 +58,7 @@ export async function findMeantKey<Lock>(
         wipe(key);
       }
     }
-    if (pace.due) await pace.rest();
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
   const [only] = found.values();
   return found.size === 1 ? only : undefined;
