@@ -1,8 +1,9 @@
 // Where the time of a decryption on node:crypto goes: each step by itself, on the same sessions. Prints JSON.
 import { createDecipheriv, createPrivateKey, createPublicKey, diffieHellman, randomBytes } from 'node:crypto';
 import { nodeBackend } from '../dist/backends/node.js';
-import { decryption } from '../dist/batch/directions.js';
-import { deriveKeys, openSessionData } from '../dist/scheme/session-data.js';
+
+import { readRoomKey } from '../dist/formats/room-key.js';
+import { deriveKeys, openSessionData, parseSessionData } from '../dist/scheme/session-data.js';
 import { BackupDecryptionKey, decryptSessions, encryptSessions } from '../dist/index.js';
 import { makeSessions } from './sessions.mjs';
 
@@ -19,14 +20,14 @@ for await (const result of encryptSessions(makeSessions(COUNT), key.publicKey, {
 
 const jwk = (x, d) => ({ key: { kty: 'OKP', crv: 'X25519', x, d }, format: 'jwk' });
 const base64url = (bytes) => Buffer.from(bytes).toString('base64url');
-const direction = decryption(key, {});
-const ready = records.map((record) => direction.before(record));
-const ephemerals = ready.map(({ parsed }) => parsed.ephemeral);
+const parse = ({ key_backup_data }) => parseSessionData(key_backup_data.session_data);
+const parsed = records.map(parse);
+const ephemerals = parsed.map(({ ephemeral }) => ephemeral);
 const importOne = (ephemeral) => createPublicKey(jwk(base64url(ephemeral)));
 const imported = ephemerals.map(importOne);
 const own = createPrivateKey(jwk(key.publicKey.toBase64(), base64url(privateKey)));
 const secrets = imported.map((publicKey) => new Uint8Array(diffieHellman({ privateKey: own, publicKey })));
-const opened = ready.map(({ parsed }, i) => openSessionData(parsed, secrets[i].slice(), backend));
+const opened = parsed.map((one, i) => openSessionData(one, secrets[i].slice(), backend.open));
 const [aesKey, iv] = [randomBytes(32), randomBytes(16)];
 
 async function whole() {
@@ -35,18 +36,18 @@ async function whole() {
 
 const STEPS = {
   'the whole of it, in batches': whole,
-  'fields and base64 of the record': () => records.map((record) => direction.before(record)),
+  'fields and base64 of the record': () => records.map(parse),
   'OpenSSL: a public key from JWK': () => ephemerals.map(importOne),
   'OpenSSL: diffieHellman': () => imported.map((publicKey) => diffieHellman({ privateKey: own, publicKey })),
   'HKDF and the MAC, 14 blocks of SHA-256': () => secrets.map((secret) => deriveKeys(secret)),
   'OpenSSL: AES, as it is called': () =>
-    ready.map(({ parsed }) => {
+    parsed.map(({ ciphertext }) => {
       const decipher = createDecipheriv('aes-256-cbc', aesKey, iv).setAutoPadding(false);
-      decipher.update(parsed.ciphertext);
+      decipher.update(ciphertext);
       decipher.final();
     }),
   'UTF-8, JSON and the checks of the room key': () =>
-    records.map((record, i) => direction.after(record, ready[i], opened[i])),
+    records.map(({ room_id, session_id }, i) => readRoomKey(opened[i].plaintext, room_id, session_id)),
 };
 
 const steps = [];

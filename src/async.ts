@@ -1,23 +1,23 @@
 import { KeyBackupError } from './errors.js';
 
-/** How far a long operation is. `total` is absent where nobody knows it. */
+/** How far a long operation is. `total` is `undefined` where it is unknown. */
 export interface Progress {
   readonly done: number;
   readonly total: number | undefined;
   readonly failed: number;
 }
 
-/** What an operation of a {@link Backend} accepts. Callbacks stay with the engine. */
+/** Options of an operation that can be cancelled. */
 export interface SignalOptions {
   /** Aborting it makes the operation fail with `aborted`. */
   readonly signal?: AbortSignalLike | undefined;
 }
 
-/** What everything that waits accepts. */
+/** Options of everything that waits. */
 export interface WaitOptions extends SignalOptions {
   /**
-   * Told how far the operation is, from time to time and at the end. What it throws ends the operation and reaches the
-   * caller unchanged.
+   * Called with the progress from time to time and at the end. What it throws ends the operation and reaches the caller
+   * unchanged.
    */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -32,11 +32,8 @@ export interface AbortSignalLike {
   removeEventListener(type: 'abort', listener: () => void): void;
 }
 
-/**
- * Sharing the thread: a long computation gives the event loop a turn at least this often, so that a page keeps
- * drawing and a server keeps answering.
- */
-export const TURN_MILLISECONDS = 20;
+/** A long computation yields to the event loop at least this often: a page keeps drawing, a server keeps answering. */
+export const YIELD_INTERVAL_MS = 20;
 
 interface Clock {
   performance?: { now(): number };
@@ -44,14 +41,14 @@ interface Clock {
   setTimeout: (callback: () => void, milliseconds: number) => unknown;
 }
 
-/** Milliseconds on a clock that only goes forward where there is one. */
+/** Milliseconds on a monotonic clock, where there is one. */
 export function now(): number {
   const { performance } = globalThis as unknown as Clock;
   return performance ? performance.now() : Date.now();
 }
 
-/** Resolves when the event loop has gone round once: timers, input and output have had their turn. */
-export function turn(): Promise<void> {
+/** Resolves when the event loop has gone round once, timers, input and output included. */
+export function yieldToEventLoop(): Promise<void> {
   const { setImmediate, setTimeout } = globalThis as unknown as Clock;
   return new Promise((resolve) => {
     if (setImmediate) setImmediate(resolve);
@@ -59,17 +56,17 @@ export function turn(): Promise<void> {
   });
 }
 
-/** @throws {@link KeyBackupError} `aborted` when the signal says so. */
+/** @throws {@link KeyBackupError} `aborted` if the signal has aborted. */
 export function throwIfAborted(signal: AbortSignalLike | undefined): void {
   if (signal?.aborted) throw abortedBy(signal);
 }
 
 /**
- * Waits for a promise, but no longer than until the signal aborts.
+ * Waits for a promise until the signal aborts.
  *
- * @throws {@link KeyBackupError} `aborted`; whatever the promise does later is ignored.
+ * @throws {@link KeyBackupError} `aborted`; what the promise does later is ignored.
  */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
+export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignalLike | undefined): Promise<T> {
   if (!signal) return promise;
   let onAbort = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -86,11 +83,8 @@ export async function orAborted<T>(promise: Promise<T>, signal: AbortSignalLike 
   }
 }
 
-/**
- * An input whose next item is waited for no longer than until the signal aborts. To be gone through by `for await`,
- * which tells it to end when the loop is left early.
- */
-export function untilAborted<Item>(
+/** An input whose next item is awaited until the signal aborts. Use it with `for await`, which ends it on an early exit. */
+export function abortable<Item>(
   input: Iterable<Item> | AsyncIterable<Item>,
   signal: AbortSignalLike | undefined,
 ): Iterable<Item> | AsyncIterable<Item> {
@@ -98,9 +92,9 @@ export function untilAborted<Item>(
   const iterator = input[Symbol.asyncIterator]();
   const next = async () => {
     try {
-      return await orAborted(iterator.next(), signal);
+      return await raceAbort(iterator.next(), signal);
     } catch (error) {
-      // What still waits would keep us waiting for its end, so it is told and left alone.
+      // Its end could hang like its next item, so it is not awaited.
       if (signal.aborted) abandon(iterator);
       throw error;
     }
@@ -109,9 +103,9 @@ export function untilAborted<Item>(
   return { [Symbol.asyncIterator]: () => ({ next, return: end }) };
 }
 
-/** Tells an iterator to end, and takes no notice of how it does. */
+/** Tells an iterator to end, and ignores how it does. */
 function abandon(iterator: AsyncIterator<unknown>): void {
-  // As an asynchronous function, so that what it throws at once is ignored like what it rejects with.
+  // Asynchronous, so that what `return` throws is ignored like a rejection.
   const close = async () => iterator.return?.();
   close().catch(() => undefined);
 }
@@ -121,8 +115,8 @@ function abortedBy(signal: AbortSignalLike): KeyBackupError {
 }
 
 /**
- * Callbacks of the caller are called from here, and never handed to a backend. What one throws reaches the caller once
- * and unchanged, even if it is a {@link KeyBackupError}: it is never retried, and never taken for the error of one key.
+ * The caller's callbacks are called from here and never handed to a backend. What one throws reaches the caller once and
+ * unchanged, even a {@link KeyBackupError}: it is never retried, and never taken for the error of one key.
  */
 
 let thrown: WeakSet<object> | undefined;
@@ -194,48 +188,47 @@ export async function* prefetch<T>(
   }
 }
 
-/** Far more keys at a time gain nothing, and cost memory. */
+/** Larger chunks are no faster, and cost memory. */
 const MAX_CHUNK = 512;
 
-/** On a machine where an agreement takes 10 ms even the first chunk must not hold the thread. */
+/** Even the first chunk must not hold the thread where an agreement takes 10 ms. */
 const FIRST_CHUNK = 4;
 
-/** Keeps a long computation from holding the thread, and finds how many keys fit between two turns. */
-export class Pace {
+/** Keeps a long computation from holding the thread, and finds how many keys fit between two yields. */
+export class ChunkSizer {
   /** How many keys the next chunk should have. */
   chunk: number;
   readonly #fixed: boolean;
-  /** Milliseconds a key, as far as is known. */
+  /** Milliseconds a key, by what was recorded. */
   #perKey = Infinity;
   readonly #signal: AbortSignalLike | undefined;
-  #pause = now() + TURN_MILLISECONDS;
+  #pause = now() + YIELD_INTERVAL_MS;
 
-  /** @param chunk - The size of all chunks, where it is known; otherwise it is found. */
+  /** @param chunk - A fixed size for all chunks; otherwise it is found. */
   constructor(signal: AbortSignalLike | undefined, chunk?: number) {
     this.#signal = signal;
     this.#fixed = chunk !== undefined;
     this.chunk = chunk ?? FIRST_CHUNK;
   }
 
-  /** Whether the event loop should have its turn. */
-  get due(): boolean {
+  /** Whether it is time to yield to the event loop. */
+  get shouldYield(): boolean {
     return now() >= this.#pause;
   }
 
-  /** Gives the event loop its turn. Throws `aborted` when the signal says so. */
-  async rest(): Promise<void> {
-    await turn();
+  /** Yields to the event loop. Throws `aborted` if the signal has aborted. */
+  async yieldNow(): Promise<void> {
+    await yieldToEventLoop();
     throwIfAborted(this.#signal);
-    this.#pause = now() + TURN_MILLISECONDS;
+    this.#pause = now() + YIELD_INTERVAL_MS;
   }
 
-  /** Takes in how long a chunk of `keys` took, in milliseconds. */
-  learn(keys: number, milliseconds: number): void {
+  /** Records how long a chunk of `keys` took, in milliseconds. */
+  record(keys: number, milliseconds: number): void {
     if (this.#fixed || keys === 0) return;
-    // A chunk during which the machine did something else must not make the next one tiny; if it stays slow, the
-    // next ones will tell.
+    // One chunk slowed by something else must not make the next one tiny; if it stays slow, later chunks show it.
     this.#perKey = Math.min(Math.max(milliseconds, 0.001) / keys, 1.25 * this.#perKey);
-    const fitting = Math.floor(TURN_MILLISECONDS / this.#perKey);
+    const fitting = Math.floor(YIELD_INTERVAL_MS / this.#perKey);
     // At most four times the last: one lucky measurement must not make the next chunk hold the thread for long.
     this.chunk = Math.max(1, Math.min(MAX_CHUNK, 4 * this.chunk, fitting));
   }

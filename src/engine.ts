@@ -22,7 +22,6 @@ export {
   type OpenedSessionData,
   type ParsedSessionData,
   type Sealed,
-  type SessionDataBackend,
 } from './scheme/session-data.js';
 export { addBackupMac, checkBackupMac } from './scheme/backup-mac.js';
 export {
@@ -36,4 +35,4 @@ export {
 } from './formats/room-key.js';
 export { prepareExportedSession, readExportedSession } from './formats/exported-session.js';
 export { MAX_EXPORT_BYTES, decryptKeyExport } from './formats/key-export.js';
-export { pureBackend, type Backend, type Pipeline } from './batch/backend.js';
+export { pureBackend, type Backend, type CompleteBackend, type Pipeline } from './batch/backend.js';

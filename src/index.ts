@@ -50,29 +50,29 @@ export {
 } from './formats/key-export.js';
 export { decryptSessions, encryptSessions } from './backends/auto.js';
 export {
-  decryptSession,
-  decryptSessionsSync,
   encryptSession,
   encryptSessionsSync,
-  type DecryptResult,
   type EncryptResult,
-} from './batch/batch.js';
+  type EncryptSettings,
+  type EncryptedSession,
+} from './batch/encrypt.js';
+export {
+  decryptSession,
+  decryptSessionsSync,
+  type BackupRecord,
+  type DecryptResult,
+  type DecryptSettings,
+  type DecryptedSession,
+  type Provenance,
+} from './batch/decrypt.js';
 export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
-export type {
-  BackupRecord,
-  DecryptSettings,
-  DecryptedSession,
-  EncryptSettings,
-  EncryptedSession,
-  Provenance,
-} from './batch/directions.js';
 export {
   authenticateSessions,
   type AuthenticateOptions,
   type AuthenticatedRecord,
   type Authentication,
   type TrustedCopyOf,
-} from './batch/authenticate.js';
+} from './batch/reencrypt.js';
 export {
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { now, orAborted, throwIfAborted, turn, untilAborted } from '../src/async.js';
+import { now, raceAbort, throwIfAborted, yieldToEventLoop, abortable } from '../src/async.js';
 import { refusal, rejection } from './support/samples.js';
 
 afterEach(() => {
@@ -37,13 +37,13 @@ function countedSignal() {
   };
 }
 
-describe('turn', () => {
+describe('yieldToEventLoop', () => {
   it.each([true, false])('lets others run, setImmediate there: %s', async (there) => {
     if (!there) vi.stubGlobal('setImmediate', undefined);
     const order: string[] = [];
     setTimeout(() => order.push('timer'), 0);
     void Promise.resolve().then(() => order.push('microtask'));
-    for (let i = 0; i < 1000 && !order.includes('timer'); i++) await turn();
+    for (let i = 0; i < 1000 && !order.includes('timer'); i++) await yieldToEventLoop();
     expect(order).toEqual(['microtask', 'timer']);
   });
 });
@@ -69,30 +69,30 @@ describe('throwIfAborted', () => {
   });
 });
 
-describe('orAborted', () => {
+describe('raceAbort', () => {
   it('gives what the promise gives', async () => {
     const { signal } = countedSignal();
-    expect(await orAborted(Promise.resolve(1), signal)).toBe(1);
-    expect(await orAborted(Promise.resolve(1), undefined)).toBe(1);
+    expect(await raceAbort(Promise.resolve(1), signal)).toBe(1);
+    expect(await raceAbort(Promise.resolve(1), undefined)).toBe(1);
     const cause = new Error('mine');
-    await expect(orAborted(Promise.reject(cause), signal)).rejects.toBe(cause);
-    await expect(orAborted(Promise.reject(cause), undefined)).rejects.toBe(cause);
+    await expect(raceAbort(Promise.reject(cause), signal)).rejects.toBe(cause);
+    await expect(raceAbort(Promise.reject(cause), undefined)).rejects.toBe(cause);
   });
 
   it('waits no longer than until the signal', async () => {
     const { signal, abort } = countedSignal();
-    const waiting = orAborted(never, signal);
+    const waiting = raceAbort(never, signal);
     abort('why');
     expect(await rejection(waiting)).toMatchObject({ code: 'aborted', cause: 'why' });
-    expect(await rejection(orAborted(never, signal))).toMatchObject({ code: 'aborted' });
+    expect(await rejection(raceAbort(never, signal))).toMatchObject({ code: 'aborted' });
   });
 
   it('leaves no listener behind', async () => {
     const counted = countedSignal();
-    await orAborted(Promise.resolve(1), counted.signal);
-    await orAborted(Promise.reject(new Error('x')), counted.signal).catch(() => undefined);
+    await raceAbort(Promise.resolve(1), counted.signal);
+    await raceAbort(Promise.reject(new Error('x')), counted.signal).catch(() => undefined);
     expect(counted.listeners()).toBe(0);
-    const waiting = orAborted(never, counted.signal);
+    const waiting = raceAbort(never, counted.signal);
     expect(counted.listeners()).toBe(1);
     counted.abort();
     await rejection(waiting);
@@ -109,12 +109,12 @@ describe('orAborted', () => {
       const late = new Promise<never>((_, no) => {
         reject = no;
       });
-      const waiting = orAborted(late, counted.signal);
+      const waiting = raceAbort(late, counted.signal);
       counted.abort();
       await rejection(waiting);
       reject(new Error('late'));
-      await rejection(orAborted(Promise.reject(new Error('at once')), counted.signal)).catch(() => undefined);
-      for (let i = 0; i < 5; i++) await turn();
+      await rejection(raceAbort(Promise.reject(new Error('at once')), counted.signal)).catch(() => undefined);
+      for (let i = 0; i < 5; i++) await yieldToEventLoop();
     } finally {
       process.off('unhandledRejection', note);
     }
@@ -122,7 +122,7 @@ describe('orAborted', () => {
   });
 });
 
-describe('untilAborted', () => {
+describe('abortable', () => {
   /** An input that counts how often it is told to end. */
   function counting(next: () => Promise<IteratorResult<number, undefined>>) {
     const told = { ends: 0 };
@@ -138,18 +138,18 @@ describe('untilAborted', () => {
     const { input } = counting(one);
     const { signal } = new AbortController();
     const inputs = [1, 2];
-    expect(untilAborted(input, undefined)).toBe(input);
-    expect(untilAborted(inputs, signal)).toBe(inputs);
+    expect(abortable(input, undefined)).toBe(input);
+    expect(abortable(inputs, signal)).toBe(inputs);
   });
 
   it('tells the input to end once when the loop is left early, and not when it failed by itself', async () => {
     const { signal } = new AbortController();
     const left = counting(one);
-    for await (const item of untilAborted(left.input, signal)) if (item === 1) break;
+    for await (const item of abortable(left.input, signal)) if (item === 1) break;
     expect(left.told.ends).toBe(1);
     const failing = counting(() => Promise.reject(new Error('mine')));
     const loop = async () => {
-      for await (const item of untilAborted(failing.input, signal)) expect.unreachable(String(item));
+      for await (const item of abortable(failing.input, signal)) expect.unreachable(String(item));
     };
     await expect(loop()).rejects.toThrow(/^mine$/);
     expect(failing.told.ends).toBe(0);
@@ -158,11 +158,11 @@ describe('untilAborted', () => {
   it('needs no input that can be told', async () => {
     const { signal } = new AbortController();
     const input = { [Symbol.asyncIterator]: () => ({ next: one }) };
-    for await (const item of untilAborted(input, signal)) if (item === 1) break;
+    for await (const item of abortable(input, signal)) if (item === 1) break;
     const counted = countedSignal();
     const stuck = { [Symbol.asyncIterator]: () => ({ next: () => never }) };
     const loop = async () => {
-      for await (const item of untilAborted(stuck, counted.signal)) expect.unreachable(String(item));
+      for await (const item of abortable(stuck, counted.signal)) expect.unreachable(String(item));
     };
     const waiting = loop();
     counted.abort('why');
@@ -171,7 +171,7 @@ describe('untilAborted', () => {
   });
 });
 
-describe('untilAborted', () => {
+describe('abortable', () => {
   it('tells an input to end when it aborts while an item is waited for', async () => {
     const abort = new AbortController();
     let ended = 0;
@@ -185,7 +185,7 @@ describe('untilAborted', () => {
       }),
     };
     const waiting = (async () => {
-      for await (const _ of untilAborted(input, abort.signal)) throw new Error('no item was given');
+      for await (const _ of abortable(input, abort.signal)) throw new Error('no item was given');
     })();
     abort.abort();
     expect((await rejection(waiting)).code).toBe('aborted');

@@ -1,5 +1,5 @@
 import { createCipheriv, createHmac } from 'node:crypto';
-import type { Backend } from '../../src/batch/backend.js';
+import { pureBackend, type Backend } from '../../src/batch/backend.js';
 import { readKeyExport, writeKeyExport, type ExportResult } from '../../src/formats/key-export.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Target } from '../target.js';
 import { jsonsOf, textsOf } from '../vectors.js';
@@ -15,6 +15,7 @@ const ENTRY_CODES = [
 
 /** Millions of rounds that a header asks for are another matter than how it is read. */
 const backend: Backend = {
+  ...pureBackend,
   name: 'constant keys',
   pbkdf2: (_password, _salt, _rounds, length) => Promise.resolve(new Uint8Array(length).fill(7)),
 };

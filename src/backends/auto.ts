@@ -1,36 +1,40 @@
 import { localBackend, processors } from '#platform';
 import type { Backend } from '../batch/backend.js';
-import type { DecryptResult, EncryptResult } from '../batch/batch.js';
-import { run, type BatchOptions, type ChosenBackend } from '../batch/run.js';
 import {
-  decryption,
-  encryption,
+  decryptMany,
+  decryptSessions as decryptBatch,
   type BackupRecord,
+  type DecryptResult,
   type DecryptSettings,
+} from '../batch/decrypt.js';
+import {
+  encryptMany,
+  encryptSessions as encryptBatch,
+  type EncryptResult,
   type EncryptSettings,
-} from '../batch/directions.js';
+} from '../batch/encrypt.js';
+import type { BatchOptions, ChosenBackend, RunOptions } from '../batch/run.js';
+import { isJsonObject } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { decryptManyBy, encryptManyBy } from '../batch/session-data-batch.js';
+import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { workersBackend, type WorkersBackend } from './workers.js';
 
 /** The engine's batches by the fastest means that the platform has. */
 
 /**
- * From so many sessions on workers save more time than their start takes: on two processors, with the pool started for
- * them, 5,000 took 500 ms instead of 420, 10,000 took 660 instead of 720, 20,000 1,000 instead of 1,380.
+ * From this many sessions on, workers save more time than starting them takes: on two processors, pool started for the
+ * batch, 5,000 took 500 ms instead of 420, 10,000 took 660 instead of 720, 20,000 1,000 instead of 1,380.
  */
 const WORKERS_FROM = 10_000;
 
 /**
- * Encrypts sessions to a backup's public key, by the fastest means at hand: on Node with node:crypto, everywhere
- * with workers where 10,000 sessions or more are known to come, and otherwise in pure JavaScript.
+ * Encrypts sessions to a backup's public key by the fastest means of the platform: node:crypto on Node, workers where
+ * 10,000 sessions or more are known to come, otherwise pure JavaScript.
  *
- * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. No more than some
+ * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. At most some
  * thousands are held at a time, so a caller who streams needs little memory.
- * @param options - `backend` names the means instead of having them chosen: `pureBackend` from here, or one from
- * `megolm-backup/node`, `megolm-backup/webcrypto` or `megolm-backup/workers`.
+ * @param options - `backend` overrides the choice: `pureBackend` from here, or one from `megolm-backup/node`, `megolm-backup/webcrypto` or `megolm-backup/workers`.
  * @returns One result per session, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `wrong-key` for another backup's `macKey`;
  * `bad-parameters`; and whatever the input itself throws.
@@ -52,24 +56,19 @@ export function encryptSessions(
   publicKey: BackupPublicKey,
   options: BatchOptions & EncryptSettings = {},
 ): AsyncGenerator<EncryptResult, void, void> {
-  return run(
-    sessions,
-    () => encryption(publicKey, options),
-    options,
-    () => choose(sessions, options),
-  );
+  return encryptBatch(sessions, publicKey, choosing(sessions, options));
 }
 
 /**
- * Decrypts records of a backup, by the fastest means at hand: with node:crypto on Node, with WebCrypto in browsers
- * that have X25519, with workers where 10,000 records or more are known to come, otherwise in pure JavaScript.
+ * Decrypts records of a backup by the fastest means of the platform: node:crypto on Node, WebCrypto in browsers that have
+ * X25519, workers where 10,000 records or more are known to come, otherwise pure JavaScript.
  * Every key that cannot be read comes out with the one reason why, and every key that can says whether it is
  * `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
  *
- * @param records - In an array, an iterable or an async iterable; no more than some thousands are held at a time.
+ * @param records - In an array, an iterable or an async iterable; at most some thousands are held at a time.
  * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
  * key will show as `mac-mismatch` on every record.
- * @param options - `backend` names the means instead of having them chosen.
+ * @param options - `backend` overrides the choice.
  * @returns One result per record, in order.
  * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
  * the input itself throws.
@@ -92,12 +91,14 @@ export function decryptSessions(
   key: BackupDecryptionKey,
   options: BatchOptions & DecryptSettings = {},
 ): AsyncGenerator<DecryptResult, void, void> {
-  return run(
-    records,
-    () => decryption(key, options),
-    options,
-    () => choose(records, options),
-  );
+  return decryptBatch(records, key, choosing(records, options));
+}
+
+/** Options with which a batch chooses its backend, unless the caller names one. */
+function choosing<Options extends BatchOptions>(inputs: object, options: Options): Options & RunOptions {
+  // A copy of what is no object would be one.
+  if (!isJsonObject(options)) return options;
+  return { ...options, choose: () => choose(inputs, options) };
 }
 
 async function choose(inputs: object, options: BatchOptions): Promise<ChosenBackend> {
@@ -113,31 +114,28 @@ async function choose(inputs: object, options: BatchOptions): Promise<ChosenBack
   };
 }
 
-/** Workers, for as long as they work: a policy may forbid them, and a bundle may lack their file. */
+/** Workers as long as they work: a policy may forbid them, and a bundle may lack their file. */
 function orLocally(workers: WorkersBackend, local: Backend): Backend {
   let working = true;
-  async function attempt<Result>(byWorkers: () => Promise<Result>, locally: () => Promise<Result>) {
-    if (!working) return locally();
-    try {
-      return await byWorkers();
-    } catch (error) {
-      if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
-      working = false;
-      return locally();
-    }
-  }
+  const fallBack =
+    <Task extends unknown[], Result>(
+      byWorkers: (...task: Task) => Promise<Result>,
+      locally: (backend: Backend, ...task: Task) => Promise<Result>,
+    ) =>
+    async (...task: Task): Promise<Result> => {
+      if (!working) return locally(local, ...task);
+      try {
+        return await byWorkers(...task);
+      } catch (error) {
+        if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
+        working = false;
+        return locally(local, ...task);
+      }
+    };
   return {
     name: `${workers.name} or ${local.name}`,
     pipeline: workers.pipeline,
-    encryptMany: (...task) =>
-      attempt(
-        () => workers.encryptMany(...task),
-        () => encryptManyBy(local, ...task),
-      ),
-    decryptMany: (...task) =>
-      attempt(
-        () => workers.decryptMany(...task),
-        () => decryptManyBy(local, ...task),
-      ),
+    encryptMany: fallBack(workers.encryptMany, encryptMany),
+    decryptMany: fallBack(workers.decryptMany, decryptMany),
   };
 }

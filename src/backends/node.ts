@@ -1,15 +1,10 @@
 /**
- * The expensive operations by `node:crypto`.
+ * The expensive operations by node:crypto.
  *
  * @packageDocumentation
  */
 
-import { deriveKeys, openPurely, type Sealed, sealPurely } from '../scheme/session-data.js';
-import {
-  type Encapsulated,
-  encapsulateMany as encapsulateManyPurely,
-  hasTable,
-} from '../curve25519/x25519.js';
+import { hasTable } from '../curve25519/x25519.js';
 import {
   createCipheriv,
   createDecipheriv,
@@ -20,45 +15,40 @@ import {
   pbkdf2,
   type KeyObject,
 } from 'node:crypto';
-import type { Backend } from '../batch/backend.js';
+import { pureBackend, type CompleteBackend } from '../batch/backend.js';
 import { concat, equal, plainBytes, wipe } from '../encoding/bytes.js';
 import { isLowOrder } from '../curve25519/edwards.js';
+import { deriveKeys, MAC_LENGTH } from '../scheme/session-data.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
- * From so many agreements with one recipient on, a table of its multiples beats OpenSSL, which needs two whole
- * ladders and a key import for each: 95 µs, against 3 ms for the table and 45 for each agreement.
+ * From this many agreements with one recipient on, a table of its multiples beats OpenSSL, which needs two ladders and a
+ * key import for each: 95 µs, against 3 ms for the table and 45 µs for each agreement.
  */
 const TABLE_FROM = 64;
 
-/** The same where the table is kept from before. */
+/** The same where the table exists already. */
 const KEPT_TABLE_FROM = 3;
 
 /** The major version. */
 const NODE = Number(process.versions.node.split('.')[0]);
 
-/**
- * From so many bytes on, OpenSSL's AES beats the pure one. Setting up a cipher takes 2 µs, but 13 on Node 24, as
- * long as the whole of a room key takes in pure JavaScript.
- */
+/** From this many bytes on, OpenSSL's AES beats pure JavaScript: setting up a cipher takes 2 µs, but 13 µs on Node 24. */
 const AES_FROM = NODE >= 24 ? 1024 : 0;
 
-const MAC_LENGTH = 8;
 const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
 
 /**
- * node:crypto behind the engine's seam: OpenSSL's X25519 for decryption and small encryptions, its AES and PBKDF2.
- * Large encryptions stay with the engine's tables, which are faster, and so do HKDF and the MAC of such short inputs.
+ * node:crypto: OpenSSL's X25519 for decryption and small encryptions, its AES and PBKDF2. Large encryptions stay with
+ * the engine's tables, which are faster, and so do HKDF and the MAC of such short inputs.
  *
- * The calls were chosen by measurement (microseconds a call on Node 20.20, 22.23 and 24.21):
- * diffieHellman with ready KeyObjects 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from DER 69, 5.1, 28; a private
- * key from JWK 31, 28, 52, from DER 311, 29, 53. A private key is never made from JWK, which would leave it behind in
- * a string. So on Node 20 all encryptions stay with the engine, and a batch of decryptions pays 0.3 ms once. The
- * ephemeral public key is a second diffieHellman, with base point 9, because generateKeyPairSync with a JWK export hung
- * in 7 of 10 runs of 50,000 on Node 20. HKDF and the MAC by hkdfSync and createHmac 8.9, 6.0, 20, by the engine 8.8,
- * 6.7, 6.7.
+ * Microseconds a call on Node 20.20, 22.23 and 24.21: diffieHellman 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from
+ * DER 69, 5.1, 28; a private key from JWK 31, 28, 52, from DER 311, 29, 53; HKDF and the MAC by node:crypto 8.9, 6.0, 20,
+ * by the engine 8.8, 6.7, 6.7. A private key is never made from JWK, which would leave it behind in a string; so on Node
+ * 20 all encryptions stay with the engine. The ephemeral public key is a second diffieHellman, with base point 9, because
+ * generateKeyPairSync with a JWK export hung in 7 of 10 runs of 50,000 on Node 20.
  *
- * @returns A frozen object without state; one serves everybody.
+ * @returns A frozen object without state, to be shared freely.
  *
  * @example
  * ```ts
@@ -70,25 +60,15 @@ const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
  * }
  * ```
  */
-export function nodeBackend(): Backend {
-  return Object.freeze({
-    name: 'node:crypto',
-    // These are asynchronous because the seam is: OpenSSL itself answers at once.
-    encapsulateMany: (recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array) =>
-      Promise.resolve(encapsulateMany(recipient, ephemeralPrivateKeys)),
-    agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) =>
-      Promise.resolve(agreeMany(privateKey, publicKeys)),
-    seal,
-    open,
-    pbkdf2: derive,
-  });
+export function nodeBackend(): CompleteBackend {
+  return Object.freeze({ name: 'node:crypto', encapsulateMany, agreeMany, seal, open, pbkdf2: derive });
 }
 
-function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array): Encapsulated {
-  if (NODE < 22) return encapsulateManyPurely(recipient, ephemeralPrivateKeys);
+const encapsulateMany: CompleteBackend['encapsulateMany'] = (recipient, ephemeralPrivateKeys) => {
+  if (NODE < 22) return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
   const tableFrom = hasTable(recipient) ? KEPT_TABLE_FROM : TABLE_FROM;
   if (ephemeralPrivateKeys.length >= 32 * tableFrom)
-    return encapsulateManyPurely(recipient, ephemeralPrivateKeys);
+    return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
   const basePoint = importPublicKey(BASE_POINT);
   const publicKey = importPublicKey(recipient);
   const ephemeralPublicKeys = new Uint8Array(ephemeralPrivateKeys.length);
@@ -104,9 +84,9 @@ function encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array
     wipe(sharedSecrets);
     throw error;
   }
-}
+};
 
-function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Uint8Array {
+const agreeMany: CompleteBackend['agreeMany'] = (privateKey, publicKeys) => {
   const imported = importOnce(privateKey);
   const sharedSecrets = new Uint8Array(publicKeys.length);
   try {
@@ -118,7 +98,7 @@ function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Uint8Array {
     wipe(sharedSecrets);
     throw error;
   }
-}
+};
 
 /** A public key for OpenSSL, and its bytes. */
 interface PublicKey {
@@ -133,15 +113,15 @@ function agree(privateKey: KeyObject, publicKey: PublicKey, into: Uint8Array, of
     into.set(secret, offset);
     wipe(secret);
   } catch (error) {
-    // Not by the error's code: every runtime has one of its own, and nothing else may pass for a low-order key.
+    // Not by the error's code: each runtime has its own, and no other failure may pass for a low-order key.
     if (!isLowOrder(publicKey.bytes)) throw error;
   }
 }
 
-/** What was imported from an array, and the hash of what it held then. */
+/** The key imported from an array, and the hash of the array's bytes then. */
 const imports = new WeakMap<Uint8Array, { readonly hash: Buffer; readonly object: KeyObject }>();
 
-/** Imports a key once as long as its array stays the same: a batch brings it with every chunk. */
+/** Imports a key once while its array stays the same: a batch passes it with every chunk. */
 function importOnce(bytes: Uint8Array): KeyObject {
   const hash = createHash('sha256').update(bytes).digest();
   const known = imports.get(bytes);
@@ -151,7 +131,7 @@ function importOnce(bytes: Uint8Array): KeyObject {
   return object;
 }
 
-/** As DER, which can be wiped: a JWK has the key as a string. */
+/** As DER, which can be wiped: a JWK holds the key in a string. */
 function importPrivateKey(bytes: Uint8Array): KeyObject {
   const key = pkcs8(bytes);
   try {
@@ -170,8 +150,8 @@ function base64url(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64url');
 }
 
-function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
-  if (plaintext.length < AES_FROM) return sealPurely(sharedSecret, plaintext);
+const seal: CompleteBackend['seal'] = (sharedSecret, plaintext) => {
+  if (plaintext.length < AES_FROM) return pureBackend.seal(sharedSecret, plaintext);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
   try {
@@ -180,26 +160,26 @@ function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   } finally {
     wipe(keys.all);
   }
-}
+};
 
-function open(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array): Uint8Array | undefined {
-  if (ciphertext.length < AES_FROM) return openPurely(sharedSecret, ciphertext, mac);
+const open: CompleteBackend['open'] = (sharedSecret, ciphertext, mac) => {
+  if (ciphertext.length < AES_FROM) return pureBackend.open(sharedSecret, ciphertext, mac);
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac: whole } = keys;
   try {
     if (!equal(whole.subarray(0, mac.length), mac)) return undefined;
     const decipher = createDecipheriv('aes-256-cbc', aesKey, iv).setAutoPadding(false);
-    // Every block comes at once, because nothing is kept back for padding; `final` then has nothing to add.
+    // Without padding `update` gives every block, and `final` adds nothing.
     const padded = plainBytes(decipher.update(ciphertext));
     decipher.final();
     return padded;
   } finally {
     wipe(keys.all);
   }
-}
+};
 
-/** OpenSSL cannot be interrupted; the engine stops waiting when aborted. */
-const derive: NonNullable<Backend['pbkdf2']> = (passphrase, salt, iterations, length) =>
+/** OpenSSL cannot be interrupted; on abort the engine stops waiting. */
+const derive: CompleteBackend['pbkdf2'] = (passphrase, salt, iterations, length) =>
   new Promise((resolve, reject) => {
     pbkdf2(passphrase, salt, iterations, length, 'sha512', (error, key) => {
       if (error) {

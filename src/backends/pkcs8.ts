@@ -1,6 +1,6 @@
 import { concat } from '../encoding/bytes.js';
 
-/** What stands before the 32 bytes of an X25519 private key in PKCS#8 (RFC 8410, section 7). */
+/** The PKCS#8 header of an X25519 private key (RFC 8410, section 7). */
 const PREFIX = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 110, 4, 34, 4, 32];
 
 /** An X25519 private key in the one form that every platform reads. The caller wipes it. */

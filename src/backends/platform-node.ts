@@ -3,9 +3,9 @@ import { Worker } from 'node:worker_threads';
 import type { Backend } from '../batch/backend.js';
 import { nodeBackend } from './node.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
-import { transferOf, type Job, type Reply } from './worker-job.js';
+import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
-/** `#platform` for Node and what is like it. */
+/** `#platform` for Node and compatible runtimes. */
 
 export function localBackend(): Promise<Backend> {
   return Promise.resolve(nodeBackend());
@@ -15,10 +15,7 @@ export function processors(): number {
   return availableParallelism();
 }
 
-/**
- * A worker's garbage is young: what it makes of a chunk is gone with the answer. Left to itself, each worker would
- * let 48 MB of it gather, and gain nothing by it.
- */
+/** A worker's garbage is young. Without this limit each worker would collect 48 MB of it and be no faster. */
 const LIMITS = { maxYoungGenerationSizeMb: 16 };
 
 export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {

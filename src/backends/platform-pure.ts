@@ -2,7 +2,7 @@ import { pureBackend, type Backend } from '../batch/backend.js';
 import { KeyBackupError } from '../errors.js';
 import type { WorkerThread } from './platform.js';
 
-/** `#platform` for React Native and others that have neither workers nor `import.meta`. */
+/** `#platform` for React Native and other runtimes without workers and `import.meta`. */
 
 export function localBackend(): Promise<Backend> {
   return Promise.resolve(pureBackend);

@@ -1,7 +1,7 @@
 import { pureBackend, type Backend } from '../batch/backend.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
 import { webCryptoBackend, webCryptoHasX25519 } from './webcrypto.js';
-import { transferOf, type Job, type Reply } from './worker-job.js';
+import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
 /** `#platform` for browsers. */
 
@@ -26,7 +26,7 @@ export function processors(): number {
 }
 
 export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {
-  // Written so that bundlers see it and bring the file along.
+  // Written so that bundlers find the file.
   const worker = url
     ? new Worker(url, { type: 'module' })
     : new Worker(new URL('./worker-web.js', import.meta.url), { type: 'module' });
@@ -43,7 +43,7 @@ export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {
     post(job: Job) {
       worker.postMessage(job, transferOf(job));
     },
-    // A page does not wait for its workers.
+    // Workers do not keep a page alive.
     hold: () => undefined,
     terminate() {
       worker.terminate();

@@ -1,12 +1,12 @@
 import type { Backend } from '../batch/backend.js';
-import type { Job, Reply } from './worker-job.js';
+import type { Job, Reply } from './worker-protocol.js';
 
 /**
- * What the runtimes differ in. The import `#platform` means one of the three files beside this one, chosen by the
- * conditions in package.json, so that a bundle for browsers never holds a word of Node's.
+ * Where the runtimes differ. The import `#platform` is one of the three files beside this one, chosen by the conditions in
+ * package.json, so that a bundle for browsers contains nothing of Node's.
  */
 
-/** A worker from the side of who started it. */
+/** A worker, as the thread that started it sees it. */
 export interface WorkerThread {
   post(job: Job): void;
   /** Whether it keeps the process alive. */
@@ -14,19 +14,19 @@ export interface WorkerThread {
   terminate(): void;
 }
 
-/** Who started a worker hears from it here. Jobs are answered in the order in which they were posted. */
+/** Receives what a worker sends. Jobs are answered in the order in which they were posted. */
 export interface WorkerListener {
   onReply(reply: Reply): void;
-  /** It could not start, or died; nothing comes from it any more. */
+  /** It could not start, or died. No reply follows. */
   onDeath(reason: unknown): void;
 }
 
 /** What each of the three files exports. */
 export interface Platform {
-  /** What is fastest on one thread here. */
+  /** The fastest backend on one thread. */
   localBackend(): Promise<Backend>;
   /** How many workers can work at the same time; 0 where there are none. */
   processors(): number;
-  /** @param url - The worker's file, where a bundler moved it. */
+  /** @param url - The worker's file, if a bundler moved it. */
   startWorker(listener: WorkerListener, url?: URL): WorkerThread;
 }

@@ -4,21 +4,21 @@
  * @packageDocumentation
  */
 
-import type { Backend } from '../batch/backend.js';
+import type { Backend, CompleteBackend } from '../batch/backend.js';
 import { concat, equal, wipe } from '../encoding/bytes.js';
-import { pbkdf2 } from '../scheme/passphrase.js';
-import { agreeMany as agreeManyPurely, publicKeyOf } from '../curve25519/x25519.js';
+import { agreeMany as agreeManyInJavaScript, publicKeyOf } from '../curve25519/x25519.js';
+import { pbkdf2Sha512 } from '../scheme/passphrase.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
  * The browser's own X25519, which works on threads of its own: with many agreements under way it decrypts faster
- * than pure JavaScript. Only agreements are worth the way there: HKDF and AES of a room key take longer through
- * promises than in pure JavaScript, and for encryption the engine's tables are faster.
+ * than pure JavaScript. Only agreements and PBKDF2 gain: HKDF and AES of a room key take longer through promises than in
+ * pure JavaScript, and for encryption the engine's tables are faster.
  *
- * Where the browser has no X25519, or its answers are not those of the engine, every operation is done in pure
- * JavaScript instead. Nothing is asked of the browser before the first operation.
+ * Where the browser has no X25519, or its results differ from the engine's, every operation is done in pure JavaScript
+ * instead. The browser is not asked before the first operation.
  *
- * @returns A frozen object; what the browser can do is found out once and kept.
+ * @returns A frozen object. What the browser can do is found out once.
  *
  * @example
  * ```ts
@@ -30,15 +30,15 @@ import { pkcs8 } from './pkcs8.js';
  * }
  * ```
  */
-export function webCryptoBackend(): Backend {
+export function webCryptoBackend(): Backend & Pick<CompleteBackend, 'agreeMany'> {
   return Object.freeze({
     name: 'WebCrypto',
     pipeline: { chunk: 256, depth: 2 },
     agreeMany,
-    // Left out where there is no WebCrypto: then the engine derives the key itself, and tells how far it is.
+    // Pure JavaScript tells how far it is, so it is named where there is no WebCrypto.
     get pbkdf2() {
       const subtle = findSubtle();
-      return subtle && derive.bind(undefined, subtle);
+      return subtle ? derive.bind(undefined, subtle) : pbkdf2Sha512;
     },
   });
 }
@@ -60,7 +60,7 @@ const X25519 = { name: 'X25519' };
 
 let capability: Promise<boolean> | undefined;
 
-/** Whether WebCrypto here has an X25519 that gives what the engine gives. Found out once, by using it. */
+/** Whether WebCrypto here has an X25519 with the engine's results. Tested once, by using it. */
 export function webCryptoHasX25519(): Promise<boolean> {
   return (capability ??= probe());
 }
@@ -71,10 +71,10 @@ async function probe(): Promise<boolean> {
   try {
     await subtle.generateKey(X25519, false, ['deriveBits']);
     const privateKey = Uint8Array.from({ length: 32 }, (_, i) => (i * 151 + 89) & 255);
-    // A point of large order and one of small order, whose refusal must be told from other failures.
+    // A point of large order and one of small order, whose rejection must be told from other failures.
     const publicKeys = concat(publicKeyOf(privateKey), new Uint8Array(32));
     const sharedSecrets = await agreeManyNatively(subtle, privateKey, publicKeys);
-    return equal(sharedSecrets, agreeManyPurely(privateKey, publicKeys));
+    return equal(sharedSecrets, agreeManyInJavaScript(privateKey, publicKeys));
   } catch {
     return false;
   }
@@ -86,19 +86,19 @@ async function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promis
     try {
       return await agreeManyNatively(subtle, privateKey, publicKeys);
     } catch {
-      // Whatever the reason, the engine can do it too.
+      // The engine does it instead, whatever the reason.
     }
   }
-  return agreeManyPurely(privateKey, publicKeys);
+  return agreeManyInJavaScript(privateKey, publicKeys);
 }
 
-/** All at once: the browser has them wait for its threads, and never for this one. */
+/** All at once: the browser queues them for its own threads. */
 async function agreeManyNatively(
   subtle: Subtle,
   privateKey: Uint8Array,
   publicKeys: Uint8Array,
 ): Promise<Uint8Array> {
-  // There is no raw form for private keys.
+  // WebCrypto imports no raw private keys.
   const encoded = pkcs8(privateKey);
   const importing = subtle.importKey('pkcs8', encoded, X25519, false, ['deriveBits']);
   const imported = await importing.finally(() => {
@@ -118,7 +118,7 @@ async function agreeManyNatively(
     await Promise.all(agreements);
     return sharedSecrets;
   } catch (error) {
-    // Not before the last has ended, which could write after the wiping.
+    // Wait for the last, which could write after the wiping.
     await Promise.allSettled(agreements);
     wipe(sharedSecrets);
     throw error;
@@ -135,17 +135,17 @@ async function deriveOrZero(subtle: Subtle, privateKey: object, publicKey: objec
   }
 }
 
-/** The browser cannot be interrupted; the engine stops waiting when aborted. */
+/** The browser cannot be interrupted; on abort the engine stops waiting. */
 async function derive(
   subtle: Subtle,
-  ...[passphrase, salt, iterations, length, options]: Parameters<NonNullable<Backend['pbkdf2']>>
+  ...[passphrase, salt, iterations, length, options]: Parameters<CompleteBackend['pbkdf2']>
 ): Promise<Uint8Array> {
   try {
     const key = await subtle.importKey('raw', passphrase, { name: 'PBKDF2' }, false, ['deriveBits']);
     const algorithm = { name: 'PBKDF2', hash: 'SHA-512', salt, iterations };
     return new Uint8Array(await subtle.deriveBits(algorithm, key, 8 * length));
   } catch {
-    return pbkdf2(passphrase, salt, iterations, length, options);
+    return pbkdf2Sha512(passphrase, salt, iterations, length, options);
   }
 }
 

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
 import { nodeBackend } from './node.js';
-import { answering, type Reply } from './worker-job.js';
+import { answering, type Reply } from './worker-protocol.js';
 
 /** The file that a worker thread of Node runs. */
 

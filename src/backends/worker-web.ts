@@ -1,5 +1,5 @@
 import { localBackend } from './platform-web.js';
-import { answering, type Job, type Reply } from './worker-job.js';
+import { answering, type Job, type Reply } from './worker-protocol.js';
 
 /** The file that a browser's worker runs. */
 

@@ -4,51 +4,50 @@
  * @packageDocumentation
  */
 
-import { type AbortSignalLike, turn } from '../async.js';
+import { type AbortSignalLike, yieldToEventLoop } from '../async.js';
 import { processors, startWorker } from '#platform';
 import type { Backend } from '../batch/backend.js';
 import { KeyBackupError, numberOr } from '../errors.js';
 import { expectOptions } from '../encoding/arguments.js';
 import type { WorkerThread } from './platform.js';
-import { pack, resultsOf, type Job, type Reply } from './worker-job.js';
+import { pack, resultsOf, type Job, type Reply } from './worker-protocol.js';
 
-/** How a pool of workers is made up. */
+/** How to make a pool of workers. */
 export interface WorkersOptions {
-  /** How many workers; as many as there are processors, but no more than 8, when left out. */
+  /** How many workers. Default: one a processor, at most 8. */
   readonly count?: number | undefined;
-  /** The worker's file, for bundlers that do not find it by themselves: a copy of `worker-web.js` or `worker-node.js`. */
+  /** The worker's file, for bundlers that do not find it: a copy of `worker-web.js` or `worker-node.js`. */
   readonly url?: URL | undefined;
 }
 
-/** A backend that has workers, and so something to let go of. */
+/** A backend with workers, to be disposed of. */
 export interface WorkersBackend extends Backend {
   readonly encryptMany: NonNullable<Backend['encryptMany']>;
   readonly decryptMany: NonNullable<Backend['decryptMany']>;
   /**
-   * Ends the workers. What is under way fails with `backend-failed`, and so does what is asked for later. Workers
-   * that have nothing to do do not keep a process alive, so a program may also just end.
+   * Ends the workers. Operations under way and later ones fail with `backend-failed`. Idle workers do not keep a process
+   * alive, so a program may also just end.
    */
   dispose(): void;
 }
 
-/** Keys in a message: few enough to keep several workers busy, enough for the messages to cost only 2 %. */
+/** Keys in a message: few enough to keep several workers busy, enough that messages cost only 2 %. */
 const CHUNK = 250;
 
 const MAX_COUNT = 8;
 
-/** How long a worker may take for a job, from its start: many times what the slowest phone needs. */
+/** Milliseconds that a worker may take for a job: many times what the slowest phone needs. */
 function limitOf(job: Job): number {
   const { bytes, ends } = job.direction === 'encrypt' ? job.plaintexts : job.sessionData;
   return 60_000 + 200 * ends.length + bytes.length / 1000;
 }
 
 /**
- * Does whole sessions, agreements and all, in workers: Node's `worker_threads` or the browser's `Worker`. It pays
- * from some thousands of sessions on, because starting workers takes some tenths of a second; the JSON stays on
- * this thread. Results, errors and order are the same as without.
+ * Encrypts and decrypts whole chunks in workers: Node's `worker_threads` or the browser's `Worker`. It pays from some
+ * thousands of sessions on, because starting workers takes some tenths of a second. JSON stays on this thread. Results,
+ * errors and order are the same.
  *
- * A worker that dies, or gives no answer for a minute and more, fails its operations with `backend-failed`; another takes
- * its place.
+ * A worker that dies, or does not answer for over a minute, fails its operations with `backend-failed` and is replaced.
  *
  * @throws {@link KeyBackupError} `bad-parameters` for a `count` that is not 1 to 64.
  *
@@ -76,7 +75,7 @@ export function workersBackend(options: WorkersOptions = {}): WorkersBackend {
   const pool = new Pool(count, url);
   return Object.freeze({
     name: `${count} workers`,
-    // Two for each worker, so that it finds the next one waiting, and two to be prepared meanwhile.
+    // Two for each worker, so that the next one waits there, and two being prepared.
     pipeline: { chunk: CHUNK, depth: 2 * count + 2 },
     async encryptMany(recipient, plaintexts, { signal }) {
       const reply = await pool.run(
@@ -117,7 +116,7 @@ interface Task {
   reject(error: KeyBackupError): void;
 }
 
-/** A worker and the tasks it was given, in the order in which it will answer them. */
+/** A worker and its tasks, in the order in which it will answer them. */
 interface Member {
   readonly thread: WorkerThread;
   readonly tasks: Task[];
@@ -125,7 +124,7 @@ interface Member {
   timer?: ReturnType<typeof setTimeout>;
 }
 
-/** Workers that are started when there is work for them. The tasks that no worker has yet wait in one queue. */
+/** Workers, started when there is work for them. Tasks that no worker has yet wait in one queue. */
 class Pool {
   readonly #count: number;
   readonly #url: URL | undefined;
@@ -138,7 +137,7 @@ class Pool {
     this.#url = url;
   }
 
-  /** Has a job done. `expected` is the kind of answer it has to have. */
+  /** Runs a job. `expected` is the kind of reply it must get. */
   async run<Direction extends Job['direction']>(
     job: Job,
     expected: Direction,
@@ -160,7 +159,7 @@ class Pool {
 
   #dispatch(): void {
     for (;;) {
-      // An aborted task is not worked on.
+      // Aborted tasks are dropped.
       this.#waiting = this.#waiting.filter((task) => {
         if (this.#disposed) task.reject(failure('the workers were disposed of'));
         else if (task.signal?.aborted) task.reject(aborted(task.signal.reason));
@@ -187,7 +186,7 @@ class Pool {
     if (member.tasks.length < 2) this.#await(member);
   }
 
-  /** Waits for the answer to a worker's first task, and lets a worker without one go. */
+  /** Waits for the answer to a worker's first task, and no longer holds an idle worker. */
   #await(member: Member): void {
     clearTimeout(member.timer);
     const [task] = member.tasks as (Task | undefined)[];
@@ -195,16 +194,16 @@ class Pool {
     else member.thread.hold(false);
   }
 
-  /** A worker that hangs fails its tasks, and makes place for another. */
+  /** A worker that hangs fails its tasks and is replaced. */
   async #giveUp(member: Member, task: Task): Promise<void> {
-    // When it was this thread that hung, the answer has come meanwhile.
-    await turn();
+    // If it was this thread that hung, the answer is here by now.
+    await yieldToEventLoop();
     if (member.tasks[0] !== task) return;
     this.#bury(member, `a worker gave no answer for ${Math.round(task.limit / 1000)} s`);
     this.#dispatch();
   }
 
-  /** A worker that has at most one task, a new one if need be and allowed. */
+  /** A worker that has at most one task; a new one if needed and allowed. */
   #leastBusy(): Member | undefined {
     let least: Member | undefined;
     for (const member of this.#members)

@@ -1,50 +1,65 @@
 import type { SignalOptions } from '../async.js';
-import type { KeyBackupError } from '../errors.js';
-import type { Encapsulated } from '../curve25519/x25519.js';
-import type { Pbkdf2Backend } from '../scheme/passphrase.js';
-import type {
-  OpenedSessionData,
-  ParsedSessionData,
-  SessionData,
-  SessionDataBackend,
+import { agreeMany, encapsulateMany, type Encapsulated } from '../curve25519/x25519.js';
+import { isBytes, wipe } from '../encoding/bytes.js';
+import { isJsonObject } from '../encoding/json.js';
+import { KeyBackupError, describe } from '../errors.js';
+import { assertBytes, awaitBackend, callBackend } from '../scheme/backend-call.js';
+import { pbkdf2Sha512, type Pbkdf2Backend } from '../scheme/passphrase.js';
+import {
+  MAC_LENGTH,
+  open,
+  seal,
+  sealedLength,
+  type OpenedSessionData,
+  type ParsedSessionData,
+  type Sealed,
+  type SessionData,
 } from '../scheme/session-data.js';
 
-/**
- * The seam between the scheme and the machine: the few operations that cost time. The pure JavaScript default
- * stands behind every one of them; a backend replaces those where a benchmark proved a win (see `backends/`).
- *
- * Many keys travel in one array, 32 bytes each, one after the other.
- */
-
-/** How a backend that works beside the thread wants its work. */
+/** How a backend that works beside this thread wants its work. */
 export interface Pipeline {
-  /** So many keys at a time. */
+  /** How many keys in a chunk. */
   readonly chunk: number;
-  /** So many chunks may be under way before the first of them is waited for. */
+  /** How many chunks may be under way before the first of them is waited for. */
   readonly depth: number;
 }
 
-/** Operations by other means than pure JavaScript; what is left out is done in pure JavaScript. */
-export interface Backend extends SessionDataBackend, Pbkdf2Backend {
-  /**
-   * How the agreements and whole sessions are wanted. Left out by a backend that works on this thread: one chunk at
-   * a time, as large as fits between two turns.
-   */
-  readonly pipeline?: Pipeline | undefined;
+/**
+ * The operations that cost time. {@link pureBackend} has all of them in pure JavaScript; a {@link Backend}
+ * replaces those where a benchmark proved a win.
+ *
+ * Many keys travel in one array, 32 bytes each, one after the other.
+ */
+export interface CompleteBackend extends Pbkdf2Backend {
   /** One agreement for each ephemeral private key (32 bytes each, unclamped) with one recipient. */
-  readonly encapsulateMany?: (
+  readonly encapsulateMany: (
     recipient: Uint8Array,
     ephemeralPrivateKeys: Uint8Array,
-  ) => Promise<Encapsulated>;
+  ) => Encapsulated | Promise<Encapsulated>;
   /** X25519 of one private key with many public keys; 32 zero bytes where a public key is of low order. */
-  readonly agreeMany?: (privateKey: Uint8Array, publicKeys: Uint8Array) => Promise<Uint8Array>;
-  /** All that encryption needs keys for: agreements under new ephemeral keys, {@link Backend.seal} and base64. */
+  readonly agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) => Uint8Array | Promise<Uint8Array>;
+  /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
+  readonly seal: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
+  /**
+   * HKDF, the MAC check and AES-256-CBC, padding still in place. `mac` is 0 to 32 bytes and is compared with as
+   * many bytes of the whole HMAC; `undefined` when it does not match.
+   */
+  readonly open: (
+    sharedSecret: Uint8Array,
+    ciphertext: Uint8Array,
+    mac: Uint8Array,
+  ) => Uint8Array | undefined;
+  /** PBKDF2-HMAC-SHA-512. */
+  readonly pbkdf2: NonNullable<Pbkdf2Backend['pbkdf2']>;
+  /** Set by a backend that works beside this thread; otherwise a chunk at a time, as large as fits between two yields. */
+  readonly pipeline?: Pipeline | undefined;
+  /** A whole chunk, for workers: agreements under new ephemeral keys, `seal` and base64. */
   readonly encryptMany?: (
     recipient: Uint8Array,
     plaintexts: readonly Uint8Array[],
     options: SignalOptions,
   ) => Promise<readonly SessionData[]>;
-  /** All that decryption needs keys for: agreements, {@link Backend.open} and padding. One result per key. */
+  /** A whole chunk, for workers: agreements, `open` and padding. One result per key. */
   readonly decryptMany?: (
     privateKey: Uint8Array,
     sessionData: readonly ParsedSessionData[],
@@ -52,5 +67,176 @@ export interface Backend extends SessionDataBackend, Pbkdf2Backend {
   ) => Promise<readonly (OpenedSessionData | KeyBackupError)[]>;
 }
 
-/** The engine itself: to name when no other backend shall be chosen. */
-export const pureBackend: Backend = Object.freeze({ name: 'pure JavaScript' });
+/** Operations by other means than pure JavaScript, which does what is left out. */
+export type Backend = Pick<CompleteBackend, 'name'> & Partial<CompleteBackend>;
+
+/** Every operation in pure JavaScript: to name it where no other backend shall be chosen. */
+export const pureBackend: CompleteBackend = Object.freeze({
+  name: 'pure JavaScript',
+  encapsulateMany,
+  agreeMany,
+  seal,
+  open,
+  pbkdf2: pbkdf2Sha512,
+});
+
+/** A backend that is complete, and whose results can be relied on. */
+export interface CheckedBackend extends Pick<
+  CompleteBackend,
+  'name' | 'seal' | 'open' | 'encryptMany' | 'decryptMany'
+> {
+  /** How it wants its chunks, where it does that work beside this thread. */
+  readonly pipelines: Readonly<Record<'encrypt' | 'decrypt', Pipeline | undefined>>;
+  readonly encapsulateMany: (
+    recipient: Uint8Array,
+    ephemeralPrivateKeys: Uint8Array,
+  ) => Promise<Encapsulated>;
+  readonly agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) => Promise<Uint8Array>;
+}
+
+/**
+ * Completes a backend by pure JavaScript, and checks whatever it gives: what it throws, and what has another length
+ * than the scheme says, comes out as `backend-failed`; a {@link KeyBackupError} of its own stays what it is.
+ */
+export function checkBackend(backend: Backend): CheckedBackend {
+  const { name, pipeline, encryptMany, decryptMany } = backend;
+  const agreeing = having(backend, 'agreeMany');
+  const encapsulating = having(backend, 'encapsulateMany');
+  const sealing = having(backend, 'seal');
+  const opening = having(backend, 'open');
+  const encrypts = encryptMany ?? encapsulating.encapsulateMany !== encapsulateMany;
+  const decrypts = decryptMany ?? agreeing.agreeMany !== agreeMany;
+  return {
+    name,
+    pipelines: { encrypt: encrypts ? pipeline : undefined, decrypt: decrypts ? pipeline : undefined },
+    async encapsulateMany(recipient, ephemeralPrivateKeys) {
+      const call = () => encapsulating.encapsulateMany(recipient, ephemeralPrivateKeys);
+      const given = (await awaitBackend(backend, 'encapsulateMany', call)) as
+        Partial<Encapsulated> | undefined;
+      const check = (keys: unknown) =>
+        assertBytes(backend, 'encapsulateMany', keys, ephemeralPrivateKeys.length);
+      return {
+        ephemeralPublicKeys: check(given?.ephemeralPublicKeys),
+        sharedSecrets: check(given?.sharedSecrets),
+      };
+    },
+    async agreeMany(privateKey, publicKeys) {
+      const call = () => agreeing.agreeMany(privateKey, publicKeys);
+      const given = await awaitBackend(backend, 'agreeMany', call);
+      return assertBytes(backend, 'agreeMany', given, publicKeys.length);
+    },
+    seal(sharedSecret, plaintext) {
+      const call = () => sealing.seal(sharedSecret, plaintext);
+      const given = callBackend(backend, 'seal', call) as Partial<Sealed> | undefined;
+      return {
+        ciphertext: assertBytes(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
+        mac: assertBytes(backend, 'seal', given?.mac, MAC_LENGTH),
+      };
+    },
+    open(sharedSecret, ciphertext, mac) {
+      const given = callBackend(backend, 'open', () => opening.open(sharedSecret, ciphertext, mac));
+      return given === undefined ? undefined : assertBytes(backend, 'open', given, ciphertext.length);
+    },
+    encryptMany:
+      encryptMany &&
+      (async (recipient, plaintexts, options) => {
+        const call = () => encryptMany.call(backend, recipient, plaintexts, options);
+        const given: unknown = await awaitBackend(backend, 'encryptMany', call);
+        const isOf = (one: unknown, slot: number): one is SessionData =>
+          isSessionDataOf(plaintexts[slot], one);
+        return assertMany(backend, 'encryptMany', given, plaintexts.length, isOf);
+      }),
+    decryptMany:
+      decryptMany &&
+      (async (privateKey, parsed, options) => {
+        const call = () => decryptMany.call(backend, privateKey, parsed, options);
+        const given: unknown = await awaitBackend(backend, 'decryptMany', call);
+        return assertMany(backend, 'decryptMany', given, parsed.length, isOpenedOrError);
+      }),
+  };
+}
+
+/** The backend itself for an operation that it has, pure JavaScript otherwise. Called as a method, it keeps its `this`. */
+function having<Operation extends keyof CompleteBackend>(
+  backend: Backend,
+  operation: Operation,
+): Pick<CompleteBackend, Operation> {
+  return backend[operation] ? (backend as Pick<CompleteBackend, Operation>) : pureBackend;
+}
+
+function assertMany<Result>(
+  { name }: Backend,
+  operation: string,
+  value: unknown,
+  count: number,
+  isOne: (one: unknown, slot: number) => one is Result,
+): readonly Result[] {
+  if (Array.isArray(value) && value.length === count && value.every(isOne)) return value;
+  throw new KeyBackupError(
+    'backend-failed',
+    `backend ${name}: ${operation}: expected ${count} results, got ${describe(value)} of another kind`,
+  );
+}
+
+/** Whether an object is a `session_data` of the length that this plaintext comes to. */
+function isSessionDataOf(plaintext: Uint8Array, value: unknown): value is SessionData {
+  if (!isJsonObject(value)) return false;
+  const isBase64Of = (text: unknown, length: number) =>
+    typeof text === 'string' && text.length === Math.ceil((length * 4) / 3);
+  return (
+    isBase64Of(value.ephemeral, 32) &&
+    isBase64Of(value.mac, MAC_LENGTH) &&
+    isBase64Of(value.ciphertext, sealedLength(plaintext))
+  );
+}
+
+function isOpenedOrError(one: unknown): one is OpenedSessionData | KeyBackupError {
+  if (one instanceof KeyBackupError) return true;
+  const { plaintext, flags } = (one ?? {}) as Partial<OpenedSessionData>;
+  return isBytes(plaintext) && Array.isArray(flags);
+}
+
+/** Keys whose agreements are made together, and which are finished one by one. */
+export interface Chunk<Done> {
+  /** Finishes the key in a slot, once; it may throw for that key alone. It wipes the key's shared secret. */
+  readonly finish: (slot: number) => Done;
+  /** Wipes the shared secrets of all slots, for when not all were finished. */
+  readonly dispose: () => void;
+}
+
+/** A chunk whose keys are finished by their shared secrets, which it wipes. */
+export function chunkOfSecrets<Done>(
+  sharedSecrets: Uint8Array,
+  finish: (slot: number, sharedSecret: Uint8Array) => Done,
+): Chunk<Done> {
+  return {
+    finish(slot) {
+      const sharedSecret = keyAt(sharedSecrets, slot);
+      try {
+        return finish(slot, sharedSecret);
+      } finally {
+        wipe(sharedSecret);
+      }
+    },
+    dispose() {
+      wipe(sharedSecrets);
+    },
+  };
+}
+
+/** A chunk that was finished elsewhere. */
+export function chunkOfResults<Done>(results: readonly (Done | KeyBackupError)[]): Chunk<Done> {
+  return {
+    finish(slot) {
+      const result = results[slot];
+      if (result instanceof KeyBackupError) throw result;
+      return result;
+    },
+    dispose: () => undefined,
+  };
+}
+
+/** One of many keys in an array, in place. */
+export function keyAt(keys: Uint8Array, slot: number): Uint8Array {
+  return keys.subarray(32 * slot, 32 * (slot + 1));
+}

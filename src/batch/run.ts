@@ -1,14 +1,27 @@
-import { callback, now, orAborted, Pace, throwIfAborted, untilAborted, type WaitOptions } from '../async.js';
-import { pureBackend, type Backend, type Pipeline } from './backend.js';
+import {
+  abortable,
+  callback,
+  ChunkSizer,
+  isFromCallback,
+  now,
+  raceAbort,
+  throwIfAborted,
+  type SignalOptions,
+  type WaitOptions,
+} from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
-import { KeyBackupError } from '../errors.js';
 import { ownString } from '../encoding/json.js';
-import { SYNC_CHUNK, attempt, readyOnes, type Finish } from './session-data-batch.js';
+import { KeyBackupError } from '../errors.js';
+import {
+  checkBackend,
+  pureBackend,
+  type CheckedBackend,
+  type Chunk,
+  type Backend,
+  type Pipeline,
+} from './backend.js';
 
-/**
- * How a batch runs, whichever way it goes: inputs are taken a chunk at a time, what costs little is done key by
- * key, and what needs keys is done for a chunk together.
- */
+/** Runs a batch: chunks, order, yielding, abort and progress. It never looks at a key. */
 
 /** What the asynchronous batches accept. */
 export interface BatchOptions extends WaitOptions {
@@ -35,105 +48,122 @@ export interface FailedSession {
 /** The result for one key. */
 export type Outcome<Output> = ({ readonly ok: true; readonly index: number } & Output) | FailedSession;
 
-/** One direction of the scheme, cut where the seam is. */
-export interface Direction<Input, Ready, Done, Output> {
-  /** What is done to a key before: it is checked and taken apart. */
-  readonly before: (input: Input) => Ready;
-  /** What needs keys, for a chunk, in pure JavaScript. */
-  readonly workSync: (ready: readonly Ready[]) => Finish<Done>;
-  /** The same by a backend. */
-  readonly work: (ready: readonly Ready[], backend: Backend, options: WaitOptions) => Promise<Finish<Done>>;
+/** What a batch does with its records: each is prepared, the work is done for a chunk, and then each is finished. */
+export interface RecordOperation<Input, Ready, Output> {
+  /** Checks a record and takes it apart. It may throw for that record alone. */
+  readonly prepare: (input: Input) => Ready;
+  /** Makes the agreements of a chunk; the chunk finishes its records one by one. */
+  readonly work: (
+    ready: readonly Ready[],
+    backend: CheckedBackend,
+    options: SignalOptions,
+  ) => Promise<Chunk<Output>>;
+  /** The same in pure JavaScript, at once. */
+  readonly workSync: (ready: readonly Ready[]) => Chunk<Output>;
   /** How a backend wants that work, where it does it beside the thread. */
-  readonly pipeline: (backend: Backend) => Pipeline | undefined;
-  /** What is done to a key after. */
-  readonly after: (input: Input, ready: Ready, done: Done) => Output;
+  readonly pipeline: (backend: CheckedBackend) => Pipeline | undefined;
   /** Wipes the copies of keys that it holds. */
   readonly dispose?: () => void;
 }
 
-/** A chunk that was taken apart. */
-interface Chunk<Input, Ready> {
-  readonly inputs: readonly Input[];
-  /** Each is ready, or has failed already. */
-  readonly states: readonly (Ready | KeyBackupError)[];
-  readonly ready: readonly Ready[];
-}
-
-/** Runs a batch in one call. */
-export function runSync<Input, Ready, Done, Output>(
-  inputs: Iterable<Input>,
-  direction: Direction<Input, Ready, Done, Output>,
-): Outcome<Output>[] {
-  expectIterable(inputs, 'sessions');
-  const all = [...inputs];
-  const outcomes: Outcome<Output>[] = [];
-  for (let first = 0; first < all.length; first += SYNC_CHUNK) {
-    const taken = all.slice(first, first + SYNC_CHUNK);
-    const chunk = takenApart(
-      taken,
-      taken.map((input) => attempt(() => direction.before(input))),
-    );
-    const finish = direction.workSync(chunk.ready);
-    try {
-      for (const outcome of conclusions(chunk, finish, first, direction)) outcomes.push(outcome);
-    } finally {
-      finish.dispose();
-    }
-  }
-  return outcomes;
-}
-
-/** A backend that was chosen for one batch, and what is to be done when the batch is over. */
+/** A backend that was chosen for one batch, and what to do when the batch is over. */
 export interface ChosenBackend {
   readonly backend: Backend;
   readonly dispose?: () => void;
 }
 
+/** {@link BatchOptions}, and how a backend is chosen where they name none. */
+export interface RunOptions extends BatchOptions {
+  readonly choose?: (() => Promise<ChosenBackend>) | undefined;
+}
+
+/** Larger chunks are no faster. */
+const SYNC_CHUNK = 1024;
+
+/** Runs a batch in one call. */
+export function runSync<Input, Ready, Output>(
+  inputs: Iterable<Input>,
+  open: () => RecordOperation<Input, Ready, Output>,
+): Outcome<Output>[] {
+  expectIterable(inputs, 'sessions');
+  const all = [...inputs];
+  const outcomes: Outcome<Output>[] = [];
+  const operation = open();
+  try {
+    for (let first = 0; first < all.length; first += SYNC_CHUNK) {
+      const taken = all.slice(first, first + SYNC_CHUNK);
+      const states = taken.map((input) => tryRecord(() => operation.prepare(input)));
+      const chunk = operation.workSync(readyOnes(states));
+      try {
+        for (const outcome of outcomesOf(taken, states, chunk, first)) outcomes.push(outcome);
+      } finally {
+        chunk.dispose();
+      }
+    }
+  } finally {
+    operation.dispose?.();
+  }
+  return outcomes;
+}
+
+/** The output of a batch of one. */
+export function only<Output>([outcome]: Outcome<Output>[]): Output {
+  if (!outcome.ok) throw outcome.error;
+  const { ok: _ok, index: _index, ...output } = outcome;
+  return output as unknown as Output;
+}
+
+/** A chunk that is worked on. */
+interface Working<Output> {
+  readonly taken: readonly unknown[];
+  /** Whether each is ready, or why not. */
+  readonly states: readonly unknown[];
+  readonly chunk: Promise<Chunk<Output>>;
+}
+
 /**
- * Runs a batch chunk by chunk, giving the event loop its turns.
+ * Runs a batch chunk by chunk, yielding to the event loop.
  *
- * One generator and no other around it: every one that passes results on would cost more than reading their JSON.
+ * One generator and no other around it: each that passed results on would cost more than reading their JSON.
  *
- * @param open - Makes the direction when the first result is asked for; it is disposed of at the end.
- * @param choose - Chooses the backend where the caller named none.
+ * @param open - Makes the operation when the first result is asked for; it is disposed of at the end.
  */
-export async function* run<Input, Ready, Done, Output>(
+export async function* run<Input, Ready, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  open: () => Direction<Input, Ready, Done, Output>,
-  options: BatchOptions,
-  choose?: () => Promise<ChosenBackend>,
+  open: () => RecordOperation<Input, Ready, Output>,
+  options: RunOptions,
 ): AsyncGenerator<Outcome<Output>, void, void> {
   expectIterable(inputs, 'sessions');
   expectOptions(options);
   const { signal, onProgress } = options;
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : undefined);
-  const direction = open();
+  const operation = open();
   let chosen: ChosenBackend | undefined;
-  const underWay: { chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }[] = [];
+  const underWay: Working<Output>[] = [];
   try {
-    if (!options.backend) chosen = await choose?.();
-    const backend = options.backend ?? chosen?.backend ?? pureBackend;
-    const { depth = 1, chunk: size } = direction.pipeline(backend) ?? {};
-    const pace = new Pace(signal, size);
+    if (!options.backend) chosen = await options.choose?.();
+    const backend = checkBackend(options.backend ?? chosen?.backend ?? pureBackend);
+    const { depth = 1, chunk: size } = operation.pipeline(backend) ?? {};
+    const sizer = new ChunkSizer(signal, size);
     let done = 0;
     let failed = 0;
     const progress = () => callback(() => onProgress?.({ done, total, failed }));
 
-    for await (const taken of chunksOf(inputs, pace, options)) {
+    for await (const taken of chunksOf(inputs, sizer, signal)) {
       const ended = taken.length === 0;
-      if (!ended) underWay.push(await started(taken, direction, backend, pace, signal));
+      if (!ended) underWay.push(await startWork(taken, operation, backend, sizer, signal));
       while (underWay.length > (ended ? 0 : depth - 1)) {
-        const { chunk, working } = underWay[0];
-        const finish = await finishedBy(working, backend, signal);
-        if (pace.due) await pace.rest();
-        for (const outcome of conclusions(chunk, finish, done, direction)) {
+        const { taken, states, chunk: working } = underWay[0];
+        const chunk = await raceAbort(working, signal);
+        if (sizer.shouldYield) await sizer.yieldNow();
+        for (const outcome of outcomesOf(taken, states, chunk, done)) {
           done++;
           if (!outcome.ok) failed++;
           yield outcome;
           throwIfAborted(signal);
-          if (pace.due) {
+          if (sizer.shouldYield) {
             progress();
-            await pace.rest();
+            await sizer.yieldNow();
           }
         }
         progress();
@@ -143,126 +173,96 @@ export async function* run<Input, Ready, Done, Output>(
     // Also at the end of an empty backup.
     if (done === 0) progress();
   } finally {
-    // What was left early: of a chunk that is still worked on, as soon as it is ready.
-    for (const { working } of underWay) {
-      working.then(
-        (finish) => {
-          finish.dispose();
-        },
-        () => undefined,
-      );
-    }
+    // After an early end: a chunk that is still worked on is wiped as soon as it is ready.
+    for (const { chunk } of underWay) chunk.then(disposeOf, () => undefined);
     chosen?.dispose?.();
-    direction.dispose?.();
+    operation.dispose?.();
   }
 }
 
-/** Takes a chunk apart and sets the work on it going. */
-async function started<Input, Ready, Done, Output>(
+function disposeOf({ dispose }: Chunk<unknown>): void {
+  dispose();
+}
+
+/** Prepares a chunk and starts the work on it. */
+async function startWork<Input, Ready, Output>(
   taken: readonly Input[],
-  direction: Direction<Input, Ready, Done, Output>,
-  backend: Backend,
-  pace: Pace,
+  operation: RecordOperation<Input, Ready, Output>,
+  backend: CheckedBackend,
+  sizer: ChunkSizer,
   signal: WaitOptions['signal'],
-): Promise<{ chunk: Chunk<Input, Ready>; working: Promise<Finish<Done>> }> {
+): Promise<Working<Output>> {
   const states: (Ready | KeyBackupError)[] = [];
   for (const input of taken) {
-    states.push(attempt(() => direction.before(input)));
-    if (pace.due) await pace.rest();
+    states.push(tryRecord(() => operation.prepare(input)));
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
-  const chunk = takenApart(taken, states);
+  const ready = readyOnes(states);
   const since = now();
-  const working = direction.work(chunk.ready, backend, { signal });
-  // A chunk that fails while an earlier one is waited for has not failed unnoticed.
-  working.then(
+  const chunk = operation.work(ready, backend, { signal });
+  // The second function: a chunk that fails while an earlier one is waited for is no unhandled rejection.
+  chunk.then(
     () => {
-      pace.learn(chunk.ready.length, now() - since);
+      sizer.record(ready.length, now() - since);
     },
     () => undefined,
   );
-  return { chunk, working };
+  return { taken, states, chunk };
 }
 
-function takenApart<Input, Ready>(
-  inputs: readonly Input[],
-  states: readonly (Ready | KeyBackupError)[],
-): Chunk<Input, Ready> {
-  return {
-    inputs,
-    states,
-    ready: readyOnes(states),
-  };
-}
-
-function* conclusions<Input, Ready, Done, Output>(
-  { inputs, states }: Chunk<Input, Ready>,
-  finish: Finish<Done>,
+function* outcomesOf<Output>(
+  taken: readonly unknown[],
+  states: readonly unknown[],
+  chunk: Chunk<Output>,
   first: number,
-  direction: Direction<Input, Ready, Done, Output>,
 ): Generator<Outcome<Output>, void, void> {
   let slot = 0;
   for (const [i, state] of states.entries()) {
-    const input = inputs[i];
     const index = first + i;
-    if (state instanceof KeyBackupError) {
-      yield failure(input, index, false, state);
-      continue;
-    }
-    const own = slot++;
-    const output = attempt(() => direction.after(input, state, finish(own)));
-    yield output instanceof KeyBackupError
-      ? failure(input, index, true, output)
-      : { ok: true, index, ...output };
+    const wellFormed = !(state instanceof KeyBackupError);
+    const output = wellFormed ? tryRecord(() => chunk.finish(slot++)) : state;
+    if (output instanceof KeyBackupError) {
+      const [room_id, session_id] = [ownString(taken[i], 'room_id'), ownString(taken[i], 'session_id')];
+      yield { ok: false, index, room_id, session_id, wellFormed, error: output };
+    } else yield { ok: true, index, ...output };
   }
 }
 
-function failure(input: unknown, index: number, wellFormed: boolean, error: KeyBackupError): FailedSession {
-  const [room_id, session_id] = [ownString(input, 'room_id'), ownString(input, 'session_id')];
-  return { ok: false, index, room_id, session_id, wellFormed, error };
-}
-
-async function finishedBy<Done>(
-  working: Promise<Finish<Done>>,
-  backend: Backend,
-  signal: WaitOptions['signal'],
-): Promise<Finish<Done>> {
-  try {
-    return await orAborted(working, signal);
-  } catch (cause) {
-    if (cause instanceof KeyBackupError) throw cause;
-    throw new KeyBackupError('backend-failed', `backend ${backend.name}: its work failed`, { cause });
-  }
-}
-
-/** Takes the inputs in chunks of the size that the pace asks for. The last one is empty, and says that it was all. */
+/** Takes the inputs in chunks as large as the sizer says. The last one is empty, and says that it was all. */
 async function* chunksOf<Input>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  pace: Pace,
-  { signal }: BatchOptions,
+  sizer: ChunkSizer,
+  signal: WaitOptions['signal'],
 ): AsyncGenerator<Input[], void, void> {
   throwIfAborted(signal);
-  let chunk: Input[] = [];
-  const take = (input: Input) => {
-    chunk.push(input);
-    return chunk.length >= pace.chunk;
-  };
-  if (Symbol.asyncIterator in inputs) {
-    for await (const input of untilAborted(inputs, signal)) {
-      if (take(input)) {
-        yield chunk;
-        chunk = [];
-      }
-      if (pace.due) await pace.rest();
+  let taken: Input[] = [];
+  for await (const input of abortable(inputs, signal)) {
+    taken.push(input);
+    if (taken.length >= sizer.chunk) {
+      yield taken;
+      taken = [];
     }
-  } else {
-    for (const input of inputs) {
-      if (take(input)) {
-        yield chunk;
-        chunk = [];
-      }
-      if (pace.due) await pace.rest();
-    }
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
-  if (chunk.length > 0) yield chunk;
+  if (taken.length > 0) yield taken;
   yield [];
+}
+
+function readyOnes<Ready>(states: readonly (Ready | KeyBackupError)[]): Ready[] {
+  return states.filter((state): state is Ready => !(state instanceof KeyBackupError));
+}
+
+/**
+ * What came of one record: the result, or the error that is its alone. `bad-parameters` is about the call, such as a key
+ * disposed of meanwhile, and not about one record: it ends the batch.
+ */
+export function tryRecord<Done>(work: () => Done): Done | KeyBackupError {
+  try {
+    return work();
+  } catch (error) {
+    // A fault of the caller or of this package must not pass for a bad key.
+    const isOfRecord = error instanceof KeyBackupError && error.code !== 'bad-parameters';
+    if (isOfRecord && !isFromCallback(error)) return error;
+    throw error;
+  }
 }

@@ -1,7 +1,7 @@
 import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import { parseObject, type JsonObject } from '../encoding/json.js';
 import type { Place, Report } from '../report/report.js';

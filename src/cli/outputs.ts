@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import { isJsonObject } from '../encoding/json.js';
 import type { Report } from '../report/report.js';
 import { InputError, UsageError, systemError } from './errors.js';

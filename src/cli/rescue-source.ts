@@ -3,7 +3,7 @@ import type { VersionInfo } from '../wire/types.js';
 import { ownUserId, fetchSecretStorage } from '../client/account.js';
 import { Restore } from '../client/restore.js';
 import type { RoomKeys } from '../client/api.js';
-import type { DecryptSettings } from '../batch/batch.js';
+import type { DecryptSettings } from '../batch/decrypt.js';
 import { nodeBackend } from '../backends/node.js';
 import type { AccountData } from '../secret-storage/key-description.js';
 import type { JsonObject } from '../encoding/json.js';

@@ -7,9 +7,9 @@ import {
   type AuthenticatedRecord,
   type Authentication,
   type TrustedCopyOf,
-} from '../batch/authenticate.js';
+} from '../batch/reencrypt.js';
 import { BackupMacKey } from '../scheme/backup-mac.js';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import type { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm } from './backup.js';

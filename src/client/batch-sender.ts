@@ -1,5 +1,5 @@
 import { utf8Encode } from '../encoding/utf8.js';
-import type { EncryptedSession } from '../batch/batch.js';
+import type { EncryptedSession } from '../batch/encrypt.js';
 import type { KeyBackupError } from '../errors.js';
 import { replaces } from '../wire/replacement.js';
 import type { KeysChanged } from '../wire/types.js';

@@ -1,6 +1,6 @@
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
-import type { BackupRecord } from '../batch/batch.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
 import { excerpt, quote } from '../encoding/quote.js';
 import { KeyBackupError } from '../errors.js';

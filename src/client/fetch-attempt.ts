@@ -1,4 +1,4 @@
-import { type AbortSignalLike, orAborted, throwIfAborted } from '../async.js';
+import { type AbortSignalLike, raceAbort, throwIfAborted } from '../async.js';
 import { concatAll } from '../encoding/bytes.js';
 import { excerpt } from '../encoding/quote.js';
 import { messageOf } from '../errors.js';
@@ -125,7 +125,7 @@ export class FetchAttempt {
           }, limit);
     try {
       throwIfAborted(this.#controller.signal);
-      return await orAborted(step(), this.#controller.signal);
+      return await raceAbort(step(), this.#controller.signal);
     } catch (cause) {
       if (!this.#stopped) {
         const message = `${this.#requestName}: the connection failed: ${reasonOf(cause)}`;

@@ -1,4 +1,4 @@
-import { type AbortSignalLike, callback, isFromCallback, orAborted } from '../async.js';
+import { type AbortSignalLike, callback, isFromCallback, raceAbort } from '../async.js';
 import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
 import { plainJson } from '../encoding/json.js';
 import { excerpt } from '../encoding/quote.js';
@@ -207,7 +207,7 @@ function expectRequest(request: HttpRequest): void {
 async function given(accessToken: () => string | Promise<string>, request: HttpRequest): Promise<string> {
   const { signal } = request;
   try {
-    return await orAborted(
+    return await raceAbort(
       callback(async () => accessToken()),
       signal,
     );

@@ -1,8 +1,8 @@
 import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
 import type { VersionInfo } from '../wire/types.js';
-import { decryptSession, type DecryptedSession } from '../batch/batch.js';
+import { decryptSession, type DecryptedSession } from '../batch/decrypt.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { orAborted } from '../async.js';
+import { raceAbort } from '../async.js';
 import { expectAlgorithm } from './backup.js';
 import { isRequestError } from './http-error.js';
 import { sleep } from './retry.js';
@@ -95,7 +95,7 @@ export class KeyLookup {
       running = this.#enqueue(id, roomId, sessionId);
       this.#running.set(id, running);
     }
-    return orAborted(running, signal);
+    return raceAbort(running, signal);
   }
 
   /** Forgets which keys are missing, for example after the etag has changed. */

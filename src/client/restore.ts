@@ -6,7 +6,7 @@ import { SessionIdSet } from '../wire/session-id-set.js';
 import type { BackupEntry } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
 import type { BatchOptions } from '../batch/run.js';
-import type { BackupRecord, DecryptResult, DecryptedSession } from '../batch/batch.js';
+import type { BackupRecord, DecryptResult, DecryptedSession } from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { randomBytes } from '@noble/hashes/utils.js';

@@ -1,4 +1,4 @@
-import { type AbortSignalLike, callback, orAborted } from '../async.js';
+import { type AbortSignalLike, callback, raceAbort } from '../async.js';
 import { isRequestError, RequestError } from './http-error.js';
 
 /** How failed requests are repeated. */
@@ -70,7 +70,7 @@ export async function sleep(milliseconds: number, signal: AbortSignalLike | unde
     timer = setTimeout(resolve, milliseconds);
   });
   try {
-    await orAborted(elapsed, signal);
+    await raceAbort(elapsed, signal);
   } catch {
     throw new RequestError('aborted', 'the wait was aborted by its signal', { cause: signal?.reason });
   } finally {

@@ -1,7 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js';
-import { callback, isFromCallback, prefetch, untilAborted, type AbortSignalLike } from '../async.js';
+import { callback, isFromCallback, prefetch, abortable, type AbortSignalLike } from '../async.js';
 import { encryptSessions } from '../backends/auto.js';
-import type { EncryptSettings, EncryptedSession } from '../batch/batch.js';
+import type { EncryptSettings, EncryptedSession } from '../batch/encrypt.js';
 import type { BatchOptions } from '../batch/run.js';
 import { expectInstance, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { base64Encode } from '../encoding/base64.js';
@@ -366,7 +366,7 @@ class UploadInput {
     signal: AbortSignalLike,
   ): AsyncGenerator<ExportedSessionData, void, undefined> {
     const from = this.#start?.position ?? 0;
-    for await (const session of untilAborted(input, signal)) {
+    for await (const session of abortable(input, signal)) {
       this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
       this.#position++;
       if (this.#position === from) this.#expectStart();

@@ -1,7 +1,7 @@
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { type AbortSignalLike, Pace, throwIfAborted, untilAborted } from '../async.js';
+import { type AbortSignalLike, ChunkSizer, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
 import { ownString } from '../encoding/json.js';
@@ -85,12 +85,12 @@ export async function readKeyExport(
 ): Promise<ExportResult[]> {
   expectOptions(options);
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
-  const pace = new Pace(options.signal);
+  const sizer = new ChunkSizer(options.signal);
   const claimedKeys = new ClaimedKeys();
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
     results.push(resultOf(index, entry, () => readEntry(entry, claimedKeys)));
-    if (pace.due) await pace.rest();
+    if (sizer.shouldYield) await sizer.yieldNow();
   }
   return results;
 }
@@ -152,13 +152,13 @@ export async function* writeKeyExport(
   expectOptions(options);
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
-  const pace = new Pace(signal);
+  const sizer = new ChunkSizer(signal);
   const claimedKeys = new ClaimedKeys();
   let separator = '[';
   let pending = '';
   let index = 0;
   try {
-    for await (const session of untilAborted(sessions, signal)) {
+    for await (const session of abortable(sessions, signal)) {
       const result = resultOf(index++, session, () => exportEntry(session, claimedKeys));
       onResult?.(result);
       if (result.ok) {
@@ -169,7 +169,7 @@ export async function* writeKeyExport(
         yield sealer.push(utf8Encode(pending));
         pending = '';
       }
-      if (pace.due) await pace.rest();
+      if (sizer.shouldYield) await sizer.yieldNow();
     }
     throwIfAborted(signal);
     yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
@@ -234,7 +234,7 @@ export async function decryptKeyExport(
 async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {
   const { maxBytes = MAX_EXPORT_BYTES, signal } = options;
   const reader = new ArmorReader();
-  const pace = new Pace(signal);
+  const pace = new ChunkSizer(signal);
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of chunksOf(file, signal)) {
@@ -248,7 +248,7 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
         throw new KeyBackupError('too-large', `key export: expected at most ${maxBytes} bytes, got more`);
       }
       pieces.push(piece);
-      if (pace.due) await pace.rest();
+      if (pace.shouldYield) await pace.yieldNow();
     }
   }
   reader.end();
@@ -266,7 +266,7 @@ async function* chunksOf(
   } else if (isBytes(file)) {
     yield file;
   } else {
-    yield* untilAborted(file, signal);
+    yield* abortable(file, signal);
   }
 }
 
@@ -293,11 +293,11 @@ async function macOf(
   covered: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const pace = new Pace(signal);
+  const pace = new ChunkSizer(signal);
   const mac = hmac.create(sha256, key);
   for (let start = 0; start < covered.length; start += PIECE) {
     mac.update(covered.subarray(start, start + PIECE));
-    if (pace.due) await pace.rest();
+    if (pace.shouldYield) await pace.yieldNow();
   }
   return mac.digest();
 }
@@ -309,12 +309,12 @@ async function decryptInPlace(
   ciphertext: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const pace = new Pace(signal);
+  const pace = new ChunkSizer(signal);
   const cipher = new AesCtr(key, iv);
   try {
     for (let start = 0; start < ciphertext.length; start += PIECE) {
       ciphertext.set(cipher.update(ciphertext.subarray(start, start + PIECE)), start);
-      if (pace.due) await pace.rest();
+      if (pace.shouldYield) await pace.yieldNow();
     }
     const last = cipher.final();
     ciphertext.set(last, ciphertext.length - last.length);

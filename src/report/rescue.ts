@@ -1,7 +1,7 @@
 import type { WaitOptions } from '../async.js';
 import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
-import { decryptSessions, type BackupRecord, type DecryptSettings } from '../batch/batch.js';
+import { decryptSessions, type BackupRecord, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
 import type { KeyBackupError } from '../errors.js';
 import { writeKeyExport } from '../formats/key-export.js';

@@ -2,15 +2,15 @@ import {
   callback,
   now,
   throwIfAborted,
-  turn,
-  TURN_MILLISECONDS,
+  yieldToEventLoop,
+  YIELD_INTERVAL_MS,
   type SignalOptions,
   type WaitOptions,
 } from '../async.js';
 import { expectOptions } from '../encoding/arguments.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
-import { awaitBackend, expectFrom } from './backend-call.js';
+import { awaitBackend, assertBytes } from './backend-call.js';
 import { concat, copyBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { utf8Encode } from '../encoding/utf8.js';
@@ -150,8 +150,7 @@ export function checkIterations(value: unknown, field: string): asserts value is
 }
 
 /**
- * PBKDF2-HMAC-SHA-512, by the backend where it has it. The loop over noble's HMAC stands here because noble's
- * own asynchronous form can neither be cancelled nor tell how far it is.
+ * PBKDF2-HMAC-SHA-512, by the backend where it has it.
  *
  * @param length - Bytes wanted: 1 to 64, one block of the hash.
  * @returns New bytes; the caller owns and wipes them.
@@ -166,34 +165,48 @@ export async function pbkdf2(
 ): Promise<Uint8Array> {
   const { signal, onProgress, backend } = options;
   throwIfAborted(signal);
-  const progress = (done: number) => callback(() => onProgress?.({ done, total: iterations, failed: 0 }));
-  // Without the backend: one that cannot do it, and asks this function to, would be asked again.
-  const deriving = backend?.pbkdf2?.bind(backend, password, salt, iterations, length, { signal });
-  if (backend && deriving) {
-    const given = await awaitBackend(backend, 'pbkdf2', deriving, signal);
-    const key = copyBytes(expectFrom(backend, 'pbkdf2', given, length));
-    try {
-      progress(iterations);
-    } catch (error) {
-      wipe(key);
-      throw error;
-    }
-    return key;
+  const derive = backend?.pbkdf2;
+  if (!backend || !derive || derive === pbkdf2Sha512) {
+    return pbkdf2Sha512(password, salt, iterations, length, options);
   }
+  const call = () => derive.call(backend, password, salt, iterations, length, { signal });
+  const given = await awaitBackend(backend, 'pbkdf2', call, signal);
+  const key = copyBytes(assertBytes(backend, 'pbkdf2', given, length));
+  try {
+    callback(() => onProgress?.({ done: iterations, total: iterations, failed: 0 }));
+  } catch (error) {
+    wipe(key);
+    throw error;
+  }
+  return key;
+}
+
+/**
+ * {@link pbkdf2} in pure JavaScript. The loop over noble's HMAC stands here because noble's own asynchronous form can
+ * neither be cancelled nor tell how far it is.
+ */
+export async function pbkdf2Sha512(
+  password: Uint8Array,
+  salt: Uint8Array,
+  iterations: number,
+  length: number,
+  { signal, onProgress }: WaitOptions,
+): Promise<Uint8Array> {
+  const progress = (done: number) => callback(() => onProgress?.({ done, total: iterations, failed: 0 }));
   const keyed = hmac.create(sha512, password);
   const round = keyed._cloneInto();
   const block = round.update(concat(salt, Uint8Array.of(0, 0, 0, 1))).digest();
   const sum = block.slice();
   try {
-    let pause = now() + TURN_MILLISECONDS;
+    let pause = now() + YIELD_INTERVAL_MS;
     for (let done = 1; done < iterations; done++) {
       keyed._cloneInto(round).update(block).digestInto(block);
       for (let i = 0; i < sum.length; i++) sum[i] ^= block[i];
       if (done % 256 === 0 && now() >= pause) {
         progress(done);
-        await turn();
+        await yieldToEventLoop();
         throwIfAborted(signal);
-        pause = now() + TURN_MILLISECONDS;
+        pause = now() + YIELD_INTERVAL_MS;
       }
     }
     progress(iterations);

@@ -1,11 +1,10 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { cbc } from '@noble/ciphers/aes.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { callBackend, expectFrom } from './backend-call.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
-import { expectObject, expectString, isJsonObject } from '../encoding/json.js';
+import { expectObject, expectString } from '../encoding/json.js';
 import { BackupPublicKey, decodeKey, lowOrderKey, type BackupDecryptionKey } from './keys.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
 
@@ -28,7 +27,8 @@ export const MAX_PLAINTEXT_BYTES = 1024 * 1024;
 
 const MAX_CIPHERTEXT_CHARACTERS = Math.ceil(((MAX_PLAINTEXT_BYTES + 16) / 3) * 4) + 2;
 const BLOCK = 16;
-const MAC_LENGTH = 8;
+/** Bytes of the MAC on the wire. */
+export const MAC_LENGTH = 8;
 const HASH = 32;
 
 /** `session_data` on the wire: three fields of unpadded base64. */
@@ -56,28 +56,11 @@ export interface ReadOptions {
   readonly salvage?: boolean | undefined;
 }
 
-/** What {@link SessionDataBackend.seal} returns: the parts of `session_data` made with the shared secret. */
+/** The parts of `session_data` made with the shared secret. */
 export interface Sealed {
   readonly ciphertext: Uint8Array;
   /** 8 bytes of HMAC-SHA-256 of the EMPTY string. */
   readonly mac: Uint8Array;
-}
-
-/** The part of a `Backend` that encrypts and decrypts one `session_data`. */
-export interface SessionDataBackend {
-  /** Shown in benchmarks and errors. */
-  readonly name: string;
-  /** HKDF, AES-256-CBC with PKCS#7 and the MAC, under a shared secret. */
-  readonly seal?: (sharedSecret: Uint8Array, plaintext: Uint8Array) => Sealed;
-  /**
-   * HKDF, the MAC check and AES-256-CBC; the padding stays. `mac` is 0 to 32 bytes and is compared with the same number
-   * of bytes of the HMAC. Returns `undefined` if they differ.
-   */
-  readonly open?: (
-    sharedSecret: Uint8Array,
-    ciphertext: Uint8Array,
-    mac: Uint8Array,
-  ) => Uint8Array | undefined;
 }
 
 /** A decrypted `session_data`. */
@@ -154,12 +137,10 @@ export function sealSessionData(
   plaintext: Uint8Array,
   ephemeralPublicKey: Uint8Array,
   sharedSecret: Uint8Array,
-  backend?: SessionDataBackend,
+  sealBy: typeof seal = seal,
 ): SessionData {
   expectSecret(sharedSecret, 'public key');
-  const { ciphertext, mac } = backend?.seal
-    ? sealBy(backend, sharedSecret, plaintext)
-    : sealPurely(sharedSecret, plaintext);
+  const { ciphertext, mac } = sealBy(sharedSecret, plaintext);
   return {
     ephemeral: base64Encode(ephemeralPublicKey),
     ciphertext: base64Encode(ciphertext),
@@ -167,16 +148,8 @@ export function sealSessionData(
   };
 }
 
-function sealBy(backend: SessionDataBackend, sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
-  const given = callBackend(backend, 'seal', () => backend.seal?.(sharedSecret, plaintext));
-  return {
-    ciphertext: expectFrom(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
-    mac: expectFrom(backend, 'seal', given?.mac, MAC_LENGTH),
-  };
-}
-
 /** The length of the ciphertext: PKCS#7 adds 1 to 16 bytes. */
-function sealedLength({ length }: Uint8Array): number {
+export function sealedLength({ length }: Uint8Array): number {
   return length - (length % BLOCK) + BLOCK;
 }
 
@@ -202,20 +175,11 @@ export function decryptSessionData(
   const privateKey = expectMethod(key, 'matches', 'decryption key').toBytes();
   const sharedSecret = agreeMany(privateKey, parsed.ephemeral);
   try {
-    return owned(openSessionData(parsed, sharedSecret));
+    const { plaintext, flags } = openSessionData(parsed, sharedSecret);
+    return { plaintext: copyBytes(plaintext), flags };
   } finally {
     wipe(privateKey, sharedSecret);
   }
-}
-
-/** Whether a value has the form of a `session_data` for a plaintext of this length. */
-export function isSessionDataOf(plaintext: Uint8Array, value: unknown): value is SessionData {
-  if (!isJsonObject(value)) return false;
-  const { ephemeral, ciphertext, mac } = value;
-  const isBase64Of = (length: number, text: unknown) =>
-    typeof text === 'string' && text.length === Math.ceil((length * 4) / 3);
-  const isSealed = isBase64Of(sealedLength(plaintext), ciphertext) && isBase64Of(MAC_LENGTH, mac);
-  return isSealed && isBase64Of(32, ephemeral);
 }
 
 /** A `session_data`, decoded and checked as far as possible without a key. */
@@ -261,17 +225,15 @@ export function parseSessionData(sessionData: unknown, options: ReadOptions = {}
 
 /**
  * Decryption after the agreement. Errors as in {@link decryptSessionData}. The plaintext is a view with the padding
- * behind it: copy it with {@link owned} before handing it out.
+ * behind it: copy it before handing it out.
  */
 export function openSessionData(
   parsed: ParsedSessionData,
   sharedSecret: Uint8Array,
-  backend?: SessionDataBackend,
+  openBy: typeof open = open,
 ): OpenedSessionData {
   expectSecret(sharedSecret, 'session_data.ephemeral');
-  const padded = backend?.open
-    ? openBy(backend, sharedSecret, parsed)
-    : openPurely(sharedSecret, parsed.ciphertext, parsed.mac);
+  const padded = openBy(sharedSecret, parsed.ciphertext, parsed.mac);
   if (!padded) {
     throw new KeyBackupError(
       'mac-mismatch',
@@ -290,20 +252,6 @@ export function openSessionData(
   return { plaintext: padded.subarray(0, padded.length - cut), flags };
 }
 
-/** The same, with its plaintext in memory of its own. */
-export function owned(opened: OpenedSessionData): OpenedSessionData {
-  return { ...opened, plaintext: copyBytes(opened.plaintext) };
-}
-
-function openBy(
-  backend: SessionDataBackend,
-  sharedSecret: Uint8Array,
-  { ciphertext, mac }: ParsedSessionData,
-): Uint8Array | undefined {
-  const given = callBackend(backend, 'open', () => backend.open?.(sharedSecret, ciphertext, mac));
-  return given === undefined ? undefined : expectFrom(backend, 'open', given, ciphertext.length);
-}
-
 /** The length of the plaintext in padded blocks, or `undefined` if the padding is not PKCS#7. */
 export function unpaddedLength(padded: Uint8Array): number | undefined {
   const filler = padded[padded.length - 1];
@@ -318,8 +266,8 @@ function expectSecret(sharedSecret: Uint8Array, field: string): void {
   if (isZero(sharedSecret)) throw lowOrderKey(field);
 }
 
-/** {@link SessionDataBackend.seal} in pure JavaScript. */
-export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
+/** HKDF, AES-256-CBC with PKCS#7 and the MAC, in pure JavaScript: `Backend.seal`. */
+export function seal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
   const keys = deriveKeys(sharedSecret);
   const { aesKey, iv, mac } = keys;
   try {
@@ -329,8 +277,8 @@ export function sealPurely(sharedSecret: Uint8Array, plaintext: Uint8Array): Sea
   }
 }
 
-/** {@link SessionDataBackend.open} in pure JavaScript. */
-export function openPurely(
+/** HKDF, the MAC check and AES-256-CBC, padding still in place, in pure JavaScript: `Backend.open`. */
+export function open(
   sharedSecret: Uint8Array,
   ciphertext: Uint8Array,
   mac: Uint8Array,

@@ -1,4 +1,4 @@
-import { type AbortSignalLike, Pace } from '../async.js';
+import { type AbortSignalLike, ChunkSizer } from '../async.js';
 import { wipe } from '../encoding/bytes.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 
@@ -43,7 +43,7 @@ export async function findMeantKey<Match>(
   fits: (key: Uint8Array) => Match | undefined,
   signal?: AbortSignalLike,
 ): Promise<MeantKey<Match> | undefined> {
-  const pace = new Pace(signal);
+  const pace = new ChunkSizer(signal);
   const found = new Map<string, MeantKey<Match>>();
   for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
     const key = decodeOr(candidate);
@@ -58,7 +58,7 @@ export async function findMeantKey<Match>(
         wipe(key);
       }
     }
-    if (pace.due) await pace.rest();
+    if (pace.shouldYield) await pace.yieldNow();
   }
   const [only] = found.values();
   return found.size === 1 ? only : undefined;

@@ -34,12 +34,13 @@ vi.mock('../../src/backends/workers.js', () => ({
   },
 }));
 
-const local: Backend = { name: 'local' };
+const local: Backend = { ...pureBackend, name: 'local' };
 const { decryptSessions, encryptSessions } = await import('../../src/backends/auto.js');
-const { decryptManyBy, encryptManyBy } = await import('../../src/batch/session-data-batch.js');
+const { decryptMany } = await import('../../src/batch/decrypt.js');
+const { encryptMany } = await import('../../src/batch/encrypt.js');
 const byEngine = {
-  encryptMany: vi.fn<NonNullable<Backend['encryptMany']>>((...task) => encryptManyBy(pureBackend, ...task)),
-  decryptMany: vi.fn<NonNullable<Backend['decryptMany']>>((...task) => decryptManyBy(pureBackend, ...task)),
+  encryptMany: vi.fn<NonNullable<Backend['encryptMany']>>((...task) => encryptMany(pureBackend, ...task)),
+  decryptMany: vi.fn<NonNullable<Backend['decryptMany']>>((...task) => decryptMany(pureBackend, ...task)),
 };
 
 const key = BackupDecryptionKey.generate();

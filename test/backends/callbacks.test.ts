@@ -2,13 +2,16 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { nodeBackend } from '../../src/backends/node.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { workersBackend, type WorkersBackend } from '../../src/backends/workers.js';
-import { authenticateSessions } from '../../src/batch/authenticate.js';
-import * as pure from '../../src/batch/batch.js';
+import { decryptSessions } from '../../src/batch/decrypt.js';
+import { encryptSessions, encryptSessionsSync } from '../../src/batch/encrypt.js';
+import { authenticateSessions } from '../../src/batch/reencrypt.js';
 import { derivePassphraseKey, pureBackend, type Backend } from '../../src/engine.js';
 import * as auto from '../../src/index.js';
 import { BackupDecryptionKey, KeyBackupError, unlock, type BackupRecord } from '../../src/index.js';
 import { bundleFile } from './bundles.js';
 import { all, failure, sessions } from './sessions.js';
+
+const pure = { decryptSessions, encryptSessions, encryptSessionsSync };
 
 /** Callbacks are called by the engine, after it waited: what one throws reaches the caller once, unchanged. */
 

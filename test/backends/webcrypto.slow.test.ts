@@ -1,7 +1,6 @@
 import { pbkdf2Sync, randomBytes, webcrypto } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';
-import type { Backend } from '../../src/batch/backend.js';
 import { pbkdf2 } from '../../src/scheme/passphrase.js';
 import { agreeMany, encapsulateMany } from '../../src/curve25519/x25519.js';
 import { backendContract } from '../contracts/backend.js';
@@ -10,12 +9,7 @@ import { allocations, holding } from '../support/allocations.js';
 
 /** Node's own WebCrypto has X25519 too; the browser's is tested in a browser. */
 
-function agreeing({ agreeMany }: Backend) {
-  if (!agreeMany) throw new Error('agreeMany is missing');
-  return agreeMany;
-}
-
-x25519Contract('WebCrypto', { encapsulateMany, agreeMany: agreeing(webCryptoBackend()) });
+x25519Contract('WebCrypto', { encapsulateMany, agreeMany: webCryptoBackend().agreeMany });
 backendContract('WebCrypto', webCryptoBackend);
 
 describe('what the platform can do', () => {
@@ -44,7 +38,7 @@ describe('what the platform can do', () => {
     );
     const { webCryptoBackend, webCryptoHasX25519 } = await import('../../src/backends/webcrypto.js');
     return {
-      secrets: await agreeing(webCryptoBackend())(privateKey, publicKeys),
+      secrets: await webCryptoBackend().agreeMany(privateKey, publicKeys),
       has: await webCryptoHasX25519(),
     };
   }
@@ -55,7 +49,7 @@ describe('what the platform can do', () => {
     await withSubtle({ importKey, generateKey });
     expect(generateKey).toHaveBeenCalledTimes(1);
     const { webCryptoBackend } = await import('../../src/backends/webcrypto.js');
-    await agreeing(webCryptoBackend())(privateKey, publicKeys);
+    await webCryptoBackend().agreeMany(privateKey, publicKeys);
     expect(generateKey).toHaveBeenCalledTimes(1);
     expect(importKey.mock.calls.length).toBeGreaterThan(40);
   });

@@ -6,11 +6,11 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { workersBackend, type WorkersBackend, type WorkersOptions } from '../../src/backends/workers.js';
 import type { ParsedSessionData } from '../../src/scheme/session-data.js';
-import { sealPurely } from '../../src/scheme/session-data.js';
+import { seal } from '../../src/scheme/session-data.js';
 import { agreeMany, encapsulateMany } from '../../src/curve25519/x25519.js';
 import { BackupDecryptionKey, KeyBackupError } from '../../src/index.js';
-import { encryptSessions } from '../../src/batch/batch.js';
-import { decryptManySync } from '../../src/batch/session-data-batch.js';
+import { decryptSessionData } from '../../src/engine.js';
+import { encryptSessions } from '../../src/batch/encrypt.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 import { bundleFile } from './bundles.js';
@@ -48,7 +48,7 @@ x25519Contract('workers', {
     const secrets = agreeMany(privateKey, publicKeys);
     const parsed: ParsedSessionData[] = [];
     for (let i = 0; i < secrets.length; i += 32) {
-      const sealed = sealPurely(secrets.subarray(i, i + 32), MARKER);
+      const sealed = seal(secrets.subarray(i, i + 32), MARKER);
       parsed.push({ ephemeral: publicKeys.subarray(i, i + 32), ...sealed, salvage: false });
     }
     const opened = await shared().decryptMany(privateKey, parsed, {});
@@ -86,9 +86,10 @@ describe('the pool', () => {
       plaintexts.map((own) => backend.encryptMany(key.publicKey.toBytes(), own, {})),
     );
     expect(
-      decryptManySync(sealed.flat(), key).map(
-        (result) => result.ok && [result.plaintext.length, result.plaintext[0]],
-      ),
+      sealed.flat().map((one) => {
+        const { plaintext } = decryptSessionData(one, key);
+        return [plaintext.length, plaintext[0]];
+      }),
     ).toEqual(plaintexts.map(([own], i) => [own.length, i]));
   });
 

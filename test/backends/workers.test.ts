@@ -1,9 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { BackupDecryptionKey } from '../../src/index.js';
-import { pureBackend } from '../../src/engine.js';
-import { decryptManySync } from '../../src/batch/session-data-batch.js';
+import { decryptSessionData, pureBackend } from '../../src/engine.js';
 import type { WorkerListener, WorkerThread } from '../../src/backends/platform.js';
-import type { Job, Reply } from '../../src/backends/worker-job.js';
+import type { Job, Reply } from '../../src/backends/worker-protocol.js';
 import { failure } from './sessions.js';
 
 /** The pool with workers that do as they are told here. */
@@ -60,7 +59,7 @@ vi.mock('#platform', () => ({
   },
 }));
 
-const { answering } = await import('../../src/backends/worker-job.js');
+const { answering } = await import('../../src/backends/worker-protocol.js');
 const { workersBackend } = await import('../../src/backends/workers.js');
 const { encryptSessions } = await import('../../src/backends/auto.js');
 const { all, sessions } = await import('./sessions.js');
@@ -75,7 +74,7 @@ function encrypting(backend: ReturnType<typeof workersBackend>, byte = 1) {
 }
 
 function bytesOf(sessionData: readonly unknown[]): number[] {
-  return decryptManySync(sessionData, key).flatMap((result) => (result.ok ? [...result.plaintext] : []));
+  return sessionData.flatMap((one) => [...decryptSessionData(one, key).plaintext]);
 }
 
 beforeEach(() => {
@@ -250,7 +249,7 @@ describe('the side of the worker', () => {
   test('wipes the plaintexts also when encryption fails', async () => {
     const replies: Reply[] = [];
     const failing = job() as Extract<Job, { direction: 'encrypt' }>;
-    const backend = { name: 'x', encapsulateMany: () => Promise.reject(new Error('no')) };
+    const backend = { ...pureBackend, name: 'x', encapsulateMany: () => Promise.reject(new Error('no')) };
     answering(
       () => Promise.resolve(backend),
       (reply) => replies.push(reply),

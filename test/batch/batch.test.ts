@@ -11,10 +11,12 @@ import {
   type EncryptedSession,
   type ExportedSessionData,
 } from '../../src/index.js';
-import { decryptSessions, encryptSessions } from '../../src/batch/batch.js';
+import { decryptSessions } from '../../src/batch/decrypt.js';
+import { encryptSessions } from '../../src/batch/encrypt.js';
 import { MAX_PLAINTEXT_BYTES, readSessionKey, type Backend } from '../../src/engine.js';
 import * as scheme from '../../src/scheme/session-data.js';
-import { decryptManyBy, encryptManyBy } from '../../src/batch/session-data-batch.js';
+import { decryptMany as decryptManyBy } from '../../src/batch/decrypt.js';
+import { encryptMany as encryptManyBy } from '../../src/batch/encrypt.js';
 import * as x25519 from '../../src/curve25519/x25519.js';
 import {
   anyJson,
@@ -373,11 +375,11 @@ describe('backends', () => {
       agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) =>
         Promise.resolve(Buffer.from(x25519.agreeMany(privateKey, publicKeys))),
       seal: (secret: Uint8Array, plaintext: Uint8Array) => {
-        const { ciphertext, mac } = scheme.sealPurely(secret, plaintext);
+        const { ciphertext, mac } = scheme.seal(secret, plaintext);
         return { ciphertext: Buffer.from(ciphertext), mac: Buffer.from(mac) };
       },
-      open: (...args: Parameters<typeof scheme.openPurely>) => {
-        const padded = scheme.openPurely(...args);
+      open: (...args: Parameters<typeof scheme.open>) => {
+        const padded = scheme.open(...args);
         return padded && Buffer.from(padded);
       },
     };
@@ -400,10 +402,10 @@ describe('backends', () => {
         return Promise.resolve(this.pure.encapsulateMany(recipient, ephemerals));
       },
       seal(secret: Uint8Array, plaintext: Uint8Array) {
-        return this.scheme.sealPurely(secret, plaintext);
+        return this.scheme.seal(secret, plaintext);
       },
       open(secret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array) {
-        return this.scheme.openPurely(secret, ciphertext, mac);
+        return this.scheme.open(secret, ciphertext, mac);
       },
     };
     expect((await encrypting(method)).every(({ ok }) => ok)).toBe(true);

@@ -1,7 +1,6 @@
 import { createContext, runInContext } from 'node:vm';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
-import * as batch from '../../src/batch/session-data-batch.js';
 import * as parts from '../../src/engine.js';
 import * as main from '../../src/index.js';
 import { bundleScript } from '../backends/bundles.js';
@@ -12,7 +11,7 @@ import { all, sessions } from '../backends/sessions.js';
  * own TextEncoder may be of the other realm.
  */
 
-type Engine = typeof main & typeof parts & typeof batch;
+type Engine = typeof main & typeof parts;
 
 interface Realm {
   readonly engine: Engine;
@@ -22,7 +21,7 @@ interface Realm {
 }
 
 const here: Realm = {
-  engine: { ...main, ...parts, ...batch },
+  engine: { ...main, ...parts },
   bytes: (values) => Uint8Array.from(values),
   isOwn: (value) => Object.getPrototypeOf(value) === Uint8Array.prototype,
 };
@@ -36,10 +35,7 @@ beforeAll(async () => {
   for await (const piece of main.writeKeyExport(sessions(3), 'p', options)) file += piece;
   keyExport = new TextEncoder().encode(file);
   const context = createContext({ TextEncoder, TextDecoder, crypto, performance, setTimeout });
-  runInContext(
-    await bundleScript(['index.ts', 'engine.ts', 'batch/session-data-batch.ts'], 'engine'),
-    context,
-  );
+  runInContext(await bundleScript(['index.ts', 'engine.ts'], 'engine'), context);
   there = {
     engine: runInContext('engine', context) as Engine,
     bytes: runInContext('(values) => Uint8Array.from(values)', context) as Realm['bytes'],
@@ -67,7 +63,7 @@ async function exchangeBytes(engine: Engine, give: (values: Iterable<number>) =>
   const key = BackupDecryptionKey.fromBytes(give(seed));
   const publicKey = BackupPublicKey.fromBytes(give(key.publicKey.toBytes()));
   const sealed = engine.encryptSessionData(give([1, 2, 3]), publicKey);
-  const many = engine.encryptManySync([give([4, 5]), give([])], publicKey);
+  const empty = engine.encryptSessionData(give([]), publicKey);
   expect(SecretStorageKey.fromBytes(give(seed), 'id').toRecoveryKey()).toBe(key.toRecoveryKey());
   const signer = engine.ed25519Signer('@a:b', give(seed), 'D');
   const signature = signer.sign(give([1]));
@@ -87,6 +83,7 @@ async function exchangeBytes(engine: Engine, give: (values: Iterable<number>) =>
     base64Decode: engine.base64Decode('AQ', 'x'),
     decodeRecoveryKey: engine.decodeRecoveryKey(key.toRecoveryKey()),
     decryptSessionData: engine.decryptSessionData(sealed, key).plaintext,
+    'decryptSessionData of nothing': engine.decryptSessionData(empty, key).plaintext,
     derivePassphraseKey: await engine.derivePassphraseKey('é', passphrase),
     'derivePassphraseKey by a backend': await engine.derivePassphraseKey('é', passphrase, {
       backend: { name: 'other', pbkdf2: () => Promise.resolve(give(seed)) },
@@ -97,9 +94,6 @@ async function exchangeBytes(engine: Engine, give: (values: Iterable<number>) =>
       backend: nodeBackend(),
     }),
   };
-  engine.decryptManySync(many, key).forEach((result, i) => {
-    if (result.ok) out[`decryptManySync ${i}`] = result.plaintext;
-  });
   return out;
 }
 
@@ -160,12 +154,10 @@ describe.each([
     const backend: parts.Backend = {
       name: 'of a realm',
       encapsulateMany: async (...task) => {
-        const given = await node.encapsulateMany?.(...task);
-        if (!given) throw new Error('no agreement');
-        const { ephemeralPublicKeys, sharedSecrets } = given;
+        const { ephemeralPublicKeys, sharedSecrets } = await node.encapsulateMany(...task);
         return { ephemeralPublicKeys: give(ephemeralPublicKeys), sharedSecrets: give(sharedSecrets) };
       },
-      agreeMany: async (...task) => give((await node.agreeMany?.(...task)) ?? seed),
+      agreeMany: async (...task) => give(await node.agreeMany(...task)),
     };
     const key = engine.BackupDecryptionKey.generate();
     const input = sessions(3);

@@ -1,39 +1,78 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { KeyBackupError, type BatchOptions, type Outcome, type Progress } from '../../src/index.js';
 import { type Pipeline } from '../../src/engine.js';
-import { run as runBatch, runSync, type Direction } from '../../src/batch/run.js';
+import type { SignalOptions } from '../../src/async.js';
+import type { CheckedBackend, Chunk } from '../../src/batch/backend.js';
+import {
+  run as runBatch,
+  runSync as runBatchSync,
+  tryRecord,
+  type RecordOperation,
+} from '../../src/batch/run.js';
 import { collect, rejection } from '../support/samples.js';
 
-/** A direction that costs only what it is told to: inputs are numbers, negative ones are bad. */
-type Doubling = Direction<number, number, number, { readonly double: number }>;
+/** The steps of an operation that costs only what it is told to: inputs are numbers, negative ones are bad. */
+interface Steps<Input, Ready, Done, Output> {
+  prepare: (input: Input) => Ready;
+  work: (
+    ready: readonly Ready[],
+    backend: CheckedBackend,
+    options: SignalOptions,
+  ) => Promise<(slot: number) => Done>;
+  workSync: (ready: readonly Ready[]) => (slot: number) => Done;
+  finish: (ready: Ready, done: Done) => Output;
+  pipeline?: Pipeline;
+  dispose?: () => void;
+}
 
-/** Runs a batch in a direction that is there already. */
-const run = <Input, Ready, Done, Output>(
+/** An operation of these steps, which holds nothing. */
+function operationOf<Input, Ready, Done, Output>(
+  steps: Steps<Input, Ready, Done, Output>,
+): RecordOperation<Input, Ready, Output> {
+  const chunk = (ready: readonly Ready[], done: (slot: number) => Done): Chunk<Output> => ({
+    finish: (slot) => steps.finish(ready[slot], done(slot)),
+    dispose: () => undefined,
+  });
+  return {
+    prepare: steps.prepare,
+    // Not asynchronous, so that it may throw at once.
+    work: (ready, ...rest) => steps.work(ready, ...rest).then((done) => chunk(ready, done)),
+    workSync: (ready) => chunk(ready, steps.workSync(ready)),
+    pipeline: () => steps.pipeline,
+    dispose: steps.dispose,
+  };
+}
+
+type Doubling = Steps<number, number, number, { readonly double: number }>;
+
+/** Runs a batch by an operation that is there already. */
+const run = <Input, Ready, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  direction: Direction<Input, Ready, Done, Output>,
+  operation: RecordOperation<Input, Ready, Output>,
   options: BatchOptions,
-) => runBatch(inputs, () => direction, options);
+) => runBatch(inputs, () => operation, options);
+const runSync = <Input, Ready, Output>(
+  inputs: Iterable<Input>,
+  operation: RecordOperation<Input, Ready, Output>,
+) => runBatchSync(inputs, () => operation);
 
 const bad = () => new KeyBackupError('bad-json', 'input: expected a positive number');
-const holdingNothing = <Done>(finish: (slot: number) => Done) =>
-  Object.assign(finish, { dispose: () => undefined });
-const doubled = (ready: readonly number[]) => holdingNothing((slot: number) => 2 * ready[slot]);
+const doubled = (ready: readonly number[]) => (slot: number) => 2 * ready[slot];
 
-function doubling(overrides: Partial<Doubling> = {}): Doubling {
-  return {
-    before(input) {
+function doubling(overrides: Partial<Doubling> = {}) {
+  return operationOf<number, number, number, { readonly double: number }>({
+    prepare(input) {
       if (input < 0) throw bad();
       return input;
     },
-    workSync: doubled,
     work: (ready) => Promise.resolve(doubled(ready)),
-    pipeline: () => undefined,
-    after(input, _ready, double) {
-      if (input === 13) throw bad();
+    workSync: doubled,
+    finish(ready, double) {
+      if (ready === 13) throw bad();
       return { double };
     },
     ...overrides,
-  };
+  });
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
@@ -129,25 +168,24 @@ describe('results', () => {
       null,
       'text',
     ];
-    const direction: Direction<unknown, unknown, null, object> = {
-      before(input) {
+    const operation = operationOf<unknown, unknown, null, object>({
+      prepare(input) {
         if ((input as { bad?: string } | null)?.bad !== 'after') throw bad();
         return input;
       },
-      workSync: () => holdingNothing(() => null),
-      work: () => Promise.resolve(holdingNothing(() => null)),
-      pipeline: () => undefined,
-      after() {
+      work: () => Promise.resolve(() => null),
+      workSync: () => () => null,
+      finish() {
         throw bad();
       },
-    };
+    });
     const expected = [
       { room_id: '!r', session_id: 's', wellFormed: false },
       { room_id: '__proto__', session_id: 'constructor', wellFormed: true },
       ...Array.from({ length: 4 }, () => ({ room_id: undefined, session_id: undefined, wellFormed: false })),
     ].map((failure, index) => ({ ok: false, index, ...failure, error: expect.any(KeyBackupError) }));
-    expect(runSync(inputs, direction)).toEqual(expected);
-    expect(await collect(run(inputs, direction, {}))).toEqual(expected);
+    expect(runSync(inputs, operation)).toEqual(expected);
+    expect(await collect(run(inputs, operation, {}))).toEqual(expected);
   });
 
   it('an error that is no refusal is a fault, and ends everything', async () => {
@@ -155,9 +193,9 @@ describe('results', () => {
     const fail = () => {
       throw fault;
     };
-    for (const direction of [doubling({ before: fail }), doubling({ after: fail })]) {
-      expect(() => runSync([1], direction)).toThrow(fault);
-      await expect(collect(run([1], direction, {}))).rejects.toBe(fault);
+    for (const operation of [doubling({ prepare: fail }), doubling({ finish: fail })]) {
+      expect(() => runSync([1], operation)).toThrow(fault);
+      await expect(collect(run([1], operation, {}))).rejects.toBe(fault);
     }
     expect(() => runSync([1], doubling({ workSync: fail }))).toThrow(fault);
     await expect(collect(run([1], doubling({ work: fail }), {}))).rejects.toBe(fault);
@@ -195,11 +233,11 @@ describe('progress', () => {
 });
 
 describe('the event loop', () => {
-  const costing = (before: number, agree: number, after: number): Doubling =>
+  const costing = (before: number, agree: number, after: number) =>
     doubling({
-      before: (input) => ((time += before), input),
+      prepare: (input) => ((time += before), input),
       work: (ready) => ((time += agree * ready.length), Promise.resolve(doubled(ready))),
-      after: (_input, _ready, double) => ((time += after), { double }),
+      finish: (_ready, double) => ((time += after), { double }),
     });
 
   it.each([
@@ -210,12 +248,12 @@ describe('the event loop', () => {
     ['nothing but agreements', 0, 2.5, 0],
   ])('is not held for more than 50 ms: %s', async (_, before, agree, after) => {
     const count = 600;
-    const direction = costing(before, agree, after);
+    const operation = costing(before, agree, after);
     for (const inputs of [numbers(count), lazily(numbers(count))]) {
       turns = held = 0;
       lastTurn = time;
       const started = time;
-      await collect(run(inputs, direction, {}));
+      await collect(run(inputs, operation, {}));
       held = Math.max(held, time - lastTurn);
       expect(held).toBeLessThanOrEqual(50);
       expect(turns).toBeGreaterThanOrEqual(Math.floor((time - started) / 50));
@@ -239,13 +277,13 @@ describe('the event loop', () => {
   });
 
   it('is not held by keys that are all bad', async () => {
-    const direction = doubling({
-      before() {
+    const operation = doubling({
+      prepare() {
         time += 1;
         throw bad();
       },
     });
-    const outcomes = await collect(run(numbers(1000), direction, {}));
+    const outcomes = await collect(run(numbers(1000), operation, {}));
     expect(outcomes).toHaveLength(1000);
     expect(held).toBeLessThanOrEqual(50);
     expect(turns).toBeGreaterThanOrEqual(20);
@@ -254,14 +292,14 @@ describe('the event loop', () => {
 
 describe('memory', () => {
   it.each([0.001, 2])('holds few inputs ahead of the results, whatever a key costs: %d', async (cost) => {
-    const direction = doubling({
+    const operation = doubling({
       work: (ready) => ((time += cost * ready.length), Promise.resolve(doubled(ready))),
     });
     for (const form of [(items: Iterable<number>) => items, lazily]) {
       const count = { value: 0 };
       let results = 0;
       let ahead = 0;
-      for await (const _ of run(form(pulled(numbers(20_000), count)), direction, {})) {
+      for await (const _ of run(form(pulled(numbers(20_000), count)), operation, {})) {
         ahead = Math.max(ahead, count.value - results);
         results++;
       }
@@ -276,13 +314,13 @@ describe('an abort', () => {
   const until = async (
     inputs: Iterable<number> | AsyncIterable<number>,
     after: number,
-    direction = doubling(),
+    operation = doubling(),
   ) => {
     const controller = new AbortController();
     let results = 0;
     const error = await rejection(
       (async () => {
-        for await (const _ of run(inputs, direction, { signal: controller.signal })) {
+        for await (const _ of run(inputs, operation, { signal: controller.signal })) {
           results++;
           if (results === after) controller.abort('enough');
         }
@@ -326,8 +364,8 @@ describe('an abort', () => {
 
   it('comes while a long computation has its turn', async () => {
     const controller = new AbortController();
-    const direction = doubling({ before: (input) => ((time += 30), input) });
-    const waiting = rejection(collect(run(numbers(1000), direction, { signal: controller.signal })));
+    const operation = doubling({ prepare: (input) => ((time += 30), input) });
+    const waiting = rejection(collect(run(numbers(1000), operation, { signal: controller.signal })));
     setTimeout(() => {
       controller.abort();
     }, 0);
@@ -383,9 +421,9 @@ describe('an abort', () => {
 
   it('while a backend stalls', async () => {
     const controller = new AbortController();
-    const direction = doubling({ work: () => new Promise(() => undefined) });
+    const operation = doubling({ work: () => new Promise(() => undefined) });
     const backend = { name: 'test' };
-    const waiting = collect(run([1], direction, { signal: controller.signal, backend }));
+    const waiting = collect(run([1], operation, { signal: controller.signal, backend }));
     setImmediate(() => {
       controller.abort('now');
     });
@@ -511,23 +549,20 @@ describe('a backend', () => {
   const backend = { name: 'test' };
 
   it('that is there does the work', async () => {
-    const direction = doubling({
-      work: (ready, { name }) =>
-        Promise.resolve(holdingNothing((slot: number) => (name === 'test' ? 3 : 2) * ready[slot])),
+    const operation = doubling({
+      work: (ready, { name }) => Promise.resolve((slot: number) => (name === 'test' ? 3 : 2) * ready[slot]),
     });
-    expect((await collect(run([1, 2], direction, { backend }))).map(shown)).toEqual([3, 6]);
-    expect((await collect(run([1, 2], direction, {}))).map(shown)).toEqual([2, 4]);
+    expect((await collect(run([1, 2], operation, { backend }))).map(shown)).toEqual([3, 6]);
+    expect((await collect(run([1, 2], operation, {}))).map(shown)).toEqual([2, 4]);
   });
 
-  it('that fails ends the batch with backend-failed, or with a code of its own', async () => {
-    const cause = new Error('lower');
+  it('that fails ends the batch with its own error', async () => {
     const { signal } = new AbortController();
     for (const options of [{ backend }, { backend, signal }]) {
-      const failing = doubling({ work: () => Promise.reject(cause) });
-      const error = await rejection(collect(run([1], failing, options)));
-      expect(error).toMatchObject({ code: 'backend-failed', cause });
-      const own = doubling({ work: () => Promise.reject(bad()) });
-      expect((await rejection(collect(run([1], own, options)))).code).toBe('bad-json');
+      for (const fault of [new Error('lower'), bad()]) {
+        const failing = doubling({ work: () => Promise.reject(fault) });
+        await expect(collect(run([1], failing, options))).rejects.toBe(fault);
+      }
     }
   });
 
@@ -536,8 +571,8 @@ describe('a backend', () => {
     function held(pipeline: Pipeline) {
       const waiting: { ready: readonly number[]; finish: (how: ReturnType<typeof doubled>) => void }[] = [];
       let most = 0;
-      const direction = doubling({
-        pipeline: () => pipeline,
+      const operation = doubling({
+        pipeline,
         work: (ready) =>
           new Promise((finish) => {
             waiting.push({ ready, finish });
@@ -548,16 +583,16 @@ describe('a backend', () => {
         const next = waiting.shift();
         next?.finish(doubled(next.ready));
       };
-      return { direction, waiting, finishOne, most: () => most };
+      return { operation, waiting, finishOne, most: () => most };
     }
 
     it('has as many chunks of as many keys under way as it wants, and gives them in order', async () => {
-      const { direction, waiting, finishOne, most } = held({ chunk: 10, depth: 3 });
+      const { operation, waiting, finishOne, most } = held({ chunk: 10, depth: 3 });
       const count = { value: 0 };
       const all: unknown[] = [];
       let ahead = 0;
       const running = (async () => {
-        for await (const outcome of run(pulled(numbers(105), count), direction, { backend })) {
+        for await (const outcome of run(pulled(numbers(105), count), operation, { backend })) {
           ahead = Math.max(ahead, count.value - all.length);
           all.push(shown(outcome));
         }
@@ -579,10 +614,10 @@ describe('a backend', () => {
       process.on('unhandledRejection', note);
       try {
         let chunk = 0;
-        const direction = doubling({
-          pipeline: () => ({ chunk: 10, depth: 4 }),
+        const operation = doubling({
+          pipeline: { chunk: 10, depth: 4 },
           work: async (ready) => {
-            if (++chunk > 1) throw new Error(`chunk ${chunk}`);
+            if (++chunk > 1) throw new KeyBackupError('backend-failed', `chunk ${chunk} failed`);
             for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
             return doubled(ready);
           },
@@ -590,10 +625,10 @@ describe('a backend', () => {
         const results: number[] = [];
         const error = await rejection(
           (async () => {
-            for await (const { index } of run(numbers(100), direction, { backend })) results.push(index);
+            for await (const { index } of run(numbers(100), operation, { backend })) results.push(index);
           })(),
         );
-        expect(error).toMatchObject({ code: 'backend-failed', cause: new Error('chunk 2') });
+        expect(error).toMatchObject({ code: 'backend-failed', message: 'chunk 2 failed' });
         expect(results).toEqual(numbers(10));
         for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
       } finally {
@@ -603,16 +638,16 @@ describe('a backend', () => {
     });
 
     it('is left when aborted, and when the consumer stops', async () => {
-      const { direction, waiting } = held({ chunk: 10, depth: 2 });
+      const { operation, waiting } = held({ chunk: 10, depth: 2 });
       const controller = new AbortController();
       const { signal } = controller;
-      const running = collect(run(numbers(100), direction, { backend, signal }));
+      const running = collect(run(numbers(100), operation, { backend, signal }));
       while (waiting.length < 2) await new Promise((resolve) => setImmediate(resolve));
       controller.abort();
       expect((await rejection(running)).code).toBe('aborted');
 
       const stopped = held({ chunk: 10, depth: 2 });
-      const results = run(numbers(100), stopped.direction, { backend });
+      const results = run(numbers(100), stopped.operation, { backend });
       const first = results.next();
       while (stopped.waiting.length < 2) await new Promise((resolve) => setImmediate(resolve));
       stopped.finishOne();
@@ -627,13 +662,16 @@ describe('a backend', () => {
       const log: string[] = [];
       const open = () => {
         log.push('open');
-        return doubling({ dispose: () => void log.push('direction') });
+        return doubling({ dispose: () => void log.push('operation') });
       };
       const choose = () =>
         fault
           ? Promise.reject(fault)
           : Promise.resolve({ backend: { name: 'chosen' }, dispose: () => void log.push('backend') });
-      return { log, start: (options: BatchOptions = {}) => runBatch(numbers(10), open, options, choose) };
+      return {
+        log,
+        start: (options: BatchOptions = {}) => runBatch(numbers(10), open, { ...options, choose }),
+      };
     }
 
     it('is made when the first result is asked for, and given up at the end', async () => {
@@ -643,22 +681,22 @@ describe('a backend', () => {
       await running.next();
       expect(log).toEqual(['open']);
       await collect(running);
-      expect(log).toEqual(['open', 'backend', 'direction']);
+      expect(log).toEqual(['open', 'backend', 'operation']);
     });
 
     it('is given up when the consumer stops, and when choosing fails', async () => {
       const stopped = watched();
       for await (const _ of stopped.start()) break;
-      expect(stopped.log).toEqual(['open', 'backend', 'direction']);
+      expect(stopped.log).toEqual(['open', 'backend', 'operation']);
 
       const failed = watched(new Error('no backend'));
       await expect(failed.start().next()).rejects.toThrow('no backend');
-      expect(failed.log).toEqual(['open', 'direction']);
+      expect(failed.log).toEqual(['open', 'operation']);
     });
 
     it('may be nothing', async () => {
       const choose = () => Promise.resolve({ backend: { name: 'chosen' } });
-      expect(await collect(runBatch(numbers(3), () => doubling(), {}, choose))).toHaveLength(3);
+      expect(await collect(runBatch(numbers(3), () => doubling(), { choose }))).toHaveLength(3);
     });
 
     it('gives the work the signal, so that it can stop too', async () => {
@@ -675,7 +713,16 @@ describe('a backend', () => {
     it('is no backend of its own where the caller named one', async () => {
       const { log, start } = watched(new Error('not to be asked'));
       expect(await collect(start({ backend: { name: 'named' } }))).toHaveLength(10);
-      expect(log).toEqual(['open', 'direction']);
+      expect(log).toEqual(['open', 'operation']);
     });
   });
+});
+
+it('only errors of this package are results', () => {
+  const own = new KeyBackupError('bad-json', 'x: expected y');
+  const failing = (error: unknown) => () => {
+    throw error;
+  };
+  expect(tryRecord(failing(own))).toBe(own);
+  expect(() => tryRecord(failing(new TypeError('a fault')))).toThrow(TypeError);
 });

@@ -1,14 +1,14 @@
 import { hkdfSync, randomBytes } from 'node:crypto';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { decryptSessions, encryptSessions, encryptSessionsSync } from '../../src/batch/batch.js';
+import { decryptSessions } from '../../src/batch/decrypt.js';
+import { encryptMany, encryptSessions, encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { invert, invertMany, LIMBS, fromBytes } from '../../src/curve25519/field.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys, hasTable } from '../../src/curve25519/x25519.js';
 import { BackupDecryptionKey } from '../../src/index.js';
-import { type Backend } from '../../src/engine.js';
+import { pureBackend, type Backend, type CompleteBackend } from '../../src/engine.js';
 import { ladderMany } from '../../src/curve25519/montgomery-ladder.js';
 import { buildTable, recipientPoint } from '../../src/curve25519/fixed-base-table.js';
-import { encryptManyBy } from '../../src/batch/session-data-batch.js';
 import { decryptSessionData, encryptWithEphemeral } from '../../src/scheme/session-data.js';
 import { tableProducts } from '../../src/curve25519/fixed-base.js';
 import { allocations, holding } from '../support/allocations.js';
@@ -124,7 +124,8 @@ describe('a chunk', () => {
   });
   /** All shared secrets that a backend handed out. */
   let given: Uint8Array[] = [];
-  const spying: Backend = {
+  const spying: CompleteBackend = {
+    ...pureBackend,
     name: 'spying',
     agreeMany(own, publicKeys) {
       const secrets = agreeMany(own, publicKeys);
@@ -138,7 +139,7 @@ describe('a chunk', () => {
     },
   };
   /** Several chunks under way. */
-  const deep: Backend = { ...spying, pipeline: { chunk: 2, depth: 3 } };
+  const deep: CompleteBackend = { ...spying, pipeline: { chunk: 2, depth: 3 } };
 
   beforeEach(() => {
     given = [];
@@ -178,7 +179,7 @@ describe('a chunk', () => {
       name: 'slow',
       agreeMany: async (own, publicKeys) => {
         await new Promise<void>((resolve) => (finish = resolve));
-        return spying.agreeMany?.(own, publicKeys) ?? new Uint8Array();
+        return spying.agreeMany(own, publicKeys);
       },
     };
     const controller = new AbortController();
@@ -237,7 +238,7 @@ describe('a chunk', () => {
       throw new Error('broken');
     };
     const plaintexts = [Uint8Array.of(1), Uint8Array.of(2)];
-    const failing = encryptManyBy({ ...spying, seal }, recipient, plaintexts, {});
+    const failing = encryptMany({ ...spying, seal }, recipient, plaintexts, {});
     expect((await rejection(failing)).code).toBe('backend-failed');
     expectWiped(2);
   });

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, statSync, symlinkSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { base64Encode } from '../../src/encoding/base64.js';
-import { encryptSessions } from '../../src/batch/batch.js';
+import { encryptSessions } from '../../src/batch/encrypt.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { MAIN, Workspace, ended, syntheticSession } from './workspace.js';
 

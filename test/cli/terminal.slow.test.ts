@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { encryptSessions } from '../../src/batch/batch.js';
+import { encryptSessions } from '../../src/batch/encrypt.js';
 import { MAIN, Workspace, backupOf, ended, syntheticSession } from './workspace.js';
 
 /** `script` of util-linux gives a command a terminal of its own. */

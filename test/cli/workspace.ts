@@ -7,7 +7,7 @@ import { expect, inject } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { createAuthData, ed25519Signer, signAuthData } from '../../src/scheme/auth-data.js';
 import { base64Encode } from '../../src/encoding/base64.js';
-import { encryptSession } from '../../src/batch/batch.js';
+import { encryptSession } from '../../src/batch/encrypt.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import { writeKeyExport } from '../../src/formats/key-export.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';

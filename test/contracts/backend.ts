@@ -6,7 +6,8 @@ import {
   encryptSessionsSync,
   type BackupRecord,
 } from '../../src/index.js';
-import { decryptSessions, encryptSessions } from '../../src/batch/batch.js';
+import { decryptSessions } from '../../src/batch/decrypt.js';
+import { encryptSessions } from '../../src/batch/encrypt.js';
 import { runs } from '../support/runs.js';
 import { DAMAGES, all, damaged, failure, gist, sessions } from '../backends/sessions.js';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { BackupMacKey } from '../../src/scheme/backup-mac.js';
-import { encryptSessionsSync, type EncryptSettings } from '../../src/batch/batch.js';
+import { encryptSessionsSync, type EncryptSettings } from '../../src/batch/encrypt.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';

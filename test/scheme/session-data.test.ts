@@ -12,12 +12,7 @@ import {
 import {
   deriveKeys,
   encryptWithEphemeral,
-  isSessionDataOf,
-  openPurely,
-  openSessionData,
   parseSessionData,
-  sealPurely,
-  sealSessionData,
   unpaddedLength,
 } from '../../src/scheme/session-data.js';
 import {
@@ -394,93 +389,6 @@ describe('bounds', () => {
     expect(parse(longest)).not.toBeInstanceOf(Error);
     expect(parse(Buffer.alloc(MAX_PLAINTEXT_BYTES + 16).toString('base64'))).not.toBeInstanceOf(Error);
     expect(parse(base64(new Uint8Array(MAX_PLAINTEXT_BYTES + 32)))).toMatchObject({ code: 'too-large' });
-  });
-});
-
-describe('a backend', () => {
-  const secret = new Uint8Array(32).fill(5);
-  const ephemeral = new Uint8Array(32).fill(6);
-  const sealWith = (plaintext: Uint8Array, given: unknown) =>
-    sealSessionData(plaintext, ephemeral, secret, { name: 'odd', seal: () => given as never });
-  const lengths = [0, 1, 15, 16, 17, 31, 32, 33];
-
-  it('seals what we would have sealed', () => {
-    for (const length of lengths) {
-      const plaintext = new Uint8Array(length).fill(7);
-      const sealed = sealWith(plaintext, sealPurely(secret, plaintext));
-      expect(sealed).toEqual(sealSessionData(plaintext, ephemeral, secret));
-      expect(isSessionDataOf(plaintext, sealed)).toBe(true);
-    }
-  });
-
-  it.each<[string, object | undefined, string]>([
-    ['nothing', undefined, 'expected 32 bytes, got nothing'],
-    ['no ciphertext', { ciphertext: undefined }, 'expected 32 bytes, got nothing'],
-    ['a block too few', { ciphertext: new Uint8Array(16) }, 'expected 32 bytes, got 16 bytes'],
-    ['a block too many', { ciphertext: new Uint8Array(48) }, 'expected 32 bytes, got 48 bytes'],
-    ['no MAC', { mac: undefined }, 'expected 8 bytes, got nothing'],
-    ['a whole MAC', { mac: new Uint8Array(32) }, 'expected 8 bytes, got 32 bytes'],
-  ])('that seals to %s has failed', (_, change, message) => {
-    const plaintext = new Uint8Array(17);
-    const given = change && { ...sealPurely(secret, plaintext), ...change };
-    expect(refusal(() => sealWith(plaintext, given))).toMatchObject({
-      code: 'backend-failed',
-      message: `backend odd: seal: ${message}`,
-    });
-  });
-
-  it('that throws has failed at what it was doing', () => {
-    const fail = () => {
-      throw new Error('lower');
-    };
-    const parsed = { ephemeral, ...sealPurely(secret, text), salvage: false };
-    const sealing = () => sealSessionData(text, ephemeral, secret, { name: 'odd', seal: fail });
-    const opening = () => openSessionData(parsed, secret, { name: 'odd', open: fail });
-    expect(refusal(sealing).message).toBe('backend odd: seal failed');
-    expect(refusal(opening).message).toBe('backend odd: open failed');
-  });
-
-  it('opens what we would have opened, and no other number of blocks', () => {
-    const { ciphertext, mac } = sealPurely(secret, text);
-    const open = (given: unknown) =>
-      total(() =>
-        openSessionData({ ephemeral, ciphertext, mac, salvage: false }, secret, {
-          name: 'odd',
-          open: () => given as never,
-        }),
-      );
-    expect(open(openPurely(secret, ciphertext, mac))).toEqual({ plaintext: text, flags: [] });
-    expect(open(undefined)).toMatchObject({ code: 'mac-mismatch' });
-    for (const given of [null, new Uint8Array(0), new Uint8Array(32), 'x'.repeat(16)]) {
-      expect(open(given)).toMatchObject({
-        code: 'backend-failed',
-        message: expect.stringMatching(/^backend odd: open: expected 16 bytes, got /) as string,
-      });
-    }
-  });
-
-  it('may give session_data of the right lengths only', () => {
-    for (const length of lengths) {
-      const plaintext = new Uint8Array(length);
-      const right = encryptSessionData(plaintext, key.publicKey);
-      expect(isSessionDataOf(plaintext, right)).toBe(true);
-      for (const name of ['ephemeral', 'mac', 'ciphertext'] as const) {
-        const text = right[name];
-        for (const wrong of [undefined, null, 5, Array.from(text), text.slice(1), `${text}A`]) {
-          expect(isSessionDataOf(plaintext, { ...right, [name]: wrong })).toBe(false);
-        }
-      }
-    }
-    for (const value of [undefined, null, 'text', 5, []]) {
-      expect(isSessionDataOf(new Uint8Array(0), value)).toBe(false);
-    }
-  });
-
-  it('and nobody else makes anything of a secret of zeros', () => {
-    const zeros = new Uint8Array(32);
-    expect(refusal(() => sealSessionData(text, ephemeral, zeros)).message).toBe(
-      'public key: expected a point of large order, got one of small order',
-    );
   });
 });
 

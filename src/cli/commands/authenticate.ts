@@ -1,5 +1,5 @@
 import { nodeBackend } from '../../backends/node.js';
-import { authenticateSessions, type Authentication } from '../../batch/authenticate.js';
+import { authenticateSessions, type Authentication } from '../../batch/reencrypt.js';
 import { authenticateBackup, type AuthenticateResult } from '../../client/authenticate.js';
 import { expectObject, expectString } from '../../encoding/json.js';
 import { excerpt, printable } from '../../encoding/quote.js';

@@ -1,6 +1,6 @@
 import { WRONG_KEY } from '../wrong-key.js';
 import { nodeBackend } from '../../backends/node.js';
-import type { DecryptSettings } from '../../batch/batch.js';
+import type { DecryptSettings } from '../../batch/decrypt.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
 import { KeyMatchCounter } from '../../report/rescue.js';
 import { Report } from '../../report/report.js';

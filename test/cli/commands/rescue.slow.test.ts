@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createAuthData, signAuthData } from '../../../src/scheme/auth-data.js';
 import { BackupMacKey } from '../../../src/scheme/backup-mac.js';
 import { base64Encode } from '../../../src/encoding/base64.js';
-import { encryptSession } from '../../../src/batch/batch.js';
+import { encryptSession } from '../../../src/batch/encrypt.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import { readMasterKey } from '../../../src/secret-storage/account-secrets.js';
 import { derivePassphraseKey } from '../../../src/scheme/passphrase.js';

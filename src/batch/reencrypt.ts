@@ -1,9 +1,9 @@
-import { callback, orAborted, untilAborted } from '../async.js';
+import { callback, raceAbort, abortable } from '../async.js';
 import { expectFunction, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { BackupMacKey, type Authenticity, type MacNames } from '../scheme/backup-mac.js';
-import { decryptSessions, encryptSessions, type DecryptResult, type EncryptSettings } from './batch.js';
-import type { BatchOptions, Outcome } from './run.js';
-import type { BackupRecord, DecryptedSession } from './directions.js';
+import { decryptSessions, type BackupRecord, type DecryptResult, type DecryptedSession } from './decrypt.js';
+import { encryptSessions, type EncryptSettings } from './encrypt.js';
+import { tryRecord, type BatchOptions, type Outcome } from './run.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
@@ -11,21 +11,18 @@ import { areConnected } from '../formats/megolm-ratchet.js';
 import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/backup-mac.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
 import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
-import { attempt } from './session-data-batch.js';
 
-/**
- * Adds a `backup_mac` to the records of an existing backup that the user has trusted copies of.
- */
+/** Adds a `backup_mac` to those records of a backup of which the user has trusted copies. */
 
 /**
  * What became of a record:
  *
  * - `authenticated`: the trusted copy agrees with it. Here is a new record, which reads as `verified`.
- * - `declared`: nothing vouches for it. Here is a new record, which reads as `declared-unauthenticated`: its trusted
- *   copy was forwarded, or missing while `declareUnknown` is set.
+ * - `declared`: nothing vouches for it. Here is a new record, which reads as `declared-unauthenticated`: its trusted copy
+ *   was forwarded, or is missing and `declareUnknown` is set.
  * - `already`: it has a right `backup_mac`.
  * - `unknown`: there is no trusted copy. It stays as it is.
- * - `conflicting`: the trusted copy says something else. It stays as it is. Do not believe it.
+ * - `conflicting`: the trusted copy differs. It stays as it is. Do not trust it.
  */
 export type Authentication = 'authenticated' | 'declared' | 'already' | 'unknown' | 'conflicting';
 
@@ -34,11 +31,11 @@ export interface AuthenticatedRecord {
   readonly room_id: string;
   readonly session_id: string;
   readonly authentication: Authentication;
-  /** What the old record proved. With `wrong-mac` it was changed, or written by somebody without the key. */
+  /** What the old record proved. With `wrong-mac` it was changed, or written without the key. */
   readonly previousAuthenticity: Authenticity;
   /** Why, for people: with `conflicting`, the field that differs. */
   readonly reason: string;
-  /** The record to have in the backup: a new one, or the old one as it was. */
+  /** The record for the backup: a new one, or the old one unchanged. */
   readonly key_backup_data: unknown;
   /** Whether `key_backup_data` is a new one. */
   readonly changed: boolean;
@@ -52,11 +49,11 @@ export interface AuthenticateOptions extends BatchOptions {
   readonly bindRoomId?: boolean | undefined;
   /** `is_verified` of the new records. Default false. */
   readonly isVerified?: boolean | undefined;
-  /** Also writes new records for what is `unknown`, declared `m.legacy-v1`. Default false. */
+  /** Also writes new records, declared `m.legacy-v1`, for those that are `unknown`. Default false. */
   readonly declareUnknown?: boolean | undefined;
 }
 
-/** The trusted copy of a session, from the user's own store; `undefined` without one. */
+/** Gives the trusted copy of a session from the user's own store, or `undefined`. */
 export type TrustedCopyOf = (
   roomId: string,
   sessionId: string,
@@ -70,9 +67,9 @@ const CHUNK = 256;
  * `backup_mac` where they agree.
  *
  * They agree when room, session, sender and claimed keys are the same and the session keys are of one ratchet. The new
- * record is made of the trusted copy, with the session key of the two that reads more; nothing else of the old record
- * gets into it. A copy that declares itself unauthenticated counts as none. A copy with a forwarding chain does not
- * vouch: its new record is declared `m.forwarded_room_key`.
+ * record is made from the trusted copy, with whichever session key reads more; it takes nothing else from the old record.
+ * A copy that declares itself unauthenticated is ignored. A copy with a forwarding chain does not vouch: its new record
+ * is declared `m.forwarded_room_key`.
  *
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  * @param trusted - Gives the trusted copy of a session, at once or as a promise. It is called for 256 records at a time.
@@ -111,19 +108,19 @@ export async function* authenticateSessions(
   const settings = { ...batch, onProgress: undefined, macKey, macNames, bindRoomId, isVerified };
   const waiting: BackupRecord[] = [];
   async function* inputs() {
-    for await (const record of untilAborted(records, options.signal)) {
+    for await (const record of abortable(records, options.signal)) {
       waiting.push(record);
       yield record;
     }
   }
   async function* conclude(chunk: readonly Decrypted[]) {
-    const copies = await orAborted(Promise.all(chunk.map(copyOf)), options.signal);
+    const copies = await raceAbort(Promise.all(chunk.map(copyOf)), options.signal);
     const plans = chunk.map((decrypted, i) => planFor(decrypted, copies[i], declareUnknown));
     yield* carryOut(plans, key.publicKey, settings);
   }
-  // Not asynchronous: the first that throws is the last that is called.
+  // Not asynchronous: what `trusted` throws ends the batch before it is called again.
   const copyOf = ({ result }: Decrypted) =>
-    result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined;
+    Promise.resolve(result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined);
   try {
     let chunk: Decrypted[] = [];
     for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
@@ -144,7 +141,7 @@ interface Decrypted {
   readonly record: BackupRecord;
 }
 
-/** What becomes of a record: a result already, or a session to encrypt. */
+/** A result already, or a session to encrypt. */
 type Plan =
   | { readonly done: Outcome<AuthenticatedRecord> }
   | {
@@ -161,7 +158,7 @@ function planFor(
   declareUnknown: boolean,
 ): Plan {
   if (!result.ok) return { done: result };
-  const plan = attempt(() => compare(result, record, copy, declareUnknown));
+  const plan = tryRecord(() => compare(result, record, copy, declareUnknown));
   if (!(plan instanceof KeyBackupError)) return plan;
   const { index, room_id, session_id } = result;
   return { done: { ok: false, index, room_id, session_id, wellFormed: true, error: plan } };
@@ -174,12 +171,11 @@ function compare(
   declareUnknown: boolean,
 ): Plan {
   const { index, room_id, session_id, session, authenticity: previousAuthenticity } = result;
+  const place = { index, room_id, session_id };
   const unchanged = (authentication: Authentication, reason: string): Plan => ({
     done: {
       ok: true,
-      index,
-      room_id,
-      session_id,
+      ...place,
       authentication,
       previousAuthenticity,
       reason,
@@ -222,7 +218,7 @@ function compare(
   return { index, session: better, source: undefined, about };
 }
 
-/** Encrypts what is to be encrypted, and gives the results in order. */
+/** Encrypts the sessions of the plans, and gives all results in order. */
 async function* carryOut(
   plans: readonly Plan[],
   publicKey: BackupPublicKey,
@@ -257,7 +253,7 @@ function isForwarded({ forwarding_curve25519_key_chain: chain }: Partial<Exporte
 function differenceOf(record: ExportedSessionData, copy: ExportedSessionData): string | undefined {
   const fields = ['algorithm', 'room_id', 'session_id', 'sender_key', 'sender_claimed_keys'] as const;
   // A record that was written of the copy has its sender mended.
-  const mended = attempt(() => mendSender(copy, 'copy', new ClaimedKeys()));
+  const mended = tryRecord(() => mendSender(copy, 'copy', new ClaimedKeys()));
   const written = mended instanceof KeyBackupError ? copy : { ...copy, ...mended.fields };
   const differing = fields.find(
     (field) => !isSame(record[field], copy[field]) && !isSame(record[field], written[field]),

@@ -1,7 +1,8 @@
 import type { Backend } from '../batch/backend.js';
 import { plainBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, messageOf, type ErrorCode } from '../errors.js';
-import { decryptManyBy, encryptManyBy } from '../batch/session-data-batch.js';
+import { decryptMany } from '../batch/decrypt.js';
+import { encryptMany } from '../batch/encrypt.js';
 import type {
   OpenedSessionData,
   ParsedSessionData,
@@ -10,25 +11,23 @@ import type {
 } from '../scheme/session-data.js';
 
 /**
- * What travels between a pool and its workers: a chunk of keys as one buffer, and what came of it. The buffers
- * are transferred, not copied.
+ * What travels between a pool and its workers: a chunk of keys as one buffer, and its results. The buffers are
+ * transferred, not copied.
  */
 
-/** Many byte arrays as one, with the place where each ends. */
-export interface Packed {
+/** Many byte arrays in one, and where each ends. */
+interface Packed {
   readonly bytes: Uint8Array;
   readonly ends: Uint32Array;
 }
 
-/** A chunk to encrypt. */
-export interface EncryptJob {
+interface EncryptJob {
   readonly direction: 'encrypt';
   readonly recipient: Uint8Array;
   readonly plaintexts: Packed;
 }
 
-/** A chunk to decrypt. */
-export interface DecryptJob {
+interface DecryptJob {
   readonly direction: 'decrypt';
   readonly privateKey: Uint8Array;
   /** Three arrays for each: ephemeral, ciphertext, MAC. */
@@ -36,38 +35,36 @@ export interface DecryptJob {
   readonly salvage: readonly boolean[];
 }
 
-/** What a worker is asked to do. */
+/** A chunk to encrypt or decrypt. */
 export type Job = EncryptJob | DecryptJob;
 
-/** An error on its way from a worker. */
-export interface FailureMessage {
+/** A {@link KeyBackupError} on its way from a worker. */
+interface ErrorMessage {
   readonly code: ErrorCode;
   readonly message: string;
 }
 
-/** What a worker answers to an {@link EncryptJob}. */
-export interface EncryptReply {
+interface EncryptReply {
   readonly direction: 'encrypt';
   readonly sessionData: readonly SessionData[];
 }
 
-/** What a worker answers to a {@link DecryptJob}. */
-export interface DecryptReply {
+interface DecryptReply {
   readonly direction: 'decrypt';
-  /** Empty where there is a failure. */
+  /** Empty for a key that failed. */
   readonly plaintexts: Packed;
-  /** What is to be said of a key, by its place; nothing of most. */
-  readonly remarks: ReadonlyMap<number, FailureMessage | readonly SessionDataFlag[]>;
+  /** By slot: why a key failed, or its flags. Most keys have neither. */
+  readonly remarks: ReadonlyMap<number, ErrorMessage | readonly SessionDataFlag[]>;
 }
 
-/** What a worker answers. A failure is that of the whole job. */
+/** What a worker answers. `failed` is about the whole job. */
 export type Reply = EncryptReply | DecryptReply | { readonly direction: 'failed'; readonly message: string };
 
 /**
- * What a worker does with its messages: one job after the other, and one answer to each, in their order.
+ * Handles a worker's messages: does one job after the other, and answers each, in order.
  *
  * @param backend - Chosen anew for each job, in case it fails.
- * @param post - Sends an answer. One that cannot be sent is answered by the reason.
+ * @param post - Sends an answer. If one cannot be sent, the reason is sent instead.
  */
 export function answering(
   backend: () => Promise<Backend>,
@@ -76,10 +73,12 @@ export function answering(
   let last: Promise<void> = Promise.resolve();
   const answer = async (job: Job) => {
     try {
-      const reply = await perform(job, await backend());
+      const reply = await (job.direction === 'encrypt'
+        ? encrypt(job, await backend())
+        : decrypt(job, await backend()));
       post(reply, transferOf(reply));
     } catch (error) {
-      // Should this fail too, nothing is answered any more: the next answer would be taken for this one.
+      // Should this fail too, no later job is answered either: its answer would be taken for this one.
       post({ direction: 'failed', message: messageOf(error) ?? 'unknown error' }, []);
     }
   };
@@ -88,13 +87,9 @@ export function answering(
   };
 }
 
-function perform(job: Job, backend: Backend): Promise<Reply> {
-  return job.direction === 'encrypt' ? encrypt(job, backend) : decrypt(job, backend);
-}
-
 async function encrypt({ recipient, plaintexts }: EncryptJob, backend: Backend): Promise<EncryptReply> {
   try {
-    const sessionData = await encryptManyBy(backend, recipient, unpack(plaintexts), {});
+    const sessionData = await encryptMany(backend, recipient, unpack(plaintexts), {});
     return { direction: 'encrypt', sessionData };
   } finally {
     wipe(plaintexts.bytes);
@@ -112,10 +107,10 @@ async function decrypt(
     mac: parts[3 * i + 2],
     salvage: own,
   }));
-  const results = await decryptManyBy(backend, privateKey, parsed, {}).finally(() => {
+  const results = await decryptMany(backend, privateKey, parsed, {}).finally(() => {
     wipe(privateKey);
   });
-  const remarks = new Map<number, FailureMessage | readonly SessionDataFlag[]>();
+  const remarks = new Map<number, ErrorMessage | readonly SessionDataFlag[]>();
   const plaintexts = results.map((result, slot) => {
     if (result instanceof KeyBackupError) {
       remarks.set(slot, { code: result.code, message: result.message });

@@ -1,0 +1,250 @@
+import { callback, type SignalOptions } from '../async.js';
+import { encapsulateMany, generatePrivateKeys, type Encapsulated } from '../curve25519/x25519.js';
+import { expectInstance, expectOptions } from '../encoding/arguments.js';
+import { wipe } from '../encoding/bytes.js';
+import { isJsonObject, ownValue } from '../encoding/json.js';
+import { KeyBackupError, describe } from '../errors.js';
+import {
+  backedUpRoomKey,
+  type ExportedSessionData,
+  type KeyBackupData,
+  type PreparedRoomKey,
+  type RoomKeyFlag,
+} from '../formats/room-key.js';
+import { ClaimedKeys } from '../formats/sender-fields.js';
+import { addBackupMac, BackupMacKey, expectNames, type MacNames } from '../scheme/backup-mac.js';
+import { BackupPublicKey } from '../scheme/keys.js';
+import { expectSource, withProvenance, type UnauthenticatedSource } from '../scheme/backup-mac.js';
+import { checkPlaintext, sealSessionData, type SessionData } from '../scheme/session-data.js';
+import {
+  checkBackend,
+  chunkOfResults,
+  chunkOfSecrets,
+  keyAt,
+  type Backend,
+  type CheckedBackend,
+  type Chunk,
+  pureBackend,
+  type CompleteBackend,
+} from './backend.js';
+import { only, run, runSync, type BatchOptions, type Outcome, type RecordOperation } from './run.js';
+
+/** Puts room keys into a backup: prepare, agree, seal. */
+
+/** How to encrypt. */
+export interface EncryptSettings {
+  /** `is_verified` of what is written: whether the device that gave the key was verified. Default false. */
+  readonly isVerified?: boolean | ((session: ExportedSessionData) => boolean);
+  /**
+   * Adds a `backup_mac` (MSC4048) to every record, so that readers can tell them from what somebody else adds. With
+   * it the writer vouches for every session that it does not declare unauthenticated.
+   */
+  readonly macKey?: BackupMacKey | undefined;
+  /** The names of the proposal to write. Default `unstable`. */
+  readonly macNames?: MacNames | undefined;
+  /**
+   * The origin of a session that the writer does not vouch for; `undefined` for one that it vouches for, unless the
+   * session itself carries such a declaration. The default, with a `macKey`: a session with a forwarding
+   * chain is `m.forwarded_room_key`.
+   */
+  readonly unauthenticated?:
+    ((session: ExportedSessionData) => UnauthenticatedSource | undefined) | undefined;
+  /**
+   * Writes a copy of the room id into the plaintext, as `org.megolm-backup.room_id`. The `backup_mac` does not
+   * cover the room id; with the copy this package notices a record that was moved to another room. Other readers
+   * ignore it. Needs a `macKey`. Default false.
+   */
+  readonly bindRoomId?: boolean | undefined;
+}
+
+/** A session on its way into a backup. */
+export interface EncryptedSession {
+  readonly room_id: string;
+  readonly session_id: string;
+  readonly key_backup_data: KeyBackupData;
+  /**
+   * What was mended so that other implementations read the record; empty for almost every session. With
+   * `unreadable-by-others` it could not be mended, and they do not.
+   */
+  readonly flags: readonly RoomKeyFlag[];
+}
+
+/** One result of {@link encryptSessions}. */
+export type EncryptResult = Outcome<EncryptedSession>;
+
+/**
+ * Encrypts one session to a backup's public key: the whole `KeyBackupData` and where it belongs.
+ *
+ * @see https://spec.matrix.org/v1.19/client-server-api/#backup-algorithm-mmegolm_backupv1curve25519-aes-sha2
+ * @param session - An `ExportedSessionData`; nothing about it is assumed, and it is not changed.
+ * @param publicKey - The backup's, once it is known to be the user's own (`verifyAuthData`).
+ * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`, `bad-session-key`,
+ * `session-id-mismatch`, `too-large`; `wrong-key` for another backup's `macKey`, `bad-parameters`.
+ *
+ * @example
+ * ```ts
+ * import { readFile } from 'node:fs/promises';
+ * import { BackupDecryptionKey, decryptSession, encryptSession } from 'megolm-backup';
+ *
+ * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
+ * const key = BackupDecryptionKey.generate();
+ * const record = encryptSession(session, key.publicKey);
+ * const restored = decryptSession(record, key);
+ * console.log(restored.session.session_key === session.session_key, restored.authenticity); // true no-mac
+ * ```
+ */
+export function encryptSession(
+  session: ExportedSessionData,
+  publicKey: BackupPublicKey,
+  settings: EncryptSettings = {},
+): EncryptedSession {
+  return only(encryptSessionsSync([session], publicKey, settings));
+}
+
+/**
+ * Encrypts sessions to a backup's public key, in pure JavaScript unless `options.backend` says otherwise. The main entry
+ * point has the same function with a backend chosen for the platform.
+ *
+ * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. No more than some
+ * hundreds are held at a time, so a caller who streams needs little memory.
+ * @returns One result per session, in order.
+ * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `wrong-key` for another backup's `macKey`;
+ * `bad-parameters`; and whatever the input itself throws.
+ */
+export function encryptSessions(
+  sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
+  publicKey: BackupPublicKey,
+  options: BatchOptions & EncryptSettings = {},
+): AsyncGenerator<EncryptResult, void, void> {
+  return run(sessions, () => encryption(publicKey, options), options);
+}
+
+/**
+ * {@link encryptSessions} in one synchronous call, in pure JavaScript. It holds the thread until it is done.
+ *
+ * @returns One result per session, in order.
+ * @throws {@link KeyBackupError} `wrong-key` for another backup's `macKey`; `bad-parameters`.
+ */
+export function encryptSessionsSync(
+  sessions: Iterable<ExportedSessionData>,
+  publicKey: BackupPublicKey,
+  settings: EncryptSettings = {},
+): EncryptResult[] {
+  return runSync(sessions, () => encryption(publicKey, settings));
+}
+
+/** A session ready to be encrypted. */
+interface ReadySession {
+  readonly session: ExportedSessionData;
+  readonly prepared: PreparedRoomKey;
+}
+
+function encryption(
+  publicKey: BackupPublicKey,
+  settings: EncryptSettings,
+): RecordOperation<ExportedSessionData, ReadySession, EncryptedSession> {
+  expectInstance(publicKey, BackupPublicKey, 'public key');
+  expectOptions(settings);
+  const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
+  if (macKey !== undefined) expectInstance(macKey, BackupMacKey, 'macKey');
+  if (names !== undefined) expectNames(names);
+  const unauthenticated = settings.unauthenticated ?? (macKey && forwarded);
+  if (bindRoomId && !macKey) {
+    throw new KeyBackupError(
+      'bad-parameters',
+      'bindRoomId: expected a macKey too, got none: what nothing authenticates binds nothing',
+    );
+  }
+  macKey?.expectMatch(publicKey);
+  const recipient = publicKey.toBytes();
+  const claimedKeys = new ClaimedKeys();
+  const complete = ({ session, prepared }: ReadySession, sealed: SessionData): EncryptedSession => {
+    const { room_id, session_id, plaintext: _, flags, ...metadata } = prepared;
+    const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
+    const is_verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
+    // A promise would become `{}` on the wire.
+    if (typeof is_verified !== 'boolean') {
+      throw new KeyBackupError(
+        'bad-parameters',
+        `isVerified: expected a boolean, got ${describe(is_verified)}`,
+      );
+    }
+    return { room_id, session_id, key_backup_data: { ...metadata, is_verified, session_data }, flags };
+  };
+  const plaintextsOf = (ready: readonly ReadySession[]) => ready.map(({ prepared }) => prepared.plaintext);
+  const completing = (ready: readonly ReadySession[], { finish, dispose }: Chunk<SessionData>) => ({
+    finish: (slot: number) => complete(ready[slot], finish(slot)),
+    dispose,
+  });
+  return {
+    prepare(session) {
+      const source = expectSource(callback(() => unauthenticated?.(session)));
+      const prepared = backedUpRoomKey(withProvenance(session, { source, bindRoomId, names }), claimedKeys);
+      checkPlaintext(prepared.plaintext);
+      return { session, prepared };
+    },
+    work: async (ready, backend, options) =>
+      completing(ready, await encryptChunk(backend, recipient, plaintextsOf(ready), options)),
+    workSync: (ready) => completing(ready, encryptChunkSync(recipient, plaintextsOf(ready))),
+    pipeline: ({ pipelines }) => pipelines.encrypt,
+  };
+}
+
+/**
+ * The default of `unauthenticated`: a forwarder could have made the key. A chain that does not read proves no direct
+ * way; what is not a session at all is refused afterwards.
+ */
+function forwarded(session: unknown): UnauthenticatedSource | undefined {
+  const chain = isJsonObject(session) ? ownValue(session, 'forwarding_curve25519_key_chain') : undefined;
+  const isDirect = chain === undefined || (Array.isArray(chain) && chain.length === 0);
+  return isDirect ? undefined : 'm.forwarded_room_key';
+}
+
+/** A whole {@link Backend.encryptMany} out of the other operations of a backend. */
+export async function encryptMany(
+  backend: Backend,
+  ...[recipient, plaintexts, options]: Parameters<NonNullable<Backend['encryptMany']>>
+): Promise<SessionData[]> {
+  const { finish, dispose } = await encryptChunk(checkBackend(backend), recipient, plaintexts, options);
+  try {
+    return plaintexts.map((_, slot) => finish(slot));
+  } finally {
+    dispose();
+  }
+}
+
+async function encryptChunk(
+  backend: CheckedBackend,
+  recipient: Uint8Array,
+  plaintexts: readonly Uint8Array[],
+  options: SignalOptions,
+): Promise<Chunk<SessionData>> {
+  if (backend.encryptMany) {
+    return chunkOfResults(await backend.encryptMany(recipient, plaintexts, options));
+  }
+  const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
+  try {
+    return sealing(plaintexts, await backend.encapsulateMany(recipient, ephemeralPrivateKeys), backend.seal);
+  } finally {
+    wipe(ephemeralPrivateKeys);
+  }
+}
+
+function encryptChunkSync(recipient: Uint8Array, plaintexts: readonly Uint8Array[]): Chunk<SessionData> {
+  const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
+  try {
+    return sealing(plaintexts, encapsulateMany(recipient, ephemeralPrivateKeys), pureBackend.seal);
+  } finally {
+    wipe(ephemeralPrivateKeys);
+  }
+}
+
+function sealing(
+  plaintexts: readonly Uint8Array[],
+  { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
+  seal: CompleteBackend['seal'],
+): Chunk<SessionData> {
+  return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
+    sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, seal),
+  );
+}
