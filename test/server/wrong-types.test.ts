@@ -34,7 +34,7 @@ testWrongTypes({
     'Log#error': () => [new Error('x')],
     'Log#note': () => ['started', { port: 1 }],
     'Metrics#observe': BELOW,
-    'Metrics#handler': () => [new Request('http://x/metrics')],
+    'Metrics#handler': 'the platform hands it requests',
   },
   // Its documented error, which the command line shows as it is.
   mayThrow: (name, error) => name === 'parseTokensFile' && (error as Error).constructor === Error,
