@@ -56,11 +56,11 @@ const RULES: Readonly<Record<string, Rule>> = {
     ...WEB,
     layers: upTo('client'),
     without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
-    size: 63,
+    size: 65,
   },
   'megolm-backup/engine': { ...ENGINE, size: 41 },
   'megolm-backup/webcrypto': { ...WEB, layers: upTo('backends'), size: 24 },
-  'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.3 },
+  'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.4 },
   'megolm-backup/node': {
     ...WEB,
     layers: upTo('backends'),
@@ -71,7 +71,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   'megolm-backup/server': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 11 },
   'megolm-backup/server/node': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 1 },
   'megolm-backup/server/sqlite': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 9 },
-  'megolm-backup/server/postgres': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 6 },
+  'megolm-backup/server/postgres': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 7 },
 };
 
 /** Optional packages stay outside. */
@@ -143,7 +143,7 @@ test('one small function brings little else along', async () => {
     { platform: 'browser' },
   );
   expect(text).toContain('globalThis.encode=');
-  expect(kilobytes).toBeLessThan(1);
+  expect(kilobytes).toBeLessThan(1.6);
 });
 
 test('for browsers the worker is named so that bundlers bring its file along', async () => {

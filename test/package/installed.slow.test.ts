@@ -51,7 +51,7 @@ async function roundTrip() {
   return results.filter((result, i) => result.ok && result.session.session_key === sessions[i].session_key).length;
 }
 `;
-const NAMES = 'BackupDecryptionKey, base64Encode, decryptSessions, encryptSessions';
+const NAMES = 'BackupDecryptionKey, decryptSessions, encryptSessions';
 
 describe('on Node', () => {
   test('nothing else is installed with it', async () => {
@@ -100,13 +100,13 @@ describe('on Node', () => {
   });
 
   test('sessions go there and back, with workers', async () => {
-    const imports = `import { ${NAMES} } from 'megolm-backup';`;
+    const imports = `import { ${NAMES} } from 'megolm-backup'; import { base64Encode } from 'megolm-backup/engine';`;
     const script = `${roundTrip(imports)} console.log(await roundTrip());`;
     expect(await project.node('esm.mjs', script)).toBe('40\n');
   });
 
   test('sessions go there and back from CommonJS', async () => {
-    const imports = `const { ${NAMES} } = require('megolm-backup');`;
+    const imports = `const { ${NAMES} } = require('megolm-backup'); const { base64Encode } = require('megolm-backup/engine');`;
     const script = `${roundTrip(imports)} roundTrip().then(console.log);`;
     expect(await project.node('cjs.cjs', script)).toBe('40\n');
   });
@@ -124,7 +124,7 @@ describe('on Node', () => {
       import { openPostgresStore } from 'megolm-backup/server/postgres';
       const errors = [];
       const note = ({ code, message }) => errors.push(code + ' ' + message);
-      await createHandler({ store: {}, authenticate: () => undefined }).catch(note);
+      await createHandler({ store: {}, identify: () => undefined }).catch(note);
       await listen(() => undefined).catch(note);
       await openPostgresStore('postgres://127.0.0.1:1/x').catch(note);
       console.log(errors.join('\\n'));`;
@@ -260,7 +260,7 @@ void text;
 
 describe('for browsers', () => {
   test('esbuild bundles it, and what it made runs', async () => {
-    const imports = `import { ${NAMES} } from 'megolm-backup';`;
+    const imports = `import { ${NAMES} } from 'megolm-backup'; import { base64Encode } from 'megolm-backup/engine';`;
     const entry = await project.write('entry.js', `${roundTrip(imports)} console.log(await roundTrip());`);
     const outfile = join(project.folder, 'bundle.mjs');
     await build({
@@ -283,6 +283,7 @@ describe('for browsers', () => {
       await project.write('page/index.html', '<!doctype html><script type="module" src="/main.js"></script>');
       const imports = `
       import { ${NAMES} } from 'megolm-backup';
+      import { base64Encode } from 'megolm-backup/engine';
       import { RoomKeys } from 'megolm-backup/client';`;
       await project.write(
         'page/main.js',

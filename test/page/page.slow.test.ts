@@ -16,8 +16,10 @@ import {
   backupOfAllVerdicts,
   key,
   macKey,
+  merged,
   sample,
   storage,
+  unmendedBackup,
   version,
 } from './saved-files.js';
 
@@ -344,7 +346,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       { ...badClaim, sender_claimed_keys: { ed25519: noPoint } },
       { ...badKey, session_id: noPoint, session_key: withSigningKey(badKey.session_key, noPoint) },
     ];
-    await opened.giveFiles(backup(sessions));
+    await opened.giveFiles({ rooms: merged(...sessions.map(unmendedBackup)) });
     await opened.enter(key.toRecoveryKey());
     await opened.status('Done.');
     expect(await opened.text('#summary')).toContain('2 of 5 keys, 1 of them flagged; 3 not read');
@@ -355,7 +357,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     expect(codes).toEqual({
       [noRoom.session_id]: 'bad-json',
       [noSender.session_id]: 'bad-length',
-      [badClaim.session_id]: ['unusable-claimed-key'],
+      [badClaim.session_id]: ['unusable-claimed-key', 'unreadable-by-others'],
       [noPoint]: 'bad-session-key',
     });
     const file = await opened.download('export');

@@ -3,6 +3,7 @@ import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js'
 import { BackupMacKey } from '../../src/scheme/backup-mac.js';
 import { encryptSessionsSync, type EncryptSettings } from '../../src/batch/encrypt.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { encryptSessionData } from '../../src/scheme/session-data.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 
@@ -44,6 +45,14 @@ export function backup(
   return { rooms };
 }
 
+/** A backup of one session as another client wrote it: nothing in it is mended. */
+export function unmendedBackup({ room_id, session_id, ...fields }: ExportedSessionData): SavedBackup {
+  const plaintext = new TextEncoder().encode(JSON.stringify(fields));
+  const session_data = encryptSessionData(plaintext, key.publicKey);
+  const record = { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
+  return { rooms: { [room_id]: { sessions: { [session_id]: record } } } };
+}
+
 /** A backup with the first four verdicts on where a key comes from, one key each: see {@link sample}. */
 export function backupOfAllVerdicts(): SavedBackup {
   const [verified, declared, wrong, none] = sample.slice(0, 4);
@@ -57,7 +66,7 @@ export function backupOfAllVerdicts(): SavedBackup {
   return { rooms };
 }
 
-function merged(...backups: readonly SavedBackup[]): SavedBackup['rooms'] {
+export function merged(...backups: readonly SavedBackup[]): SavedBackup['rooms'] {
   const rooms: SavedBackup['rooms'] = {};
   for (const one of backups) {
     for (const [room, { sessions }] of Object.entries(one.rooms)) {

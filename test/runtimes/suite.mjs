@@ -9,14 +9,8 @@ import { webCryptoBackend, webCryptoHasX25519 } from 'megolm-backup/webcrypto';
 import { workersBackend } from 'megolm-backup/workers';
 import { homeserverInMemory } from './homeserver-in-memory.mjs';
 
-const {
-  BackupDecryptionKey,
-  KeyBackupError,
-  base64Encode,
-  decryptSessions,
-  derivePassphraseKey,
-  encryptSessions,
-} = main;
+const { BackupDecryptionKey, KeyBackupError, decryptSessions, encryptSessions } = main;
+const { base64Encode, derivePassphraseKey } = engine;
 
 /** So many sessions a batch: more than the largest first chunk of any backend. */
 const SESSIONS = 300;
