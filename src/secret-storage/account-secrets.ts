@@ -136,7 +136,7 @@ export class AccountSecrets {
         key.dispose();
         throw new KeyBackupError(
           'wrong-key',
-          'the secret storage opened, but its key is that of another backup: this backup was made later',
+          'the secret storage opened, but the backup key in it is that of another backup',
         );
       }
       const masterKey = this.#masterKey(storageKey);

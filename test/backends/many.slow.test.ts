@@ -13,7 +13,7 @@ import { expectAgreed, expectEncapsulated, randomKeys } from '../contracts/x2551
 import { bundleFile } from './bundles.js';
 import { sessions } from './sessions.js';
 
-const batch = { decryptSessions, encryptSessions };
+const batch = { BackupDecryptionKey, decryptSessions, encryptSessions };
 const MINUTES = 60_000;
 const COUNT = 50_000;
 
@@ -31,8 +31,9 @@ afterAll(() => {
 });
 
 /** Through encryption and decryption in one stream. */
-async function expectAllBack({ encryptSessions, decryptSessions }: typeof batch, backend?: Backend) {
-  const key = BackupDecryptionKey.generate();
+async function expectAllBack(library: typeof batch, backend?: Backend) {
+  const { encryptSessions, decryptSessions } = library;
+  const key = library.BackupDecryptionKey.generate();
   const some = sessions(1000);
   function* input() {
     for (let i = 0; i < COUNT; i++) yield some[i % some.length];

@@ -100,13 +100,13 @@ describe('rescue from the reference server', () => {
     expect(await exported(work)).toHaveLength(299);
   });
 
-  it('says that the backup was made anew since the key was stored', async () => {
+  it('says that the stored key is that of another backup', async () => {
     const { work, rescue, roomKeys } = await user();
     await createBackup(roomKeys, { publicKey: BackupDecryptionKey.generate().publicKey });
     const end = await rescue();
     expect(end.code).toBe(1);
     expect(end.stderr).toContain('wrong-key');
-    expect(end.stderr).toContain('made anew since');
+    expect(end.stderr).toContain('the backup key in it is that of another backup');
     expect(work.filesBut(...INPUTS)).toEqual([]);
   });
 
