@@ -42,7 +42,6 @@ export interface PassphraseParameters {
 
 /** The part of a `Backend` that derives keys from passphrases. */
 export interface Pbkdf2Backend {
-  /** Shown in benchmarks and errors. */
   readonly name: string;
   /** PBKDF2-HMAC-SHA-512. */
   readonly pbkdf2?: (

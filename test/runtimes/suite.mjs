@@ -248,7 +248,7 @@ const SINGLE = {
     const authData = main.signAuthData(main.createAuthData(key.publicKey, { '😀': 1, '\uffee': 2 }), [
       device,
     ]);
-    const publicKey = engine
+    const publicKey = main
       .ed25519Signer(
         user,
         Uint8Array.from({ length: 32 }, (_, i) => i),
