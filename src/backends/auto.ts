@@ -96,7 +96,7 @@ export function decryptSessions(
 
 /** Options with which a batch chooses its backend, unless the caller names one. */
 function choosing<Options extends BatchOptions>(inputs: object, options: Options): Options & RunOptions {
-  // A copy of what is no object would be one.
+  // Spreading another value would make an object of it, and hide it from the check.
   if (!isJsonObject(options)) return options;
   return { ...options, choose: () => choose(inputs, options) };
 }

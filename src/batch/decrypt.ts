@@ -6,14 +6,17 @@ import { expectObject, expectString, ownValue, type JsonObject } from '../encodi
 import { KeyBackupError } from '../errors.js';
 import { restoredRoomKey, type ExportedSessionData, type RoomKeyFlag } from '../formats/room-key.js';
 import { ClaimedKeys } from '../formats/sender-fields.js';
-import { BackupMacKey, checkBackupMac, hasBackupMac, type Authenticity } from '../scheme/backup-mac.js';
-import { BackupDecryptionKey } from '../scheme/keys.js';
 import {
+  BackupMacKey,
+  checkBackupMac,
+  hasBackupMac,
   readUnauthenticated,
   ROOM_ID_COPY,
   withProvenance,
+  type Authenticity,
   type UnauthenticatedSource,
 } from '../scheme/backup-mac.js';
+import { BackupDecryptionKey } from '../scheme/keys.js';
 import {
   openSessionData,
   parseSessionData,

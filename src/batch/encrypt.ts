@@ -12,9 +12,16 @@ import {
   type RoomKeyFlag,
 } from '../formats/room-key.js';
 import { ClaimedKeys } from '../formats/sender-fields.js';
-import { addBackupMac, BackupMacKey, expectNames, type MacNames } from '../scheme/backup-mac.js';
+import {
+  addBackupMac,
+  BackupMacKey,
+  expectNames,
+  expectSource,
+  withProvenance,
+  type MacNames,
+  type UnauthenticatedSource,
+} from '../scheme/backup-mac.js';
 import { BackupPublicKey } from '../scheme/keys.js';
-import { expectSource, withProvenance, type UnauthenticatedSource } from '../scheme/backup-mac.js';
 import { checkPlaintext, sealSessionData, type SessionData } from '../scheme/session-data.js';
 import {
   checkBackend,

@@ -1,6 +1,12 @@
 import { callback, raceAbort, abortable } from '../async.js';
 import { expectFunction, expectIterable, expectOptions } from '../encoding/arguments.js';
-import { BackupMacKey, type Authenticity, type MacNames } from '../scheme/backup-mac.js';
+import {
+  BackupMacKey,
+  readUnauthenticated,
+  type Authenticity,
+  type MacNames,
+  type UnauthenticatedSource,
+} from '../scheme/backup-mac.js';
 import { decryptSessions, type BackupRecord, type DecryptResult, type DecryptedSession } from './decrypt.js';
 import { encryptSessions, type EncryptSettings } from './encrypt.js';
 import { tryRecord, type BatchOptions, type Outcome } from './run.js';
@@ -8,7 +14,6 @@ import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { areConnected } from '../formats/megolm-ratchet.js';
-import { readUnauthenticated, type UnauthenticatedSource } from '../scheme/backup-mac.js';
 import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
 import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
 

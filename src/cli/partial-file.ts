@@ -1,9 +1,8 @@
 import { InputError, systemError } from './errors.js';
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
+import { noAuthenticity, type AuthenticityCounts, type Place } from '../report/report.js';
 import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../encoding/json.js';
-import type { Place } from '../report/report.js';
 import { writeStateFile } from './outputs.js';
 import type { Terminal } from './terminal.js';
 

@@ -4,8 +4,7 @@ import type { VersionInfo } from '../wire/types.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import { trustedPublicKey } from './backup.js';
 import { KeyBackupError } from '../errors.js';
-import { isRequestError } from './http-error.js';
-import { mayPassLater } from './http-error.js';
+import { isRequestError, mayPassLater } from './http-error.js';
 import { RoomKeys } from './api.js';
 import { uploadSessions, type UploadOptions, type UploadOutcome } from './upload.js';
 

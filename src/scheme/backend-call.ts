@@ -4,7 +4,7 @@ import { KeyBackupError, describe } from '../errors.js';
 
 /**
  * Calls a backend: whatever it throws comes out as `backend-failed`, and so does a result that the seam does not allow.
- * A wrong length that passed unseen would be a backup that nobody can read.
+ * An unnoticed wrong length would make a backup unreadable.
  */
 
 /** The part of a `Backend` that its errors name. */

@@ -1,9 +1,8 @@
 import { expectMethod } from '../encoding/arguments.js';
 import { publicSigningKeyOf } from '../curve25519/ed25519.js';
 import { base64Encode } from '../encoding/base64.js';
-import { DISPOSE } from '../encoding/bytes.js';
+import { DISPOSE, SecretBytes } from '../encoding/bytes.js';
 import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
-import { SecretBytes } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import { ed25519Signer, type Signer, type SigningKey } from '../scheme/auth-data.js';
 import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
@@ -249,7 +248,7 @@ export interface MasterKey {
  *
  * @param secret - Base64 of 32 bytes, the Ed25519 seed; padded or not, white space around it ignored.
  * @returns The key; the caller disposes of it.
- * @throws {@link KeyBackupError} `bad-base64`, `bad-length`; `bad-json` for what is no string.
+ * @throws {@link KeyBackupError} `bad-base64`, `bad-length`; `bad-json` for anything but a string.
  *
  * @example
  * ```ts

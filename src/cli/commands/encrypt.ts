@@ -1,9 +1,8 @@
-import { reasonOf } from '../../report/report.js';
+import { reasonOf, Report, rooted } from '../../report/report.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
 import { printable } from '../../encoding/quote.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
-import { Report, rooted } from '../../report/report.js';
 import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';

@@ -2,15 +2,15 @@ import { WRONG_KEY } from '../wrong-key.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { DecryptSettings } from '../../batch/decrypt.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
-import { KeyMatchCounter } from '../../report/rescue.js';
-import { Report } from '../../report/report.js';
 import {
-  UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
+  KeyMatchCounter,
   rescueKeys,
+  UNLOCKED_BY,
   type RescueKey,
 } from '../../report/rescue.js';
+import { Report } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';

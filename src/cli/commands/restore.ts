@@ -1,7 +1,6 @@
 import { Restore, type RestoreOptions, type RestoredKey } from '../../client/restore.js';
 import type { RoomKeys } from '../../client/api.js';
-import { flagsOf } from '../../report/report.js';
-import { Report, type Place } from '../../report/report.js';
+import { flagsOf, Report, type Place } from '../../report/report.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import type { VersionInfo } from '../../wire/types.js';
 import { defineCommand } from '../command.js';

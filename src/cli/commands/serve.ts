@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { quote } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import { createHandler, type Handler } from '../../server/handler.js';
-import { withHealth } from '../../server/observability.js';
+import { createLog, createMetrics, withHealth, type Log } from '../../server/observability.js';
 import {
   identifyByHomeserver,
   identifyByTokens,
@@ -14,8 +14,6 @@ import {
   type IdentifyCaller,
 } from '../../server/identify.js';
 import { listen } from '../../server/listen.js';
-import { createLog, type Log } from '../../server/observability.js';
-import { createMetrics } from '../../server/observability.js';
 import type { BackupStore } from '../../server/store.js';
 import { defineCommand, parseCount } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
