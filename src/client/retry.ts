@@ -55,12 +55,19 @@ export class Retry {
 }
 
 /** Whether the same request may succeed later, and may be sent again without doing its work twice. */
-function isRepeatable({ code, status = 0 }: RequestError, idempotent: boolean): boolean {
+function isRepeatable({ code, status = 0, cause }: RequestError, idempotent: boolean): boolean {
   // A request that was turned away has not been done.
   if (code === 'rate-limited') return true;
   if (!idempotent) return false;
   if (code === 'http') return status >= 500;
-  return code === 'network' || code === 'timeout' || code === 'bad-response';
+  if (code === 'network') return !isUnknownHost(cause);
+  return code === 'timeout' || code === 'bad-response';
+}
+
+/** Whether the host name does not exist. Where the platform says so, it hides the reason one level down. */
+function isUnknownHost(error: unknown): boolean {
+  const { cause } = (error ?? {}) as { cause?: { code?: unknown } | null };
+  return cause?.code === 'ENOTFOUND';
 }
 
 /** Resolves after some milliseconds; rejects with `aborted` as soon as the signal aborts. */

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { RoomKeys } from '../../src/client/api.js';
 import { RequestError } from '../../src/client/http-error.js';
 import type { Fetch } from '../../src/client/fetch-attempt.js';
 import { Homeserver, path, type HomeserverOptions } from '../../src/client/http.js';
@@ -105,6 +106,23 @@ describe('what does not pass', () => {
     expect(server.seen).toHaveLength(1);
     if (code === 'wrong-version') expect(error.current_version).toBe('9');
     if (body.startsWith('{')) expect(error.errcode).toBe((JSON.parse(body) as { errcode: string }).errcode);
+  });
+
+  it.each([
+    ['ENOTFOUND', 1],
+    ['EAI_AGAIN', 3],
+  ])('is a host name that does not resolve: %s is asked for %i times', async (code, times) => {
+    let asked = 0;
+    const fetch: Fetch = () => {
+      asked++;
+      const cause = Object.assign(new Error(`getaddrinfo ${code} nothing.invalid`), { code });
+      return Promise.reject(new TypeError('fetch failed', { cause }));
+    };
+    const options = { baseUrl: 'https://nothing.invalid', accessToken: 'TOKEN', retries: 2, retryDelay: 1 };
+    const error = await failure(new RoomKeys({ ...options, fetch }).currentVersion());
+    expect(error.code).toBe('network');
+    expect(error.message).toContain(code);
+    expect(asked).toBe(times);
   });
 
   it('is 404 with M_NOT_FOUND: there is no backup', async () => {
