@@ -9,7 +9,8 @@ import {
 } from '../scheme/backup-mac.js';
 import { decryptSessions, type BackupRecord, type DecryptResult, type DecryptedSession } from './decrypt.js';
 import { encryptSessions, type EncryptSettings } from './encrypt.js';
-import { tryRecord, type BatchOptions, type Outcome } from './run.js';
+import { tryRecord } from './backend.js';
+import type { BatchOptions, Outcome } from './run.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
