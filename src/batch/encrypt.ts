@@ -134,7 +134,7 @@ function encryption(
   const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
   if (macKey !== undefined) expectInstance(macKey, BackupMacKey, 'macKey');
   if (names !== undefined) expectNames(names);
-  const unauthenticated = settings.unauthenticated ?? (macKey && forwarded);
+  const unauthenticated = settings.unauthenticated ?? (macKey && forwardedSource);
   if (bindRoomId && !macKey) {
     throw new KeyBackupError(
       'bad-parameters',
@@ -180,7 +180,7 @@ function encryption(
  * The default of `unauthenticated`: a forwarder could have made the key. A chain that does not read proves no direct
  * way; what is not a session at all is refused afterwards.
  */
-function forwarded(session: unknown): UnauthenticatedSource | undefined {
+export function forwardedSource(session: unknown): UnauthenticatedSource | undefined {
   const chain = isJsonObject(session) ? ownValue(session, 'forwarding_curve25519_key_chain') : undefined;
   const isDirect = chain === undefined || (Array.isArray(chain) && chain.length === 0);
   return isDirect ? undefined : 'm.forwarded_room_key';
