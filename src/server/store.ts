@@ -81,6 +81,12 @@ export interface BackupStore {
   /** Rejects when the database cannot answer. */
   ping(): Promise<void>;
 
+  /**
+   * What is wrong with a database that still answers, such as failed writes or a file that was removed; undefined while
+   * nothing is. `GET /health` answers 503 with this text, which therefore names no user and no id.
+   */
+  fault?(): string | undefined;
+
   /** Waits for running operations and closes the database. */
   close(): Promise<void>;
 }

@@ -1,6 +1,7 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import { Restore, type RestoreOptions, type RestoreResult } from '../../src/client/restore.js';
+import { RequestError } from '../../src/client/http-error.js';
 import { RoomKeys } from '../../src/client/api.js';
 import {
   BackupDecryptionKey,
@@ -272,7 +273,8 @@ describe('a connection that breaks', () => {
               break;
             } catch (error) {
               expect(error).toHaveProperty('code');
-              expect(resume).toBe(true);
+              // A malformed answer is final; another run may get a better one.
+              expect(resume || (error instanceof RequestError && error.code === 'bad-response')).toBe(true);
               state = restore.state();
             }
           }
