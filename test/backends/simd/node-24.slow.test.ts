@@ -21,16 +21,11 @@ test.runIf(isNeeded && isThere)('the tests of SIMD pass on Node 24', async () =>
       'node_modules/vitest/vitest.mjs',
       'run',
       '--maxWorkers=1',
-      '--reporter=json',
+      '--reporter=default',
       ...files.map((name) => `test/backends/simd/${name}.ts`),
     ],
-    { cwd: root, env: { ...process.env, TIER: 'slow' }, maxBuffer: 1 << 28 },
+    { cwd: root, env: { ...process.env, TIER: 'slow', NO_COLOR: '1' }, maxBuffer: 1 << 28 },
   );
-  const { success, numPassedTests, numTotalTests } = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
-    success: boolean;
-    numPassedTests: number;
-    numTotalTests: number;
-  };
-  expect({ success, numPassedTests }).toEqual({ success: true, numPassedTests: numTotalTests });
-  expect(numTotalTests).toBeGreaterThan(80);
+  const [, passed] = /Tests +(\d+) passed \(/.exec(stdout) ?? [];
+  expect(Number(passed), stdout).toBeGreaterThan(80);
 });
