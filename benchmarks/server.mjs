@@ -30,6 +30,8 @@ const { values } = parseArgs({
 });
 
 const TURNS = 7;
+/** "At least as fast": the same build, measured against itself, may seem this much slower. */
+const AS_FAST = 0.95;
 /** Requests of 200 new keys in a turn. */
 const TURN = 20;
 
@@ -40,14 +42,14 @@ const someKeys = (count) => (batches) => batches.flatMap(({ ids }) => ids).slice
  * (`--against`) or another server (`--beside`) this one must be.
  */
 const WORK = [
-  { title: 'GET of one key', stored: 5, items: someKeys(500), request: getKey, against: 1, beside: 4 },
+  { title: 'GET of one key', stored: 5, items: someKeys(500), request: getKey, against: AS_FAST, beside: 4 },
   {
     title: 'GET of one key, 8 clients',
     stored: 5,
     clients: 8,
     items: someKeys(1000),
     request: getKey,
-    against: 1,
+    against: AS_FAST,
     beside: 4,
   },
   { title: 'PUT of one key', stored: 1, items: () => newBatch(300).ids, request: putKey, beside: 4 },
@@ -72,7 +74,7 @@ const WORK = [
     stored: 50,
     items: () => Array(5).fill(0),
     request: getKeys,
-    against: 1,
+    against: AS_FAST,
     beside: 2,
   },
 ];
@@ -200,7 +202,7 @@ async function growth(servers) {
           0.95,
         ),
       );
-      check(`${title}: p95 to that of ${servers[1].name}`, ours / other, 1, { most: true });
+      check(`${title}: p95 to that of ${servers[1].name}`, ours / other, 1.05, { most: true });
     }
   }
 }
@@ -241,7 +243,10 @@ function compare(title, servers, found, least) {
   const ratios = found[0].map(({ seconds }, turn) => found[1][turn].seconds / seconds);
   const [low, high] = [Math.min(...ratios), Math.max(...ratios)];
   const range = ` (${low.toFixed(2)} to ${high.toFixed(2)})`;
-  say(`${title.padEnd(38)} ratio ${median(ratios).toFixed(2)}${range}`);
+  const cpu = found.map((turns) => turns.reduce((sum, turn) => sum + turn.cpu, 0));
+  say(
+    `${title.padEnd(38)} ratio ${median(ratios).toFixed(2)}${range}, of CPU ${(cpu[1] / cpu[0]).toFixed(2)}`,
+  );
   check(`${title}, times as fast as ${servers[1].name}`, median(ratios), least, { range });
 }
 
