@@ -368,15 +368,18 @@ describe('an abort', () => {
   ])('%s ends the restore and its connection', async (_, stall) => {
     const server = await startServer();
     fill(server, makeSessions(60));
-    server.faulty = (_, path) => path.endsWith('/keys');
-    server.faults = [stall];
     const controller = new AbortController();
+    server.faulty = (_, path) => {
+      if (!path.endsWith('/keys')) return false;
+      // The request has come; its answer may begin.
+      setTimeout(() => {
+        controller.abort();
+      }, 50);
+      return true;
+    };
+    server.faults = [stall];
     const restore = await begin(clientOf(server), { signal: controller.signal });
-    const running = all(restore);
-    setTimeout(() => {
-      controller.abort();
-    }, 50);
-    await expect(running).rejects.toMatchObject({ code: 'aborted' });
+    await expect(all(restore)).rejects.toMatchObject({ code: 'aborted' });
     while (server.openAnswers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(server.seen).toHaveLength(2);
   });
