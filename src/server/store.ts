@@ -252,4 +252,5 @@ export function pageLimit(limit: number, largest: number): number {
   return Math.max(1, Math.min(limit, Math.floor(PAGE_BYTES / Math.max(1, largest))));
 }
 
-const PAGE_BYTES = 2 ** 21;
+/** Bytes of keys in memory at once, at most, unless one key is larger. */
+export const PAGE_BYTES = 2 ** 21;
