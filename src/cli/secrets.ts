@@ -153,6 +153,29 @@ export function expectNoKeyIn(output: string | undefined, terminal: Terminal): v
 }
 
 /**
+ * Whether records get a `backup_mac`.
+ *
+ * @param dependents - Options that make sense only then, by their names.
+ * @param hasKey - Whether there is a decryption key to derive the MAC key from.
+ * @throws {@link UsageError} for one of these without a `backup_mac`, and when nothing gives the MAC key.
+ */
+export function wantsMac(
+  { backupMac, macKeyFile }: { readonly backupMac: boolean; readonly macKeyFile: string | undefined },
+  dependents: Readonly<Record<string, unknown>>,
+  hasKey: boolean,
+): boolean {
+  const isWanted = backupMac || macKeyFile !== undefined;
+  if (!isWanted && Object.values(dependents).some((value) => value !== undefined && value !== false)) {
+    const names = Object.keys(dependents).map((name) => `--${name}`);
+    throw new UsageError(`${names.join(' and ')} need --backup-mac or --mac-key-file`);
+  }
+  if (isWanted && macKeyFile === undefined && !hasKey) {
+    throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
+  }
+  return isWanted;
+}
+
+/**
  * The MAC key to write with: out of a file that holds one line of base64, or derived from the decryption key.
  *
  * @param wanted - Whether to derive it where there is no file.

@@ -1,29 +1,38 @@
-import { WRONG_KEY } from '../wrong-key.js';
+import type { Progress } from '../../async.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { DecryptSettings } from '../../batch/decrypt.js';
+import type { BatchOptions } from '../../batch/run.js';
+import { fetchSecretStorage, ownUserId } from '../../client/account.js';
+import { Restore } from '../../client/restore.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
+import { Report } from '../../report/report.js';
 import {
   disposeRescueKeys,
   exportRescued,
   KeyMatchCounter,
+  rescueItems,
   rescueKeys,
   UNLOCKED_BY,
+  type RescuedKey,
   type RescueKey,
 } from '../../report/rescue.js';
-import { Report } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { AccountData } from '../../secret-storage/key-description.js';
+import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
+import type { AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
-import { UsageError } from '../errors.js';
-import { connect, type ServerOptions } from '../homeserver.js';
+import { UsageError, WRONG_KEY } from '../errors.js';
+import { openKeysFile, readJsonObject } from '../files.js';
+import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
-import { filesSource, serverSource, type RescueSource } from '../rescue-source.js';
-import { tellSummary, withProgress } from '../results.js';
-import { readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
+import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { readAuthDataFile, readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
+
+/** Account data of many widgets and rooms reaches megabytes. */
+const MAX_ACCOUNT_DATA = 16 << 20;
 
 export const command = defineCommand({
   name: 'rescue',
@@ -94,7 +103,8 @@ declared-unauthenticated). The export file itself does not tell them apart.
         const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
         terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
       }
-      tellSummary(report, options, terminal, {
+      tellSummary(report, isJsonSummary(options), terminal, {
+        authenticity: report.authenticity,
         opened_by: opened.by,
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
@@ -118,22 +128,35 @@ async function writeExport(
   const { salvage, requireAuthenticated, mayDiscard } = options;
   const report = new Report();
   const fit = new KeyMatchCounter();
-  await withResultFiles(options, terminal, async ({ result, commitReport }) => {
-    await withProgress(terminal, async (progress) => {
-      const { signal } = terminal;
-      const onProgress = (share: number | undefined) => {
-        progress.update(report.ok + report.failed, share);
-      };
-      const keys = source.restore(key, { salvage, requireAuthenticated, signal, onProgress });
-      const settings = { backend: nodeBackend(), signal };
-      for await (const piece of exportRescued(keys, passphrase, report, fit, settings)) {
-        await result.write(piece);
-      }
-    });
+  const settings = { backend: nodeBackend(), signal: terminal.signal };
+  await withResultFiles(options, terminal, async (result, commitReport) => {
+    await withProgress(terminal, (show) =>
+      withServer(async () => {
+        const reading = { ...settings, salvage, requireAuthenticated };
+        const keys = source.restore(key, reading, (share) => {
+          show(report.ok + report.failed, share);
+        });
+        for await (const piece of exportRescued(keys, passphrase, report, fit, settings)) {
+          await result.write(piece);
+        }
+      }),
+    );
     if (fit.fits || !mayDiscard) await commitReport(report);
     return report.ok > 0 || report.failed === 0;
   });
   return { report, fit };
+}
+
+/** Where a rescue reads the backup: saved files, or a homeserver. */
+interface RescueSource {
+  readonly authData: JsonObject;
+  readonly accountData: AccountData;
+  /** Every key of the backup, or the reason why it could not be read. */
+  restore(
+    key: BackupDecryptionKey,
+    settings: DecryptSettings & BatchOptions,
+    onShare: (share: number | undefined) => void,
+  ): AsyncIterable<RescuedKey>;
 }
 
 interface SourceOptions extends ServerOptions {
@@ -148,12 +171,44 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
     if ((version ?? backup ?? accountData) !== undefined) {
       throw new UsageError('give --homeserver or saved files, not both');
     }
-    return serverSource(await connect(options, terminal), terminal.signal);
+    return serverSource(options, terminal);
   }
   if (version === undefined || backup === undefined) {
     throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
   }
-  return filesSource({ version, backup, accountData }, terminal);
+  const authData = await readAuthDataFile(version, terminal);
+  const file = { what: 'account data', maxBytes: MAX_ACCOUNT_DATA };
+  return {
+    authData,
+    accountData: accountData === undefined ? {} : await readJsonObject(accountData, file, terminal),
+    restore(key, settings, onShare) {
+      const keys = openKeysFile(backup, 'rooms', terminal);
+      const onProgress = () => {
+        onShare(keys.share);
+      };
+      return rescueItems(keys.items, key, { ...settings, onProgress });
+    },
+  };
+}
+
+/** The current backup of an account. */
+async function serverSource(options: ServerOptions, terminal: Terminal): Promise<RescueSource> {
+  const { signal } = terminal;
+  const roomKeys = await connect(options, terminal);
+  return withServer(async () => {
+    const info = await existingBackup(roomKeys, signal);
+    const userId = await ownUserId(roomKeys, { signal });
+    return {
+      authData: info.auth_data,
+      accountData: await fetchSecretStorage(roomKeys, userId, { signal }),
+      restore(key, settings, onShare) {
+        const onProgress = (progress: Progress) => {
+          onShare(shareOf(progress));
+        };
+        return new Restore(roomKeys, info, key, { ...settings, onProgress });
+      },
+    };
+  });
 }
 
 /** Unlocks the backup, and says with what; where nothing fits, says why and returns no key. */

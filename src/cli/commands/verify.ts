@@ -32,12 +32,7 @@ you trust, or not at all. AUTH_DATA.json holds the auth_data alone or the whole 
     const knownKeys = knownKey.map(parseSigningKey);
     const authData = await readAuthDataFile(path, terminal);
     const decryptionKey = keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
-    const verdict = verifyAuthData(authData, {
-      userId,
-      trustedKeys,
-      knownKeys,
-      ...(decryptionKey && { decryptionKey }),
-    });
+    const verdict = verifyAuthData(authData, { userId, trustedKeys, knownKeys, decryptionKey });
     decryptionKey?.dispose();
     terminal.stdout(json ? `${JSON.stringify(asJson(verdict))}\n` : asText(verdict));
     return verdict.trusted ? 0 : 1;
