@@ -171,8 +171,8 @@ export async function writeOutput(path: string | undefined, text: string, termin
 }
 
 /**
- * Writes a file that records how far a command is, as an output is written. But it is written also when the command is
- * being stopped: that is what it is for.
+ * Writes the file that records a command's progress, whole or not at all. Unlike an output it is written while the command
+ * is being stopped, too.
  */
 export async function writeStateFile(path: string, state: string | Uint8Array): Promise<void> {
   const file = await openFile(path);

@@ -33,8 +33,8 @@ interface Earlier {
 
 /**
  * The output of a restore: an array, one session a line, that grows in `FILE.partial` and is renamed at the end.
- * `FILE.state` records how far it is: one line of JSON, then the digests of the keys delivered. Whatever a crash wrote
- * behind that is cut off when the restore resumes. Both have mode 0600.
+ * `FILE.state` records its progress: one line of JSON, then the digests of the keys delivered. Whatever a crash wrote
+ * after that is cut off when the restore resumes. Both have mode 0600.
  */
 export class PartialFile {
   /** Where the keys are until the end. */
@@ -79,7 +79,7 @@ export class PartialFile {
   ): Promise<PartialFile> {
     const existing = await stat(path).catch(() => undefined);
     if (existing && !existing.isFile()) {
-      throw new InputError(`-o: ${path}: expected a plain file, or none yet, got something else`);
+      throw new InputError(`-o: ${path}: expected a plain file or a new name, got something else`);
     }
     const wanted = rooms ? [...rooms].sort() : null;
     const earlier = await readState(`${path}.state`);

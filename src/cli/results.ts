@@ -5,14 +5,14 @@ import type { Terminal } from './terminal.js';
 const INTERVAL = 200;
 
 /**
- * Tells how far the work is.
+ * Shows progress.
  *
  * @param keys - Keys done so far.
  * @param share - Share of the whole, 0 to 1; `undefined` when unknown.
  */
 export type ShowProgress = (keys: number, share: number | undefined) => void;
 
-/** During the work, a line on the terminal says how far it is, how fast, and how long it will take. */
+/** Shows progress, rate and time left in a line on the terminal while the work runs. */
 export async function withProgress<T>(
   terminal: Terminal,
   work: (show: ShowProgress) => Promise<T>,

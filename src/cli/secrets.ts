@@ -73,7 +73,7 @@ export async function readNewPassphrase(
     const passphrase = await readSecretLine(path, what, terminal);
     if (!isAsked(path, terminal)) return passphrase;
     if ((await readSecretLine(path, `${what}, again`, terminal)) === passphrase) return passphrase;
-    terminal.stderr(`${what}: the two are not the same\n`);
+    terminal.stderr(`${what}: the two entries differ\n`);
   }
 }
 

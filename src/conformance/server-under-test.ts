@@ -173,7 +173,7 @@ export async function expectOk(answering: Answer | Promise<Answer>): Promise<unk
 /**
  * Expects an error with exactly this status, and returns its body.
  *
- * @param detail - What the request does not say by itself, such as what is wrong with its body.
+ * @param detail - What the request does not show, such as what is wrong with its body.
  */
 export async function expectError(
   answering: Answer | Promise<Answer>,

@@ -8,11 +8,11 @@ import { shareOf, withProgress } from '../results.js';
 
 export const command = defineCommand({
   name: 'diagnose',
-  summary: 'say in what state a backup is, and what to do',
+  summary: 'check the backup of an account, and say what to do',
   usage: ['--homeserver WHERE [options]'],
   description: `
-Says in what state the backup of an account is, and what to do about each thing that is wrong. With the
-decryption key it tries every key of the backup, and says how many prove where they come from (verified)
+Checks the backup of an account, and says what to do about each thing that is wrong. With the decryption
+key it tries every key of the backup, and says how many prove where they come from (verified)
 and how many do not (no-mac, wrong-mac, declared-unauthenticated).
 `,
   options: ACCOUNT,
@@ -59,6 +59,6 @@ function asText({ state, info, authData, keys, findings }: Diagnosis): string {
 const STATES: Readonly<Record<Diagnosis['state'], string>> = {
   none: 'not there',
   broken: 'broken',
-  damaged: 'usable, but not all right',
-  healthy: 'all right as far as could be seen',
+  damaged: 'usable, with faults',
+  healthy: 'healthy, as far as was checked',
 };

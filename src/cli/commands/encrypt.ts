@@ -124,9 +124,7 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
     }
     const { duplicates } = backup;
     const notes =
-      duplicates > 0
-        ? `${duplicates} sessions were there more than once; the copy that reads most was taken\n`
-        : '';
+      duplicates > 0 ? `${duplicates} sessions are duplicates; the copy that reads most was taken\n` : '';
     tellSummary(report, isJsonSummary(options), terminal, { duplicates }, report.text + notes);
     return report.failed === 0 ? 0 : 1;
   },

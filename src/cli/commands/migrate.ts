@@ -181,11 +181,11 @@ function sentence({ outcome, failures, ...rest }: UserOutcome): string {
   const keys = `${copied} keys copied to ${created ? 'the new version' : 'version'} ${excerpt(version)}, which has ${count}`;
   switch (outcome) {
     case 'complete':
-      return keys + (sourceChanged ? '; the source has changed meanwhile, so run it again' : '');
+      return keys + (sourceChanged ? '; the source has changed since, so run it again' : '');
     case 'incomplete':
       return `INCOMPLETE: ${keys}; ${failures.length} failed, the source has ${sourceCount}`;
     case 'replaced':
-      return `REPLACED at the source meanwhile, so run it again: ${keys}`;
+      return `REPLACED at the source during the copy, so run it again: ${keys}`;
     case 'no-backup':
       return 'has no backup, skipped';
     case 'other-backup':

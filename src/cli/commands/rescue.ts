@@ -36,19 +36,17 @@ const MAX_ACCOUNT_DATA = 16 << 20;
 
 export const command = defineCommand({
   name: 'rescue',
-  summary: 'from what you hold to an export file that every client imports',
+  summary: 'get the keys out of a backup into an encrypted export file',
   usage: [
     '--homeserver WHERE -o FILE [options]',
     '--version-file FILE --backup-file FILE [--account-data-file FILE] -o FILE [options]',
   ],
   description: `
-Gets the message keys out of a backup with whatever you hold, and writes them to an encrypted export file that
-every Matrix client imports. The backup is the current one of an account, or comes from saved files. It finds
-out which of these you hold, and says so:
+Gets the message keys out of a backup, the current one of an account or one in saved files, and writes them to an
+encrypted export file. Your key or phrase may be any of these; the command finds out which, and says so:
   the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look
   alike), the security phrase, the passphrase of an old backup.
-What you hold, and a passphrase of your choice for the export file, are asked for on the terminal, or read from
-files.
+It is asked for on the terminal or read from a file, and so is a new passphrase for the export file.
 
 The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
 declared-unauthenticated). The export file itself does not tell them apart.
@@ -62,10 +60,10 @@ declared-unauthenticated). The export file itself does not tell them apart.
       help: `a JSON object of account data, event type to content; without it only the backup's own decryption key or
         passphrase fits`,
     },
-    'key-file': { value: 'FILE', help: 'one line with the key or phrase that you hold; - is standard input' },
+    'key-file': { value: 'FILE', help: 'your key or phrase, on one line; - is standard input' },
     'export-passphrase-file': {
       value: 'FILE',
-      help: 'one line with a passphrase of your choice: the export file is encrypted with it',
+      help: 'a new passphrase for the export file, on one line; - is standard input',
     },
     correct: { help: 'if exactly one key a typing mistake away from yours fits, use that one' },
     ...READING,
@@ -235,7 +233,7 @@ async function open(
   terminal.stderr(`${result.ok ? 'opened with' : 'tried as'} ${UNLOCKED_BY[by]}\n`);
   if (!keyMatches) {
     terminal.stderr(
-      'the auth_data has no usable public key, so nothing tells in advance whether the key fits\n',
+      'the auth_data has no usable public key, so whether the key fits shows only when it is tried\n',
     );
   }
   const signed = isSigned(authData, masterKey);
@@ -265,7 +263,7 @@ function explain(
   if (suggestion) {
     // The right key is a secret, and stderr may be a log: only that there is one is said.
     const what = `${UNLOCKED_BY[suggestion.by]}, ${changeOf(suggestion.change)}`;
-    terminal.stderr(`something close to it does fit: ${what}. Run again with --correct to use that\n`);
+    terminal.stderr(`something close to it fits: ${what}. Run again with --correct to use that\n`);
   }
 }
 

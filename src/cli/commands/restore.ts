@@ -19,7 +19,7 @@ export const command = defineCommand({
   description: `
 Downloads and decrypts the keys of the current backup into an array of ExportedSessionData, while they arrive.
 With -o FILE the output grows in FILE.partial. If interrupted, the same command resumes: FILE.state records
-how far it is.
+its progress.
 `,
   options: {
     ...HOMESERVER,
@@ -127,6 +127,6 @@ async function run(
     }),
   );
   const { missing, changed } = restore.summary;
-  if (missing) terminal.stderr(`the server counts ${missing} keys more than it gave\n`);
+  if (missing) terminal.stderr(`the server counts ${missing} more keys than it sent\n`);
   if (changed) terminal.stderr('the backup has changed since the restore began\n');
 }

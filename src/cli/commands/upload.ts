@@ -44,15 +44,15 @@ export const command = defineCommand({
   ],
   description: `
 Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key
-is its own; a device that may write but not read names a key that has signed the backup instead. If interrupted,
-the same command resumes: EXPORT.json.upload-state records how far it is.
+fits it; a device that may write but not read names a key that has signed the backup instead. If interrupted,
+the same command resumes: EXPORT.json.upload-state records its progress.
 `,
   arguments: ['EXPORT.json'],
   options: {
     ...HOMESERVER,
     ...KEY_FILE,
     ...TRUSTED_KEY,
-    create: { help: 'make a backup with the decryption key when there is none' },
+    create: { help: 'make a backup with the decryption key if the account has no backup' },
     'skip-stored': {
       help: 'first ask what the backup has, and leave out what it has in an equal or better form',
     },
@@ -226,12 +226,14 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
   );
   if (outcome.outcome !== 'complete') {
     const now =
-      currentVersion === undefined ? 'there is none now' : `the current one is ${excerpt(currentVersion)}`;
-    terminal.stderr(`the backup was ${outcome.outcome} meanwhile; ${now}\n`);
+      currentVersion === undefined
+        ? 'the account has no backup now'
+        : `the current one is ${excerpt(currentVersion)}`;
+    terminal.stderr(`the backup was ${outcome.outcome} during the upload; ${now}\n`);
   }
   if (kept > 0) {
     terminal.stderr(
-      `the server kept ${kept} old records without a right backup_mac: they are as good to it. Delete them first, or ` +
+      `the server kept ${kept} old records without a right backup_mac, because it ranks them no lower. Delete them first, or ` +
         `"authenticate --new-version" puts everything into a new version\n`,
     );
   }
