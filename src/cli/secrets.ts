@@ -89,10 +89,10 @@ export async function readKeyFile(
   terminal: Terminal,
 ): Promise<BackupDecryptionKey> {
   const what = 'backup decryption key';
-  const text = await readSecret(path, what, terminal);
+  const line = await readKeyOrPhrase(path, terminal, what);
   return orUnreadable(
     `${what}: expected its text form (48 characters that start with "Es") or base64 of 32 bytes`,
-    () => parseKey(generatedKey(text) ?? onlyLine(text, what), terminal),
+    () => parseKey(line, terminal),
   );
 }
 
@@ -102,8 +102,11 @@ export async function readKeyFile(
  *
  * @throws {@link InputError} when it is unreadable or not a single line.
  */
-export async function readKeyOrPhrase(path: string | undefined, terminal: Terminal): Promise<string> {
-  const what = 'key or phrase';
+export async function readKeyOrPhrase(
+  path: string | undefined,
+  terminal: Terminal,
+  what = 'key or phrase',
+): Promise<string> {
   const text = await readSecret(path, what, terminal);
   return generatedKey(text) ?? onlyLine(text, what);
 }
