@@ -17,6 +17,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command:
   upload: () => import('./commands/upload.js'),
   restore: () => import('./commands/restore.js'),
   diagnose: () => import('./commands/diagnose.js'),
+  save: () => import('./commands/save.js'),
   rescue: () => import('./commands/rescue.js'),
   export: () => import('./commands/export.js'),
   serve: () => import('./commands/serve.js'),
