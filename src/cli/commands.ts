@@ -1,9 +1,8 @@
-import { LOOKALIKE } from './wrong-key.js';
 import { readFileSync } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
 import { printable, quote } from '../encoding/quote.js';
 import { didYouMean, type Command } from './command.js';
-import { InputError, Interrupted, UsageError } from './errors.js';
+import { InputError, Interrupted, LOOKALIKE, UsageError } from './errors.js';
 import { type Terminal } from './terminal.js';
 
 /** Every command, loaded only when it is asked for. */
