@@ -2,9 +2,9 @@ import { abortable, callback, raceAbort } from '../async.js';
 import { expectFunction, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
-import { areConnected } from '../formats/megolm-ratchet.js';
-import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
 import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
+import { areConnected, readSessionKey } from '../formats/session-key.js';
 import {
   BackupMacKey,
   readUnauthenticated,

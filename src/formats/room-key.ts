@@ -1,6 +1,5 @@
 import { expectOptions, expectText } from '../encoding/arguments.js';
-import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { isBytes, wipe } from '../encoding/bytes.js';
+import { isBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
   defineField,
@@ -20,6 +19,7 @@ import {
   type SenderFields,
   type SenderFlag,
 } from './sender-fields.js';
+import { readSessionKey, type SessionKeyFacts } from './session-key.js';
 import type { ReadOptions, SessionData, SessionDataFlag } from '../scheme/session-data.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
@@ -34,9 +34,6 @@ import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
 /** The one algorithm of room keys there is. */
 export const MEGOLM_ALGORITHM = 'm.megolm.v1.aes-sha2';
-
-const SESSION_KEY_LENGTH = 165;
-const SESSION_KEY_VERSION = 1;
 
 /** A room key outside a backup, as key exports hold it. Unknown fields travel along. */
 export interface ExportedSessionData {
@@ -87,62 +84,6 @@ export type RoomKeyFlag =
    * implementations drop it in silence.
    */
   | 'unreadable-by-others';
-
-/** What a session key says about itself. */
-export interface SessionKeyFacts {
-  /** Unpadded base64 of the Ed25519 key inside. */
-  readonly session_id: string;
-  /** 0 to 2^32 − 1. */
-  readonly first_message_index: number;
-}
-
-/**
- * Reads a megolm session export.
- *
- * @see https://gitlab.matrix.org/matrix-org/olm/blob/master/docs/megolm.md#session-export-format
- * @param sessionKey - Base64 of 165 bytes: 0x01, u32 big-endian index, 128 bytes ratchet, 32 bytes Ed25519 key.
- * @throws {@link KeyBackupError} `bad-session-key`.
- *
- * @example
- * ```ts
- * import { readFile } from 'node:fs/promises';
- * import { readSessionKey } from 'megolm-backup/engine';
- *
- * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
- * console.log(readSessionKey(session.session_key).session_id === session.session_id); // true
- * ```
- */
-export function readSessionKey(sessionKey: unknown): SessionKeyFacts {
-  if (typeof sessionKey !== 'string' || sessionKey.length > 2 * SESSION_KEY_LENGTH) {
-    const got = typeof sessionKey === 'string' ? `${sessionKey.length} characters` : describe(sessionKey);
-    throw badSessionKey(`base64 of ${SESSION_KEY_LENGTH} bytes`, got);
-  }
-  const bytes = decodeSessionKey(sessionKey);
-  try {
-    if (bytes.length !== SESSION_KEY_LENGTH) {
-      throw badSessionKey(`${SESSION_KEY_LENGTH} bytes`, String(bytes.length));
-    }
-    if (bytes[0] !== SESSION_KEY_VERSION) throw badSessionKey('export version 1', `version ${bytes[0]}`);
-    return {
-      session_id: base64Encode(bytes.subarray(SESSION_KEY_LENGTH - 32)),
-      first_message_index: ((bytes[1] << 24) | (bytes[2] << 16) | (bytes[3] << 8) | bytes[4]) >>> 0,
-    };
-  } finally {
-    wipe(bytes);
-  }
-}
-
-function decodeSessionKey(sessionKey: string): Uint8Array {
-  try {
-    return base64Decode(sessionKey, 'session_key');
-  } catch (cause) {
-    throw badSessionKey('standard base64', 'other characters', cause);
-  }
-}
-
-function badSessionKey(expected: string, got: string, cause?: unknown): KeyBackupError {
-  return new KeyBackupError('bad-session-key', `session_key: expected ${expected}, got ${got}`, { cause });
-}
 
 /** A room key made ready for encryption. */
 export interface PreparedRoomKey {
