@@ -144,7 +144,8 @@ export async function* authenticateSessions(
   try {
     let chunk: Decrypted[] = [];
     for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
-      chunk.push({ result, record: waiting.shift() as BackupRecord });
+      const [record] = waiting.splice(0, 1);
+      chunk.push({ result, record });
       if (chunk.length < CHUNK) continue;
       yield* conclude(chunk);
       chunk = [];
