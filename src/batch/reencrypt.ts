@@ -3,7 +3,7 @@ import { expectFunction, expectIterable, expectOptions } from '../encoding/argum
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
+import { mendSender } from '../formats/sender-fields.js';
 import { areConnected, readSessionKey } from '../formats/session-key.js';
 import {
   BackupMacKey,
@@ -215,7 +215,7 @@ async function outcomeOf(
 function differenceOf(record: ExportedSessionData, copy: ExportedSessionData): string | undefined {
   const fields = ['algorithm', 'room_id', 'session_id', 'sender_key', 'sender_claimed_keys'] as const;
   // A record that was written of the copy has its sender mended.
-  const mended = tryRecord(() => mendSender(copy, 'copy', new ClaimedKeys()));
+  const mended = tryRecord(() => mendSender(copy, 'copy'));
   const written = mended instanceof KeyBackupError ? copy : { ...copy, ...mended.fields };
   const differing = fields.find(
     (field) => !isSame(record[field], copy[field]) && !isSame(record[field], written[field]),

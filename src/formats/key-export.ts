@@ -10,8 +10,7 @@ import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { MAX_ITERATIONS, passwordBytes, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
 import { AesCtr } from './aes-ctr.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
-import { exportEntry, readEntry, type ExportEntry } from './exported-session.js';
-import { ClaimedKeys } from './sender-fields.js';
+import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 
 /**
  * Key exports: the encrypted file ("element-keys.txt") that clients write and import.
@@ -86,10 +85,9 @@ export async function readKeyExport(
   expectOptions(options);
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
   const sizer = new ChunkSizer(options.signal);
-  const claimedKeys = new ClaimedKeys();
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
-    results.push(resultOf(index, entry, () => readEntry(entry, claimedKeys)));
+    results.push(resultOf(index, entry, () => readExportedSession(entry)));
     if (sizer.shouldYield) await sizer.yieldNow();
   }
   return results;
@@ -146,13 +144,12 @@ export async function* writeKeyExport(
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const sizer = new ChunkSizer(signal);
-  const claimedKeys = new ClaimedKeys();
   let separator = '[';
   let pending = '';
   let index = 0;
   try {
     for await (const session of abortable(sessions, signal)) {
-      const result = resultOf(index++, session, () => exportEntry(session, claimedKeys));
+      const result = resultOf(index++, session, () => prepareExportedSession(session));
       onResult?.(result);
       if (result.ok) {
         pending += `${separator}${JSON.stringify(result.session)}`;

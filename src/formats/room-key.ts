@@ -12,7 +12,6 @@ import {
   type JsonObject,
 } from '../encoding/json.js';
 import {
-  ClaimedKeys,
   hasLoneSurrogate,
   mendSender,
   readSender,
@@ -124,12 +123,7 @@ export interface PreparedRoomKey {
  * ```
  */
 export function prepareRoomKey(session: unknown): PreparedRoomKey {
-  return backedUpRoomKey(session, new ClaimedKeys());
-}
-
-/** {@link prepareRoomKey} for one of many sessions. */
-export function backedUpRoomKey(session: unknown, claimedKeys: ClaimedKeys): PreparedRoomKey {
-  const { json, faults, flags, ...rest } = mendRoomKey(session, claimedKeys);
+  const { json, faults, flags, ...rest } = mendRoomKey(session);
   const { room_id, session_id, first_message_index, forwarded_count } = rest;
   return {
     room_id,
@@ -156,12 +150,12 @@ export interface MendedRoomKey {
 }
 
 /** The one step before a session is written, to a backup or an export. Errors as {@link prepareRoomKey} names them. */
-export function mendRoomKey(session: unknown, claimedKeys: ClaimedKeys): MendedRoomKey {
+export function mendRoomKey(session: unknown): MendedRoomKey {
   const object = expectObject(session, 'session');
   const room_id = expectString(object, 'room_id', 'session');
   const session_id = expectString(object, 'session_id', 'session');
   const { session_key, first_message_index } = expectSession(object, session_id, 'session');
-  const sender = mendSender(object, 'session', claimedKeys);
+  const sender = mendSender(object, 'session');
   const shared = readSharedHistory(object);
   const flags: RoomKeyFlag[] = sender.flags;
   if (shared.isLost) flags.push('bad-shared-history');
@@ -214,18 +208,9 @@ export function readRoomKey(
   }
   expectText(roomId, 'roomId');
   expectOptions(options);
-  return restoredRoomKey(plaintext, { room_id: roomId, session_id: sessionId }, options, new ClaimedKeys());
-}
-
-/** {@link readRoomKey} for one of many records. */
-export function restoredRoomKey(
-  plaintext: Uint8Array,
-  place: { readonly room_id: string; readonly session_id: string },
-  options: ReadOptions,
-  claimedKeys: ClaimedKeys,
-): RestoredRoomKey {
   const object = parseObject(utf8Decode(plaintext, 'plaintext'), 'plaintext');
-  return readSession(object, place, 'plaintext', options.salvage === true, claimedKeys);
+  const place = { room_id: roomId, session_id: sessionId };
+  return readSession(object, place, 'plaintext', options.salvage === true);
 }
 
 /** Reads a session that was parsed, from a backup or an export. Errors as {@link readRoomKey} names them. */
@@ -234,10 +219,9 @@ export function readSession(
   { room_id, session_id }: { readonly room_id: string; readonly session_id: string },
   field: string,
   salvage: boolean,
-  claimedKeys: ClaimedKeys,
 ): RestoredRoomKey {
   const { session_key } = expectSession(object, session_id, field);
-  const sender = readSender(object, field, salvage, claimedKeys);
+  const sender = readSender(object, field, salvage);
   const shared = readSharedHistory(object);
   const fields = knownFields(session_key, sender.fields, shared.value);
   takeUnknownFields(object, fields);
