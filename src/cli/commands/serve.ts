@@ -42,6 +42,7 @@ GET /health answers 200 while the database does. SIGTERM stops it once the reque
       value: 'FILE',
       help: 'fixed users: [{"sha256": HEX OF THE TOKEN\'S HASH, "user_id": ID, "device_id": ID}]',
     },
+    check: { help: 'read the whole SQLite file at the start, and do not start when it is damaged' },
     listen: { value: 'HOST:PORT', help: 'default 127.0.0.1:8009' },
     metrics: { value: 'HOST:PORT', help: 'Prometheus metrics, at a port of their own; default none' },
     'max-body': { value: 'BYTES', help: 'of one request; default 52428800' },
@@ -65,11 +66,12 @@ GET /health answers 200 while the database does. SIGTERM stops it once the reque
   exitCodes: `Exit code 0 when it was stopped, 2 for wrong usage, a missing package, or a database or an address that cannot
     be had.`,
   example: 'megolm-backup serve --db /var/lib/megolm-backup/backup.db --homeserver http://127.0.0.1:8008',
-  async run({ dev, db, postgres, homeserver, tokens, json, ...options }, terminal) {
+  async run({ dev, db, postgres, homeserver, tokens, check, json, ...options }, terminal) {
     collectGarbageEarly();
     if (dev && (db ?? postgres ?? homeserver ?? tokens) !== undefined) {
       throw new UsageError('--dev comes with a database and users of its own');
     }
+    if (check && db === undefined) throw new UsageError('--check is for a database of --db');
     const users = dev ? devUsers() : undefined;
     const identify = users?.identify ?? (await configuredAuthentication(homeserver, tokens, terminal));
     const quota = {
@@ -91,6 +93,7 @@ GET /health answers 200 while the database does. SIGTERM stops it once the reque
     try {
       const database = directory === undefined ? { db, postgres } : { db: join(directory, 'backup.db') };
       const store = await openStore(database, terminal, {
+        sqlite: { check },
         packages: ['hono', '@hono/node-server', ...(metricsAddress ? (['prom-client'] as const) : [])],
       });
       cleanups.push(() => store.close());
