@@ -34,7 +34,7 @@ const policy = [
   `script-src ${hash(script)}`,
   `style-src ${hash(style)}`,
   'worker-src blob:',
-  'connect-src https: http://localhost:*',
+  'connect-src https: http://localhost:* http://127.0.0.1:*',
   "base-uri 'none'",
   "form-action 'none'",
 ].join('; ');
@@ -50,4 +50,7 @@ mkdirSync(`${root}dist/page`, { recursive: true });
 const partial = `${root}dist/page/rescue.${process.pid}.partial`;
 writeFileSync(partial, html);
 renameSync(partial, `${root}dist/page/rescue.html`);
-console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB`);
+// As `sha256sum rescue.html` writes it.
+const sum = createHash('sha256').update(html).digest('hex');
+writeFileSync(`${root}dist/page/rescue.html.sha256`, `${sum}  rescue.html\n`);
+console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB, SHA-256 ${sum}`);

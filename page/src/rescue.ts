@@ -11,21 +11,23 @@ import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
-import { openSource, type Source } from './source.js';
+import { openSource, PageError, type Source } from './source.js';
 
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
 
-/** So many characters of a file are held as text. */
+/** Characters of a file that are held as text. */
 const HELD = 4 * 1024 * 1024;
 
 /** Does a task and tells about it. It ends with `done` or `refused`. */
 export async function rescue(task: Task, tell: (answer: Answer) => void): Promise<void> {
   const started = performance.now();
   try {
-    tell({ kind: 'status', text: 'Looking for the backup' });
-    const source = await openSource(task);
-    tell({ kind: 'status', text: 'Trying what you hold' });
+    tell({ kind: 'status', text: 'Looking for the backup.' });
+    const source = await openSource(task, (text) => {
+      tell({ kind: 'status', text });
+    });
+    tell({ kind: 'status', text: 'Trying your key or phrase.' });
     const keys = await open(task, source, tell);
     if (keys.length === 0) return;
     try {
@@ -41,7 +43,7 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
       disposeRescueKeys(keys);
     }
   } catch (error) {
-    const code = error instanceof KeyBackupError ? error.code : 'failed';
+    const code = error instanceof PageError || error instanceof KeyBackupError ? error.code : 'failed';
     const message = error instanceof Error ? error.message : 'something went wrong';
     tell({ kind: 'refused', code, message, correctable: undefined });
   }
@@ -68,7 +70,7 @@ async function open(
 }
 
 async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (answer: Answer) => void) {
-  tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}; reading the keys` });
+  tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}. Reading the keys.` });
   const lines = new GrowingBlob();
   const report = new Report(undefined, (line) => {
     lines.add(lines.isEmpty ? line : `,\n${line}`);
@@ -97,6 +99,7 @@ async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (a
   return {
     ...summary,
     fits: fit.fits,
+    truncated: codes.get('truncated') !== undefined,
     authenticity,
     codes: [...codes],
     salvageable: salvage ? [] : salvageable,

@@ -34,7 +34,7 @@ function onlyLine(text: string, what: string): string {
 }
 
 async function readSecret(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
-  if (path === undefined || (path === '-' && terminal.isTyped)) return terminal.askSecret(`${what}: `);
+  if (isAsked(path, terminal)) return terminal.askSecret(`${what}: `);
   if (looksLikeKey(path) && !existsSync(path)) {
     // The message must not name it: it is the secret itself.
     throw new UsageError(`${what}: expected the name of a file, got what looks like a key`);
@@ -43,6 +43,11 @@ async function readSecret(path: string | undefined, what: string, terminal: Term
     warnIfReadable(path, stats, terminal);
   };
   return readText(path, { what: 'one line', maxBytes: MAX_BYTES, name: what, look }, terminal);
+}
+
+/** Whether a secret is typed at a question, not read. */
+function isAsked(path: string | undefined, { isTyped }: Terminal): path is '-' | undefined {
+  return path === undefined || (path === '-' && isTyped);
 }
 
 /** Warns when others can read a file that holds a secret. */
@@ -54,21 +59,22 @@ export function warnIfReadable(path: string, stats: Stats, terminal: Terminal): 
 }
 
 /**
- * Reads the passphrase of a file to be written. On the terminal it is asked for twice: after a slip of the finger the
- * file could not be read.
+ * Reads the passphrase of a file to be written. On the terminal it is asked for until the same comes twice: a slip of the
+ * finger would make a file that cannot be read.
  *
- * @throws {@link InputError} when it is unreadable or not a single line, or the two differ.
+ * @throws {@link InputError} when it is unreadable or not a single line.
  */
 export async function readNewPassphrase(
   path: string | undefined,
   what: string,
   terminal: Terminal,
 ): Promise<string> {
-  const passphrase = await readSecretLine(path, what, terminal);
-  if (path === undefined && (await readSecretLine(path, `${what}, again`, terminal)) !== passphrase) {
-    throw new InputError(`${what}: the two are not the same`);
+  for (;;) {
+    const passphrase = await readSecretLine(path, what, terminal);
+    if (!isAsked(path, terminal)) return passphrase;
+    if ((await readSecretLine(path, `${what}, again`, terminal)) === passphrase) return passphrase;
+    terminal.stderr(`${what}: the two are not the same\n`);
   }
-  return passphrase;
 }
 
 /**

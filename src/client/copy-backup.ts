@@ -42,10 +42,10 @@ export interface CopyOutcome {
   /** Keys that the destination acknowledged. It may have kept its own equal or better ones. */
   readonly copied: number;
   readonly failures: readonly FailedUpload[];
-  /** How many keys the source counts afterwards. */
-  readonly sourceCount: number;
-  /** How many keys the destination counts afterwards. */
-  readonly count: number;
+  /** How many keys the source counts afterwards; `undefined` if it does not count them. */
+  readonly sourceCount: number | undefined;
+  /** How many keys the destination counts afterwards; `undefined` if it does not count them. */
+  readonly count: number | undefined;
   /** Whether the source changed meanwhile: then copy again. */
   readonly sourceChanged: boolean;
 }
@@ -92,7 +92,7 @@ export async function copyBackup(
   const present = await destination.currentVersion({ signal });
   const nothing = {
     ...{ sourceVersion: info?.version, version: present?.version, created: false, copied: 0, failures: [] },
-    ...{ sourceCount: info?.count ?? 0, count: present?.count ?? 0, sourceChanged: false },
+    ...{ sourceCount: countOf(info), count: countOf(present), sourceChanged: false },
   };
   if (!info) return { ...nothing, outcome: 'no-backup' };
   const same = present !== undefined && isSameBackup(info, present);
@@ -101,10 +101,10 @@ export async function copyBackup(
   const { copied, failures } = await copyKeys(source, info, destination, version, options);
 
   const sourceNow = await source.currentVersion({ signal });
-  const count = (await destination.version(version, { signal }))?.count ?? 0;
-  const sourceCount = sourceNow?.count ?? 0;
+  const count = countOf(await destination.version(version, { signal }));
+  const sourceCount = countOf(sourceNow);
   // The source may gain and lose keys meanwhile; fewer than both counts means that some are missing.
-  const whole = copied >= Math.min(info.count, sourceCount) && count >= copied;
+  const whole = copied >= Math.min(info.count ?? 0, sourceCount ?? 0) && (count ?? copied) >= copied;
   return {
     outcome:
       sourceNow?.version !== info.version
@@ -121,6 +121,10 @@ export async function copyBackup(
     count,
     sourceChanged: sourceNow?.etag !== info.etag,
   };
+}
+
+function countOf(info: VersionInfo | undefined): number | undefined {
+  return info ? info.count : 0;
 }
 
 async function copyKeys(

@@ -123,6 +123,7 @@ export class Homeserver {
     const url = this.#baseUrl + request.path + queryString(request.query);
     const accessToken = await this.#accessToken(request);
     const response = await attempt.send(url, init(request, accessToken));
+    this.retry.hasAnswered = true;
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
@@ -270,6 +271,9 @@ function parseAnswer(bytes: Uint8Array): unknown {
     return JSON.parse(text) as unknown;
   } catch {
     // The platform's error quotes the text.
+    if (text.startsWith('{') && !text.trimEnd().endsWith('}')) {
+      throw new KeyBackupError('truncated', 'the body ended before its last brace');
+    }
     throw new KeyBackupError('bad-json', 'expected JSON, got something else');
   }
 }

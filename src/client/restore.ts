@@ -53,7 +53,7 @@ export interface RestoreOptions extends Omit<BatchOptions, 'total'> {
   readonly requireAuthenticated?: boolean | undefined;
   /** Where to resume; the keys in it do not come again. */
   readonly state?: RestoreState | undefined;
-  /** `total` is what the server counts; `undefined` for single rooms. `done` includes what `state` holds. */
+  /** `total` is what the server counts; `undefined` without its count, and for single rooms. `done` includes what `state` holds. */
   readonly onProgress?: BatchOptions['onProgress'];
   /** Most keys of one answer, if the server can page; default 10,000. */
   readonly pageKeys?: number | undefined;
@@ -64,8 +64,8 @@ export interface RestoreSummary {
   readonly version: string;
   /** Of the version when the restore began. */
   readonly etag: string;
-  /** What the server counted then. */
-  readonly count: number;
+  /** What the server counted then; `undefined` if it does not count. */
+  readonly count: number | undefined;
   /** Delivered by this run, including flagged ones. */
   readonly ok: number;
   readonly failed: number;
@@ -75,7 +75,7 @@ export interface RestoreSummary {
   readonly authenticity: Readonly<AuthenticityCounts>;
   /** Delivered by earlier runs. */
   readonly skipped: number;
-  /** How many fewer keys came than the server counted; `undefined` for single rooms. */
+  /** How many fewer keys came than the server counted; `undefined` without its count, and for single rooms. */
   readonly missing: number | undefined;
   /** Whether the keys have changed since the `state` was made. */
   readonly changed: boolean;
@@ -153,7 +153,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
       version,
       etag,
       count,
-      missing: this.#options.rooms ? undefined : Math.max(0, count - came),
+      missing: this.#options.rooms || count === undefined ? undefined : Math.max(0, count - came),
       ok: this.#ok,
       failed: this.#failed,
       flagged: this.#flagged,

@@ -85,7 +85,8 @@ export interface UploadOutcome {
   readonly flagged: readonly FlaggedUpload[];
   /** From the last answer, or from the version if nothing was sent. */
   readonly etag: string;
-  readonly count: number;
+  /** The same; `undefined` if nothing was sent and the server does not count. */
+  readonly count: number | undefined;
   /** Whether the numbers show that another client changes the backup too. */
   readonly changedElsewhere: boolean;
   readonly state: UploadState;
@@ -173,7 +174,7 @@ class Upload {
   readonly #sender: BatchSender;
   #uploaded = 0;
   #superseded = 0;
-  #answer: KeysChanged;
+  #answer: Pick<VersionInfo, 'etag' | 'count'>;
   #changedElsewhere: boolean;
   #state: UploadState;
 
@@ -305,7 +306,9 @@ class Upload {
   /** Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before. */
   #follow(answer: KeysChanged, sent: number): void {
     const { count } = this.#answer;
-    if (answer.count < count || answer.count > count + sent) this.#changedElsewhere = true;
+    if (count !== undefined && (answer.count < count || answer.count > count + sent)) {
+      this.#changedElsewhere = true;
+    }
     this.#answer = answer;
   }
 

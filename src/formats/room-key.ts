@@ -1,5 +1,5 @@
 import { expectOptions, expectText } from '../encoding/arguments.js';
-import { base64DecodeInto, base64Encode } from '../encoding/base64.js';
+import { base64Decode, base64Encode } from '../encoding/base64.js';
 import { isBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
@@ -117,10 +117,11 @@ export function readSessionKey(sessionKey: unknown): SessionKeyFacts {
     const got = typeof sessionKey === 'string' ? `${sessionKey.length} characters` : describe(sessionKey);
     throw badSessionKey(`base64 of ${SESSION_KEY_LENGTH} bytes`, got);
   }
-  const bytes = (scratch ??= new Uint8Array(SESSION_KEY_LENGTH));
+  const bytes = decodeSessionKey(sessionKey);
   try {
-    const length = decodeInto(bytes, sessionKey);
-    if (length !== SESSION_KEY_LENGTH) throw badSessionKey(`${SESSION_KEY_LENGTH} bytes`, String(length));
+    if (bytes.length !== SESSION_KEY_LENGTH) {
+      throw badSessionKey(`${SESSION_KEY_LENGTH} bytes`, String(bytes.length));
+    }
     if (bytes[0] !== SESSION_KEY_VERSION) throw badSessionKey('export version 1', `version ${bytes[0]}`);
     return {
       session_id: base64Encode(bytes.subarray(SESSION_KEY_LENGTH - 32)),
@@ -131,12 +132,9 @@ export function readSessionKey(sessionKey: unknown): SessionKeyFacts {
   }
 }
 
-/** Where session keys are looked at, one after the other. */
-let scratch: Uint8Array | undefined;
-
-function decodeInto(bytes: Uint8Array, sessionKey: string): number {
+function decodeSessionKey(sessionKey: string): Uint8Array {
   try {
-    return base64DecodeInto(sessionKey, 'session_key', bytes);
+    return base64Decode(sessionKey, 'session_key');
   } catch (cause) {
     throw badSessionKey('standard base64', 'other characters', cause);
   }

@@ -55,7 +55,10 @@ function asJson({ state, info, wish, authData, keys, findings }: Diagnosis): str
 
 function asText({ state, info, authData, keys, findings }: Diagnosis): string {
   const lines = [`The backup is ${STATES[state]}.`];
-  if (info) lines.push(`version ${excerpt(info.version)}, ${excerpt(info.algorithm)}, ${info.count} keys`);
+  if (info)
+    lines.push(
+      `version ${excerpt(info.version)}, ${excerpt(info.algorithm)}, ${info.count ?? 'uncounted'} keys`,
+    );
   for (const { keyId, state: signed, reason } of authData?.signatures ?? []) {
     lines.push(`signature ${excerpt(keyId)}: ${signed}, ${reason}`);
   }

@@ -180,7 +180,14 @@ function isUnguessable(version: string): boolean {
 }
 
 function sentence({ outcome, failures, ...rest }: UserOutcome): string {
-  const { copied = 0, count = 0, sourceCount = 0, version = '', created, sourceChanged } = rest;
+  const {
+    copied = 0,
+    count = 'uncounted keys',
+    sourceCount = 'an unknown number',
+    version = '',
+    created,
+    sourceChanged,
+  } = rest;
   const keys = `${copied} keys copied to ${created ? 'the new version' : 'version'} ${excerpt(version)}, which has ${count}`;
   switch (outcome) {
     case 'complete':

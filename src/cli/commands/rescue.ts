@@ -63,7 +63,8 @@ declared-unauthenticated). The export file itself does not tell them apart.
   },
   exitCodes: `Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2
     for wrong usage, unreadable input, or no way to the server.`,
-  example: `megolm-backup rescue --key-file key.txt --export-passphrase-file phrase.txt \\
+  example: `megolm-backup rescue --homeserver @alice:example.org -o element-keys.txt
+  megolm-backup rescue --key-file key.txt --export-passphrase-file phrase.txt \\
     --version-file version.json --backup-file keys.json --account-data-file account.json \\
     --report report.json -o element-keys.txt`,
   async run({ keyFile, exportPassphraseFile, correct, salvage, requireAuthenticated, ...options }, terminal) {

@@ -45,7 +45,8 @@ GET /health answers 200 while the database does. SIGTERM stops it once the reque
     check: { help: 'read the whole SQLite file at the start, and do not start when it is damaged' },
     listen: { value: 'HOST:PORT', help: 'default 127.0.0.1:8009' },
     metrics: { value: 'HOST:PORT', help: 'Prometheus metrics, at a port of their own; default none' },
-    'max-body': { value: 'BYTES', help: 'of one request; default 52428800' },
+    'max-body': { value: 'BYTES', help: 'of one request; default 10485760' },
+    'max-record': { value: 'BYTES', help: 'of one key, or of the data of a version; default 65536' },
     'rate-limit': {
       value: 'N',
       help: 'requests a second for each user, in bursts of twice as many; default 100, 0 is no limit',
@@ -81,6 +82,7 @@ GET /health answers 200 while the database does. SIGTERM stops it once the reque
     };
     const rate = parseCount('--rate-limit', options.rateLimit ?? (dev ? '0' : '100'));
     const maxBody = parseCount('--max-body', options.maxBody);
+    const maxRecord = parseCount('--max-record', options.maxRecord);
     const auditDays = parseCount('--keep-audit', options.keepAudit ?? '90');
     const address = hostAndPort('--listen', options.listen ?? (dev ? '127.0.0.1:0' : '127.0.0.1:8009'));
     const metricsAddress =
@@ -107,6 +109,7 @@ GET /health answers 200 while the database does. SIGTERM stops it once the reque
         quota,
         ...(rate > 0 && { rateLimit: { perSecond: rate, burst: 2 * rate } }),
         ...(maxBody !== undefined && { maxBody }),
+        ...(maxRecord !== undefined && { maxRecord }),
         onRequest: (record) => {
           if (!dev) log.request(record);
           metrics?.observe(record);

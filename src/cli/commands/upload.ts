@@ -243,7 +243,7 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
   for (const { session_id, flags } of flagged) terminal.stderr(`${session_id}: ${reasonOf(flags)}\n`);
   const notes = flagged.length > 0 ? `, ${flagged.length} of them flagged` : '';
   terminal.stderr(
-    `${uploaded} uploaded${notes}, ${skipped} skipped, ${failures.length} failed; the backup has ${count} keys\n`,
+    `${uploaded} uploaded${notes}, ${skipped} skipped, ${failures.length} failed; the backup has ${count ?? 'uncounted'} keys\n`,
   );
   if (outcome.outcome !== 'complete') {
     const now =

@@ -42,7 +42,7 @@ Shows the current backup version of an account, and what is wrong with it. The A
       terminal.stdout(
         `version    ${excerpt(info.version)}\nalgorithm  ${excerpt(info.algorithm)}${known}\n` +
           `public key ${verdict.authData?.publicKey?.toBase64() ?? 'none that is usable'}\n` +
-          `keys       ${info.count}\netag       ${excerpt(info.etag)}\nusable     ${USABLE[String(usable)]}\n` +
+          `keys       ${info.count ?? 'not counted by the server'}\netag       ${excerpt(info.etag)}\nusable     ${USABLE[String(usable)]}\n` +
           problems.map((problem) => `problem    ${problem}\n`).join(''),
       );
     }
