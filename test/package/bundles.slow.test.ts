@@ -59,6 +59,7 @@ const RULES: Readonly<Record<string, Rule>> = {
     size: 65,
   },
   'megolm-backup/engine': { ...ENGINE, size: 41 },
+  'megolm-backup/olm': { ...ENGINE, size: 30 },
   'megolm-backup/webcrypto': { ...WEB, layers: upTo('backends'), size: 24 },
   'megolm-backup/simd': {
     ...WEB,
