@@ -256,7 +256,7 @@ test('never holds more than the quota allows, however many write at once', async
   }
 });
 
-test('serves others, and /health, while many requests of one user wait for a lock', async () => {
+test('serves others while many requests of one user wait for a lock', async () => {
   const { url, store } = await open();
   const request = await requests(store);
   const user = newUser();
@@ -273,7 +273,28 @@ test('serves others, and /health, while many requests of one user wait for a loc
   const own = (await store.readVersion(other))!.version;
   expect(await request(other, 'PUT', `/keys?version=${own}`, oneKey('a'))).toBe(200);
   expect(await request(other, 'GET', '/keys')).toBe(200);
-  expect(await request(other, 'GET', '/health')).toBe(200);
+  expect(answered).toBe(0);
+  await locked.release();
+  for (const status of await Promise.all(waiting)) expect(status).toBe(200);
+});
+
+test('answers /health while many users wait for locks', async () => {
+  const { url, store } = await open();
+  const request = await requests(store);
+  const people = await Promise.all(
+    Array.from({ length: 12 }, async () => {
+      const user = newUser();
+      return { user, version: await newVersion(store, user) };
+    }),
+  );
+  const locked = await holding(url, 'versions');
+  let answered = 0;
+  const waiting = people.map(async ({ user, version }) => {
+    const status = await request(user, 'PUT', `/keys?version=${version}`, oneKey('a'));
+    answered++;
+    return status;
+  });
+  expect(await request('@any:x', 'GET', '/health')).toBe(200);
   expect(answered).toBe(0);
   await locked.release();
   for (const status of await Promise.all(waiting)) expect(status).toBe(200);
