@@ -283,7 +283,15 @@ function createStore(
     },
 
     pruneReplacements: async (before) => {
-      await query(connections, `DELETE FROM replacements WHERE time < $1`, [before]);
+      let deleted: unknown[];
+      do {
+        deleted = await query(
+          connections,
+          `DELETE FROM replacements
+           WHERE ctid = ANY (ARRAY(SELECT ctid FROM replacements WHERE time < $1 LIMIT 2000)) RETURNING id`,
+          [before],
+        );
+      } while (deleted.length > 0);
     },
 
     eraseUser: async (userId) => {

@@ -71,6 +71,7 @@ async function requests(
 const RECORD = { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data: {} };
 const oneKey = (session_id: string) => ({ rooms: { '!r:x': { sessions: { [session_id]: RECORD } } } });
 const VERSION = { algorithm: 'a', auth_data: {} };
+const WAITING = `FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
 
 async function until(done: () => Promise<boolean>): Promise<void> {
   while (!(await done())) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -103,9 +104,8 @@ test('answers 503 when a backend is terminated while a request waits for a lock,
   const admin = await session(url);
   const locked = await holding(url, 'versions');
   const asked = ask();
-  const waiting = `FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
-  await until(async () => (await rowsOf(admin, `SELECT ${waiting}`)).length === 4);
-  await admin.query(`SELECT pg_terminate_backend(pid) ${waiting}`);
+  await until(async () => (await rowsOf(admin, `SELECT ${WAITING}`)).length === 4);
+  await admin.query(`SELECT pg_terminate_backend(pid) ${WAITING}`);
   expect(await asked).toEqual([503, 503, 503, 503]);
   await locked.release();
   expect(await ask()).toEqual([200, 200, 200, 200]);
@@ -256,7 +256,7 @@ test('never holds more than the quota allows, however many write at once', async
   }
 });
 
-test('serves others, and /health, while many requests of one user wait for a lock', async () => {
+test('serves others while many requests of one user wait for a lock', async () => {
   const { url, store } = await open();
   const request = await requests(store);
   const user = newUser();
@@ -273,7 +273,31 @@ test('serves others, and /health, while many requests of one user wait for a loc
   const own = (await store.readVersion(other))!.version;
   expect(await request(other, 'PUT', `/keys?version=${own}`, oneKey('a'))).toBe(200);
   expect(await request(other, 'GET', '/keys')).toBe(200);
-  expect(await request(other, 'GET', '/health')).toBe(200);
+  expect(answered).toBe(0);
+  await locked.release();
+  for (const status of await Promise.all(waiting)) expect(status).toBe(200);
+});
+
+test('answers /health while many users wait for locks', async () => {
+  const { url, store } = await open();
+  const request = await requests(store);
+  const admin = await session(url);
+  const people = await Promise.all(
+    Array.from({ length: 12 }, async () => {
+      const user = newUser();
+      return { user, version: await newVersion(store, user) };
+    }),
+  );
+  const locked = await holding(url, 'versions');
+  let answered = 0;
+  const waiting = people.map(async ({ user, version }) => {
+    const status = await request(user, 'PUT', `/keys?version=${version}`, oneKey('a'));
+    answered++;
+    return status;
+  });
+  // All that may be.
+  await until(async () => (await rowsOf(admin, `SELECT ${WAITING}`)).length === 10);
+  expect(await request('@any:x', 'GET', '/health')).toBe(200);
   expect(answered).toBe(0);
   await locked.release();
   for (const status of await Promise.all(waiting)) expect(status).toBe(200);
