@@ -42,9 +42,11 @@ async function start(args) {
     child.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
     child.stdout.once('data', (chunk) => resolve(String(chunk)));
   });
-  const client = new HttpClient(JSON.parse(line).url, token);
+  const { url } = JSON.parse(line);
+  const client = new HttpClient(url, token);
   return {
     client,
+    port: Number(new URL(url).port),
     call: (...request) => client.call(...request),
     memory: (field = 'VmRSS') => {
       const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
