@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startServer } from './server-processes.mjs';
-import { batches, getKeys, many, newVersion, putKeys } from './server-requests.mjs';
+import { bodies, getKeys, newVersion, putKeys, sendAll } from './requests.mjs';
+import { startServer } from './servers.mjs';
 
 const KEYS = 100_000;
 const MIB = 2 ** 20;
@@ -37,7 +37,7 @@ export const faults = [
     name: `8 clients read ${KEYS.toLocaleString('en')} keys`,
     run: (directory) =>
       withKeys(directory, async (server, version) => {
-        await many(server, Array(8).fill(0), 8, getKeys(version));
+        await sendAll(server, Array(8).fill(0), 8, getKeys(version));
         return { tried: '8 downloads', lost: 0 };
       }),
   },
@@ -60,7 +60,7 @@ export const faults = [
     run: async (directory) => {
       const options = ['--max-body', String(64 * MIB), '--max-record', String(64 * MIB)];
       const database = ['--db', join(directory, 'backup.db')];
-      const filling = await startServer(directory, [...database, ...options]);
+      const filling = await startServer('this build', directory, [...database, ...options]);
       const path = `/keys/!r:x/s?version=${await newVersion(filling)}`;
       const record = { first_message_index: 0, forwarded_count: 0, is_verified: false };
       const session_data = { ciphertext: 'x'.repeat(45_000_000) };
@@ -83,7 +83,7 @@ export const faults = [
         const members = (count, member) => Array.from({ length: count }, (_, i) => member(i)).join();
         const record = '{"first_message_index":0,"forwarded_count":0,"is_verified":false,"session_data":{}}';
         const keysOf = (text) => members(100_000, (i) => `"${i}":${text}`);
-        const bodies = [
+        const texts = [
           `{"rooms":{"!r:x":{"sessions":{${keysOf(record)}}}}}`,
           `{"rooms":{"!r:x":{"sessions":{${keysOf(record.replace('{}', '{"":"é"}'))}}}}}`,
           `{"rooms":{},${members(800_000, (i) => `"${i}":{}`)}}`,
@@ -91,27 +91,27 @@ export const faults = [
           '['.repeat(10 * MIB),
           `{"algorithm":"a","auth_data":{${members(800_000, (i) => `"${i}":{}`)}}}`,
         ];
-        for (const body of bodies) {
+        for (const text of texts) {
           // Any answer will do.
-          await server.call('PUT', `/keys?version=${version}`, body).catch(() => undefined);
+          await server.call('PUT', `/keys?version=${version}`, text).catch(() => undefined);
         }
-        return { tried: `${bodies.length} bodies`, lost: 0 };
+        return { tried: `${texts.length} bodies`, lost: 0 };
       }),
   },
 ];
 
 async function withKeys(directory, run) {
   const database = ['--db', join(directory, 'backup.db')];
-  const filling = await startServer(directory, database);
+  const filling = await startServer('this build', directory, database);
   const version = await newVersion(filling);
-  await many(filling, batches(KEYS / 200), 4, putKeys(version));
+  await sendAll(filling, bodies(KEYS / 200), 4, putKeys(version));
   await filling.stop();
   // In a process that has not just taken in the keys.
   return withServer(directory, (server) => run(server, version));
 }
 
 async function withServer(directory, run) {
-  const server = await startServer(directory, ['--db', join(directory, 'backup.db')]);
+  const server = await startServer('this build', directory, ['--db', join(directory, 'backup.db')]);
   let stall = 0;
   let isRunning = true;
   const asking = (async () => {
@@ -124,7 +124,7 @@ async function withServer(directory, run) {
   })();
   try {
     const result = await run(server);
-    return { ...result, stall: Math.round(stall), memory: server.memory('VmHWM') };
+    return { ...result, stall: Math.round(stall), memory: Math.round(server.memory('VmHWM')) };
   } finally {
     isRunning = false;
     await asking;

@@ -35,6 +35,7 @@ const OPTIONS = {
     value: 'FILE',
     help: 'fixed users: [{"sha256": HEX OF THE TOKEN\'S HASH, "user_id": ID, "device_id": ID}]',
   },
+  check: { help: 'read the whole SQLite file at the start, and do not start when it is damaged' },
   listen: { value: 'HOST:PORT', help: 'default 127.0.0.1:8009' },
   metrics: { value: 'HOST:PORT', help: 'Prometheus metrics, at a port of their own; default none' },
   'max-body': { value: 'BYTES', help: 'of one request; default 10485760' },
@@ -89,7 +90,7 @@ What it prints to standard error is a line of JSON each, also when it cannot sta
 });
 
 async function serve(
-  { dev, db, postgres, homeserver, tokens, json, ...options }: Values<typeof OPTIONS>,
+  { dev, db, postgres, homeserver, tokens, check, json, ...options }: Values<typeof OPTIONS>,
   terminal: Terminal,
   log: Log,
 ): Promise<number> {
@@ -98,6 +99,7 @@ async function serve(
   if (dev && (db ?? postgres ?? homeserver ?? tokens) !== undefined) {
     throw new UsageError('--dev comes with a database and users of its own');
   }
+  if (check && db === undefined) throw new UsageError('--check is for a database of --db');
   const users = dev ? devUsers() : undefined;
   const identify = users?.identify ?? (await configuredAuthentication(homeserver, tokens, terminal));
   const quota = {
@@ -120,6 +122,7 @@ async function serve(
   try {
     const database = directory === undefined ? { db, postgres } : { db: join(directory, 'backup.db') };
     const store = await openStore(database, terminal, {
+      sqlite: { check },
       packages: ['hono', '@hono/node-server', ...(metricsAddress ? (['prom-client'] as const) : [])],
     });
     cleanups.push(() => store.close());

@@ -222,6 +222,11 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
     ['a tokens file that is not there', () => ['--db', 'x', '--tokens', join(directory, 'none')], 'ENOENT'],
     ['a bad address', () => ['--db', 'x', ...tokens(), '--listen', 'x'], '--listen'],
     [
+      'a check of PostgreSQL',
+      () => ['--postgres', 'postgres://127.0.0.1/x', ...tokens(), '--check'],
+      '--check is for a database of --db',
+    ],
+    [
       'a bad number',
       () => ['--db', 'x', ...tokens(), '--max-body', '50M'],
       '--max-body: expected a whole number',
