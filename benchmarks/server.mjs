@@ -144,7 +144,7 @@ async function firstWrite() {
   for (let turn = 0; turn < 5; turn++) {
     const store = await openSqliteStore(join(folder, `first-${turn}.db`));
     const { version } = await store.createVersion('@bench:x', { algorithm: 'a', auth_data: '{}' }, {});
-    const keys = keysOfRooms(Buffer.from(newBatch(200).body));
+    const keys = await keysOfRooms(Buffer.from(newBatch(200).body), 65_536);
     const begun = performance.now();
     await store.writeKeys('@bench:x', version, keys, {}, undefined);
     times.push(performance.now() - begun);

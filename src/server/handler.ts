@@ -124,6 +124,8 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
           limit?.(userId);
           const user = caller.user_id;
           const held = (body = hold(user));
+          // A user who has taken the whole share is refused before anything is read.
+          held.resize(1);
           response = await operation({
             store,
             quota,

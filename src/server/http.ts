@@ -125,10 +125,10 @@ const LARGE_TEXT = 16_384;
  */
 export function textResponse(context: RequestContext, text: string): Response {
   if (text.length <= LARGE_TEXT) return jsonResponse(text);
-  const bytes = utf8Encode(text);
   const holding = context.hold();
-  holding.resize(bytes.length);
-  let next: Uint8Array | undefined = bytes;
+  // Before there are two of it; mostly ASCII.
+  holding.resize(text.length);
+  let next: Uint8Array | undefined = utf8Encode(text);
   return jsonResponse(
     streamOf(() => {
       const piece = next;

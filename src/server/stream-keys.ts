@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import { yieldToEventLoop } from '../async.js';
 import { concatAll } from '../encoding/bytes.js';
 import { parseJson } from '../encoding/json.js';
 import { utf8Encode } from '../encoding/utf8.js';
@@ -51,7 +52,8 @@ export async function streamKeys(
         () => {
           const piece = first;
           first = undefined;
-          return piece ?? next().catch(failed);
+          // A client that reads fast must not keep the event loop from others.
+          return piece ?? yieldToEventLoop().then(next).catch(failed);
         },
         () => {
           holding.release();

@@ -126,6 +126,36 @@ describe('responses', () => {
     for (let i = 0; i < 5; i++) expect((await (await get(path)).text()).length).toBeGreaterThan(LARGE);
   });
 
+  test('of a user who has taken the whole share are refused before anything is read', async () => {
+    const { handler, store, versions } = await begin({ inFlight: { perUser: 10_000, total: 1e9 } });
+    store.readVersion = () => Promise.reject(new Error('it was read'));
+    const put = slowPut(handler, TOKEN_A, versions[0], 10_000, true);
+    await turns();
+    await expectLimited(handler(new Request(`${API}/version`, { headers: headersOf(TOKEN_A) })), 429);
+    put.send();
+    expect((await put.answer).status).toBe(200);
+  });
+
+  test('of keys do not keep the event loop from others, however fast they are read', async () => {
+    const { handler, store, versions } = await begin({});
+    const keys = Array.from({ length: 3_000 }, (_, i) => keyOf('!r:x', `s${i}`));
+    await store.writeKeys('@user0:x', versions[0], keys, {}, undefined);
+    let reads = 0;
+    const readKeys = store.readKeys.bind(store);
+    store.readKeys = (...args) => (reads++, readKeys(...args));
+    const response = await handler(new Request(`${API}/keys`, { headers: headersOf(TOKEN_A) }));
+    let taken = 0;
+    let turn = setImmediate(function again() {
+      taken++;
+      turn = setImmediate(again);
+    });
+    const reader = response.body!.getReader();
+    while (!(await reader.read()).done);
+    clearImmediate(turn);
+    expect(reads).toBeGreaterThan(20);
+    expect(taken).toBeGreaterThan(20);
+  });
+
   test('of keys that do not exist do not count', async () => {
     const { get, store, handler } = await withLarge();
     await store.deleteVersion('@user0:x', (await store.readVersion('@user0:x'))!.version);
