@@ -8,8 +8,8 @@ import { InputError, systemError } from '../errors.js';
 import { isFilled } from '../files.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, JSON_SUMMARY, OUTPUT } from '../options.js';
-import { BackupObjects, openOutput, writeOutput } from '../outputs.js';
-import { withProgress } from '../results.js';
+import { BackupObjects, withOutput, writeOutput } from '../outputs.js';
+import { shareOf, withProgress } from '../results.js';
 import type { Terminal } from '../terminal.js';
 
 export const command = defineCommand({
@@ -48,7 +48,7 @@ the keys that came are in keys.partial.json, which "rescue" reads as well.
     let saved = 0;
     let unreadable = 0;
     try {
-      await withProgress(terminal, async (progress) => {
+      await withProgress(terminal, async (show) => {
         for await (const batch of downloadKeys(roomKeys, info.version, { signal })) {
           for (const { room_id = '', session_id = '', ...item } of batch) {
             if (item.error) {
@@ -58,7 +58,7 @@ the keys that came are in keys.partial.json, which "rescue" reads as well.
               saved++;
             }
           }
-          progress.update(saved, info.count ? saved / info.count : undefined);
+          show(saved, shareOf({ done: saved, total: info.count }));
         }
       });
     } catch (cause) {
@@ -80,12 +80,8 @@ the keys that came are in keys.partial.json, which "rescue" reads as well.
 });
 
 async function writeKeys(keys: BackupObjects, path: string, terminal: Terminal): Promise<void> {
-  const output = await openOutput(path, terminal);
-  try {
+  await withOutput(path, terminal, async (output) => {
     await keys.writeTo(output);
     await output.commit();
-  } catch (error) {
-    await output.discard();
-    throw error;
-  }
+  });
 }
