@@ -31,7 +31,8 @@ const style = read('style.css');
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 const policy = [
   "default-src 'none'",
-  `script-src ${hash(script)}`,
+  // The second lets the worker compile its WebAssembly. It lets nothing be compiled from text.
+  `script-src ${hash(script)} 'wasm-unsafe-eval'`,
   `style-src ${hash(style)}`,
   'worker-src blob:',
   'connect-src https: http://localhost:* http://127.0.0.1:*',

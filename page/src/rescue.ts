@@ -7,7 +7,8 @@ import {
   rescueKeys,
   type RescueKey,
 } from '../../src/report/rescue.js';
-import { webCryptoBackend } from '../../src/backends/webcrypto.js';
+import { localBackend } from '../../src/backends/platform-web.js';
+import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
@@ -24,18 +25,19 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
   const started = performance.now();
   try {
     tell({ kind: 'status', text: 'Looking for the backup.' });
-    const source = await openSource(task, (text) => {
+    const backend = await localBackend();
+    const source = await openSource(task, backend, (text) => {
       tell({ kind: 'status', text });
     });
     tell({ kind: 'status', text: 'Trying your key or phrase.' });
-    const keys = await open(task, source, tell);
+    const keys = await open(task, source, backend, tell);
     if (keys.length === 0) return;
     try {
       let [opened] = keys;
-      let outcome = await read(task, source, opened, tell);
+      let outcome = await read(task, source, backend, opened, tell);
       if (keys.length > 1 && !outcome.fits) {
         opened = keys[1];
-        outcome = await read(task, source, opened, tell);
+        outcome = await read(task, source, backend, opened, tell);
       }
       const seconds = (performance.now() - started) / 1000;
       tell({ kind: 'done', opened: UNLOCKED_BY[opened.by], seconds, ...outcome });
@@ -52,9 +54,10 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
 async function open(
   { key, correct }: Task,
   { authData, accountData }: Source,
+  backend: Backend,
   tell: (answer: Answer) => void,
 ): Promise<RescueKey[]> {
-  const options = { authData, accountData, backend: webCryptoBackend() };
+  const options = { authData, accountData, backend };
   let result = await unlock(key, options);
   if (!result.ok && result.suggestion && correct) {
     disposeRescueKeys(rescueKeys(result));
@@ -69,7 +72,13 @@ async function open(
   return keys;
 }
 
-async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (answer: Answer) => void) {
+async function read(
+  task: Task,
+  source: Source,
+  backend: Backend,
+  { by, key }: RescueKey,
+  tell: (answer: Answer) => void,
+) {
   tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}. Reading the keys.` });
   const lines = new GrowingBlob();
   const report = new Report(undefined, (line) => {
@@ -88,7 +97,7 @@ async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (a
   const exported = new GrowingBlob();
   const fit = new KeyMatchCounter();
   const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
-    backend: webCryptoBackend(),
+    backend,
     onKey(place, ok) {
       rooms.of(place)[ok ? 'ok' : 'failed']++;
       tellProgress();

@@ -1,6 +1,6 @@
+import type { Backend } from '../../src/batch/backend.js';
 import { readBackup } from '../../src/wire/backup-reader.js';
 import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
-import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
@@ -46,12 +46,16 @@ export class PageError extends Error {
  *
  * @param onStatus - Told why it waits.
  */
-export function openSource({ source }: Task, onStatus: (text: string) => void): Promise<Source> {
-  return source.kind === 'files' ? openFiles(source.files) : openServer(source, onStatus);
+export function openSource(
+  { source }: Task,
+  backend: Backend,
+  onStatus: (text: string) => void,
+): Promise<Source> {
+  return source.kind === 'files' ? openFiles(source.files, backend) : openServer(source, backend, onStatus);
 }
 
 /** Tells the files apart by what is in them, since names are what a browser or a person made of them. */
-async function openFiles(files: readonly File[]): Promise<Source> {
+async function openFiles(files: readonly File[], backend: Backend): Promise<Source> {
   const backups: File[] = [];
   const versions: JsonObject[] = [];
   const accounts: AccountData[] = [];
@@ -72,7 +76,7 @@ async function openFiles(files: readonly File[]): Promise<Source> {
   return {
     authData,
     accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
-    restore: (key, settings) => restoreFile(backup, key, settings),
+    restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
 }
 
@@ -86,6 +90,7 @@ function only<T>(found: readonly T[], what: string): T {
 
 function restoreFile(
   file: File,
+  backend: Backend,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
@@ -100,14 +105,12 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, {
-    ...settings,
-    backend: webCryptoBackend(),
-  });
+  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
 }
 
 async function openServer(
   { homeserver, token }: Extract<Task['source'], { kind: 'server' }>,
+  backend: Backend,
   onStatus: (text: string) => void,
 ): Promise<Source> {
   expectSecure(homeserver.trim());
@@ -126,7 +129,7 @@ async function openServer(
     restore: (key, { onShare, ...settings }) =>
       new Restore(roomKeys, info, key, {
         ...settings,
-        backend: webCryptoBackend(),
+        backend,
         onProgress: ({ done, total }) => {
           onShare(total === undefined || total === 0 ? undefined : done / total);
         },

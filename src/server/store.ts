@@ -77,7 +77,10 @@ export interface BackupStore {
   /** Forgets replacements made before a time, in milliseconds since 1970. */
   pruneReplacements(before: number): Promise<void>;
 
-  /** Removes everything about a user, the audit trail included. Returns whether there was anything. */
+  /**
+   * Removes everything about a user, the audit trail included. Returns whether there was anything. Once it rejects, call
+   * it again. SQLite writes the whole file anew at the end, for which other writes wait: do it in a process of its own.
+   */
   eraseUser(userId: string): Promise<boolean>;
 
   /** Rejects when the database cannot answer. */

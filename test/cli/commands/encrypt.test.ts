@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
-import { readSessionKey, type ExportedSessionData } from '../../../src/formats/room-key.js';
+import type { ExportedSessionData } from '../../../src/formats/room-key.js';
+import { readSessionKey } from '../../../src/formats/session-key.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import { USER, Workspace, signedAuthData, syntheticSession, type BackupFile } from '../workspace.js';
 
