@@ -373,6 +373,7 @@ describe('an abort', () => {
     const controller = new AbortController();
     const restore = await begin(clientOf(server), { signal: controller.signal });
     const running = all(restore);
+    while (server.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
     setTimeout(() => {
       controller.abort();
     }, 50);
