@@ -21,6 +21,7 @@ import {
   type BatchLimits,
   type FailedUpload,
   type SealedItem,
+  type SealedKey,
 } from './batch-sender.js';
 import { isRequestError, type RequestError } from './http-error.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
@@ -173,7 +174,6 @@ class Upload {
   readonly #flagged: FlaggedUpload[] = [];
   readonly #sender: BatchSender;
   #uploaded = 0;
-  #superseded = 0;
   #answer: Pick<VersionInfo, 'etag' | 'count'>;
   #changedElsewhere: boolean;
   #state: UploadState;
@@ -193,11 +193,7 @@ class Upload {
     this.#sender = new BatchSender(roomKeys, info.version, {
       ...{ batchKeys, batchBytes, signal },
       onSent: (answer, keys) => {
-        this.#uploaded += keys.length;
-        for (const { room_id, session_id, flags = [] } of keys) {
-          if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
-        }
-        this.#follow(answer, keys.length);
+        this.#acknowledge(answer, keys);
       },
       onFailed: (failure) => {
         this.#fail(failure);
@@ -226,7 +222,7 @@ class Upload {
         return this.#outcome(ended.outcome, ended.currentVersion);
       }
       for (const { failure } of items) if (failure) this.#fail(failure);
-      this.#superseded += superseded;
+      this.#input.skipped += superseded;
       await this.#advance(items[items.length - 1].checkpoint);
     }
     return this.#outcome('complete', this.#info.version, await this.#kept());
@@ -258,15 +254,9 @@ class Upload {
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignalLike,
   ): AsyncGenerator<UploadItem, void, undefined> {
-    const { macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
-    const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
-      signal,
-      isVerified: (session) => this.#isVerified(session),
-      ...{ macKey, macNames, bindRoomId, unauthenticated },
-      backend,
-      total,
-    });
-    for await (const result of results) {
+    const input = this.#input.sessions(sessions, signal);
+    const settings = { ...this.#options, signal, onProgress: undefined };
+    for await (const result of encryptSessions(input, this.#publicKey, settings)) {
       const checkpoint = this.#input.next();
       const { room_id, session_id } = result;
       if (!result.ok) {
@@ -286,22 +276,19 @@ class Upload {
     yield { checkpoint: this.#input.end };
   }
 
-  #isVerified(session: ExportedSessionData): boolean {
-    const { isVerified = false } = this.#options;
-    return typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
-  }
-
   #fail(failure: FailedUpload): void {
     this.#failures.push(failure);
     callback(() => this.#options.onFailed?.(failure));
   }
 
-  /** Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before. */
-  #follow(answer: KeysChanged, sent: number): void {
-    const { count } = this.#answer;
-    if (count !== undefined && (answer.count < count || answer.count > count + sent)) {
-      this.#changedElsewhere = true;
+  #acknowledge(answer: KeysChanged, keys: readonly SealedKey[]): void {
+    this.#uploaded += keys.length;
+    for (const { room_id, session_id, flags = [] } of keys) {
+      if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
     }
+    // Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before.
+    const { count = answer.count } = this.#answer;
+    if (answer.count < count || answer.count > count + keys.length) this.#changedElsewhere = true;
     this.#answer = answer;
   }
 
@@ -314,7 +301,9 @@ class Upload {
 
   #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
     if (!stored) return false;
-    const covered = stored.covers(session, this.#isVerified(session));
+    const { isVerified = false } = this.#options;
+    const verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
+    const covered = stored.covers(session, verified);
     if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
     return covered === true;
   }
@@ -324,7 +313,7 @@ class Upload {
       outcome,
       currentVersion,
       uploaded: this.#uploaded,
-      skipped: this.#input.skipped + this.#superseded,
+      skipped: this.#input.skipped,
       kept,
       failures: this.#failures,
       flagged: this.#flagged,
@@ -338,7 +327,7 @@ class Upload {
 
 /** The input of an upload, counted and hashed: a state tells how much is acknowledged, and of which input. */
 class UploadInput {
-  /** Sessions left out because the backup has them. */
+  /** Sessions left out because the backup, or their request, has them in an equal or better form. */
   skipped = 0;
   readonly #start: Checkpoint | undefined;
   readonly #isStored: (session: ExportedSessionData) => boolean;
