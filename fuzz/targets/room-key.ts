@@ -15,7 +15,6 @@ const CODES = [
 /** A room key on its three ways: out of a backup, into one, and into an export. */
 export const roomKeyTarget: Target = {
   name: 'room-key',
-  reads: 'the JSON of a room key: plaintext of a backup, entry of an export',
   jsonAt: 0,
   words: words`
     "session_key":" "session_id":" "room_id":"!r" "algorithm":"m.megolm.v1.aes-sha2"

@@ -9,7 +9,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 const MAX_DEPTH = 512;
 
 /** The bound of {@link parseJson}: deep JSON is cheap to read, but writing it again overflows the stack. */
-const MAX_JSON_DEPTH = 100;
+export const MAX_JSON_DEPTH = 100;
 
 /** Whether a value is an object in JSON's sense: not null, not an array. */
 export function isJsonObject(value: unknown): value is JsonObject {

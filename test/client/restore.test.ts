@@ -1,6 +1,7 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import { Restore, type RestoreOptions, type RestoreResult } from '../../src/client/restore.js';
+import { RequestError } from '../../src/client/http-error.js';
 import { RoomKeys } from '../../src/client/api.js';
 import {
   BackupDecryptionKey,
@@ -272,7 +273,8 @@ describe('a connection that breaks', () => {
               break;
             } catch (error) {
               expect(error).toHaveProperty('code');
-              expect(resume).toBe(true);
+              // A malformed answer is final; another run may get a better one.
+              expect(resume || (error instanceof RequestError && error.code === 'bad-response')).toBe(true);
               state = restore.state();
             }
           }
@@ -371,10 +373,14 @@ describe('an abort', () => {
     const controller = new AbortController();
     const restore = await begin(clientOf(server), { signal: controller.signal });
     const running = all(restore);
-    setTimeout(() => {
-      controller.abort();
-    }, 50);
+    const stalled = (async () => {
+      while (server.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+      setTimeout(() => {
+        controller.abort();
+      }, 50);
+    })();
     await expect(running).rejects.toMatchObject({ code: 'aborted' });
+    await stalled;
     while (server.openAnswers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(server.seen).toHaveLength(2);
   });
