@@ -3,7 +3,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { type AbortSignalLike, ChunkSizer, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
-import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
+import { concat, concatAll, equal, expectAnyBytes, isBytes, wipe } from '../encoding/bytes.js';
 import { ownString, parseAny } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
@@ -229,9 +229,7 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of chunksOf(file, signal)) {
-    if (!isBytes(chunk)) {
-      throw new KeyBackupError('bad-parameters', `key export: expected bytes, got ${describe(chunk)}`);
-    }
+    expectAnyBytes(chunk, 'key export');
     for (let start = 0; start < chunk.length; start += PIECE) {
       const piece = reader.push(chunk.subarray(start, start + PIECE));
       length += piece.length;

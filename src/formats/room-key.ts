@@ -1,6 +1,6 @@
 import { expectOptions, expectText } from '../encoding/arguments.js';
-import { isBytes } from '../encoding/bytes.js';
-import { KeyBackupError, describe } from '../errors.js';
+import { expectAnyBytes } from '../encoding/bytes.js';
+import { KeyBackupError } from '../errors.js';
 import {
   defineField,
   expectObject,
@@ -203,9 +203,7 @@ export function readRoomKey(
   sessionId: string,
   options: ReadOptions = {},
 ): RestoredRoomKey {
-  if (!isBytes(plaintext)) {
-    throw new KeyBackupError('bad-parameters', `plaintext: expected bytes, got ${describe(plaintext)}`);
-  }
+  expectAnyBytes(plaintext, 'plaintext');
   expectText(roomId, 'roomId');
   expectOptions(options);
   const object = parseObject(utf8Decode(plaintext, 'plaintext'), 'plaintext');
