@@ -36,7 +36,7 @@ export class OpenedPage {
   readonly page: Page;
   /** The addresses of everything that it asked for. */
   readonly requests: string[] = [];
-  /** Errors that nobody caught, and what stands in the console as one. */
+  /** Uncaught errors, and errors in the console. */
   readonly problems: string[] = [];
   readonly #context: BrowserContext;
   readonly #folder = mkdtempSync(join(tmpdir(), 'megolm-backup-page-'));
