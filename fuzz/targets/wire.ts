@@ -17,6 +17,7 @@ const isObject = (value: unknown): value is object =>
   Object.prototype.toString.call(value) === '[object Object]';
 const isText: Test = (value) => typeof value === 'string';
 const isBoolean: Test = (value) => value === true || value === false;
+const isVersion: Test = (value) => isText(value) || isCount(value);
 const isCount: Test = (value) =>
   typeof value === 'number' && Math.floor(value) === value && value >= 0 && value < 2 ** 53;
 
@@ -54,14 +55,13 @@ const VALIDATORS: readonly (readonly [string, (value: unknown) => unknown, Test]
     (value) =>
       version(value) && (!Object.hasOwn(value as object, 'version') || has({ version: isText })(value)),
   ],
-  ['VersionCreated', checkVersionCreated, has({ version: isText })],
-  [
-    'VersionInfo',
-    checkVersionInfo,
-    (value) => version(value) && has({ version: isText, etag: isText, count: isCount })(value),
-  ],
-  ['KeysChanged', checkKeysChanged, has({ etag: isText, count: isCount })],
+  ['VersionCreated', checkVersionCreated, has({ version: isVersion })],
+  ['VersionInfo', checkVersionInfo, (value) => version(value) && has({ version: isVersion })(value)],
+  ['KeysChanged', checkKeysChanged, has({ count: isCount })],
 ];
+
+/** What gives a new object, with the fields in the types that they should have. */
+const NORMALIZED = new Set(['VersionCreated', 'VersionInfo', 'KeysChanged']);
 
 /** The validators of the wire against tables of their shapes. */
 export const wireTarget: Target = {
@@ -95,7 +95,7 @@ export const wireTarget: Target = {
       const read = seen.allow(['bad-json', 'missing-field'], () => check(value));
       claim((read !== undefined) === isRight(JSON.parse(text)), `${name}: accepts exactly its shape`);
       if (!read) continue;
-      claim(read.value === value, `${name}: gives back the very object`);
+      if (!NORMALIZED.has(name)) claim(read.value === value, `${name}: gives back the very object`);
       claimEqual(JSON.stringify(value), JSON.stringify(JSON.parse(text)), `${name}: changes nothing`);
     }
     const error = seen.allow(['bad-json', 'missing-field'], () => checkErrorBody(JSON.parse(text)));

@@ -5,12 +5,11 @@ import { KeyBackupError } from '../errors.js';
 import type { KeyBackupData } from '../formats/room-key.js';
 import {
   BatchSender,
-  UploadBatch,
   isUnicode,
   sealKey,
   type BatchLimits,
   type FailedUpload,
-  type SealedKey,
+  type SealedItem,
 } from './batch-sender.js';
 import { downloadKeys } from './download.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
@@ -42,10 +41,10 @@ export interface CopyOutcome {
   /** Keys that the destination acknowledged. It may have kept its own equal or better ones. */
   readonly copied: number;
   readonly failures: readonly FailedUpload[];
-  /** How many keys the source counts afterwards. */
-  readonly sourceCount: number;
-  /** How many keys the destination counts afterwards. */
-  readonly count: number;
+  /** How many keys the source counts afterwards; `undefined` if it does not count them. */
+  readonly sourceCount: number | undefined;
+  /** How many keys the destination counts afterwards; `undefined` if it does not count them. */
+  readonly count: number | undefined;
   /** Whether the source changed meanwhile: then copy again. */
   readonly sourceChanged: boolean;
 }
@@ -92,7 +91,7 @@ export async function copyBackup(
   const present = await destination.currentVersion({ signal });
   const nothing = {
     ...{ sourceVersion: info?.version, version: present?.version, created: false, copied: 0, failures: [] },
-    ...{ sourceCount: info?.count ?? 0, count: present?.count ?? 0, sourceChanged: false },
+    ...{ sourceCount: countOf(info), count: countOf(present), sourceChanged: false },
   };
   if (!info) return { ...nothing, outcome: 'no-backup' };
   const same = present !== undefined && isSameBackup(info, present);
@@ -101,10 +100,10 @@ export async function copyBackup(
   const { copied, failures } = await copyKeys(source, info, destination, version, options);
 
   const sourceNow = await source.currentVersion({ signal });
-  const count = (await destination.version(version, { signal }))?.count ?? 0;
-  const sourceCount = sourceNow?.count ?? 0;
+  const count = countOf(await destination.version(version, { signal }));
+  const sourceCount = countOf(sourceNow);
   // The source may gain and lose keys meanwhile; fewer than both counts means that some are missing.
-  const whole = copied >= Math.min(info.count, sourceCount) && count >= copied;
+  const whole = copied >= Math.min(info.count ?? 0, sourceCount ?? 0) && (count ?? copied) >= copied;
   return {
     outcome:
       sourceNow?.version !== info.version
@@ -121,6 +120,10 @@ export async function copyBackup(
     count,
     sourceChanged: sourceNow?.etag !== info.etag,
   };
+}
+
+function countOf(info: VersionInfo | undefined): number | undefined {
+  return info ? info.count : 0;
 }
 
 async function copyKeys(
@@ -146,45 +149,36 @@ async function copyKeys(
     },
     onFailed,
   });
-  const start = (untilLeft: AbortSignalLike) => batchesOf(source, info.version, sender, onFailed, untilLeft);
-  for await (const keys of prefetch(start, PREFETCHED_BATCHES, signal)) {
+  const start = (untilLeft: AbortSignalLike) =>
+    sender.batches(sealedRecords(source, info.version, onFailed, untilLeft));
+  for await (const { keys } of prefetch(start, PREFETCHED_BATCHES, signal)) {
     await sender.send(keys);
     onProgress?.({ done: copied, total: info.count, failed: failures.length });
   }
   return { copied, failures };
 }
 
-/** The records of a version in the batches in which they are sent. */
-async function* batchesOf(
+/** The records of a version that can be copied. */
+async function* sealedRecords(
   source: RoomKeys,
   version: string,
-  sender: BatchSender,
   onFailed: (failure: FailedUpload) => void,
   signal: AbortSignalLike,
-): AsyncGenerator<readonly SealedKey[], void, undefined> {
-  let batch = new UploadBatch();
+): AsyncGenerator<SealedItem, void, undefined> {
   for await (const items of downloadKeys(source, version, { signal })) {
     for (const item of items) {
-      if (item.error) {
-        onFailed({ room_id: item.room_id, session_id: item.session_id, error: item.error });
-        continue;
-      }
       const { room_id, session_id } = item;
-      if (!isFaithful(item.value) || !isUnicode(room_id) || !isUnicode(session_id)) {
+      if (item.error) {
+        onFailed({ room_id, session_id, error: item.error });
+      } else if (isFaithful([item.room_id, item.session_id, item.value])) {
+        // The destination checks whether it is a record.
+        yield { key: sealKey({ ...item, key_backup_data: item.value as KeyBackupData }) };
+      } else {
         const message = 'the record: expected Unicode text and integers within ±(2^53-1), got others';
         onFailed({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
-        continue;
       }
-      // The destination checks whether it is a record.
-      const key = sealKey({ room_id, session_id, key_backup_data: item.value as KeyBackupData });
-      if (!sender.fits(batch, key)) {
-        yield batch.keys;
-        batch = new UploadBatch();
-      }
-      batch.add(key);
     }
   }
-  yield batch.keys;
 }
 
 /** Whether JavaScript can copy the value unchanged, and its text has no lone surrogates. */

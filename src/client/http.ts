@@ -1,6 +1,6 @@
 import { type AbortSignalLike, callback, isFromCallback, raceAbort } from '../async.js';
 import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
-import { plainJson } from '../encoding/json.js';
+import { expectObject, plainJson, type JsonObject } from '../encoding/json.js';
 import { excerpt } from '../encoding/quote.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { KeyBackupError, describe } from '../errors.js';
@@ -123,6 +123,7 @@ export class Homeserver {
     const url = this.#baseUrl + request.path + queryString(request.query);
     const accessToken = await this.#accessToken(request);
     const response = await attempt.send(url, init(request, accessToken));
+    this.retry.hasAnswered = true;
     if (response.status >= 200 && response.status < 300) {
       // A platform that follows redirects although it was told not to.
       if (request.followRedirects || !response.url || isSameOrigin(response.url, url)) return response;
@@ -229,6 +230,11 @@ function expectHeaderText(token: string): string {
   );
 }
 
+/** @throws {@link KeyBackupError} `bad-json` unless the body of an answer is an object. */
+export function expectBody(value: unknown): JsonObject {
+  return expectObject(value, 'the body');
+}
+
 /** Path segments, each percent-encoded once: ids may hold `/`, `%` and anything else. */
 export function path(strings: TemplateStringsArray, ...ids: readonly string[]): string {
   return strings.reduce((joined, part, i) => joined + encodeId(ids[i - 1]) + part);
@@ -270,6 +276,9 @@ function parseAnswer(bytes: Uint8Array): unknown {
     return JSON.parse(text) as unknown;
   } catch {
     // The platform's error quotes the text.
+    if (text.startsWith('{') && !text.trimEnd().endsWith('}')) {
+      throw new KeyBackupError('truncated', 'the body ended before its last brace');
+    }
     throw new KeyBackupError('bad-json', 'expected JSON, got something else');
   }
 }

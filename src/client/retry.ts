@@ -1,4 +1,5 @@
 import { type AbortSignalLike, callback, raceAbort } from '../async.js';
+import { KeyBackupError } from '../errors.js';
 import { isRequestError, RequestError } from './http-error.js';
 
 /** How failed requests are repeated. */
@@ -26,6 +27,8 @@ export interface RetryNotice {
 
 /** Repeats what fails in passing: exponential backoff with full jitter, or the delay that the server asks for. */
 export class Retry {
+  /** Whether the server has answered: then its host name exists, whatever the resolver says for the moment. */
+  hasAnswered = false;
   readonly #options: RetryOptions;
 
   constructor(options: RetryOptions) {
@@ -46,6 +49,7 @@ export class Retry {
   ): Promise<void> {
     const { retries = 6, retryDelay = 500, maxRetryDelay = 60_000, onRetry } = this.#options;
     if (!isRequestError(error) || attempt > retries || !isRepeatable(error, idempotent)) throw error;
+    if (!this.hasAnswered && isUnknownHost(error)) throw error;
     const asked = error.retry_after_ms;
     const jitter = Math.random() * Math.min(maxRetryDelay, retryDelay * 2 ** (attempt - 1));
     const delay = asked === undefined ? jitter : Math.min(maxRetryDelay, asked);
@@ -55,12 +59,20 @@ export class Retry {
 }
 
 /** Whether the same request may succeed later, and may be sent again without doing its work twice. */
-function isRepeatable({ code, status = 0 }: RequestError, idempotent: boolean): boolean {
+function isRepeatable({ code, status = 0, cause }: RequestError, idempotent: boolean): boolean {
   // A request that was turned away has not been done.
   if (code === 'rate-limited') return true;
   if (!idempotent) return false;
   if (code === 'http') return status >= 500;
-  return code === 'network' || code === 'timeout' || code === 'bad-response';
+  // A malformed answer comes again; one that ended early need not.
+  if (code === 'bad-response') return cause instanceof KeyBackupError && cause.code === 'truncated';
+  return code === 'network' || code === 'timeout';
+}
+
+/** Whether the name of the server does not resolve. Only Node and Bun tell; `fetch` hides it one level down. */
+function isUnknownHost({ cause }: RequestError): boolean {
+  const reasons = [cause, (cause as { cause?: unknown } | undefined)?.cause];
+  return reasons.some((reason) => (reason as { code?: unknown } | undefined)?.code === 'ENOTFOUND');
 }
 
 /** Resolves after some milliseconds; rejects with `aborted` as soon as the signal aborts. */

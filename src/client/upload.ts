@@ -16,11 +16,11 @@ import { RoomKeys } from './api.js';
 import { expectStateOf, trustedPublicKey, type Trust } from './backup.js';
 import {
   BatchSender,
-  UploadBatch,
   isUnicode,
   sealKey,
   type BatchLimits,
   type FailedUpload,
+  type SealedItem,
 } from './batch-sender.js';
 import { isRequestError, type RequestError } from './http-error.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
@@ -85,7 +85,8 @@ export interface UploadOutcome {
   readonly flagged: readonly FlaggedUpload[];
   /** From the last answer, or from the version if nothing was sent. */
   readonly etag: string;
-  readonly count: number;
+  /** The same; `undefined` if nothing was sent and the server does not count. */
+  readonly count: number | undefined;
   /** Whether the numbers show that another client changes the backup too. */
   readonly changedElsewhere: boolean;
   readonly state: UploadState;
@@ -152,10 +153,10 @@ export async function uploadSessions(
 /** What ended an upload early. */
 type Ended = Pick<UploadOutcome, 'outcome' | 'currentVersion'>;
 
-interface PendingBatch {
-  readonly batch: UploadBatch;
-  /** Failures up to the end of the batch. */
-  readonly failures: readonly FailedUpload[];
+/** What became of a session of the input. */
+interface UploadItem extends SealedItem {
+  readonly failure?: FailedUpload;
+  /** The position after it. */
   readonly checkpoint: Checkpoint;
 }
 
@@ -173,7 +174,7 @@ class Upload {
   readonly #sender: BatchSender;
   #uploaded = 0;
   #superseded = 0;
-  #answer: KeysChanged;
+  #answer: Pick<VersionInfo, 'etag' | 'count'>;
   #changedElsewhere: boolean;
   #state: UploadState;
 
@@ -212,21 +213,21 @@ class Upload {
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   ): Promise<UploadOutcome> {
     const batches = prefetch(
-      (signal) => this.#batches(sessions, signal),
+      (signal) => this.#sender.batches(this.#items(sessions, signal)),
       PREFETCHED_BATCHES,
       this.#options.signal,
     );
-    for await (const { batch, failures, checkpoint } of batches) {
+    for await (const { keys, items, superseded } of batches) {
       try {
-        await this.#sender.send(batch.keys);
+        await this.#sender.send(keys);
       } catch (error) {
         const ended = isRequestError(error) ? await this.#endedBy(error) : undefined;
         if (!ended) throw error;
         return this.#outcome(ended.outcome, ended.currentVersion);
       }
-      for (const failure of failures) this.#fail(failure);
-      this.#superseded += batch.superseded;
-      await this.#advance(checkpoint);
+      for (const { failure } of items) if (failure) this.#fail(failure);
+      this.#superseded += superseded;
+      await this.#advance(items[items.length - 1].checkpoint);
     }
     return this.#outcome('complete', this.#info.version, await this.#kept());
   }
@@ -252,11 +253,11 @@ class Upload {
     return kept;
   }
 
-  /** The encrypted batches. The last one may be empty; its checkpoint is the end of the input. */
-  async *#batches(
+  /** The sessions, encrypted; at the end an item without a session, with the end of the input. */
+  async *#items(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignalLike,
-  ): AsyncGenerator<PendingBatch, void, undefined> {
+  ): AsyncGenerator<UploadItem, void, undefined> {
     const { macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
     const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
       signal,
@@ -265,31 +266,24 @@ class Upload {
       backend,
       total,
     });
-    let batch = new UploadBatch();
-    let failures: FailedUpload[] = [];
-    let checkpoint: Checkpoint = this.#state;
     for await (const result of results) {
-      const after = this.#input.next();
+      const checkpoint = this.#input.next();
       const { room_id, session_id } = result;
       if (!result.ok) {
         // What a callback throws is not a failure of the session.
         if (isFromCallback(result.error)) throw result.error;
-        failures.push({ room_id, session_id, error: result.error });
+        yield { failure: { room_id, session_id, error: result.error }, checkpoint };
       } else if (!isUnicode(result.room_id) || !isUnicode(result.session_id)) {
         const message = 'room_id, session_id: expected Unicode text, got a lone surrogate';
-        failures.push({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
+        yield {
+          failure: { room_id, session_id, error: new KeyBackupError('bad-json', message) },
+          checkpoint,
+        };
       } else {
-        const key = sealKey(result);
-        if (!this.#sender.fits(batch, key)) {
-          yield { batch, failures, checkpoint };
-          batch = new UploadBatch();
-          failures = [];
-        }
-        batch.add(key);
+        yield { key: sealKey(result), checkpoint };
       }
-      checkpoint = after;
     }
-    yield { batch, failures, checkpoint: this.#input.end };
+    yield { checkpoint: this.#input.end };
   }
 
   #isVerified(session: ExportedSessionData): boolean {
@@ -305,7 +299,9 @@ class Upload {
   /** Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before. */
   #follow(answer: KeysChanged, sent: number): void {
     const { count } = this.#answer;
-    if (answer.count < count || answer.count > count + sent) this.#changedElsewhere = true;
+    if (count !== undefined && (answer.count < count || answer.count > count + sent)) {
+      this.#changedElsewhere = true;
+    }
     this.#answer = answer;
   }
 

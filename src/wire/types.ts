@@ -35,12 +35,15 @@ export interface NewVersion {
 /** Answer of `GET /room_keys/version` and `GET /room_keys/version/{version}`. */
 export interface VersionInfo extends NewVersion {
   readonly version: string;
+  /** Changes when keys change; empty if the server sends none. */
   readonly etag: string;
-  readonly count: number;
+  /** How many keys the backup has; `undefined` if the server does not count them. */
+  readonly count: number | undefined;
 }
 
 /** Answer of every write and delete of keys. */
 export interface KeysChanged {
+  /** Empty if the server sends none. */
   readonly etag: string;
   readonly count: number;
 }

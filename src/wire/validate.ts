@@ -80,27 +80,31 @@ export function checkVersionUpdate(value: unknown, path = ''): NewVersion & { re
   return body;
 }
 
-/** The answer of `POST /room_keys/version`. */
+/** The answer of `POST /room_keys/version`. A number becomes its text: some servers count their versions. */
 export function checkVersionCreated(value: unknown, path = ''): { readonly version: string } {
   const body = expectObject(value, path);
-  expectString(field(body, 'version', path), jsonPath(path, 'version'));
-  return body as unknown as { readonly version: string };
+  const version = field(body, 'version', path);
+  const text = textOf(version);
+  if (text === undefined) throw wrong(jsonPath(path, 'version'), 'a string', numberOr(version));
+  return { ...body, version: text };
 }
 
-/** The answer of `GET /room_keys/version` and `GET /room_keys/version/{version}`. */
+/**
+ * The answer of `GET /room_keys/version` and `GET /room_keys/version/{version}`. A backup can be read without `etag`
+ * and `count`, which servers have left out or sent in other types: then the etag is empty, the count `undefined`.
+ */
 export function checkVersionInfo(value: unknown, path = ''): VersionInfo {
-  checkNewVersion(value, path);
-  checkVersionCreated(value, path);
-  checkKeysChanged(value, path);
-  return value as VersionInfo;
+  const body = checkNewVersion(value, path) as NewVersion & { etag?: unknown; count?: unknown };
+  const count = isIndex(body.count) ? body.count : undefined;
+  return { ...body, ...checkVersionCreated(body, path), etag: textOf(body.etag) ?? '', count };
 }
 
-/** The answer of every write and delete of keys. */
+/** The answer of every write and delete of keys. Without a count it acknowledges nothing; the etag may be missing. */
 export function checkKeysChanged(value: unknown, path = ''): KeysChanged {
   const body = expectObject(value, path);
-  expectString(field(body, 'etag', path), jsonPath(path, 'etag'));
-  expectIndex(field(body, 'count', path), jsonPath(path, 'count'));
-  return body as unknown as KeysChanged;
+  const count = field(body, 'count', path);
+  expectIndex(count, jsonPath(path, 'count'));
+  return { ...body, etag: textOf(body.etag) ?? '', count };
 }
 
 /** A Matrix error body. An optional field of a wrong type is dropped, so that the rest can still be reported. */
@@ -113,7 +117,7 @@ export function checkErrorBody(value: unknown, path = ''): ErrorBody {
   return {
     errcode: errcode as string,
     error: typeof error === 'string' ? error : '',
-    ...(typeof current === 'string' ? { current_version: current } : {}),
+    ...(textOf(current) !== undefined && { current_version: textOf(current) }),
     ...(isIndex(retry) ? { retry_after_ms: retry } : {}),
   };
 }
@@ -150,11 +154,16 @@ function expectMap(value: unknown, path: string): OpaqueObject {
   return Object.setPrototypeOf(expectObject(value, path), null) as OpaqueObject;
 }
 
+/** A string, or the text of a number that servers send in its place; `undefined` for any other value. */
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : isIndex(value) ? String(value) : undefined;
+}
+
 function expectString(value: unknown, path: string): void {
   if (typeof value !== 'string') throw wrong(path, 'a string', describe(value));
 }
 
-function expectIndex(value: unknown, path: string): void {
+function expectIndex(value: unknown, path: string): asserts value is number {
   if (!isIndex(value)) throw wrong(path, 'an integer of 0 to 2^53-1', numberOr(value));
 }
 

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { RequestError } from '../../src/client/http-error.js';
+import { downloadKeys } from '../../src/client/download.js';
 import type { Fetch } from '../../src/client/fetch-attempt.js';
 import { Homeserver, path, type HomeserverOptions } from '../../src/client/http.js';
 import type { RetryNotice } from '../../src/client/retry.js';
@@ -30,8 +31,6 @@ describe('what passes', () => {
       '429 with a body',
       { kind: 'answer', status: 429, body: '{"errcode":"M_LIMIT_EXCEEDED","error":"slow"}' },
     ],
-    ['an answer that is no JSON', { kind: 'misreport', body: html }],
-    ['an answer of the wrong types', { kind: 'misreport', body: '{"version":7,"algorithm":[]}' }],
     ['an answer that stalls', { kind: 'stall', bytes: 5 }],
     ['no answer at all', { kind: 'stall' }],
   ];
@@ -105,6 +104,48 @@ describe('what does not pass', () => {
     expect(server.seen).toHaveLength(1);
     if (code === 'wrong-version') expect(error.current_version).toBe('9');
     if (body.startsWith('{')) expect(error.errcode).toBe((JSON.parse(body) as { errcode: string }).errcode);
+  });
+
+  it.each([
+    ['no JSON', html],
+    ['empty', ''],
+    ['JSON of the wrong types', '{"version":7,"algorithm":[]}'],
+    ['JSON of another shape', '[]'],
+    ['not JSON, although it looks like it', '{"version":x}'],
+  ])('a 200 that is %s is bad-response at once', async (_, body) => {
+    const server = await startServer();
+    makeBackup(server);
+    server.faults = [{ kind: 'misreport', body }];
+    const error = await failure(clientOf(server).currentVersion());
+    expect(error).toMatchObject({ code: 'bad-response', status: 200 });
+    expect(server.seen).toHaveLength(1);
+  });
+
+  it.each([html, '{"rooms":[]}', '[]'])('the keys %j are bad-response at once', async (body) => {
+    const server = await startServer();
+    const { version } = makeBackup(server);
+    server.faults = [{ kind: 'misreport', body }];
+    const download = downloadKeys(clientOf(server), version).next();
+    expect(await failure(download)).toMatchObject({ code: 'bad-response' });
+    expect(server.seen).toHaveLength(1);
+  });
+
+  it('is a host name that does not exist, unless it has answered before', async () => {
+    const answers: (string | Response)[] = ['ENOTFOUND'];
+    const fetch: Fetch = async () => {
+      const answer = answers.shift()!;
+      if (typeof answer !== 'string') return Promise.resolve(answer);
+      const cause = Object.assign(new Error('getaddrinfo'), { code: answer });
+      return Promise.reject(new TypeError('fetch failed', { cause }));
+    };
+    const homeserver = new Homeserver({ baseUrl: 'https://a.example.org', fetch, retryDelay: 0 });
+    const ask = () => homeserver.request({ method: 'GET', path: '/' }, () => 'answered');
+    expect(await failure(ask())).toMatchObject({ code: 'network' });
+    expect(answers).toEqual([]);
+    answers.push('EAI_AGAIN', 'ECONNREFUSED', new Response('{}'), 'ENOTFOUND', new Response('{}'));
+    expect(await ask()).toBe('answered');
+    expect(await ask()).toBe('answered');
+    expect(answers).toEqual([]);
   });
 
   it('is 404 with M_NOT_FOUND: there is no backup', async () => {

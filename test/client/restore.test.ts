@@ -1,6 +1,7 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
 import { Restore, type RestoreOptions, type RestoreResult } from '../../src/client/restore.js';
+import { RequestError } from '../../src/client/http-error.js';
 import { RoomKeys } from '../../src/client/api.js';
 import {
   BackupDecryptionKey,
@@ -272,7 +273,8 @@ describe('a connection that breaks', () => {
               break;
             } catch (error) {
               expect(error).toHaveProperty('code');
-              expect(resume).toBe(true);
+              // A malformed answer is final; another run may get a better one.
+              expect(resume || (error instanceof RequestError && error.code === 'bad-response')).toBe(true);
               state = restore.state();
             }
           }
@@ -366,18 +368,19 @@ describe('an abort', () => {
   ])('%s ends the restore and its connection', async (_, stall) => {
     const server = await startServer();
     fill(server, makeSessions(60));
+    server.faulty = (_, path) => path.endsWith('/keys');
+    server.faults = [stall];
     const controller = new AbortController();
-    server.faulty = (_, path) => {
-      if (!path.endsWith('/keys')) return false;
-      // The request has come; its answer may begin.
+    const restore = await begin(clientOf(server), { signal: controller.signal });
+    const running = all(restore);
+    const stalled = (async () => {
+      while (server.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
       setTimeout(() => {
         controller.abort();
       }, 50);
-      return true;
-    };
-    server.faults = [stall];
-    const restore = await begin(clientOf(server), { signal: controller.signal });
-    await expect(all(restore)).rejects.toMatchObject({ code: 'aborted' });
+    })();
+    await expect(running).rejects.toMatchObject({ code: 'aborted' });
+    await stalled;
     while (server.openAnswers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(server.seen).toHaveLength(2);
   });

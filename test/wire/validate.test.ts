@@ -156,19 +156,29 @@ test('versions', () => {
     'version: expected a string, got a number',
   );
   expect(checkVersionUpdate({ algorithm: 'a', auth_data: {} }).version).toBeUndefined();
-  expect(fault(() => checkVersionCreated({ version: 1 })).code).toBe('bad-json');
+  expect(checkVersionCreated({ version: 1 })).toEqual({ version: '1' });
+  expect(fault(() => checkVersionCreated({ version: 1.5 })).message).toBe(
+    'version: expected a string, got 1.5',
+  );
   const info = { algorithm: 'a', auth_data: {}, version: '1', etag: '0', count: 0 };
-  expect(checkVersionInfo(info)).toBe(info);
-  for (const name of Object.keys(info)) {
+  expect(checkVersionInfo(info)).toEqual(info);
+  for (const etag of [null, undefined, {}, 1.5]) expect(checkVersionInfo({ ...info, etag }).etag).toBe('');
+  for (const count of [null, undefined, '0', -1]) {
+    expect(checkVersionInfo({ ...info, count }).count).toBeUndefined();
+  }
+  for (const name of ['algorithm', 'auth_data', 'version']) {
     expect(
       fault(() => checkVersionInfo({ ...info, [name]: null })).message.startsWith(`${name}: expected`),
     ).toBe(true);
   }
   expect(fault(() => checkKeysChanged({ etag: '1', count: -1 })).code).toBe('bad-json');
+  expect(fault(() => checkKeysChanged({ etag: '1' })).code).toBe('missing-field');
+  expect(checkKeysChanged({ etag: 1, count: 2 })).toEqual({ etag: '1', count: 2 });
+  expect(checkKeysChanged({ count: 2 })).toEqual({ etag: '', count: 2 });
 });
 
 test('an error body loses optional fields of a wrong type only', () => {
-  expect(checkErrorBody({ errcode: 'M_X', error: 3, retry_after_ms: '5', current_version: 1 })).toEqual({
+  expect(checkErrorBody({ errcode: 'M_X', error: 3, retry_after_ms: '5', current_version: {} })).toEqual({
     errcode: 'M_X',
     error: '',
   });
