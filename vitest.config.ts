@@ -6,8 +6,8 @@ import { defineConfig } from 'vitest/config';
 const slow = process.env.TIER === 'slow';
 
 /**
- * Files that replace or reload modules. In the quick tier each has its own process; all others share loaded modules,
- * because loading takes longer than most tests. In the slow tier every file has its own process.
+ * Files that replace or reload modules. Each has its own process; most others share loaded modules, because loading takes
+ * longer than most tests. In the slow tier only those in threads do.
  */
 const ALONE = [
   'test/backends/auto.test.ts',
@@ -18,29 +18,24 @@ const ALONE = [
   'test/encoding/utf8.test.ts',
 ];
 
-/** What changes no working directory and loads no database runs in threads in the quick tier, which start sooner. */
-const THREADS = [
-  'test/client/**/*.test.ts',
-  'test/{encoding,curve25519,scheme,formats,batch,secret-storage,wire,report}/**/*.test.ts',
-  'test/vectors/**/*.test.ts',
-];
+/** What changes no working directory and loads no database runs in threads, which start sooner and share modules. */
+const THREADS =
+  /^test\/(client|encoding|curve25519|scheme|formats|batch|secret-storage|wire|report|vectors)\/(?!.*\.slow\.test\.ts$)/;
 
 /**
  * Files of the quick tier that do more in the slow one: properties are tried more often, what every implementation has
  * to pass is passed in full, and every command line is run in a process.
  */
-function withMoreRuns(): string[] {
-  const names = readdirSync(new URL('test', import.meta.url), { recursive: true, encoding: 'utf8' });
-  return names
-    .filter((name) => name.endsWith('.test.ts'))
-    .map((name) => `test/${name}`)
-    .filter((path) =>
-      /\bruns\(|\/contracts\/|\/workspace\.js'/.test(readFileSync(new URL(path, import.meta.url), 'utf8')),
-    );
+function doesMore(path: string): boolean {
+  const source = readFileSync(new URL(path, import.meta.url), 'utf8');
+  return /\bruns\(|\/contracts\/|\/workspace\.js'/.test(source);
 }
 
-const tier = slow ? ['test/**/*.slow.test.ts', ...withMoreRuns()] : ['test/**/*.test.ts'];
-const never = ['**/node_modules/**', ...(slow ? [] : ['test/**/*.slow.test.ts'])];
+const tier = readdirSync(new URL('test', import.meta.url), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/${name.replaceAll('\\', '/')}`)
+  .filter((path) => (path.endsWith('.slow.test.ts') ? slow : !slow || doesMore(path)));
+const together = tier.filter((path) => !ALONE.includes(path));
 
 export default defineConfig({
   // The sources are tested as they are; package.json names the built files.
@@ -51,12 +46,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: {
-          name: 'shared',
-          isolate: slow,
-          include: tier,
-          exclude: [...never, ...ALONE, ...(slow ? [] : THREADS)],
-        },
+        test: { name: 'shared', isolate: slow, include: together.filter((path) => !THREADS.test(path)) },
       },
       {
         extends: true,
@@ -64,17 +54,10 @@ export default defineConfig({
           name: 'threads',
           pool: 'threads',
           isolate: false,
-          include: slow ? [] : THREADS,
-          exclude: [...never, ...ALONE],
+          include: together.filter((path) => THREADS.test(path)),
         },
       },
-      {
-        extends: true,
-        test: {
-          name: 'alone',
-          include: ALONE.filter((path) => !slow || tier.includes(path)),
-        },
-      },
+      { extends: true, test: { name: 'alone', include: tier.filter((path) => ALONE.includes(path)) } },
     ],
     globalSetup: ['test/cli/build.ts'],
     // By itself it would leave a processor idle, which on two is half of them.

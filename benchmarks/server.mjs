@@ -146,8 +146,9 @@ async function firstWrite() {
     const { version } = await store.createVersion('@bench:x', { algorithm: 'a', auth_data: '{}' }, {});
     const keys = await keysOfRooms(Buffer.from(newBatch(200).body), 65_536);
     const begun = performance.now();
-    await store.writeKeys('@bench:x', version, keys, {}, undefined);
+    const { count } = await store.writeKeys('@bench:x', version, keys, {}, undefined);
     times.push(performance.now() - begun);
+    if (count !== 200) throw new Error(`expected 200 keys, got ${count}`);
     await store.close();
   }
   check('first write of 200 keys into a new file', median(times), 15, { most: true, unit: ' ms' });

@@ -186,7 +186,7 @@ test('for browsers the worker is named so that bundlers bring its file along', a
 });
 
 test('no file is loaded that has work to do at its import', async () => {
-  // It makes, for what nobody here uses, text into bytes by a TextEncoder that not every engine has.
+  // For functions that are not used here it needs a TextEncoder, which not every engine has.
   const { seen } = await bundle(SUBPATHS.map((subpath) => `export * from '${subpath}';`).join(''), {
     platform: 'node',
   });

@@ -41,7 +41,7 @@ const RECORD = {
   session_data: { ciphertext: 'A'.repeat(1000), ephemeral: 'A'.repeat(43), mac: 'A'.repeat(11) },
 };
 
-/** So many pages go out before the answer breaks off: more than any buffer on the way holds. */
+/** Pages sent before the answer breaks off: more than any buffer on the way holds. */
 const PAGES_BEFORE = 20;
 
 describe.each([nginx, caddy])('$name', (kind) => {

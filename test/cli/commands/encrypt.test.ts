@@ -42,7 +42,7 @@ describe.concurrent('the recipient', () => {
       ...['--key', `ed25519:OTHER=${'A'.repeat(42)}E`, '--key', signer],
     ],
     'an auth_data of the key': () => ['--auth-data', 'auth.json', '--key-file', 'key.txt'],
-    'an auth_data, whoever made it': () => ['--auth-data', 'auth.json', '--trust-unverified'],
+    'an auth_data of unknown origin': () => ['--auth-data', 'auth.json', '--trust-unverified'],
   };
 
   it.each(Object.entries(trusted))('is named by %s', async (_, recipient) => {

@@ -84,8 +84,8 @@ describe.concurrent('rescue refuses', () => {
   });
 
   it.each<[string, string, string]>([
-    ['a key of nobody', BackupDecryptionKey.generate().toRecoveryKey(), 'wrong-key'],
-    ['a phrase where there is none', 'a phrase', 'missing-field'],
+    ['an unrelated key', BackupDecryptionKey.generate().toRecoveryKey(), 'wrong-key'],
+    ['a phrase where none was set', 'a phrase', 'missing-field'],
   ])('%s, and writes nothing', async (_, given, code) => {
     const { work } = account();
     work.write('storage.txt', given);
