@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, openSync, renameSync, rmSync, writeSync } fro
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { utf8Encode } from '../../src/encoding/utf8.js';
+import { withHealth } from '../../src/server/observability.js';
 import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { BackupStore } from '../../src/server/store.js';
@@ -183,6 +184,10 @@ test('on a full disk a version is deleted, the file opens and is read, and then 
     })(),
   ).rejects.toMatchObject({ code: 'store-failed' });
   expect(full).toBeGreaterThan(5);
+  expect(store.fault?.()).toContain('takes no writes');
+  await store.ping();
+  // A small write is possible again.
+  expect(store.fault?.()).toBeUndefined();
   await store.close();
   const again = await openSqliteStore(file, { maxPages: 1 });
   expect(await readAll(again, '@b:x', kept)).toHaveLength(10);
@@ -203,7 +208,6 @@ test.each([
     (file: string) => {
       renameSync(file, `${file}.old`);
     },
-    '',
   ],
   [
     'replaced',
@@ -211,31 +215,30 @@ test.each([
       copyFileSync(file, `${file}.new`);
       renameSync(`${file}.new`, file);
     },
-    '',
   ],
   [
     'left without its log',
     (file: string) => {
       rmSync(`${file}-wal`);
     },
-    '-wal',
   ],
-])('a file that was %s under the store fails writes and the health check', async (_what, change, end) => {
+])('a file that was %s under the store fails writes and the health check', async (_what, change) => {
   const { store, file, remove } = await temporarySqlite();
   const version = await newVersion(store, '@a:x');
-  await store.ping();
+  const health = async () =>
+    (await withHealth(() => Promise.reject(new Error()), store)(new Request('http://x/health'))).status;
+  expect(await health()).toBe(200);
   change(file);
   const failure = {
     code: 'store-failed',
-    message: expect.stringContaining(`${file}${end} was removed or replaced`) as unknown,
+    message: expect.stringContaining('removed or replaced') as unknown,
   };
-  await expect(store.ping()).rejects.toMatchObject(failure);
-  await expect(store.writeKeys('@a:x', version, [keyOf('!r:x', 's')], {}, undefined)).rejects.toMatchObject(
-    failure,
-  );
-  await expect(store.createVersion('@a:x', { algorithm: 'a', auth_data: '{}' }, {})).rejects.toMatchObject(
-    failure,
-  );
+  expect(store.fault?.()).toContain('removed or replaced');
+  expect(await health()).toBe(503);
+  const writing = store.writeKeys('@a:x', version, [keyOf('!r:x', 's')], {}, undefined);
+  await expect(writing).rejects.toMatchObject(failure);
+  const creating = store.createVersion('@a:x', { algorithm: 'a', auth_data: '{}' }, {});
+  await expect(creating).rejects.toMatchObject(failure);
   await remove();
 });
 

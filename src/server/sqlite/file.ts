@@ -15,20 +15,18 @@ export function expectLog(file: string): void {
 }
 
 /**
- * Returns a function that throws once the file or its log is no longer the one that was opened: SQLite would go on
- * writing to a file without a name. The files are not opened for that, see {@link createPrivately}.
+ * Returns a function that tells whether the file and its log are still those that were opened: SQLite would go on writing
+ * to a file without a name. The files are not opened for that, see {@link createPrivately}.
  */
-export function watch(file: string): () => void {
+export function watch(file: string): () => boolean {
   const names = [file, `${realpathSync(file)}-wal`];
-  const identityOf = (name: string): string | undefined => {
-    const found = statSync(name, { bigint: true, throwIfNoEntry: false });
-    return found && `${found.dev}:${found.ino}`;
-  };
-  const opened = names.map(identityOf);
-  return () => {
-    const changed = names.find((name, i) => identityOf(name) !== opened[i]);
-    if (changed !== undefined) throw new Error(`${changed} was removed or replaced while it was in use`);
-  };
+  const identities = (): string =>
+    names
+      .map((name) => statSync(name, { bigint: true, throwIfNoEntry: false }))
+      .map((found) => `${found?.dev}:${found?.ino}`)
+      .join();
+  const opened = identities();
+  return () => identities() === opened;
 }
 
 /**

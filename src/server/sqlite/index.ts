@@ -123,10 +123,10 @@ const PURGE_LOG_PAGES = 2_000;
 function createStore(
   writer: SqliteConnection,
   reader: SqliteConnection,
-  expectFiles: () => void,
+  areFilesThere: () => boolean,
   { checkpointPages: maxLogPages = 16_000, signal }: SqliteOptions,
 ): BackupStore {
-  const queue = createWriteQueue(writer, expectFiles, signal);
+  const queue = createWriteQueue(writer, areFilesThere, signal);
   const background = createBackground(queue, writer, reader, () => {
     sizeLog(PURGE_LOG_PAGES);
   });
@@ -270,16 +270,16 @@ function createStore(
       return true;
     },
     ping: async () => {
-      try {
-        expectFiles();
-      } catch (error) {
-        throw storeFailed(error);
-      }
       await read(() => reader.all('SELECT count(*) FROM (SELECT id FROM versions LIMIT 1)'));
       if (!queue.isFailing()) return;
-      await queue.add('', 1, function* () {
+      const writing = queue.add('', 1, function* () {
         writeSchema(writer);
       });
+      await writing.catch(() => undefined);
+    },
+    fault: () => {
+      if (!areFilesThere()) return 'the file of the database or its log was removed or replaced';
+      return queue.isFailing() ? 'the database takes no writes; the log of this server says why' : undefined;
     },
     close: () =>
       (closed ??= (async () => {

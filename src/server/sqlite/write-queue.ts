@@ -43,11 +43,11 @@ const PAUSE = 3;
 /**
  * Makes the queue of a connection, which must not write in any other way.
  *
- * @param expectWritable - Called in every transaction; what it throws fails the transaction.
+ * @param areFilesThere - Asked in every transaction, which fails if they are not.
  */
 export function createWriteQueue(
   connection: SqliteConnection,
-  expectWritable: () => void,
+  areFilesThere: () => boolean,
   signal: AbortSignalLike | undefined,
 ): WriteQueue {
   /** By user; the one whose turn is next comes first. */
@@ -75,7 +75,7 @@ export function createWriteQueue(
     await whenUnlocked(() => {
       connection.exec('BEGIN IMMEDIATE');
     }, signal);
-    expectWritable();
+    if (!areFilesThere()) throw new Error('the file or its log was removed or replaced while it was in use');
     // Without a savepoint, SQLite keeps no copies of the pages that it changes.
     const [begin, end, undo] =
       group.length > 1 ? ['SAVEPOINT one', 'RELEASE one', 'ROLLBACK TO one'] : ['', '', 'ROLLBACK; BEGIN'];
