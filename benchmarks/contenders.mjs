@@ -10,6 +10,7 @@ import {
 } from '../dist/index.js';
 import { pureBackend } from '../dist/engine.js';
 import { nodeBackend } from '../dist/backends/node.js';
+import { simdBackend } from '../dist/backends/simd/index.js';
 import { workersBackend } from '../dist/backends/workers.js';
 
 export const WORKERS = 2;
@@ -180,6 +181,7 @@ export const CONTENDERS = {
   sync: { title: 'megolm-backup, pure JavaScript, synchronous', make: oursSync },
   pure: { title: 'megolm-backup, pure JavaScript', make: () => ours(pureBackend) },
   node: { title: 'megolm-backup, node:crypto', make: () => ours(nodeBackend()) },
+  simd: { title: 'megolm-backup, SIMD', make: () => ours(simdBackend({ otherwise: nodeBackend() })) },
   workers: { title: `megolm-backup, node:crypto, ${WORKERS} workers`, make: oursInWorkers },
   auto: { title: 'megolm-backup, as it chooses by itself', make: () => ours(undefined) },
 };

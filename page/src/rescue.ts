@@ -7,7 +7,7 @@ import {
   rescueKeys,
   type RescueKey,
 } from '../../src/report/rescue.js';
-import { localBackend } from '../../src/backends/platform-web.js';
+import { localBackend } from '../../src/backends/local-web.js';
 import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { unlock } from '../../src/secret-storage/unlock.js';

@@ -1,9 +1,9 @@
-import { pureBackend, type Backend } from '../batch/backend.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
-import { webCryptoBackend, webCryptoHasX25519 } from './webcrypto.js';
 import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
 /** `#platform` for browsers. */
+
+export { localBackend } from './local-web.js';
 
 /** The part of the web's Worker that is used. */
 interface WebWorker {
@@ -15,18 +15,6 @@ interface WebWorker {
 }
 
 declare const Worker: new (url: URL, options: { type: 'module' }) => WebWorker;
-
-export async function localBackend(): Promise<Backend> {
-  const otherwise = (await webCryptoHasX25519()) ? webCryptoBackend() : pureBackend;
-  try {
-    const { hasSimd, simdBackend } = await import('./simd/index.js');
-    // Asked now, because WebCrypto wants other chunks.
-    return (await hasSimd()) ? simdBackend({ otherwise }) : otherwise;
-  } catch {
-    // The file is not where the bundler put it.
-    return otherwise;
-  }
-}
 
 export function processors(): number {
   const { navigator } = globalThis as { navigator?: { hardwareConcurrency?: number } };

@@ -1,4 +1,4 @@
-import { localBackend } from './platform-web.js';
+import { localBackend } from './local-web.js';
 import { answering, type Job, type Reply } from './worker-protocol.js';
 
 /** The file that a browser's worker runs. */

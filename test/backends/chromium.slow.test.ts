@@ -8,13 +8,19 @@ import { bundleText } from './bundles.js';
 import type { inBrowser } from './in-browser.js';
 import { DAMAGES, damaged, sessions } from './sessions.js';
 
-/** WebCrypto and workers where they are meant for: in a real browser, from bundles of the sources. */
+/** WebCrypto, SIMD and workers where they are meant for: in a real browser, from bundles of the sources. */
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 type InBrowser = typeof inBrowser;
 
-describe.skipIf(!existsSync(CHROMIUM))('in Chromium', () => {
+/** The strictest policy that runs scripts at all: nothing may be compiled. Then one that allows WebAssembly. */
+const POLICIES = [
+  ["default-src 'self'", false],
+  ["default-src 'self'; script-src 'self' 'wasm-unsafe-eval'", true],
+] as const;
+
+describe.skipIf(!existsSync(CHROMIUM)).each(POLICIES)('in Chromium, by the policy %s', (policy, hasSimd) => {
   let server: Server;
   let browser: Browser;
   let page: Page;
@@ -29,8 +35,7 @@ describe.skipIf(!existsSync(CHROMIUM))('in Chromium', () => {
       const answer = answers.get(url);
       response.statusCode = answer === undefined ? 404 : 200;
       response.setHeader('content-type', url.endsWith('.js') ? 'text/javascript' : 'text/html');
-      // The strictest policy that runs scripts at all: nothing may be compiled from text.
-      response.setHeader('content-security-policy', "default-src 'self'");
+      response.setHeader('content-security-policy', policy);
       response.end(answer);
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -60,6 +65,15 @@ describe.skipIf(!existsSync(CHROMIUM))('in Chromium', () => {
 
   test('its X25519 is found and gives what the engine gives, low order included', async () => {
     expect(await run('agreements')).toEqual({ has: true, same: true, zero: [true, true, true, true] });
+  });
+
+  test('SIMD is used where the policy allows it, and gives what the engine gives', async () => {
+    expect(await run('simd')).toEqual({
+      has: hasSimd,
+      chosen: hasSimd ? 'SIMD or WebCrypto' : 'WebCrypto',
+      wrong: 0,
+      mismatches: [],
+    });
   });
 
   test('a batch chooses by itself, and tells every damage', async () => {

@@ -1,6 +1,9 @@
+import { localBackend } from '../../src/backends/local-web.js';
+import { hasSimd, simdBackend } from '../../src/backends/simd/index.js';
 import { webCryptoBackend, webCryptoHasX25519 } from '../../src/backends/webcrypto.js';
 import { workersBackend } from '../../src/backends/workers.js';
-import { agreeMany } from '../../src/curve25519/x25519.js';
+import { agreeMany, encapsulateMany, publicKeyOf } from '../../src/curve25519/x25519.js';
+import { equal } from '../../src/encoding/bytes.js';
 import {
   BackupDecryptionKey,
   KeyBackupError,
@@ -26,6 +29,29 @@ export const inBrowser = {
       same: native.length === pure.length && native.every((byte, i) => byte === pure[i]),
       zero: lowOrder.map((at) => native.subarray(32 * at, 32 * at + 32).every((byte) => byte === 0)),
     };
+  },
+
+  /** Agreements by SIMD, where it is allowed, and by the engine: ladders, low-order keys and tables. */
+  async simd() {
+    const privateKeys = crypto.getRandomValues(new Uint8Array(32 * 501));
+    const publicKeys = crypto.getRandomValues(new Uint8Array(32 * 501));
+    publicKeys.fill(0, 320, 352);
+    const mismatches: string[] = [];
+    const backend = simdBackend({ onMismatch: ({ message }) => mismatches.push(message) });
+    const privateKey = privateKeys.subarray(0, 32);
+    let wrong = 0;
+    // Several times, so that the optimizing compiler has a turn.
+    for (let round = 0; round < 10; round++) {
+      const secrets = await backend.agreeMany(privateKey, publicKeys);
+      if (!equal(secrets, agreeMany(privateKey, publicKeys))) wrong++;
+      for (const recipient of [publicKeyOf(privateKey), new Uint8Array(32)]) {
+        const made = await backend.encapsulateMany(recipient, privateKeys);
+        const expected = encapsulateMany(recipient, privateKeys);
+        if (!equal(made.sharedSecrets, expected.sharedSecrets)) wrong++;
+        if (!equal(made.ephemeralPublicKeys, expected.ephemeralPublicKeys)) wrong++;
+      }
+    }
+    return { has: await hasSimd(), chosen: (await localBackend()).name, wrong, mismatches };
   },
 
   async encrypt({ sessions, total }: { sessions: ExportedSessionData[]; total?: number }) {

@@ -230,6 +230,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       try {
         new Worker('data:text/javascript,');
       } catch {}
+      // Later, because what a debugger evaluates may compile text itself.
+      setTimeout(() => new Function('window.ran = true')());
       await fetch('http://127.0.0.2:9/').catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, 500));
       return [...violated].sort();
@@ -239,11 +241,24 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       'connect-src',
       'form-action',
       'img-src',
+      'script-src',
       'script-src-elem',
       'style-src-elem',
       'worker-src',
     ]);
     expect(await page.evaluate('window.ran')).toBeUndefined();
+  });
+
+  it('may compile WebAssembly in its worker', async () => {
+    const answer = await page.evaluate(`new Promise((resolve) => {
+      const source = \`WebAssembly.instantiate(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)).then(
+        () => postMessage('compiled'),
+        (error) => postMessage(String(error)),
+      );\`;
+      const worker = new Worker(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+      worker.onmessage = ({ data }) => resolve(data);
+    })`);
+    expect(answer).toBe('compiled');
   });
 
   it('shows what servers and files name as text and nothing else', async () => {
