@@ -3,8 +3,7 @@ import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
 import { parseObject, type JsonObject } from '../encoding/json.js';
-import type { Place, Report } from '../report/report.js';
-import { readBackup, type BackupEntry, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
+import { readBackup, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
 
@@ -14,8 +13,6 @@ export interface KeysFile {
   /** Share of the file that was read, 0 to 1; unknown of standard input. */
   readonly share: number | undefined;
 }
-
-type KeysForm = Extract<BackupForm, 'rooms' | 'array'>;
 
 /** What a file should be, for people who gave another. */
 const FORMS = {
@@ -33,7 +30,11 @@ const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
  * @throws {@link InputError} from the items when the file cannot be read or is not JSON of that form, after the
  * last key that could be read.
  */
-export function openKeysFile(path: string, form: KeysForm, terminal: Terminal): KeysFile {
+export function openKeysFile(
+  path: string,
+  form: Extract<BackupForm, 'rooms' | 'array'>,
+  terminal: Terminal,
+): KeysFile {
   let size: number | undefined;
   let read = 0;
   let found = 0;
@@ -70,53 +71,6 @@ export function openKeysFile(path: string, form: KeysForm, terminal: Terminal): 
     items: items(),
     get share() {
       return size ? read / size : undefined;
-    },
-  };
-}
-
-/** The keys of a file on their way through a batch, which gives one result for each, in order. */
-export interface Inputs<Input> {
-  readonly inputs: AsyncGenerator<Input, void, undefined>;
-  /** The place of the key whose result comes next. */
-  nextPlace(): Place;
-  /** Share of the file that was read, 0 to 1; unknown of standard input. */
-  readonly share: number | undefined;
-}
-
-/**
- * Turns what a file holds into the inputs of a batch. What the reader rejected goes into the report at once.
- *
- * @param take - Makes an input of an entry.
- */
-export function openInputs<Input>(
-  path: string,
-  form: KeysForm,
-  report: Report,
-  take: (entry: BackupEntry) => Input,
-  terminal: Terminal,
-): Inputs<Input> {
-  const file = openKeysFile(path, form, terminal);
-  const places: Place[] = [];
-  async function* inputs() {
-    for await (const item of file.items) {
-      if (item.error) {
-        report.refused(item, item.error);
-      } else {
-        const { room_id, session_id, path: where } = item;
-        places.push({ room_id, session_id, path: where });
-        yield take(item);
-      }
-    }
-  }
-  return {
-    inputs: inputs(),
-    nextPlace() {
-      const place = places.shift();
-      if (!place) throw new Error('a batch gave more results than it was given keys');
-      return place;
-    },
-    get share() {
-      return file.share;
     },
   };
 }

@@ -1,24 +1,21 @@
 import { nodeBackend } from '../../backends/node.js';
-import type { BackupRecord } from '../../batch/decrypt.js';
 import {
   authenticateSessions,
-  type AuthenticatedRecord,
   type AuthenticateOptions,
   type Authentication,
   type TrustedCopyOf,
 } from '../../batch/reencrypt.js';
-import type { Outcome } from '../../batch/run.js';
 import { authenticateBackup, type AuthenticateResult } from '../../client/authenticate.js';
 import { expectObject, expectString } from '../../encoding/json.js';
 import { excerpt, printable } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
-import { Report, type Place } from '../../report/report.js';
+import { asRecord, resultsInPlace } from '../../report/in-place.js';
+import { Report } from '../../report/report.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import type { BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand, expectNone, type Values } from '../command.js';
 import { InputError, UsageError, WRONG_KEY } from '../errors.js';
-import { openInputs, openKeysFile } from '../files.js';
+import { openKeysFile } from '../files.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import {
   AUTH_DATA,
@@ -138,14 +135,17 @@ async function inFile(path: string, { options, key, report, settings, terminal }
   const isOtherKey = () => report.ok === 0 && report.codes.has('mac-mismatch');
   await withResultFiles(options, terminal, async (output, commitReport) => {
     await withProgress(terminal, async (show) => {
-      const keys = openInputs(path, 'rooms', report, asRecord, terminal);
-      for await (const result of authenticateSessions(keys.inputs, key, copyOf, settings)) {
+      const file = openKeysFile(path, 'rooms', terminal);
+      const results = resultsInPlace(file.items, asRecord, (records) =>
+        authenticateSessions(records, key, copyOf, settings),
+      );
+      for await (const result of results) {
         if (result.ok) {
           counts[result.authentication]++;
           if (result.changed || all) backup.add(result);
         }
-        take(keys.nextPlace(), result, report);
-        show(report.ok + report.failed, keys.share);
+        take(result, report);
+        show(report.ok + report.failed, file.share);
       }
     });
     await commitReport(report);
@@ -156,10 +156,6 @@ async function inFile(path: string, { options, key, report, settings, terminal }
   if (isOtherKey()) terminal.stderr(`${WRONG_KEY}\n`);
   tell(report, counts, {}, isJsonSummary(options), terminal);
   return report.exitCode;
-}
-
-function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
-  return { room_id, session_id, key_backup_data: value };
 }
 
 async function onHomeserver({ options, key, report, settings, terminal }: Job): Promise<number> {
@@ -180,7 +176,7 @@ async function onHomeserver({ options, key, report, settings, terminal }: Job): 
             );
           },
           onResult(result) {
-            take(result, result, report);
+            take(result, report);
           },
           onProgress(reached) {
             show(reached.done, shareOf(reached));
@@ -204,10 +200,10 @@ async function onHomeserver({ options, key, report, settings, terminal }: Job): 
 }
 
 /** Takes a result into the report. A key that contradicts its trusted copy has failed. */
-function take(place: Place, result: Outcome<AuthenticatedRecord> | AuthenticateResult, report: Report): void {
-  if (!result.ok) report.refused(place, result.error);
-  else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.previousAuthenticity);
-  else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
+function take(result: AuthenticateResult, report: Report): void {
+  if (!result.ok) report.refused(result, result.error);
+  else if (result.authentication !== 'conflicting') report.succeeded(result, [], result.previousAuthenticity);
+  else report.refused(result, new KeyBackupError('not-authenticated', result.reason));
 }
 
 /**

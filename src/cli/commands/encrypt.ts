@@ -4,13 +4,15 @@ import type { JsonObject } from '../../encoding/json.js';
 import { printable } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
+import { resultsInPlace } from '../../report/in-place.js';
 import { reasonOf, Report, rooted } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
+import type { BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand, parseUserId, type Values } from '../command.js';
 import { UsageError } from '../errors.js';
-import { openInputs } from '../files.js';
+import { openKeysFile } from '../files.js';
 import {
   AUTH_DATA,
   BACKUP_MAC,
@@ -84,15 +86,8 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
     try {
       await withResultFiles(options, terminal, async (output) => {
         await withProgress(terminal, async (show) => {
-          // The engine checks what it is given.
-          const keys = openInputs(
-            path,
-            'array',
-            report,
-            ({ value }) => value as ExportedSessionData,
-            terminal,
-          );
-          const results = encryptSessions(keys.inputs, publicKey, {
+          const file = openKeysFile(path, 'array', terminal);
+          const settings = {
             isVerified: verified,
             macKey,
             bindRoomId,
@@ -100,19 +95,23 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
             backend: nodeBackend(),
             signal: terminal.signal,
             onProgress: () => {
-              show(report.ok + report.failed, keys.share);
+              show(report.ok + report.failed, file.share);
             },
-          });
+          };
+          // The engine checks what it is given.
+          const take = ({ value }: BackupEntry) => value as ExportedSessionData;
+          const results = resultsInPlace(file.items, take, (sessions) =>
+            encryptSessions(sessions, publicKey, settings),
+          );
           for await (const result of results) {
-            const place = keys.nextPlace();
             if (result.ok) {
               backup.add(result);
-              report.succeeded(place, result.flags);
+              report.succeeded(result, result.flags);
               if (result.flags.length > 0) {
-                terminal.stderr(`${rooted(place.path)}: ${reasonOf(result.flags)}\n`);
+                terminal.stderr(`${rooted(result.path)}: ${reasonOf(result.flags)}\n`);
               }
             } else {
-              report.refused(place, result.error);
+              report.refused(result, result.error);
             }
           }
         });

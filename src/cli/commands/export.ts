@@ -4,10 +4,10 @@ import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
-import { readBackup } from '../../wire/backup-reader.js';
+import { readBackup, type BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
-import { openInputs, readChunks } from '../files.js';
+import { openKeysFile, readChunks } from '../files.js';
 import { JSON_SUMMARY, OUTPUT, REPORT } from '../options.js';
 import { SessionArray, withResultFiles, type Output } from '../outputs.js';
 import { isJsonSummary, tellSummary, withProgress } from '../results.js';
@@ -94,15 +94,28 @@ async function encrypt(
   report: Report,
   terminal: Terminal,
 ): Promise<void> {
-  const keys = openInputs(path, 'array', report, ({ value }) => value, terminal);
+  const file = openKeysFile(path, 'array', terminal);
+  let current: BackupEntry | undefined;
+  async function* sessions(): AsyncGenerator<unknown, void, undefined> {
+    for await (const item of file.items) {
+      if (item.error) {
+        report.refused(item, item.error);
+      } else {
+        current = item;
+        yield item.value;
+      }
+    }
+  }
   await withProgress(terminal, async (show) => {
-    const pieces = writeKeyExport(keys.inputs, passphrase, {
+    const pieces = writeKeyExport(sessions(), passphrase, {
       backend: nodeBackend(),
       signal: terminal.signal,
       onResult(result) {
-        if (result.ok) report.succeeded(keys.nextPlace(), result.flags);
-        else report.refused(keys.nextPlace(), result.error);
-        show(report.ok + report.failed, keys.share);
+        // Called for the session that was yielded last.
+        if (!current) return;
+        if (result.ok) report.succeeded(current, result.flags);
+        else report.refused(current, result.error);
+        show(report.ok + report.failed, file.share);
       },
     });
     for await (const piece of pieces) await output.write(piece);
