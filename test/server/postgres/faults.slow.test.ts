@@ -351,3 +351,29 @@ test('purges no key of a version that is not deleted', async () => {
   await purgeVersion({ pool, isPreparing: true }, user, version);
   expect(await store.readKey(user, version, '!r:x', 's')).toMatchObject({ outcome: 'key' });
 });
+
+test('migrates tables of the first release, and users who were erased while a version was made', async () => {
+  const { url, store } = await open();
+  const admin = await session(url);
+  const [user, broken] = [newUser(), newUser()];
+  const versions = await Promise.all([user, broken].map((who) => newVersion(store, who)));
+  await store.writeKeys(user, versions[0], [keyOf('!r:x', 's')], {}, undefined);
+  await store.close();
+  for (const statement of [
+    `ALTER TABLE users ADD COLUMN last_number bigint NOT NULL DEFAULT 1`,
+    `ALTER TABLE versions DROP COLUMN purged`,
+    `DELETE FROM megolm_backup_schema WHERE version = 2`,
+    `UPDATE versions SET deleted = true WHERE version = '${versions[0]}'`,
+    `DELETE FROM users WHERE user_id = '${broken}'`,
+  ]) {
+    await admin.query(statement);
+  }
+  const { store: migrated } = await open(url);
+  await until(async () => (await rowsOf(admin, 'SELECT FROM keys')).length === 0);
+  expect(await rowsOf(admin, 'SELECT user_id FROM users ORDER BY user_id')).toEqual(
+    [[user], [broken]].sort(),
+  );
+  expect(await migrated.readVersion(broken)).toMatchObject({ version: versions[1] });
+  const next = await newVersion(migrated, broken);
+  expect(await migrated.readVersion(broken)).toMatchObject({ version: next });
+});
