@@ -1,82 +1,67 @@
-#!/usr/bin/env node
-// Measures the client against a server on loopback that costs next to nothing: restore and upload of many keys.
-//   node benchmarks/client.mjs [restore|stream|upload|all] [KEYS] [--json]
+// Measures the client against a server on loopback that costs next to nothing, and prints JSON: times in milliseconds,
+// sizes in bytes.
+//   node benchmarks/client.mjs [restore|stream|upload] [KEYS]
 // Every measurement runs in a process of its own, so that its peak memory is its own; the server is another one.
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
-import { randomBytes } from 'node:crypto';
+import { nodeBackend } from '../dist/backends/node.js';
+import { Restore, RoomKeys, uploadSessions } from '../dist/client/index.js';
+import {
+  BACKUP_ALGORITHM,
+  BackupDecryptionKey,
+  createAuthData,
+  decryptSessions,
+  encryptSessions,
+} from '../dist/index.js';
+import { makeSession } from './sessions.mjs';
 
-const self = fileURLToPath(import.meta.url);
-const [task = 'all', argument] = process.argv.slice(2);
+const [task, argument] = process.argv.slice(2);
+const key = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(9));
+const auth_data = createAuthData(key.publicKey);
+const backend = nodeBackend();
 /** Records that are really different; a longer backup repeats them under other rooms. */
 const DISTINCT = 20_000;
 
-/** Measured: what is printed, as an object. Times are in milliseconds, sizes in bytes. */
+/** What is measured, each by processes that run a task below. */
 const MEASURE = {
-  async restore(keys) {
-    const alone = await measure('alone', [keys]);
-    return withServer('serve', [keys], async ({ url, bytes }) => {
-      const { time, cpu, peak } = await measure('client', [url]);
-      return { keys: Number(keys), bytes, time, cpu, peak, alone: { time: alone.time, cpu: alone.cpu } };
-    });
-  },
-  stream: (keys) =>
-    withServer('serve', [keys], async ({ url, bytes }) => {
-      const { time, cpu, peak } = await measure('client', [url]);
-      return { keys: Number(keys), bytes, time, cpu, peak };
-    }),
-  upload: (keys) =>
-    withServer('sink', [], async ({ url }) => {
-      const { time, cpu, idle, peak } = await measure('measure-upload', [keys, url]);
-      return { keys: Number(keys), time, cpu, idle, peak };
-    }),
+  restore: async (keys = 100_000) => ({ ...(await restoring(keys)), alone: await inProcess('alone', keys) }),
+  stream: (keys = 1_000_000) => restoring(keys),
+  upload: (keys = 100_000) => withServer('sink', [], ({ url }) => inProcess('uploadTo', keys, url)),
 };
 
-const SENTENCE = {
-  restore: ({ keys, bytes, time, cpu, peak, alone }) =>
-    `restore ${keys} keys (${megabytes(bytes)}): ${seconds(time)} (CPU ${seconds(cpu)}), ` +
-    `decrypting alone ${seconds(alone.time)} (CPU ${seconds(alone.cpu)}), ` +
-    `ratio ${(time / alone.time).toFixed(2)} (CPU ${(cpu / alone.cpu).toFixed(2)}), peak ${megabytes(peak)}`,
-  stream: ({ keys, bytes, time, peak }) =>
-    `restore ${keys} keys (${megabytes(bytes)}): ${seconds(time)}, peak ${megabytes(peak)}`,
-  upload: ({ keys, time, cpu, idle, peak }) =>
-    `upload ${keys} keys: ${seconds(time)} (CPU ${seconds(cpu)}), encryption idle ${percent(idle / time)}, ` +
-    `peak ${megabytes(peak)}`,
-};
-
-async function report(which, count) {
-  for (const name of which === 'all' ? Object.keys(MEASURE) : [which]) {
-    const measured = await MEASURE[name](String(count ?? (name === 'stream' ? 1_000_000 : 100_000)));
-    console.log(
-      process.argv.includes('--json')
-        ? JSON.stringify({ task: name, ...measured })
-        : SENTENCE[name](measured),
-    );
-  }
+function restoring(keys) {
+  return withServer('serve', [keys], async ({ url, bytes }) => ({
+    bytes,
+    ...(await inProcess('restoreFrom', url)),
+  }));
 }
 
-const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(2)} s`;
-const megabytes = (bytes) => `${Math.round(bytes / 1e6)} MB`;
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const TASKS = { serve, sink, alone, restoreFrom, uploadTo };
+if (task in TASKS) await TASKS[task](...process.argv.slice(3));
+else {
+  for (const name of task === undefined ? Object.keys(MEASURE) : [task]) {
+    console.log(JSON.stringify({ task: name, ...(await MEASURE[name](argument && Number(argument))) }));
+  }
+}
 
 // ---- processes
 
 function start(name, args) {
-  return spawn(process.execPath, [self, name, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const file = fileURLToPath(import.meta.url);
+  return spawn(process.execPath, [file, name, ...args.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
 async function firstLine(child) {
   let text = '';
   for await (const chunk of child.stdout) {
     text += chunk;
-    if (text.includes('\n')) break;
+    if (text.includes('\n')) return JSON.parse(text);
   }
-  if (!text) throw new Error('a process said nothing');
-  return JSON.parse(text);
+  throw new Error('a process printed nothing');
 }
 
-async function measure(name, args) {
+function inProcess(name, ...args) {
   return firstLine(start(name, args));
 }
 
@@ -89,156 +74,112 @@ async function withServer(name, args, use) {
   }
 }
 
-// ---- what is measured
-
-async function library() {
-  const [engine, backend, client] = await Promise.all([
-    import('../dist/index.js'),
-    import('../dist/backends/node.js'),
-    import('../dist/client/index.js'),
-  ]);
-  const key = engine.BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(9));
-  return { ...engine, ...client, key, backend: backend.nodeBackend() };
-}
-
-function session(i) {
-  const bytes = randomBytes(165);
-  bytes[0] = 1;
-  bytes.writeUInt32BE(i, 1);
-  const text = (from) => bytes.subarray(from).toString('base64').replace(/=+$/, '');
-  return {
-    algorithm: 'm.megolm.v1.aes-sha2',
-    forwarding_curve25519_key_chain: [],
-    room_id: `!room${i % 100}:example.org`,
-    // The public key of the first test of RFC 8032.
-    sender_claimed_keys: { ed25519: '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo' },
-    sender_key: randomBytes(32).toString('base64').slice(0, 43),
-    // Real plaintexts are as long as this makes it.
-    'org.example.padding': 'x'.repeat(230),
-    session_id: text(133),
-    session_key: text(0),
-  };
-}
-
-async function records(lib, count) {
-  const made = [];
-  const sessions = Array.from({ length: count }, (_, i) => session(i));
-  for await (const result of lib.encryptSessions(sessions, lib.key.publicKey, { backend: lib.backend })) {
-    made.push(result);
-  }
-  return made;
-}
-
-function finish(started, cpu, more) {
-  const used = process.cpuUsage(cpu);
-  const result = {
-    time: performance.now() - started,
-    cpu: (used.user + used.system) / 1000,
-    peak: process.resourceUsage().maxRSS * 1024,
-    ...more,
-  };
-  console.log(JSON.stringify(result));
+/** Runs what is measured, and prints what it took. */
+async function measured(run) {
+  const cpu = process.cpuUsage();
+  const started = performance.now();
+  const loop = performance.eventLoopUtilization();
+  const keys = await run();
+  const time = performance.now() - started;
+  const { user, system } = process.cpuUsage(cpu);
+  // The thread is idle when nothing is computed: in an upload, encryption waits for the network.
+  const { idle } = performance.eventLoopUtilization(loop);
+  const peak = process.resourceUsage().maxRSS * 1024;
+  console.log(JSON.stringify({ keys, time, cpu: (user + system) / 1000, idle, peak }));
   process.exit(0);
 }
 
+// ---- tasks
+
+async function records(count) {
+  const made = [];
+  const sessions = Array.from({ length: Math.min(DISTINCT, count) }, (_, i) => makeSession(i));
+  for await (const result of encryptSessions(sessions, key.publicKey, { backend })) made.push(result);
+  return made;
+}
+
+/** Decrypts records that are in memory: the least that a restore takes. */
 async function alone(count) {
-  const lib = await library();
-  const distinct = await records(lib, Math.min(DISTINCT, Number(count)));
+  const distinct = await records(Number(count));
   const inputs = Array.from({ length: Number(count) }, (_, i) => distinct[i % distinct.length]);
-  const cpu = process.cpuUsage();
-  const started = performance.now();
-  let ok = 0;
-  for await (const result of lib.decryptSessions(inputs, lib.key, { backend: lib.backend }))
-    if (result.ok) ok++;
-  if (ok !== inputs.length) throw new Error(`${inputs.length - ok} failed`);
-  finish(started, cpu);
+  await measured(async () => {
+    let ok = 0;
+    for await (const result of decryptSessions(inputs, key, { backend })) if (result.ok) ok++;
+    if (ok !== inputs.length) throw new Error(`${inputs.length - ok} failed`);
+    return ok;
+  });
 }
 
-async function client(url) {
-  const lib = await library();
-  const roomKeys = new lib.RoomKeys({ baseUrl: url, accessToken: 'x' });
+async function restoreFrom(baseUrl) {
+  const roomKeys = new RoomKeys({ baseUrl, accessToken: 'x' });
   const info = await roomKeys.currentVersion();
-  const restore = new lib.Restore(roomKeys, info, lib.key, { backend: lib.backend });
-  const cpu = process.cpuUsage();
-  const started = performance.now();
-  let characters = 0;
-  for await (const result of restore) if (result.ok) characters += result.session.session_key.length;
-  if (restore.summary.ok !== info.count) throw new Error(JSON.stringify(restore.summary));
-  finish(started, cpu, { characters });
+  await measured(async () => {
+    const restore = new Restore(roomKeys, info, key, { backend });
+    for await (const result of restore) if (!result.ok) throw result.error;
+    if (restore.summary.ok !== info.count) throw new Error(JSON.stringify(restore.summary));
+    return info.count;
+  });
 }
 
-async function upload(count, url) {
-  const lib = await library();
-  const roomKeys = new lib.RoomKeys({ baseUrl: url });
-  const total = Number(count);
+async function uploadTo(count, baseUrl) {
+  const info = { version: '1', algorithm: BACKUP_ALGORITHM, auth_data, etag: '', count: 0 };
+  const trust = { userId: '', decryptionKey: key };
   function* sessions() {
-    for (let i = 0; i < total; i++) yield session(i);
+    for (let i = 0; i < Number(count); i++) yield makeSession(i);
   }
-  const auth_data = lib.createAuthData(lib.key.publicKey);
-  const info = { version: '1', algorithm: lib.BACKUP_ALGORITHM, auth_data, etag: '', count: 0 };
-  // The thread is idle when nothing computes: encryption waits for the network.
-  const { eventLoopUtilization } = performance;
-  const before = eventLoopUtilization();
-  const cpu = process.cpuUsage();
-  const started = performance.now();
-  const trust = { userId: '', decryptionKey: lib.key };
-  const outcome = await lib.uploadSessions(roomKeys, info, sessions(), { trust, backend: lib.backend });
-  const { idle } = eventLoopUtilization(before);
-  if (outcome.uploaded !== total) throw new Error(JSON.stringify({ ...outcome, failures: undefined }));
-  finish(started, cpu, { idle, keys: total });
+  await measured(async () => {
+    const roomKeys = new RoomKeys({ baseUrl });
+    const { uploaded } = await uploadSessions(roomKeys, info, sessions(), { trust, backend });
+    if (uploaded !== Number(count)) throw new Error(`${uploaded} of ${count} uploaded`);
+    return uploaded;
+  });
+}
+
+function listen(answer, more) {
+  const server = createServer(answer).listen(0, '127.0.0.1', () => {
+    console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}`, ...more }));
+  });
 }
 
 /** Takes everything and keeps nothing. */
 function sink() {
-  const server = createServer(async (request, response) => {
+  listen(async (request, response) => {
     for await (const _ of request);
     response.end('{"etag":"1","count":0}');
-  }).listen(0, '127.0.0.1', () => {
-    console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}` }));
   });
 }
 
-// ---- a backup of any size, made while it is sent
-
+/** Serves a backup of any size, made while it is sent. */
 async function serve(count) {
-  const lib = await library();
   const total = Number(count);
-  const distinct = (await records(lib, Math.min(DISTINCT, total))).map(
+  const distinct = (await records(total)).map(
     ({ session_id, key_backup_data }) => `${JSON.stringify(session_id)}:${JSON.stringify(key_backup_data)}`,
   );
-  const rounds = Math.ceil(total / distinct.length);
-  const pieces = function* () {
+  function* pieces() {
     yield '{"rooms":{';
-    for (let round = 0, left = total; round < rounds; round++, left -= distinct.length) {
-      yield `${round ? ',' : ''}"!round${round}:example.org":{"sessions":{`;
-      const last = Math.min(left, distinct.length);
+    for (let done = 0; done < total; done += distinct.length) {
+      yield `${done ? ',' : ''}"!after${done}:example.org":{"sessions":{`;
+      const last = Math.min(total - done, distinct.length);
       for (let i = 0; i < last; i += 50)
         yield (i ? ',' : '') + distinct.slice(i, Math.min(i + 50, last)).join();
       yield '}}';
     }
     yield '}}';
-  };
+  }
   let bytes = 0;
   for (const piece of pieces()) bytes += piece.length;
-  const server = createServer(async (request, response) => {
-    if (request.url.includes('/version')) {
-      const auth_data = lib.createAuthData(lib.key.publicKey);
-      response.end(
-        JSON.stringify({ version: '1', algorithm: lib.BACKUP_ALGORITHM, auth_data, etag: '1', count: total }),
-      );
-      return;
-    }
-    for (const piece of pieces()) {
-      if (!response.write(piece)) await new Promise((resolve) => response.once('drain', resolve));
-    }
-    response.end();
-  }).listen(0, '127.0.0.1', () => {
-    console.log(JSON.stringify({ url: `http://127.0.0.1:${server.address().port}`, bytes }));
-  });
+  const version = { version: '1', algorithm: BACKUP_ALGORITHM, auth_data, etag: '1', count: total };
+  listen(
+    async (request, response) => {
+      if (request.url.includes('/version')) {
+        response.end(JSON.stringify(version));
+        return;
+      }
+      for (const piece of pieces()) {
+        if (!response.write(piece)) await new Promise((resolve) => response.once('drain', resolve));
+      }
+      response.end();
+    },
+    { bytes },
+  );
 }
-
-// ---- last, when everything above exists
-
-const tasks = { serve, alone, client, 'measure-upload': upload, sink };
-if (task in tasks) await tasks[task](...process.argv.slice(3));
-else await report(task, argument === '--json' ? undefined : argument);

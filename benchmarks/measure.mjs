@@ -16,8 +16,8 @@ const SAMPLE_MILLISECONDS = 25;
 const WARM_MILLISECONDS = 300;
 const MAX_ROUNDS = 15;
 
-const everybody = ['libolm', ...names];
-const contenders = await Promise.all(everybody.map((name) => CONTENDERS[name].make()));
+const all = ['libolm', ...names];
+const contenders = await Promise.all(all.map((name) => CONTENDERS[name].make()));
 const pool = makeSessions(Math.min(Math.max(...sizes), 20_000));
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
@@ -65,8 +65,8 @@ for (const size of sizes) {
   };
   const records = await contenders[0].encrypt(sessions, kept.publicKey);
   for (const direction of ['encrypt', 'decrypt']) {
-    const taking = everybody.filter((_, i) => direction in contenders[i]);
-    const runs = taking.map((name) => contenders[everybody.indexOf(name)][direction]);
+    const taking = all.filter((_, i) => direction in contenders[i]);
+    const runs = taking.map((name) => contenders[all.indexOf(name)][direction]);
     for (const [i, run] of runs.entries()) {
       const came = await run(...inputs[direction](1)[0]);
       if (came.length !== size || came.some(({ ok }) => ok === false)) throw new Error(`${taking[i]} failed`);
@@ -85,6 +85,5 @@ for (const size of sizes) {
   }
 }
 for (const { dispose } of contenders) dispose?.();
-const { user, system } = process.cpuUsage();
-console.log(JSON.stringify({ node: process.version, sameKey, cpu: (user + system) / 1000, results }));
+console.log(JSON.stringify({ node: process.version, results }));
 process.exit(0);

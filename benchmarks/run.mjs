@@ -1,19 +1,18 @@
-// The benchmark: npm run bench (in the root, which builds first). Takes about a quarter of an hour and writes RESULTS.md.
+// The benchmark of the engine: npm run bench (in the root, which builds first). Takes a quarter of an hour and writes
+// RESULTS.md.
 //
 //   --quick           small sizes and one process each, to see that it runs; writes nothing
-//   --only A,B        only these parts: table, warm, large, nodes, steps, memory, client; writes nothing
+//   --only A,B        only these parts: table, warm, large, nodes, memory, client; writes nothing
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { busy } from './processes.mjs';
+import { parseArgs } from 'node:util';
 import { report, shortReport } from './report.mjs';
 
+const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
+const { quick } = values;
 const file = (name) => new URL(name, import.meta.url);
-const flag = (name) => process.argv.includes(name);
-const quick = flag('--quick');
-const PARTS = ['table', 'warm', 'large', 'nodes', 'steps', 'memory', 'client'];
-const parts = flag('--only') ? process.argv[process.argv.indexOf('--only') + 1].split(',') : PARTS;
 
 const PROCESSES = quick ? 1 : 3;
 const SIZES = quick ? [1, 100, 1000] : [1, 10, 100, 1000, 10_000];
@@ -22,81 +21,55 @@ const LARGE = quick ? 2000 : 100_000;
 const STREAMED = quick ? 20_000 : 1_000_000;
 const BUDGET = quick ? 200 : 1000;
 const OTHER_NODES = ['22', '24'];
-const CLIENT_TASKS = [
-  ...Array(PROCESSES).fill(['restore', quick ? 5000 : 100_000]),
-  ['stream', quick ? 20_000 : 1_000_000],
-  ...Array(PROCESSES).fill(['upload', quick ? 5000 : 100_000]),
-];
 
-function measure(task, node = process.execPath) {
-  process.stderr.write(
-    `${task.names.join(', ')}: ${task.sizes.join(', ')}${node === process.execPath ? '' : `, ${node}`}\n`,
-  );
-  const before = busy();
-  const { cpu, ...measured } = JSON.parse(
-    run(node, ['measure.mjs', JSON.stringify({ budget: BUDGET, ...task })]),
-  );
-  const after = busy();
-  // In processors: what else the machine was doing meanwhile.
-  const others = Math.max(0, (after.time - before.time - cpu) / (after.at - before.at));
-  return { ...measured, others: Math.round(100 * others) / 100 };
-}
-
-function run(command, args, options = {}) {
+function run(command, args) {
   return execFileSync(command, args, {
     cwd: file('.'),
     encoding: 'utf8',
     maxBuffer: 1e8,
     stdio: ['ignore', 'pipe', 'inherit'],
-    ...options,
   });
 }
 
-/** Several processes of the same: the compiler may end up in a slow mode for the whole of one. */
-const often = (task, count = PROCESSES, node) =>
-  Array.from({ length: count }, () => () => measure(task, node));
+/** Runs a script in a process of its own, several times: the compiler may end up in a slow mode for the whole of one. */
+function script(count, name, args, node = process.execPath) {
+  return Array.from({ length: count }, () => {
+    process.stderr.write(`${node} ${name} ${args.join(' ')}\n`);
+    return JSON.parse(run(node, [name, ...args.map(String)]));
+  });
+}
 
-/** Each part is measured in processes of its own, one after the other. */
-const MEASURE = {
+const measure = (task, count = PROCESSES, node) =>
+  script(count, 'measure.mjs', [JSON.stringify({ budget: BUDGET, ...task })], node);
+
+/** The others need fewer processes: only their order of magnitude matters. */
+const FEWER = Math.min(2, PROCESSES);
+
+const PARTS = {
   table: () => [
-    ...['sync', 'pure', 'node'].flatMap((name) => often({ names: [name], sizes: SIZES })),
-    ...['vodozemac', 'decryptV1'].flatMap((name) =>
-      often({ names: [name], sizes: SIZES }, Math.min(2, PROCESSES)),
-    ),
+    ...['sync', 'pure', 'node'].flatMap((name) => measure({ names: [name], sizes: SIZES })),
+    ...['vodozemac', 'decryptV1'].flatMap((name) => measure({ names: [name], sizes: SIZES }, FEWER)),
     // An order of magnitude slower: a fifth of the time would be spent on it.
-    ...often({ names: ['noble'], sizes: SIZES.filter((size) => size <= 1000) }, Math.min(2, PROCESSES)),
-    ...often({ names: ['node', 'workers'], sizes: [BULK] }),
-    ...often({ names: ['auto'], sizes: [BULK] }),
+    ...measure({ names: ['noble'], sizes: SIZES.filter((size) => size <= 1000) }, FEWER),
+    ...measure({ names: ['node', 'workers'], sizes: [BULK] }),
+    ...measure({ names: ['auto'], sizes: [BULK] }),
   ],
-  warm: () => often({ names: ['sync'], sizes: [1], sameKey: true }),
-  large: () => [
-    () => measure({ names: ['vodozemac', 'pure', 'node', 'workers', 'auto'], sizes: [LARGE], budget: 0 }),
-  ],
+  warm: () => measure({ names: ['sync'], sizes: [1], sameKey: true }),
+  large: () =>
+    measure({ names: ['vodozemac', 'pure', 'node', 'workers', 'auto'], sizes: [LARGE], budget: 0 }, 1),
   nodes: () =>
     OTHER_NODES.flatMap((version) => {
       const node = nodeBinary(version);
       return node
-        ? ['sync', 'node'].flatMap((name) =>
-            often({ names: [name], sizes: [100, BULK] }, Math.min(2, PROCESSES), node),
-          )
+        ? ['sync', 'node'].flatMap((name) => measure({ names: [name], sizes: [100, BULK] }, FEWER, node))
         : [];
     }),
-  steps: () =>
-    Array.from({ length: PROCESSES }, () => () => {
-      process.stderr.write('steps of decryption on Node\n');
-      return JSON.parse(run(process.execPath, ['steps.mjs']));
-    }),
-  memory: () => [
-    () => {
-      process.stderr.write(`memory: ${STREAMED}\n`);
-      return JSON.parse(run(process.execPath, ['memory.mjs', String(STREAMED)]));
-    },
+  memory: () => script(1, 'memory.mjs', [STREAMED]),
+  client: () => [
+    ...script(PROCESSES, 'client.mjs', ['restore', STREAMED / 10]),
+    ...script(1, 'client.mjs', ['stream', STREAMED]),
+    ...script(PROCESSES, 'client.mjs', ['upload', STREAMED / 10]),
   ],
-  client: () =>
-    CLIENT_TASKS.map(([task, keys]) => () => {
-      process.stderr.write(`client: ${task}, ${keys}\n`);
-      return JSON.parse(run(process.execPath, ['client.mjs', task, String(keys), '--json']));
-    }),
 };
 
 const folders = [];
@@ -115,21 +88,17 @@ function nodeBinary(version) {
   }
 }
 
-if (!existsSync(file('node_modules'))) run('npm', ['ci', '--silent']);
-const results = { bulk: BULK };
+const results = {
+  bulk: BULK,
+  machine: [
+    `${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC, Node ${process.version.slice(1)}`,
+    `${cpus()[0].model}, ${availableParallelism()} threads, ${Math.round(totalmem() / 2 ** 30)} GiB`,
+  ].join(', '),
+};
 try {
-  for (const part of PARTS.filter((name) => parts.includes(name))) {
-    const machine = {
-      date: new Date().toISOString().slice(0, 16).replace('T', ' ') + ' UTC',
-      node: process.version,
-      processor: cpus()[0].model,
-      threads: availableParallelism(),
-      gibibytes: Math.round(totalmem() / 2 ** 30),
-    };
-    results[part] = { machine, measured: MEASURE[part]().map((task) => task()) };
-  }
+  for (const name of values.only?.split(',') ?? Object.keys(PARTS)) results[name] = PARTS[name]();
 } finally {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 }
-if (!quick && !flag('--only')) writeFileSync(file('RESULTS.md'), report(results));
+if (!quick && !values.only) writeFileSync(file('RESULTS.md'), report(results));
 console.log(shortReport(results));

@@ -11,10 +11,12 @@
  * see a difference at all: its scalars differ in the number of one bits, and it branches on them.
  *
  * npx esbuild benchmarks/timing.ts --bundle --platform=node --format=esm --outfile=timing.mjs
- * node timing.mjs [measurements, default 20000]
+ * node timing.mjs [measurements, default 20000]      (Node 22 or later, for SIMD)
  */
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { randomBytes } from 'node:crypto';
+import { Agreements } from '../src/backends/simd/agreements.js';
+import { Kernel as SimdKernel } from '../src/backends/simd/kernel.js';
 import { ladderMany } from '../src/curve25519/montgomery-ladder.js';
 import { buildTable, recipientPoint } from '../src/curve25519/fixed-base-table.js';
 import { tableProducts } from '../src/curve25519/fixed-base.js';
@@ -32,17 +34,22 @@ const recipient = Uint8Array.from(
   ed25519.utils.toMontgomery(ed25519.Point.BASE.multiply(123456789n).toBytes()),
 );
 
-function kernels(): Kernel[] {
+async function kernels(): Promise<Kernel[]> {
   const point = recipientPoint(recipient);
   const base = recipientPoint(nine);
   if (!point || !base) throw new Error('expected points of the curve');
   const tables = [buildTable(nine, base, 5), buildTable(recipient, point, 5)];
+  const simd = new Agreements(await SimdKernel.make());
   return [
     { name: 'control: branches on every bit', run: branching, count: 4 },
     { name: 'ladder, one key', run: (keys) => ladderMany(keys, recipient), count: 1 },
     { name: 'ladder, 8 keys', run: (keys) => ladderMany(keys, recipient), count: 8 },
     { name: 'table, one key', run: (keys) => tableProducts(tables, keys), count: 1 },
     { name: 'table, 40 keys', run: (keys) => tableProducts(tables, keys), count: 40 },
+    { name: 'SIMD ladder, 2 keys', run: (keys) => simd.ladderMany(keys, recipient), count: 2 },
+    { name: 'SIMD ladder, 8 keys', run: (keys) => simd.ladderMany(keys, recipient), count: 8 },
+    { name: 'SIMD table, 2 keys', run: (keys) => simd.tableProducts(tables, keys), count: 2 },
+    { name: 'SIMD table, 40 keys', run: (keys) => simd.tableProducts(tables, keys), count: 40 },
   ];
 }
 
@@ -84,9 +91,9 @@ function welch(a: readonly number[], b: readonly number[]): number {
   return (meanA - meanB) / Math.sqrt(variance(a, meanA) / a.length + variance(b, meanB) / b.length);
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const measurements = Number(process.argv[2] ?? 20000);
-  for (const kernel of kernels()) {
+  for (const kernel of await kernels()) {
     measure(kernel, Math.min(measurements, 2000));
     const [fixed, random] = measure(kernel, measurements);
     const sorted = [...fixed, ...random].sort((x, y) => x - y);
@@ -104,4 +111,4 @@ function main(): void {
   }
 }
 
-main();
+await main();

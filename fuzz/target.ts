@@ -4,8 +4,6 @@ import { KeyBackupError } from '../src/errors.js';
 /** One parser under test, and what has to hold of it for every input. */
 export interface Target {
   readonly name: string;
-  /** What is read, in a line. */
-  readonly reads: string;
   /** Words of the format, which no chance would find. */
   readonly words: readonly string[];
   /** Inputs to begin with, besides the corpus. */

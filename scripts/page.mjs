@@ -31,10 +31,11 @@ const style = read('style.css');
 const hash = (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 const policy = [
   "default-src 'none'",
-  `script-src ${hash(script)}`,
+  // The second lets the worker compile its WebAssembly. It lets nothing be compiled from text.
+  `script-src ${hash(script)} 'wasm-unsafe-eval'`,
   `style-src ${hash(style)}`,
   'worker-src blob:',
-  'connect-src https: http://localhost:*',
+  'connect-src https: http://localhost:* http://127.0.0.1:*',
   "base-uri 'none'",
   "form-action 'none'",
 ].join('; ');
@@ -50,4 +51,7 @@ mkdirSync(`${root}dist/page`, { recursive: true });
 const partial = `${root}dist/page/rescue.${process.pid}.partial`;
 writeFileSync(partial, html);
 renameSync(partial, `${root}dist/page/rescue.html`);
-console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB`);
+// As `sha256sum rescue.html` writes it.
+const sum = createHash('sha256').update(html).digest('hex');
+writeFileSync(`${root}dist/page/rescue.html.sha256`, `${sum}  rescue.html\n`);
+console.log(`dist/page/rescue.html: ${Math.round(Buffer.byteLength(html) / 1024)} KiB, SHA-256 ${sum}`);

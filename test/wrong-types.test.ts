@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import exports from '../vectors/key-export.derived.json' with { type: 'json' };
 import * as node from '../src/backends/node.js';
+import * as simd from '../src/backends/simd/index.js';
 import * as webcrypto from '../src/backends/webcrypto.js';
 import * as workers from '../src/backends/workers.js';
 import * as engine from '../src/engine.js';
@@ -49,7 +50,7 @@ const BELOW = 'the engine calls it, and has checked';
 const NONE = 'an error, which callers do not make';
 
 testWrongTypes({
-  exports: [main, engine, node, webcrypto, workers],
+  exports: [main, engine, node, simd, webcrypto, workers],
   secrets: [passphrase, base64(bytes), key.toRecoveryKey(), session.session_key, '9, 9, 9, 9, 9'],
   made: {
     BackupDecryptionKey: () => BackupDecryptionKey.fromBytes(bytes),
@@ -62,6 +63,7 @@ testWrongTypes({
     Workers: () => workers.workersBackend({ count: 1 }),
     Node: () => node.nodeBackend(),
     WebCrypto: () => webcrypto.webCryptoBackend(),
+    Simd: () => simd.simdBackend(),
   },
   valid: {
     addBackupMac: () => [session_data, macKey(), 'stable'],
@@ -95,6 +97,8 @@ testWrongTypes({
     readMasterKey: () => [base64(bytes)],
     readRoomKey: () => [plaintext, room_id, session_id, {}],
     readSessionKey: () => [session.session_key],
+    hasSimd: () => [],
+    simdBackend: () => [{ otherwise: backend, onMismatch: () => undefined }],
     signAuthData: () => [authData, [signer()]],
     unlock: () => [key.toRecoveryKey(), { authData, accountData }],
     verifyAuthData: () => [authData, { userId: '@a:x', decryptionKey: key, trustedKeys: [] }],
@@ -166,6 +170,11 @@ testWrongTypes({
     'Node#seal': BELOW,
     'Node#open': BELOW,
     'Node#pbkdf2': BELOW,
+    'Simd#agreeMany': BELOW,
+    'Simd#encapsulateMany': BELOW,
+    'Simd#open': BELOW,
+    'Simd#pbkdf2': BELOW,
+    'Simd#seal': BELOW,
     'WebCrypto#agreeMany': BELOW,
   },
 });

@@ -8,7 +8,6 @@ const END = '-----END MEGOLM SESSION DATA-----';
 /** The text around an export: the same however it is cut, and as a regular expression and Buffer read it. */
 export const armorTarget: Target = {
   name: 'armor',
-  reads: 'the lines and the base64 of an export file',
   words: [
     BEGIN,
     END,

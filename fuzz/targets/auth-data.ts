@@ -16,7 +16,6 @@ const TRUSTED = [{ keyId: 'ed25519:DEVICE', publicKey: PUBLIC.toString('base64')
 /** The verdict over `auth_data`: trust only where node:crypto finds the signature right. */
 export const authDataTarget: Target = {
   name: 'auth-data',
-  reads: 'auth_data and its signatures',
   jsonAt: 0,
   words: [
     ...words`

@@ -10,7 +10,6 @@ const LIMITS = { maxRecordBytes: 500, maxDepth: 10 };
 /** A whole backup as it arrives: the same however it is cut, and what JSON.parse gives of the same body. */
 export const backupReaderTarget: Target = {
   name: 'backup-reader',
-  reads: 'a backup’s body in pieces',
   jsonAt: 2,
   words: [
     ...words`

@@ -2,9 +2,6 @@ import type { Target } from '../target.js';
 import { armorTarget } from './armor.js';
 import { authDataTarget } from './auth-data.js';
 import { backupReaderTarget } from './backup-reader.js';
-import { base64Target } from './base64.js';
-import { canonicalJsonTarget } from './canonical-json.js';
-import { jsonExtentTarget } from './json-extent.js';
 import { jsonTarget } from './json.js';
 import { keyExportTarget } from './key-export.js';
 import { recoveryKeyTarget } from './recovery-key.js';
@@ -12,17 +9,12 @@ import { restoreTarget } from './restore.js';
 import { roomKeyTarget } from './room-key.js';
 import { secretStorageTarget } from './secret-storage.js';
 import { sessionDataTarget } from './session-data.js';
-import { utf8Target } from './utf8.js';
 import { wireTarget } from './wire.js';
 
 /** Every parser that reads what others wrote. */
 export const targets: readonly Target[] = [
-  base64Target,
-  utf8Target,
   recoveryKeyTarget,
-  canonicalJsonTarget,
   jsonTarget,
-  jsonExtentTarget,
   backupReaderTarget,
   wireTarget,
   authDataTarget,

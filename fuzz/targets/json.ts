@@ -6,7 +6,6 @@ import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target
 /** Never another value than `JSON.parse` gives, and never one that would not come back as it was written. */
 export const jsonTarget: Target = {
   name: 'json',
-  reads: 'the JSON of a server’s requests, and of a room key',
   jsonAt: 0,
   words: [
     ...words`

@@ -27,7 +27,6 @@ const KEY = Buffer.alloc(32, 7);
  */
 export const keyExportTarget: Target = {
   name: 'key-export',
-  reads: 'an encrypted export file, from its first line to its entries',
   jsonAt: 2,
   words: [
     ...words`

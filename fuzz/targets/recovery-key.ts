@@ -33,7 +33,6 @@ function slowEncode(bytes: Uint8Array): string {
  */
 export const recoveryKeyTarget: Target = {
   name: 'recovery-key',
-  reads: 'the text form of a key, and the forms of the secret',
   words: [
     ...words`
     Es 1 0 O I l , 255 256

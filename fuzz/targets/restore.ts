@@ -41,7 +41,6 @@ const KEY_CODES = [
 /** A restore over HTTP, from the body of the answer to the last key, against reading it whole. */
 export const restoreTarget: Target = {
   name: 'restore',
-  reads: 'a restore: the body of GET /room_keys/keys in pieces, to the room keys',
   jsonAt: 1,
   words: words`
     "rooms":{ "sessions":{ {"rooms":{"!r":{"sessions":{ }}}} "session_data":{ "ephemeral":"

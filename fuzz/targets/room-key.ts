@@ -1,5 +1,6 @@
 import { prepareExportedSession, readExportedSession } from '../../src/formats/exported-session.js';
-import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/formats/room-key.js';
+import { prepareRoomKey, readRoomKey } from '../../src/formats/room-key.js';
+import { readSessionKey } from '../../src/formats/session-key.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 
@@ -14,7 +15,6 @@ const CODES = [
 /** A room key on its three ways: out of a backup, into one, and into an export. */
 export const roomKeyTarget: Target = {
   name: 'room-key',
-  reads: 'the JSON of a room key: plaintext of a backup, entry of an export',
   jsonAt: 0,
   words: words`
     "session_key":" "session_id":" "room_id":"!r" "algorithm":"m.megolm.v1.aes-sha2"

@@ -16,7 +16,6 @@ const ANYWAY = { allowUnproven: true };
 /** Account data of a user: the default key, its description, a secret. */
 export const secretStorageTarget: Target = {
   name: 'secret-storage',
-  reads: 'the account data of secret storage',
   jsonAt: 0,
   words: words`
     "m.secret_storage.default_key":{"key":"k"} "m.secret_storage.key.k":{

@@ -21,7 +21,6 @@ const PRIVATE = new Uint8Array(32).fill(0x42);
 /** Records under one key, strictly and with salvage, against node:crypto. */
 export const sessionDataTarget: Target = {
   name: 'session-data',
-  reads: 'session_data: its fields, its MAC, its padding',
   jsonAt: 0,
   words: [
     ...words`

@@ -66,7 +66,6 @@ const NORMALIZED = new Set(['VersionCreated', 'VersionInfo', 'KeysChanged']);
 /** The validators of the wire against tables of their shapes. */
 export const wireTarget: Target = {
   name: 'wire',
-  reads: 'requests and answers of the HTTP API',
   jsonAt: 0,
   words: words`
     "rooms":{ "sessions":{ "first_message_index":0 "forwarded_count":0 "is_verified":false

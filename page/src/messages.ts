@@ -1,8 +1,6 @@
 import type { AuthenticityCounts } from '../../src/report/report.js';
 
-/** What the page and its worker say to each other. */
-
-/** What is asked of the worker. */
+/** What the page asks of its worker. */
 export interface Task {
   readonly source:
     | { readonly kind: 'files'; readonly files: readonly File[] }
@@ -39,6 +37,8 @@ export type Answer =
       readonly opened: string;
       /** Whether the key is the backup's, as far as its records tell. */
       readonly fits: boolean;
+      /** Whether the file of the backup ends in the middle. */
+      readonly truncated: boolean;
       readonly total: number;
       readonly ok: number;
       readonly failed: number;

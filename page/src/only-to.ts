@@ -1,8 +1,8 @@
 import type { Fetch } from '../../src/client/fetch-attempt.js';
 
 /**
- * A fetch that speaks to one server and to nobody else, whatever it is asked. The client has no reason to ask for
- * anything else and follows no redirection; should it ever, the token still goes nowhere.
+ * A fetch that contacts one server only. The client asks no other and follows no redirection; should it ever, the
+ * token still goes nowhere.
  */
 export function onlyTo(baseUrl: string): Fetch {
   const { origin } = new URL(baseUrl);

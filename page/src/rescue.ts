@@ -7,33 +7,37 @@ import {
   rescueKeys,
   type RescueKey,
 } from '../../src/report/rescue.js';
-import { webCryptoBackend } from '../../src/backends/webcrypto.js';
+import { localBackend } from '../../src/backends/platform-web.js';
+import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
-import { openSource, type Source } from './source.js';
+import { openSource, PageError, type Source } from './source.js';
 
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
 
-/** So many characters of a file are held as text. */
+/** Characters of a file that are held as text. */
 const HELD = 4 * 1024 * 1024;
 
 /** Does a task and tells about it. It ends with `done` or `refused`. */
 export async function rescue(task: Task, tell: (answer: Answer) => void): Promise<void> {
   const started = performance.now();
   try {
-    tell({ kind: 'status', text: 'Looking for the backup' });
-    const source = await openSource(task);
-    tell({ kind: 'status', text: 'Trying what you hold' });
-    const keys = await open(task, source, tell);
+    tell({ kind: 'status', text: 'Looking for the backup.' });
+    const backend = await localBackend();
+    const source = await openSource(task, backend, (text) => {
+      tell({ kind: 'status', text });
+    });
+    tell({ kind: 'status', text: 'Trying your key or phrase.' });
+    const keys = await open(task, source, backend, tell);
     if (keys.length === 0) return;
     try {
       let [opened] = keys;
-      let outcome = await read(task, source, opened, tell);
+      let outcome = await read(task, source, backend, opened, tell);
       if (keys.length > 1 && !outcome.fits) {
         opened = keys[1];
-        outcome = await read(task, source, opened, tell);
+        outcome = await read(task, source, backend, opened, tell);
       }
       const seconds = (performance.now() - started) / 1000;
       tell({ kind: 'done', opened: UNLOCKED_BY[opened.by], seconds, ...outcome });
@@ -41,7 +45,7 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
       disposeRescueKeys(keys);
     }
   } catch (error) {
-    const code = error instanceof KeyBackupError ? error.code : 'failed';
+    const code = error instanceof PageError || error instanceof KeyBackupError ? error.code : 'failed';
     const message = error instanceof Error ? error.message : 'something went wrong';
     tell({ kind: 'refused', code, message, correctable: undefined });
   }
@@ -50,9 +54,10 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
 async function open(
   { key, correct }: Task,
   { authData, accountData }: Source,
+  backend: Backend,
   tell: (answer: Answer) => void,
 ): Promise<RescueKey[]> {
-  const options = { authData, accountData, backend: webCryptoBackend() };
+  const options = { authData, accountData, backend };
   let result = await unlock(key, options);
   if (!result.ok && result.suggestion && correct) {
     disposeRescueKeys(rescueKeys(result));
@@ -67,8 +72,14 @@ async function open(
   return keys;
 }
 
-async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (answer: Answer) => void) {
-  tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}; reading the keys` });
+async function read(
+  task: Task,
+  source: Source,
+  backend: Backend,
+  { by, key }: RescueKey,
+  tell: (answer: Answer) => void,
+) {
+  tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}. Reading the keys.` });
   const lines = new GrowingBlob();
   const report = new Report(undefined, (line) => {
     lines.add(lines.isEmpty ? line : `,\n${line}`);
@@ -86,7 +97,7 @@ async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (a
   const exported = new GrowingBlob();
   const fit = new KeyMatchCounter();
   const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
-    backend: webCryptoBackend(),
+    backend,
     onKey(place, ok) {
       rooms.of(place)[ok ? 'ok' : 'failed']++;
       tellProgress();
@@ -97,6 +108,7 @@ async function read(task: Task, source: Source, { by, key }: RescueKey, tell: (a
   return {
     ...summary,
     fits: fit.fits,
+    truncated: codes.get('truncated') !== undefined,
     authenticity,
     codes: [...codes],
     salvageable: salvage ? [] : salvageable,

@@ -1,10 +1,12 @@
 import type { Authenticity } from '../../src/scheme/backup-mac.js';
 import { chart } from './chart.js';
+import { byId, show } from './dom.js';
+import { setUpImporting } from './importing.js';
 import type { Answer } from './messages.js';
 
 type Done = Extract<Answer, { kind: 'done' }>;
 
-/** More rows say nothing more and make the page slow. The report has everything. */
+/** More rows would make the page slow. The report has everything. */
 const MAX_ROWS = 200;
 
 /** The verdicts on where a key comes from, in words, the best first. */
@@ -15,15 +17,21 @@ const PROOFS: readonly (readonly [Authenticity, string])[] = [
   ['wrong-mac', 'wrong MAC: it was changed, or written by somebody without the key'],
 ];
 
-/** Shows how it ended: numbers, a chart, three tables, two downloads. */
+/** Prepares what the results offer. */
+export function setUpResults(): void {
+  setUpImporting();
+}
+
+/** Shows how it ended: first the result and the download, then what to do with it, folded the numbers. */
 export function showResults(done: Done): void {
   const { total, ok, failed, flagged, authenticity, seconds, opened } = done;
   const rate = Math.round(total / Math.max(seconds, 0.001));
   const notes = flagged > 0 ? `, ${flagged} of them flagged` : '';
+  byId('results-title').textContent = titleOf(done);
   byId('summary').textContent =
     `${ok} of ${total} keys${notes}; ${failed} not read. Opened with ${opened}. ` +
-    (done.fits ? '' : 'That key does not fit this backup: not one of its keys was encrypted to it. ') +
     `${seconds.toFixed(1)} seconds, ${rate} keys a second.`;
+  tellCause(done);
   warn(authenticity['wrong-mac']);
   offerSalvage(done.salvageable);
   offer('export', done.exported);
@@ -42,15 +50,40 @@ export function showResults(done: Done): void {
   const rows = rooms.slice(0, MAX_ROWS).map((room) => [room.room_id, String(room.ok), String(room.failed)]);
   if (rooms.length > MAX_ROWS) rows.push([`and ${rooms.length - MAX_ROWS} more rooms`, '', '']);
   fill('rooms', rows);
-  byId('results').hidden = false;
-  byId('results-title').focus();
+  byId('import').hidden = done.exported === undefined || ok === 0;
+  show('results', byId('results-title'));
 }
 
-/** The element with this id, which the page has. */
-export function byId(id: string): HTMLElement {
-  const element = document.getElementById(id);
-  if (!element) throw new Error(`the page has no ${id}`);
-  return element;
+const count = (number: number) => number.toLocaleString('en');
+
+function titleOf({ total, ok, failed }: Done): string {
+  if (total === 0) return 'This backup is empty';
+  if (ok === 0) return 'No key could be recovered';
+  return failed === 0 ? `All ${count(ok)} keys recovered` : `${count(ok)} of ${count(total)} keys recovered`;
+}
+
+/** Why keys are missing, and what to do about it. */
+function tellCause({ total, ok, failed, fits, codes, truncated }: Done): void {
+  const refused = new Map(codes).get('not-authenticated') ?? 0;
+  let cause = '';
+  if (!fits) {
+    cause =
+      'That key does not fit this backup: not one of its keys was encrypted to it. Your backup is untouched; look ' +
+      'for another recovery key, or for the files of the backup that this key belongs to.';
+  } else if (truncated) {
+    cause = 'The file ends early. These are the keys before its end; if you can, save the file again.';
+  } else if (total === 0) {
+    cause = 'It holds no keys. Is it the right account? An earlier backup may be in files that you saved.';
+  } else if (refused > 0 && refused === failed) {
+    cause = 'The others do not prove where they come from, and you asked for those that do only.';
+  } else if (failed > 0 && ok > 0) {
+    cause =
+      'The others are damaged, or were written by a client that made a mistake. The report names each of them.';
+  } else if (failed > 0) {
+    cause = 'The keys in it are damaged. The report names the reason for each of them.';
+  }
+  byId('cause').hidden = cause === '';
+  byId('cause').textContent = cause;
 }
 
 function warn(wrong: number): void {
@@ -58,19 +91,17 @@ function warn(wrong: number): void {
   byId('warning').textContent =
     wrong === 0
       ? ''
-      : `Warning: ${wrong} of the keys in the export carry a wrong MAC: they were changed, or written by somebody ` +
-        'without the key. The report names them; rescue again with “Only keys that prove where they come from” ' +
+      : `Warning: ${wrong} of the keys in the file carry a wrong MAC: they were changed, or written by somebody ` +
+        'without the key. The report names them; start again with “Only keys that prove where they come from” ' +
         'to leave them out.';
 }
 
 function offerSalvage(left: Done['salvageable']): void {
-  const count = left.reduce((sum, [, keys]) => sum + keys, 0);
-  byId('salvageable').hidden = count === 0;
-  byId('salvageable').textContent =
-    count === 0
-      ? ''
-      : `${count} of the keys that were not read may come out if you rescue again with “Also keep damaged keys”: ` +
-        `${left.map(([code, keys]) => `${keys} ${code}`).join(', ')}.`;
+  const sum = left.reduce((all, [, keys]) => all + keys, 0);
+  byId('salvageable').hidden = sum === 0;
+  byId('salvage-text').textContent =
+    `${sum} more can perhaps be read although they are damaged: ` +
+    `${left.map(([code, keys]) => `${keys} ${code}`).join(', ')}.`;
 }
 
 function offer(id: string, blob: Blob | undefined): void {

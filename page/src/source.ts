@@ -1,9 +1,10 @@
+import type { Backend } from '../../src/batch/backend.js';
 import { readBackup } from '../../src/wire/backup-reader.js';
 import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
-import { webCryptoBackend } from '../../src/backends/webcrypto.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
+import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
@@ -16,7 +17,7 @@ import { onlyTo } from './only-to.js';
 export interface ReadSettings {
   readonly salvage: boolean;
   readonly requireAuthenticated: boolean;
-  /** Told now and then how far it is: 0 to 1, `undefined` where nobody knows. */
+  /** Told now and then how far it is: 0 to 1, `undefined` when unknown. */
   readonly onShare: (share: number | undefined) => void;
 }
 
@@ -30,14 +31,31 @@ export interface Source {
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
 const MAX_SMALL_FILE = 16 * 1024 * 1024;
 
-/** Opens what the task names. */
-export function openSource(task: Task): Promise<Source> {
-  const { source } = task;
-  return source.kind === 'files' ? openFiles(source.files) : openServer(source.homeserver, source.token);
+/** An error that only the page knows. */
+export class PageError extends Error {
+  readonly code: 'https-only' | 'no-backup';
+
+  constructor(code: PageError['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/**
+ * Opens what the task names.
+ *
+ * @param onStatus - Told why it waits.
+ */
+export function openSource(
+  { source }: Task,
+  backend: Backend,
+  onStatus: (text: string) => void,
+): Promise<Source> {
+  return source.kind === 'files' ? openFiles(source.files, backend) : openServer(source, backend, onStatus);
 }
 
 /** Tells the files apart by what is in them, since names are what a browser or a person made of them. */
-async function openFiles(files: readonly File[]): Promise<Source> {
+async function openFiles(files: readonly File[], backend: Backend): Promise<Source> {
   const backups: File[] = [];
   const versions: JsonObject[] = [];
   const accounts: AccountData[] = [];
@@ -58,7 +76,7 @@ async function openFiles(files: readonly File[]): Promise<Source> {
   return {
     authData,
     accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
-    restore: (key, settings) => restoreFile(backup, key, settings),
+    restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
 }
 
@@ -72,6 +90,7 @@ function only<T>(found: readonly T[], what: string): T {
 
 function restoreFile(
   file: File,
+  backend: Backend,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
@@ -86,28 +105,41 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, {
-    ...settings,
-    backend: webCryptoBackend(),
-  });
+  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
 }
 
-async function openServer(homeserver: string, accessToken: string): Promise<Source> {
-  // Finding the server takes no token; with it, nothing but the server that was found is spoken to.
-  const baseUrl = await discoverHomeserver(homeserver.trim());
-  const roomKeys = new RoomKeys({ baseUrl, accessToken: accessToken.trim(), fetch: onlyTo(baseUrl) });
+async function openServer(
+  { homeserver, token }: Extract<Task['source'], { kind: 'server' }>,
+  backend: Backend,
+  onStatus: (text: string) => void,
+): Promise<Source> {
+  expectSecure(homeserver.trim());
+  const onRetry = ({ delay }: RetryNotice) => {
+    onStatus(`The homeserver did not answer. Trying again in ${Math.ceil(delay / 1000)} s.`);
+  };
+  // Finding the server takes no token; with it, only the server that was found is contacted.
+  const baseUrl = await discoverHomeserver(homeserver.trim(), { onRetry });
+  expectSecure(baseUrl);
+  const roomKeys = new RoomKeys({ baseUrl, accessToken: token.trim(), fetch: onlyTo(baseUrl), onRetry });
   const info = await roomKeys.currentVersion();
-  if (!info) throw new KeyBackupError('missing-field', 'this account has no backup');
+  if (!info) throw new PageError('no-backup', 'this account has no backup');
   return {
     authData: info.auth_data,
     accountData: await fetchSecretStorage(roomKeys, await ownUserId(roomKeys)),
     restore: (key, { onShare, ...settings }) =>
       new Restore(roomKeys, info, key, {
         ...settings,
-        backend: webCryptoBackend(),
+        backend,
         onProgress: ({ done, total }) => {
           onShare(total === undefined || total === 0 ? undefined : done / total);
         },
       }),
   };
+}
+
+/** Unencrypted connections are for servers on this computer only, as the page's policy has it too. */
+function expectSecure(address: string): void {
+  if (/^http:/i.test(address) && !/^http:\/\/(localhost|127\.0\.0\.1)(:\d+)?(\/|$)/i.test(address)) {
+    throw new PageError('https-only', 'homeserver: expected https, got http');
+  }
 }

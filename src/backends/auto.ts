@@ -1,14 +1,12 @@
 import { localBackend, processors } from '#platform';
-import type { Backend } from '../batch/backend.js';
+import { decryptMany, encryptMany, type Backend } from '../batch/backend.js';
 import {
-  decryptMany,
   decryptSessions as decryptBatch,
   type BackupRecord,
   type DecryptResult,
   type DecryptSettings,
 } from '../batch/decrypt.js';
 import {
-  encryptMany,
   encryptSessions as encryptBatch,
   type EncryptResult,
   type EncryptSettings,
@@ -104,38 +102,34 @@ function choosing<Options extends BatchOptions>(inputs: object, options: Options
 async function choose(inputs: object, options: BatchOptions): Promise<ChosenBackend> {
   const local = await localBackend();
   const total = options.total ?? (Array.isArray(inputs) ? inputs.length : 0);
-  if (total < WORKERS_FROM || processors() < 2) return { backend: local };
-  const workers = workersBackend();
-  return {
-    backend: orLocally(workers, local),
-    dispose() {
-      workers.dispose();
-    },
-  };
+  return total < WORKERS_FROM || processors() < 2 ? local : orLocally(workersBackend(), local);
 }
 
 /** Workers as long as they work: a policy may forbid them, and a bundle may lack their file. */
-function orLocally(workers: WorkersBackend, local: Backend): Backend {
+function orLocally(workers: WorkersBackend, local: Backend): WorkersBackend {
   let working = true;
-  const fallBack =
-    <Task extends unknown[], Result>(
-      byWorkers: (...task: Task) => Promise<Result>,
-      locally: (backend: Backend, ...task: Task) => Promise<Result>,
-    ) =>
-    async (...task: Task): Promise<Result> => {
-      if (!working) return locally(local, ...task);
-      try {
-        return await byWorkers(...task);
-      } catch (error) {
-        if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
-        working = false;
-        return locally(local, ...task);
-      }
-    };
+  async function either<Result>(byWorkers: () => Promise<Result>, locally: () => Promise<Result>) {
+    if (!working) return locally();
+    try {
+      return await byWorkers();
+    } catch (error) {
+      if (error instanceof KeyBackupError && error.code === 'aborted') throw error;
+      working = false;
+      return locally();
+    }
+  }
   return {
+    ...workers,
     name: `${workers.name} or ${local.name}`,
-    pipeline: workers.pipeline,
-    encryptMany: fallBack(workers.encryptMany, encryptMany),
-    decryptMany: fallBack(workers.decryptMany, decryptMany),
+    encryptMany: (...task) =>
+      either(
+        () => workers.encryptMany(...task),
+        () => encryptMany(local, ...task),
+      ),
+    decryptMany: (...task) =>
+      either(
+        () => workers.decryptMany(...task),
+        () => decryptMany(local, ...task),
+      ),
   };
 }

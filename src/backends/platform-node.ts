@@ -7,8 +7,14 @@ import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
 /** `#platform` for Node and compatible runtimes. */
 
-export function localBackend(): Promise<Backend> {
-  return Promise.resolve(nodeBackend());
+/** The compiler of earlier versions keeps too few vectors in registers: OpenSSL's ladder is faster there. */
+const SIMD_FROM = 24;
+
+export async function localBackend(): Promise<Backend> {
+  const otherwise = nodeBackend();
+  if (Number(process.versions.node.split('.')[0]) < SIMD_FROM) return otherwise;
+  const { simdBackend } = await import('./simd/index.js');
+  return simdBackend({ otherwise });
 }
 
 export function processors(): number {

@@ -17,7 +17,15 @@ interface WebWorker {
 declare const Worker: new (url: URL, options: { type: 'module' }) => WebWorker;
 
 export async function localBackend(): Promise<Backend> {
-  return (await webCryptoHasX25519()) ? webCryptoBackend() : pureBackend;
+  const otherwise = (await webCryptoHasX25519()) ? webCryptoBackend() : pureBackend;
+  try {
+    const { hasSimd, simdBackend } = await import('./simd/index.js');
+    // Asked now, because WebCrypto wants other chunks.
+    return (await hasSimd()) ? simdBackend({ otherwise }) : otherwise;
+  } catch {
+    // The file is not where the bundler put it.
+    return otherwise;
+  }
 }
 
 export function processors(): number {

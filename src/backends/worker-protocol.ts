@@ -1,8 +1,6 @@
-import type { Backend } from '../batch/backend.js';
+import { decryptMany, encryptMany, type Backend } from '../batch/backend.js';
 import { plainBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, messageOf, type ErrorCode } from '../errors.js';
-import { decryptMany } from '../batch/decrypt.js';
-import { encryptMany } from '../batch/encrypt.js';
 import type {
   OpenedSessionData,
   ParsedSessionData,

@@ -68,7 +68,7 @@ function limitOf(job: Job): number {
  */
 export function workersBackend(options: WorkersOptions = {}): WorkersBackend {
   expectOptions(options);
-  const { count = defaultCount(), url } = options;
+  const { count = Math.max(1, Math.min(MAX_COUNT, processors())), url } = options;
   if (!Number.isInteger(count) || count < 1 || count > 64) {
     throw new KeyBackupError('bad-parameters', `count: expected 1 to 64 workers, got ${numberOr(count)}`);
   }
@@ -78,33 +78,20 @@ export function workersBackend(options: WorkersOptions = {}): WorkersBackend {
     // Two for each worker, so that the next one waits there, and two being prepared.
     pipeline: { chunk: CHUNK, depth: 2 * count + 2 },
     async encryptMany(recipient, plaintexts, { signal }) {
-      const reply = await pool.run(
-        { direction: 'encrypt', recipient, plaintexts: pack(plaintexts) },
-        'encrypt',
-        signal,
-      );
-      return reply.sessionData;
+      const job = { direction: 'encrypt', recipient, plaintexts: pack(plaintexts) } as const;
+      return (await pool.run(job, signal)).sessionData;
     },
     async decryptMany(privateKey, parsed, { signal }) {
       const sessionData = pack(
         parsed.flatMap(({ ephemeral, ciphertext, mac }) => [ephemeral, ciphertext, mac]),
       );
       const salvage = parsed.map((one) => one.salvage);
-      const reply = await pool.run(
-        { direction: 'decrypt', privateKey, sessionData, salvage },
-        'decrypt',
-        signal,
-      );
-      return resultsOf(reply);
+      return resultsOf(await pool.run({ direction: 'decrypt', privateKey, sessionData, salvage }, signal));
     },
     dispose() {
       pool.dispose();
     },
   } satisfies WorkersBackend);
-}
-
-function defaultCount(): number {
-  return Math.max(1, Math.min(MAX_COUNT, processors()));
 }
 
 interface Task {
@@ -137,17 +124,15 @@ class Pool {
     this.#url = url;
   }
 
-  /** Runs a job. `expected` is the kind of reply it must get. */
-  async run<Direction extends Job['direction']>(
-    job: Job,
-    expected: Direction,
+  async run<Kind extends Job>(
+    job: Kind,
     signal: AbortSignalLike | undefined,
-  ): Promise<Extract<Reply, { direction: Direction }>> {
+  ): Promise<Extract<Reply, { direction: Kind['direction'] }>> {
     const reply = await new Promise<Reply>((resolve, reject) => {
       this.#waiting.push({ job, limit: limitOf(job), signal, resolve, reject });
       this.#dispatch();
     });
-    if (reply.direction === expected) return reply as Extract<Reply, { direction: Direction }>;
+    if (reply.direction === job.direction) return reply as Extract<Reply, { direction: Kind['direction'] }>;
     throw failure(reply.direction === 'failed' ? reply.message : 'it answered something else');
   }
 

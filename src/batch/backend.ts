@@ -1,6 +1,6 @@
-import type { SignalOptions } from '../async.js';
-import { agreeMany, encapsulateMany, type Encapsulated } from '../curve25519/x25519.js';
-import { isBytes, wipe } from '../encoding/bytes.js';
+import { isFromCallback, type SignalOptions } from '../async.js';
+import { agreeMany, encapsulateMany, generatePrivateKeys, type Encapsulated } from '../curve25519/x25519.js';
+import { concatAll, isBytes, wipe } from '../encoding/bytes.js';
 import { isJsonObject } from '../encoding/json.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { assertBytes, awaitBackend, callBackend } from '../scheme/backend-call.js';
@@ -8,7 +8,9 @@ import { pbkdf2Sha512, type Pbkdf2Backend } from '../scheme/passphrase.js';
 import {
   MAC_LENGTH,
   open,
+  openSessionData,
   seal,
+  sealSessionData,
   sealedLength,
   type OpenedSessionData,
   type ParsedSessionData,
@@ -80,80 +82,135 @@ export const pureBackend: CompleteBackend = Object.freeze({
   pbkdf2: pbkdf2Sha512,
 });
 
-/** A backend that is complete, and whose results can be relied on. */
-export interface CheckedBackend extends Pick<
-  CompleteBackend,
-  'name' | 'seal' | 'open' | 'encryptMany' | 'decryptMany'
-> {
-  /** How it wants its chunks, where it does that work beside this thread. */
-  readonly pipelines: Readonly<Record<'encrypt' | 'decrypt', Pipeline | undefined>>;
-  readonly encapsulateMany: (
-    recipient: Uint8Array,
-    ephemeralPrivateKeys: Uint8Array,
-  ) => Promise<Encapsulated>;
-  readonly agreeMany: (privateKey: Uint8Array, publicKeys: Uint8Array) => Promise<Uint8Array>;
-}
+/** What chunks are encrypted and decrypted by: a backend whose results can be relied on. */
+export type CheckedBackend = ReturnType<typeof checkBackend>;
 
 /**
- * Completes a backend by pure JavaScript, and checks whatever it gives: what it throws, and what has another length
+ * Completes a backend by pure JavaScript, and checks what it gives: what it throws, and what has another length
  * than the scheme says, comes out as `backend-failed`; a {@link KeyBackupError} of its own stays what it is.
  */
-export function checkBackend(backend: Backend): CheckedBackend {
-  const { name, pipeline, encryptMany, decryptMany } = backend;
-  const agreeing = having(backend, 'agreeMany');
+export function checkBackend(backend: Backend) {
+  const { name, pipeline } = backend;
   const encapsulating = having(backend, 'encapsulateMany');
+  const agreeing = having(backend, 'agreeMany');
   const sealing = having(backend, 'seal');
   const opening = having(backend, 'open');
-  const encrypts = encryptMany ?? encapsulating.encapsulateMany !== encapsulateMany;
-  const decrypts = decryptMany ?? agreeing.agreeMany !== agreeMany;
-  return {
-    name,
-    pipelines: { encrypt: encrypts ? pipeline : undefined, decrypt: decrypts ? pipeline : undefined },
-    async encapsulateMany(recipient, ephemeralPrivateKeys) {
-      const call = () => encapsulating.encapsulateMany(recipient, ephemeralPrivateKeys);
+  const encrypts = backend.encryptMany ?? encapsulating.encapsulateMany !== encapsulateMany;
+  const decrypts = backend.decryptMany ?? agreeing.agreeMany !== agreeMany;
+
+  function checkedSeal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
+    const call = () => sealing.seal(sharedSecret, plaintext);
+    const given = callBackend(backend, 'seal', call) as Partial<Sealed> | undefined;
+    return {
+      ciphertext: assertBytes(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
+      mac: assertBytes(backend, 'seal', given?.mac, MAC_LENGTH),
+    };
+  }
+
+  function checkedOpen(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array) {
+    const given = callBackend(backend, 'open', () => opening.open(sharedSecret, ciphertext, mac));
+    return given === undefined ? undefined : assertBytes(backend, 'open', given, ciphertext.length);
+  }
+
+  /** Encrypts plaintexts under new ephemeral keys. */
+  async function encryptChunk(
+    recipient: Uint8Array,
+    plaintexts: readonly Uint8Array[],
+    options: SignalOptions,
+  ): Promise<Chunk<SessionData>> {
+    if (backend.encryptMany) {
+      const call = () => backend.encryptMany?.(recipient, plaintexts, options);
+      const given: unknown = await awaitBackend(backend, 'encryptMany', call);
+      const isOne = (one: unknown, slot: number): one is SessionData =>
+        isSessionDataOf(plaintexts[slot], one);
+      return chunkOfResults(assertMany(backend, 'encryptMany', given, plaintexts.length, isOne));
+    }
+    const privateKeys = generatePrivateKeys(plaintexts.length);
+    try {
+      const call = () => encapsulating.encapsulateMany(recipient, privateKeys);
       const given = (await awaitBackend(backend, 'encapsulateMany', call)) as
         Partial<Encapsulated> | undefined;
-      const check = (keys: unknown) =>
-        assertBytes(backend, 'encapsulateMany', keys, ephemeralPrivateKeys.length);
-      return {
-        ephemeralPublicKeys: check(given?.ephemeralPublicKeys),
-        sharedSecrets: check(given?.sharedSecrets),
-      };
-    },
-    async agreeMany(privateKey, publicKeys) {
-      const call = () => agreeing.agreeMany(privateKey, publicKeys);
-      const given = await awaitBackend(backend, 'agreeMany', call);
-      return assertBytes(backend, 'agreeMany', given, publicKeys.length);
-    },
-    seal(sharedSecret, plaintext) {
-      const call = () => sealing.seal(sharedSecret, plaintext);
-      const given = callBackend(backend, 'seal', call) as Partial<Sealed> | undefined;
-      return {
-        ciphertext: assertBytes(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
-        mac: assertBytes(backend, 'seal', given?.mac, MAC_LENGTH),
-      };
-    },
-    open(sharedSecret, ciphertext, mac) {
-      const given = callBackend(backend, 'open', () => opening.open(sharedSecret, ciphertext, mac));
-      return given === undefined ? undefined : assertBytes(backend, 'open', given, ciphertext.length);
-    },
-    encryptMany:
-      encryptMany &&
-      (async (recipient, plaintexts, options) => {
-        const call = () => encryptMany.call(backend, recipient, plaintexts, options);
-        const given: unknown = await awaitBackend(backend, 'encryptMany', call);
-        const isOf = (one: unknown, slot: number): one is SessionData =>
-          isSessionDataOf(plaintexts[slot], one);
-        return assertMany(backend, 'encryptMany', given, plaintexts.length, isOf);
-      }),
-    decryptMany:
-      decryptMany &&
-      (async (privateKey, parsed, options) => {
-        const call = () => decryptMany.call(backend, privateKey, parsed, options);
-        const given: unknown = await awaitBackend(backend, 'decryptMany', call);
-        return assertMany(backend, 'decryptMany', given, parsed.length, isOpenedOrError);
-      }),
+      const check = (keys: unknown) => assertBytes(backend, 'encapsulateMany', keys, privateKeys.length);
+      const ephemeralPublicKeys = check(given?.ephemeralPublicKeys);
+      const sharedSecrets = check(given?.sharedSecrets);
+      return chunkToSeal(plaintexts, { ephemeralPublicKeys, sharedSecrets }, checkedSeal);
+    } finally {
+      wipe(privateKeys);
+    }
+  }
+
+  async function decryptChunk(
+    privateKey: Uint8Array,
+    parsed: readonly ParsedSessionData[],
+    options: SignalOptions,
+  ): Promise<Chunk<OpenedSessionData>> {
+    if (backend.decryptMany) {
+      const call = () => backend.decryptMany?.(privateKey, parsed, options);
+      const given: unknown = await awaitBackend(backend, 'decryptMany', call);
+      return chunkOfResults(assertMany(backend, 'decryptMany', given, parsed.length, isOpenedOrError));
+    }
+    const publicKeys = ephemeralsOf(parsed);
+    const given = await awaitBackend(backend, 'agreeMany', () => agreeing.agreeMany(privateKey, publicKeys));
+    const sharedSecrets = assertBytes(backend, 'agreeMany', given, publicKeys.length);
+    return chunkToOpen(parsed, sharedSecrets, checkedOpen);
+  }
+
+  return {
+    name,
+    /** How it wants its chunks, where it does that work beside this thread. */
+    pipelines: { encrypt: encrypts ? pipeline : undefined, decrypt: decrypts ? pipeline : undefined },
+    seal: checkedSeal,
+    open: checkedOpen,
+    encryptChunk,
+    decryptChunk,
   };
+}
+
+/** `encryptChunk` in pure JavaScript, at once. */
+export function encryptChunkSync(
+  recipient: Uint8Array,
+  plaintexts: readonly Uint8Array[],
+): Chunk<SessionData> {
+  const privateKeys = generatePrivateKeys(plaintexts.length);
+  try {
+    return chunkToSeal(plaintexts, encapsulateMany(recipient, privateKeys), seal);
+  } finally {
+    wipe(privateKeys);
+  }
+}
+
+/** `decryptChunk` in pure JavaScript, at once. */
+export function decryptChunkSync(
+  privateKey: Uint8Array,
+  parsed: readonly ParsedSessionData[],
+): Chunk<OpenedSessionData> {
+  return chunkToOpen(parsed, agreeMany(privateKey, ephemeralsOf(parsed)), open);
+}
+
+/** A whole {@link Backend.encryptMany} out of the other operations of a backend. */
+export async function encryptMany(
+  backend: Backend,
+  ...[recipient, plaintexts, options]: Parameters<NonNullable<Backend['encryptMany']>>
+): Promise<SessionData[]> {
+  const { finish, dispose } = await checkBackend(backend).encryptChunk(recipient, plaintexts, options);
+  try {
+    return plaintexts.map((_, slot) => finish(slot));
+  } finally {
+    dispose();
+  }
+}
+
+/** A whole {@link Backend.decryptMany} out of the other operations of a backend. */
+export async function decryptMany(
+  backend: Backend,
+  ...[privateKey, parsed, options]: Parameters<NonNullable<Backend['decryptMany']>>
+): Promise<(OpenedSessionData | KeyBackupError)[]> {
+  const { finish, dispose } = await checkBackend(backend).decryptChunk(privateKey, parsed, options);
+  try {
+    return parsed.map((_, slot) => tryRecord(() => finish(slot)));
+  } finally {
+    dispose();
+  }
 }
 
 /** The backend itself for an operation that it has, pure JavaScript otherwise. Called as a method, it keeps its `this`. */
@@ -205,7 +262,7 @@ export interface Chunk<Done> {
 }
 
 /** A chunk whose keys are finished by their shared secrets, which it wipes. */
-export function chunkOfSecrets<Done>(
+function chunkOfSecrets<Done>(
   sharedSecrets: Uint8Array,
   finish: (slot: number, sharedSecret: Uint8Array) => Done,
 ): Chunk<Done> {
@@ -224,8 +281,28 @@ export function chunkOfSecrets<Done>(
   };
 }
 
+function chunkToSeal(
+  plaintexts: readonly Uint8Array[],
+  { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
+  sealBy: CompleteBackend['seal'],
+): Chunk<SessionData> {
+  return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
+    sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, sealBy),
+  );
+}
+
+function chunkToOpen(
+  parsed: readonly ParsedSessionData[],
+  sharedSecrets: Uint8Array,
+  openBy: CompleteBackend['open'],
+): Chunk<OpenedSessionData> {
+  return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
+    openSessionData(parsed[slot], sharedSecret, openBy),
+  );
+}
+
 /** A chunk that was finished elsewhere. */
-export function chunkOfResults<Done>(results: readonly (Done | KeyBackupError)[]): Chunk<Done> {
+function chunkOfResults<Done>(results: readonly (Done | KeyBackupError)[]): Chunk<Done> {
   return {
     finish(slot) {
       const result = results[slot];
@@ -237,6 +314,25 @@ export function chunkOfResults<Done>(results: readonly (Done | KeyBackupError)[]
 }
 
 /** One of many keys in an array, in place. */
-export function keyAt(keys: Uint8Array, slot: number): Uint8Array {
+function keyAt(keys: Uint8Array, slot: number): Uint8Array {
   return keys.subarray(32 * slot, 32 * (slot + 1));
+}
+
+function ephemeralsOf(parsed: readonly ParsedSessionData[]): Uint8Array {
+  return concatAll(parsed.map(({ ephemeral }) => ephemeral));
+}
+
+/**
+ * What came of one record: the result, or the error that is its alone. `bad-parameters` is about the call, such as a key
+ * disposed of meanwhile, and not about one record: it ends the batch.
+ */
+export function tryRecord<Done>(work: () => Done): Done | KeyBackupError {
+  try {
+    return work();
+  } catch (error) {
+    // A fault of the caller or of this package must not pass for a bad key.
+    const isOfRecord = error instanceof KeyBackupError && error.code !== 'bad-parameters';
+    if (isOfRecord && !isFromCallback(error)) return error;
+    throw error;
+  }
 }

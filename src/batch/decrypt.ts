@@ -1,11 +1,8 @@
-import type { SignalOptions } from '../async.js';
-import { agreeMany } from '../curve25519/x25519.js';
 import { expectMethod, expectOptions } from '../encoding/arguments.js';
-import { concat, wipe } from '../encoding/bytes.js';
+import { wipe } from '../encoding/bytes.js';
 import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
-import { restoredRoomKey, type ExportedSessionData, type RoomKeyFlag } from '../formats/room-key.js';
-import { ClaimedKeys } from '../formats/sender-fields.js';
+import { readRoomKey, type ExportedSessionData, type RoomKeyFlag } from '../formats/room-key.js';
 import {
   BackupMacKey,
   checkBackupMac,
@@ -18,31 +15,13 @@ import {
 } from '../scheme/backup-mac.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
 import {
-  openSessionData,
   parseSessionData,
   type OpenedSessionData,
   type ParsedSessionData,
   type ReadOptions,
 } from '../scheme/session-data.js';
-import {
-  checkBackend,
-  chunkOfResults,
-  chunkOfSecrets,
-  type Backend,
-  type CheckedBackend,
-  type Chunk,
-  pureBackend,
-  type CompleteBackend,
-} from './backend.js';
-import {
-  only,
-  run,
-  runSync,
-  tryRecord,
-  type BatchOptions,
-  type Outcome,
-  type RecordOperation,
-} from './run.js';
+import { decryptChunkSync, tryRecord, type Chunk } from './backend.js';
+import { only, run, runSync, type Direction, type Outcome, type RunOptions } from './run.js';
 
 /** Takes room keys out of a backup: parse, agree, open, check. */
 
@@ -102,22 +81,11 @@ export function decryptSession(
   return only(decryptSessionsSync([record], key, options));
 }
 
-/**
- * Decrypts records of a backup, in pure JavaScript unless `options.backend` says otherwise. The main entry point has the
- * same function with a backend chosen for the platform. Every key that cannot be read comes out with the one reason why, and every key that
- * can says whether it is `authenticated`: only what carries a right `backup_mac`, and no declaration against it, is.
- *
- * @param records - In an array, an iterable or an async iterable; no more than some hundreds are held at a time.
- * @param key - The backup's decryption key; compare it with the `auth_data` first (`expectMatch`), or a wrong
- * key will show as `mac-mismatch` on every record.
- * @returns One result per record, in order.
- * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `bad-parameters` when the key is disposed; and whatever
- * the input itself throws.
- */
+/** The batch of the main entry point, in pure JavaScript unless `options.backend` says otherwise. */
 export function decryptSessions(
   records: Iterable<BackupRecord> | AsyncIterable<BackupRecord>,
   key: BackupDecryptionKey,
-  options: BatchOptions & DecryptSettings = {},
+  options: RunOptions & DecryptSettings = {},
 ): AsyncGenerator<DecryptResult, void, void> {
   return run(records, () => decryption(key, options), options);
 }
@@ -149,16 +117,14 @@ interface ReadyRecord {
 function decryption(
   key: BackupDecryptionKey,
   settings: DecryptSettings,
-): RecordOperation<BackupRecord, ReadyRecord, DecryptedSession> {
+): Direction<BackupRecord, ReadyRecord, DecryptedSession> {
   expectMethod(key, 'matches', 'decryption key');
   expectOptions(settings);
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
   let macKey: BackupMacKey | undefined;
-  const claimedKeys = new ClaimedKeys();
   const check = ({ room_id, session_id, mac }: ReadyRecord, opened: OpenedSessionData): DecryptedSession => {
-    const place = { room_id, session_id };
-    const { session: stored, flags } = restoredRoomKey(opened.plaintext, place, { salvage }, claimedKeys);
+    const { session: stored, flags } = readRoomKey(opened.plaintext, room_id, session_id, { salvage });
     if (mac === 'right') expectRoom(stored, room_id);
     const provenance = provenanceOf(mac, stored);
     if (requireAuthenticated && !provenance.authenticated) throw notAuthenticated(provenance);
@@ -196,7 +162,7 @@ function decryption(
       return { room_id, session_id, parsed, mac };
     },
     work: async (ready, backend, options) =>
-      checking(ready, await decryptChunk(backend, privateKey, parsedOf(ready), options)),
+      checking(ready, await backend.decryptChunk(privateKey, parsedOf(ready), options)),
     workSync: (ready) => checking(ready, decryptChunkSync(privateKey, parsedOf(ready))),
     pipeline: ({ pipelines }) => pipelines.decrypt,
     dispose() {
@@ -250,49 +216,4 @@ function expectRoom(plaintext: JsonObject, roomId: string): void {
       `${ROOM_ID_COPY}: expected the room of the record, got another: the record was moved`,
     );
   }
-}
-
-/** A whole {@link Backend.decryptMany} out of the other operations of a backend. */
-export async function decryptMany(
-  backend: Backend,
-  ...[privateKey, parsed, options]: Parameters<NonNullable<Backend['decryptMany']>>
-): Promise<(OpenedSessionData | KeyBackupError)[]> {
-  const { finish, dispose } = await decryptChunk(checkBackend(backend), privateKey, parsed, options);
-  try {
-    return parsed.map((_, slot) => tryRecord(() => finish(slot)));
-  } finally {
-    dispose();
-  }
-}
-
-async function decryptChunk(
-  backend: CheckedBackend,
-  privateKey: Uint8Array,
-  parsed: readonly ParsedSessionData[],
-  options: SignalOptions,
-): Promise<Chunk<OpenedSessionData>> {
-  return backend.decryptMany
-    ? chunkOfResults(await backend.decryptMany(privateKey, parsed, options))
-    : opening(parsed, await backend.agreeMany(privateKey, ephemerals(parsed)), backend.open);
-}
-
-function decryptChunkSync(
-  privateKey: Uint8Array,
-  parsed: readonly ParsedSessionData[],
-): Chunk<OpenedSessionData> {
-  return opening(parsed, agreeMany(privateKey, ephemerals(parsed)), pureBackend.open);
-}
-
-function opening(
-  parsed: readonly ParsedSessionData[],
-  sharedSecrets: Uint8Array,
-  open: CompleteBackend['open'],
-): Chunk<OpenedSessionData> {
-  return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
-    openSessionData(parsed[slot], sharedSecret, open),
-  );
-}
-
-function ephemerals(parsed: readonly ParsedSessionData[]): Uint8Array {
-  return concat(...parsed.map(({ ephemeral }) => ephemeral));
 }

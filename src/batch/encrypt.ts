@@ -1,17 +1,14 @@
-import { callback, type SignalOptions } from '../async.js';
-import { encapsulateMany, generatePrivateKeys, type Encapsulated } from '../curve25519/x25519.js';
+import { callback } from '../async.js';
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
-import { wipe } from '../encoding/bytes.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
-  backedUpRoomKey,
+  prepareRoomKey,
   type ExportedSessionData,
   type KeyBackupData,
   type PreparedRoomKey,
   type RoomKeyFlag,
 } from '../formats/room-key.js';
-import { ClaimedKeys } from '../formats/sender-fields.js';
 import {
   addBackupMac,
   BackupMacKey,
@@ -22,19 +19,9 @@ import {
   type UnauthenticatedSource,
 } from '../scheme/backup-mac.js';
 import { BackupPublicKey } from '../scheme/keys.js';
-import { checkPlaintext, sealSessionData, type SessionData } from '../scheme/session-data.js';
-import {
-  checkBackend,
-  chunkOfResults,
-  chunkOfSecrets,
-  keyAt,
-  type Backend,
-  type CheckedBackend,
-  type Chunk,
-  pureBackend,
-  type CompleteBackend,
-} from './backend.js';
-import { only, run, runSync, type BatchOptions, type Outcome, type RecordOperation } from './run.js';
+import { checkPlaintext, type SessionData } from '../scheme/session-data.js';
+import { encryptChunkSync, type Chunk } from './backend.js';
+import { only, run, runSync, type Direction, type Outcome, type RunOptions } from './run.js';
 
 /** Puts room keys into a backup: prepare, agree, seal. */
 
@@ -108,20 +95,11 @@ export function encryptSession(
   return only(encryptSessionsSync([session], publicKey, settings));
 }
 
-/**
- * Encrypts sessions to a backup's public key, in pure JavaScript unless `options.backend` says otherwise. The main entry
- * point has the same function with a backend chosen for the platform.
- *
- * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable. No more than some
- * hundreds are held at a time, so a caller who streams needs little memory.
- * @returns One result per session, in order.
- * @throws {@link KeyBackupError} `aborted`; `backend-failed`; `wrong-key` for another backup's `macKey`;
- * `bad-parameters`; and whatever the input itself throws.
- */
+/** The batch of the main entry point, in pure JavaScript unless `options.backend` says otherwise. */
 export function encryptSessions(
   sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   publicKey: BackupPublicKey,
-  options: BatchOptions & EncryptSettings = {},
+  options: RunOptions & EncryptSettings = {},
 ): AsyncGenerator<EncryptResult, void, void> {
   return run(sessions, () => encryption(publicKey, options), options);
 }
@@ -149,13 +127,13 @@ interface ReadySession {
 function encryption(
   publicKey: BackupPublicKey,
   settings: EncryptSettings,
-): RecordOperation<ExportedSessionData, ReadySession, EncryptedSession> {
+): Direction<ExportedSessionData, ReadySession, EncryptedSession> {
   expectInstance(publicKey, BackupPublicKey, 'public key');
   expectOptions(settings);
   const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
   if (macKey !== undefined) expectInstance(macKey, BackupMacKey, 'macKey');
   if (names !== undefined) expectNames(names);
-  const unauthenticated = settings.unauthenticated ?? (macKey && forwarded);
+  const unauthenticated = settings.unauthenticated ?? (macKey && forwardedSource);
   if (bindRoomId && !macKey) {
     throw new KeyBackupError(
       'bad-parameters',
@@ -164,7 +142,6 @@ function encryption(
   }
   macKey?.expectMatch(publicKey);
   const recipient = publicKey.toBytes();
-  const claimedKeys = new ClaimedKeys();
   const complete = ({ session, prepared }: ReadySession, sealed: SessionData): EncryptedSession => {
     const { room_id, session_id, plaintext: _, flags, ...metadata } = prepared;
     const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
@@ -186,12 +163,12 @@ function encryption(
   return {
     prepare(session) {
       const source = expectSource(callback(() => unauthenticated?.(session)));
-      const prepared = backedUpRoomKey(withProvenance(session, { source, bindRoomId, names }), claimedKeys);
+      const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
       checkPlaintext(prepared.plaintext);
       return { session, prepared };
     },
     work: async (ready, backend, options) =>
-      completing(ready, await encryptChunk(backend, recipient, plaintextsOf(ready), options)),
+      completing(ready, await backend.encryptChunk(recipient, plaintextsOf(ready), options)),
     workSync: (ready) => completing(ready, encryptChunkSync(recipient, plaintextsOf(ready))),
     pipeline: ({ pipelines }) => pipelines.encrypt,
   };
@@ -201,57 +178,8 @@ function encryption(
  * The default of `unauthenticated`: a forwarder could have made the key. A chain that does not read proves no direct
  * way; what is not a session at all is refused afterwards.
  */
-function forwarded(session: unknown): UnauthenticatedSource | undefined {
+export function forwardedSource(session: unknown): UnauthenticatedSource | undefined {
   const chain = isJsonObject(session) ? ownValue(session, 'forwarding_curve25519_key_chain') : undefined;
   const isDirect = chain === undefined || (Array.isArray(chain) && chain.length === 0);
   return isDirect ? undefined : 'm.forwarded_room_key';
-}
-
-/** A whole {@link Backend.encryptMany} out of the other operations of a backend. */
-export async function encryptMany(
-  backend: Backend,
-  ...[recipient, plaintexts, options]: Parameters<NonNullable<Backend['encryptMany']>>
-): Promise<SessionData[]> {
-  const { finish, dispose } = await encryptChunk(checkBackend(backend), recipient, plaintexts, options);
-  try {
-    return plaintexts.map((_, slot) => finish(slot));
-  } finally {
-    dispose();
-  }
-}
-
-async function encryptChunk(
-  backend: CheckedBackend,
-  recipient: Uint8Array,
-  plaintexts: readonly Uint8Array[],
-  options: SignalOptions,
-): Promise<Chunk<SessionData>> {
-  if (backend.encryptMany) {
-    return chunkOfResults(await backend.encryptMany(recipient, plaintexts, options));
-  }
-  const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
-  try {
-    return sealing(plaintexts, await backend.encapsulateMany(recipient, ephemeralPrivateKeys), backend.seal);
-  } finally {
-    wipe(ephemeralPrivateKeys);
-  }
-}
-
-function encryptChunkSync(recipient: Uint8Array, plaintexts: readonly Uint8Array[]): Chunk<SessionData> {
-  const ephemeralPrivateKeys = generatePrivateKeys(plaintexts.length);
-  try {
-    return sealing(plaintexts, encapsulateMany(recipient, ephemeralPrivateKeys), pureBackend.seal);
-  } finally {
-    wipe(ephemeralPrivateKeys);
-  }
-}
-
-function sealing(
-  plaintexts: readonly Uint8Array[],
-  { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
-  seal: CompleteBackend['seal'],
-): Chunk<SessionData> {
-  return chunkOfSecrets(sharedSecrets, (slot, sharedSecret) =>
-    sealSessionData(plaintexts[slot], keyAt(ephemeralPublicKeys, slot), sharedSecret, seal),
-  );
 }

@@ -1,5 +1,10 @@
-import { callback, raceAbort, abortable } from '../async.js';
+import { abortable, callback, raceAbort } from '../async.js';
 import { expectFunction, expectIterable, expectOptions } from '../encoding/arguments.js';
+import { canonicalJson } from '../encoding/canonical-json.js';
+import { KeyBackupError } from '../errors.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
+import { mendSender } from '../formats/sender-fields.js';
+import { areConnected, readSessionKey } from '../formats/session-key.js';
 import {
   BackupMacKey,
   readUnauthenticated,
@@ -7,15 +12,11 @@ import {
   type MacNames,
   type UnauthenticatedSource,
 } from '../scheme/backup-mac.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { tryRecord } from './backend.js';
 import { decryptSessions, type BackupRecord, type DecryptResult, type DecryptedSession } from './decrypt.js';
-import { encryptSessions, type EncryptSettings } from './encrypt.js';
-import { tryRecord, type BatchOptions, type Outcome } from './run.js';
-import { canonicalJson } from '../encoding/canonical-json.js';
-import { KeyBackupError } from '../errors.js';
-import type { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
-import { areConnected } from '../formats/megolm-ratchet.js';
-import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
-import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
+import { encryptSessions, forwardedSource, type EncryptResult } from './encrypt.js';
+import type { BatchOptions, Outcome } from './run.js';
 
 /** Adds a `backup_mac` to those records of a backup of which the user has trusted copies. */
 
@@ -118,19 +119,33 @@ export async function* authenticateSessions(
       yield record;
     }
   }
-  async function* conclude(chunk: readonly Decrypted[]) {
-    const copies = await raceAbort(Promise.all(chunk.map(copyOf)), options.signal);
-    const plans = chunk.map((decrypted, i) => planFor(decrypted, copies[i], declareUnknown));
-    yield* carryOut(plans, key.publicKey, settings);
-  }
   // Not asynchronous: what `trusted` throws ends the batch before it is called again.
   const copyOf = ({ result }: Decrypted) =>
     Promise.resolve(result.ok ? callback(() => trusted(result.room_id, result.session_id)) : undefined);
+  async function* conclude(chunk: readonly Decrypted[]) {
+    const copies = await raceAbort(Promise.all(chunk.map(copyOf)), options.signal);
+    const verdicts = chunk.map(({ result }, i) =>
+      // A copy that cannot be read fails its record, like a record that cannot be read.
+      result.ok ? tryRecord(() => compare(result, copies[i], declareUnknown)) : result.error,
+    );
+    const sources = new Map<ExportedSessionData, UnauthenticatedSource | undefined>();
+    for (const verdict of verdicts) {
+      if (!(verdict instanceof KeyBackupError) && verdict.session)
+        sources.set(verdict.session, verdict.source);
+    }
+    const unauthenticated = (session: ExportedSessionData) => sources.get(session);
+    const encrypted = encryptSessions(sources.keys(), key.publicKey, { ...settings, unauthenticated });
+    try {
+      for (const [i, verdict] of verdicts.entries()) yield await outcomeOf(chunk[i], verdict, encrypted);
+    } finally {
+      await encrypted.return();
+    }
+  }
   try {
     let chunk: Decrypted[] = [];
     for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
-      if (waiting.length === 0) throw new Error('a batch gave more results than it was given records');
-      chunk.push({ result, record: waiting.splice(0, 1)[0] });
+      const [record] = waiting.splice(0, 1);
+      chunk.push({ result, record });
       if (chunk.length < CHUNK) continue;
       yield* conclude(chunk);
       chunk = [];
@@ -146,119 +161,61 @@ interface Decrypted {
   readonly record: BackupRecord;
 }
 
-/** A result already, or a session to encrypt. */
-type Plan =
-  | { readonly done: Outcome<AuthenticatedRecord> }
-  | {
-      readonly index: number;
-      readonly session: ExportedSessionData;
-      readonly source: UnauthenticatedSource | undefined;
-      readonly about: Pick<AuthenticatedRecord, 'authentication' | 'previousAuthenticity' | 'reason'>;
-    };
-
-/** A copy that cannot be read fails its record, like a record that cannot be read. */
-function planFor(
-  { result, record }: Decrypted,
-  copy: ExportedSessionData | undefined,
-  declareUnknown: boolean,
-): Plan {
-  if (!result.ok) return { done: result };
-  const plan = tryRecord(() => compare(result, record, copy, declareUnknown));
-  if (!(plan instanceof KeyBackupError)) return plan;
-  const { index, room_id, session_id } = result;
-  return { done: { ok: false, index, room_id, session_id, wellFormed: true, error: plan } };
+/** What to make of a record: `session` is to be encrypted in its place. */
+interface Verdict extends Pick<AuthenticatedRecord, 'authentication' | 'reason'> {
+  readonly session?: ExportedSessionData;
+  readonly source?: UnauthenticatedSource | undefined;
 }
 
 function compare(
-  result: DecryptedSession & { readonly index: number },
-  { key_backup_data }: BackupRecord,
+  { session, authenticity }: DecryptedSession,
   copy: ExportedSessionData | undefined,
   declareUnknown: boolean,
-): Plan {
-  const { index, room_id, session_id, session, authenticity: previousAuthenticity } = result;
-  const place = { index, room_id, session_id };
-  const unchanged = (authentication: Authentication, reason: string): Plan => ({
-    done: {
-      ok: true,
-      ...place,
-      authentication,
-      previousAuthenticity,
-      reason,
-      key_backup_data,
-      changed: false,
-    },
-  });
-  if (previousAuthenticity === 'verified' || previousAuthenticity === 'declared-unauthenticated') {
-    return unchanged('already', 'it has a right backup_mac');
+): Verdict {
+  if (authenticity === 'verified' || authenticity === 'declared-unauthenticated') {
+    return { authentication: 'already', reason: 'it has a right backup_mac' };
   }
   if (!copy || readUnauthenticated(copy) !== undefined) {
     const reason = copy ? 'its copy is declared unauthenticated' : 'there is no trusted copy of it';
-    if (!declareUnknown) return unchanged('unknown', reason);
-    return {
-      index,
-      session,
-      source: 'm.legacy-v1',
-      about: { authentication: 'declared', previousAuthenticity, reason },
-    };
+    if (!declareUnknown) return { authentication: 'unknown', reason };
+    return { authentication: 'declared', reason, session, source: 'm.legacy-v1' };
   }
   const difference = differenceOf(session, copy);
   if (difference !== undefined) {
-    return unchanged('conflicting', `${difference} differs from the trusted copy's`);
+    return { authentication: 'conflicting', reason: `${difference} differs from the trusted copy's` };
   }
   const [a, b] = [copy, session].map(({ session_key }) => readSessionKey(session_key).first_message_index);
   const better = { ...copy, session_key: a <= b ? copy.session_key : session.session_key };
-  if (isForwarded(copy)) {
-    const about = {
-      authentication: 'declared',
-      previousAuthenticity,
-      reason: 'its trusted copy was forwarded',
-    } as const;
-    return { index, session: better, source: 'm.forwarded_room_key', about };
-  }
-  const about = {
-    authentication: 'authenticated',
-    previousAuthenticity,
-    reason: 'it agrees with the trusted copy',
-  } as const;
-  return { index, session: better, source: undefined, about };
+  const source = forwardedSource(copy);
+  return source === undefined
+    ? { authentication: 'authenticated', reason: 'it agrees with the trusted copy', session: better }
+    : { authentication: 'declared', reason: 'its trusted copy was forwarded', session: better, source };
 }
 
-/** Encrypts the sessions of the plans, and gives all results in order. */
-async function* carryOut(
-  plans: readonly Plan[],
-  publicKey: BackupPublicKey,
-  settings: BatchOptions & EncryptSettings,
-): AsyncGenerator<Outcome<AuthenticatedRecord>, void, void> {
-  const sources = new Map<ExportedSessionData, UnauthenticatedSource | undefined>();
-  for (const plan of plans) if ('session' in plan) sources.set(plan.session, plan.source);
-  const unauthenticated = (session: ExportedSessionData) => sources.get(session);
-  const encrypted = encryptSessions([...sources.keys()], publicKey, { ...settings, unauthenticated });
-  try {
-    for (const plan of plans) {
-      if ('done' in plan) {
-        yield plan.done;
-        continue;
-      }
-      const next = await encrypted.next();
-      if (next.done === true) throw new Error('a batch gave fewer results than it was given sessions');
-      const { index, about } = plan;
-      yield next.value.ok ? { ...next.value, ...about, index, changed: true } : { ...next.value, index };
-    }
-  } finally {
-    await encrypted.return();
+/** @param encrypted - The next of these is the record's, if its session was to be encrypted. */
+async function outcomeOf(
+  { result, record }: Decrypted,
+  verdict: Verdict | KeyBackupError,
+  encrypted: AsyncIterator<EncryptResult>,
+): Promise<Outcome<AuthenticatedRecord>> {
+  if (!result.ok) return result;
+  const { index, room_id, session_id, authenticity: previousAuthenticity } = result;
+  const place = { index, room_id, session_id };
+  if (verdict instanceof KeyBackupError) return { ok: false, ...place, wellFormed: true, error: verdict };
+  const { authentication, reason, session } = verdict;
+  const about = { authentication, previousAuthenticity, reason };
+  if (!session) {
+    return { ok: true, ...place, ...about, key_backup_data: record.key_backup_data, changed: false };
   }
-}
-
-/** A chain that cannot be read does not prove that the key came straight from its sender. */
-function isForwarded({ forwarding_curve25519_key_chain: chain }: Partial<ExportedSessionData>): boolean {
-  return chain !== undefined && !(Array.isArray(chain) && chain.length === 0);
+  const written = (await encrypted.next()).value as EncryptResult;
+  return written.ok ? { ...written, ...about, index, changed: true } : { ...written, index };
 }
 
 /** The first field in which a record and its trusted copy differ. */
 function differenceOf(record: ExportedSessionData, copy: ExportedSessionData): string | undefined {
   const fields = ['algorithm', 'room_id', 'session_id', 'sender_key', 'sender_claimed_keys'] as const;
   // A record that was written of the copy has its sender mended.
-  const mended = tryRecord(() => mendSender(copy, 'copy', new ClaimedKeys()));
+  const mended = tryRecord(() => mendSender(copy, 'copy'));
   const written = mended instanceof KeyBackupError ? copy : { ...copy, ...mended.fields };
   const differing = fields.find(
     (field) => !isSame(record[field], copy[field]) && !isSame(record[field], written[field]),

@@ -2,7 +2,6 @@ import {
   abortable,
   callback,
   ChunkSizer,
-  isFromCallback,
   now,
   raceAbort,
   throwIfAborted,
@@ -15,9 +14,10 @@ import { KeyBackupError } from '../errors.js';
 import {
   checkBackend,
   pureBackend,
+  tryRecord,
+  type Backend,
   type CheckedBackend,
   type Chunk,
-  type Backend,
   type Pipeline,
 } from './backend.js';
 
@@ -48,8 +48,8 @@ export interface FailedSession {
 /** The result for one key. */
 export type Outcome<Output> = ({ readonly ok: true; readonly index: number } & Output) | FailedSession;
 
-/** What a batch does with its records: each is prepared, the work is done for a chunk, and then each is finished. */
-export interface RecordOperation<Input, Ready, Output> {
+/** Encryption or decryption: each record is prepared, the work is done for a chunk, and then each is finished. */
+export interface Direction<Input, Ready, Output> {
   /** Checks a record and takes it apart. It may throw for that record alone. */
   readonly prepare: (input: Input) => Ready;
   /** Makes the agreements of a chunk; the chunk finishes its records one by one. */
@@ -66,11 +66,8 @@ export interface RecordOperation<Input, Ready, Output> {
   readonly dispose?: () => void;
 }
 
-/** A backend that was chosen for one batch, and what to do when the batch is over. */
-export interface ChosenBackend {
-  readonly backend: Backend;
-  readonly dispose?: () => void;
-}
+/** A backend that was chosen for one batch, and is disposed of when that is over. */
+export type ChosenBackend = Backend & { dispose?(): void };
 
 /** {@link BatchOptions}, and how a backend is chosen where they name none. */
 export interface RunOptions extends BatchOptions {
@@ -83,7 +80,7 @@ const SYNC_CHUNK = 1024;
 /** Runs a batch in one call. */
 export function runSync<Input, Ready, Output>(
   inputs: Iterable<Input>,
-  open: () => RecordOperation<Input, Ready, Output>,
+  open: () => Direction<Input, Ready, Output>,
 ): Outcome<Output>[] {
   expectIterable(inputs, 'sessions');
   const all = [...inputs];
@@ -130,7 +127,7 @@ interface Working<Output> {
  */
 export async function* run<Input, Ready, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  open: () => RecordOperation<Input, Ready, Output>,
+  open: () => Direction<Input, Ready, Output>,
   options: RunOptions,
 ): AsyncGenerator<Outcome<Output>, void, void> {
   expectIterable(inputs, 'sessions');
@@ -142,7 +139,7 @@ export async function* run<Input, Ready, Output>(
   const underWay: Working<Output>[] = [];
   try {
     if (!options.backend) chosen = await options.choose?.();
-    const backend = checkBackend(options.backend ?? chosen?.backend ?? pureBackend);
+    const backend = checkBackend(options.backend ?? chosen ?? pureBackend);
     const { depth = 1, chunk: size } = operation.pipeline(backend) ?? {};
     const sizer = new ChunkSizer(signal, size);
     let done = 0;
@@ -187,7 +184,7 @@ function disposeOf({ dispose }: Chunk<unknown>): void {
 /** Prepares a chunk and starts the work on it. */
 async function startWork<Input, Ready, Output>(
   taken: readonly Input[],
-  operation: RecordOperation<Input, Ready, Output>,
+  operation: Direction<Input, Ready, Output>,
   backend: CheckedBackend,
   sizer: ChunkSizer,
   signal: WaitOptions['signal'],
@@ -250,19 +247,4 @@ async function* chunksOf<Input>(
 
 function readyOnes<Ready>(states: readonly (Ready | KeyBackupError)[]): Ready[] {
   return states.filter((state): state is Ready => !(state instanceof KeyBackupError));
-}
-
-/**
- * What came of one record: the result, or the error that is its alone. `bad-parameters` is about the call, such as a key
- * disposed of meanwhile, and not about one record: it ends the batch.
- */
-export function tryRecord<Done>(work: () => Done): Done | KeyBackupError {
-  try {
-    return work();
-  } catch (error) {
-    // A fault of the caller or of this package must not pass for a bad key.
-    const isOfRecord = error instanceof KeyBackupError && error.code !== 'bad-parameters';
-    if (isOfRecord && !isFromCallback(error)) return error;
-    throw error;
-  }
 }

@@ -7,7 +7,7 @@ import type { Terminal } from './terminal.js';
 /** An option. It is written once: parsing, the help and the values that a command gets all come from it. */
 export interface Option {
   readonly help: string;
-  /** What stands for the value in the help; an option without one is a flag. `FILE` is read, `OUTPUT` is written. */
+  /** The placeholder of the value in the help; an option without one is a flag. `FILE` is read, `OUTPUT` is written. */
   readonly value?: string;
   readonly short?: string;
   readonly repeatable?: true;
@@ -33,15 +33,15 @@ export type Values<O extends Options> = {
   readonly [Name in keyof O & string as CamelCase<Name>]: Value<O[Name]>;
 };
 
-/** A command as it is written down. */
+/** What a command is made of. */
 export interface Definition<O extends Options> {
   readonly name: string;
   /** For the list of commands: a few words, without a full stop. */
   readonly summary: string;
-  /** The forms of the command line, where arguments and required options do not say it all. */
+  /** The forms of the command line, where arguments and required options are not enough. */
   readonly usage?: readonly string[];
   readonly description: string;
-  /** The names of the positional arguments; in brackets, one that may be missing. */
+  /** Names of the positional arguments: in brackets if optional, joined by | if one of a few words. */
   readonly arguments?: readonly string[];
   readonly options: O;
   readonly exitCodes: string;
@@ -54,6 +54,7 @@ export interface Definition<O extends Options> {
 export interface Command {
   readonly name: string;
   readonly summary: string;
+  readonly arguments: readonly string[];
   readonly options: Options;
   readonly help: string;
   /** @throws {@link UsageError} for anything unknown, missing or too much; {@link InputError} for an output that exists. */
@@ -62,14 +63,15 @@ export interface Command {
 
 /** Makes a command of its definition. */
 export function defineCommand<const O extends Options>(definition: Definition<O>): Command {
-  const { name, summary, options } = definition;
+  const { name, summary, options, arguments: names = [] } = definition;
   return {
     name,
     summary,
+    arguments: names,
     options,
     help: helpOf(definition),
     async run(args, terminal) {
-      const { values, positionals } = parse(args, options, definition.arguments ?? []);
+      const { values, positionals } = parse(args, options, names);
       return definition.run(values as Values<O>, terminal, ...positionals);
     },
   };
@@ -253,7 +255,7 @@ function helpOf<O extends Options>(definition: Definition<O>): string {
     [
       ...(definition.arguments ?? []),
       ...required.map(([option, { value }]) => `--${option} ${value}`),
-      '[options]',
+      ...(terms.length === 0 ? [] : ['[options]']),
     ].join(' '),
   ];
   const column = 4 + Math.max(...terms.map(({ term }) => term.length).filter((length) => length <= MAX_TERM));
@@ -266,7 +268,7 @@ function helpOf<O extends Options>(definition: Definition<O>): string {
   return [
     `usage: ${forms.map((form) => `megolm-backup ${name} ${form}`).join('\n       ')}`,
     description.trim(),
-    `options:\n${lines.join('\n')}`,
+    ...(lines.length === 0 ? [] : [`options:\n${lines.join('\n')}`]),
     wrap(exitCodes, WIDTH).join('\n'),
     `example:\n  ${example}\n`,
   ].join('\n\n');

@@ -1,9 +1,8 @@
-import { LOOKALIKE } from './wrong-key.js';
 import { readFileSync } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
 import { printable, quote } from '../encoding/quote.js';
 import { didYouMean, type Command } from './command.js';
-import { InputError, Interrupted, UsageError } from './errors.js';
+import { InputError, Interrupted, LOOKALIKE, UsageError } from './errors.js';
 import { type Terminal } from './terminal.js';
 
 /** Every command, loaded only when it is asked for. */
@@ -18,6 +17,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command:
   upload: () => import('./commands/upload.js'),
   restore: () => import('./commands/restore.js'),
   diagnose: () => import('./commands/diagnose.js'),
+  save: () => import('./commands/save.js'),
   rescue: () => import('./commands/rescue.js'),
   export: () => import('./commands/export.js'),
   serve: () => import('./commands/serve.js'),
@@ -25,7 +25,14 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command:
   audit: () => import('./commands/audit.js'),
   'erase-user': () => import('./commands/erase-user.js'),
   conformance: () => import('./commands/conformance.js'),
+  completion: async () => ({
+    command: (await import('./commands/completion.js')).completionOf(allCommands),
+  }),
 };
+
+async function allCommands(): Promise<Command[]> {
+  return Promise.all(Object.values(COMMANDS).map(async (load) => (await load()).command));
+}
 
 /** Runs one command line. Returns its exit code. */
 export async function main(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -66,9 +73,9 @@ function version(): string {
 }
 
 async function overview(): Promise<string> {
-  const commands = await Promise.all(Object.values(COMMANDS).map((load) => load()));
-  const width = Math.max(...commands.map(({ command }) => command.name.length));
-  const lines = commands.map(({ command: { name, summary } }) => `  ${name.padEnd(width)}  ${summary}`);
+  const commands = await allCommands();
+  const width = Math.max(...commands.map(({ name }) => name.length));
+  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
   return `Matrix server-side key backup (m.megolm_backup.v1.curve25519-aes-sha2)
 
 usage: megolm-backup COMMAND [arguments]

@@ -1,7 +1,6 @@
 import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { BackupRecord } from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import { parseObject, type JsonObject } from '../encoding/json.js';
 import type { Place, Report } from '../report/report.js';
@@ -15,6 +14,8 @@ export interface KeysFile {
   /** Share of the file that was read, 0 to 1; unknown of standard input. */
   readonly share: number | undefined;
 }
+
+type KeysForm = Extract<BackupForm, 'rooms' | 'array'>;
 
 /** What a file should be, for people who gave another. */
 const FORMS = {
@@ -32,11 +33,7 @@ const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
  * @throws {@link InputError} from the items when the file cannot be read or is not JSON of that form, after the
  * last key that could be read.
  */
-export function openKeysFile(
-  path: string,
-  form: Extract<BackupForm, 'rooms' | 'array'>,
-  terminal: Terminal,
-): KeysFile {
+export function openKeysFile(path: string, form: KeysForm, terminal: Terminal): KeysFile {
   let size: number | undefined;
   let read = 0;
   let found = 0;
@@ -77,11 +74,13 @@ export function openKeysFile(
   };
 }
 
-/** Keys on their way through a batch, which gives one result for each, in order. */
-export interface KeysInFlight<Input> {
+/** The keys of a file on their way through a batch, which gives one result for each, in order. */
+export interface Inputs<Input> {
   readonly inputs: AsyncGenerator<Input, void, undefined>;
   /** The place of the key whose result comes next. */
   nextPlace(): Place;
+  /** Share of the file that was read, 0 to 1; unknown of standard input. */
+  readonly share: number | undefined;
 }
 
 /**
@@ -89,19 +88,22 @@ export interface KeysInFlight<Input> {
  *
  * @param take - Makes an input of an entry.
  */
-export function keysInFlight<Input>(
-  file: KeysFile,
+export function openInputs<Input>(
+  path: string,
+  form: KeysForm,
   report: Report,
   take: (entry: BackupEntry) => Input,
-): KeysInFlight<Input> {
+  terminal: Terminal,
+): Inputs<Input> {
+  const file = openKeysFile(path, form, terminal);
   const places: Place[] = [];
   async function* inputs() {
     for await (const item of file.items) {
-      const { room_id, session_id, path } = item;
       if (item.error) {
-        report.refused({ room_id, session_id, path }, item.error);
+        report.refused(item, item.error);
       } else {
-        places.push({ room_id, session_id, path });
+        const { room_id, session_id, path: where } = item;
+        places.push({ room_id, session_id, path: where });
         yield take(item);
       }
     }
@@ -113,12 +115,10 @@ export function keysInFlight<Input>(
       if (!place) throw new Error('a batch gave more results than it was given keys');
       return place;
     },
+    get share() {
+      return file.share;
+    },
   };
-}
-
-/** The entry of a backup as the input of a batch. */
-export function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
-  return { room_id, session_id, key_backup_data: value };
 }
 
 /**

@@ -34,7 +34,7 @@ function onlyLine(text: string, what: string): string {
 }
 
 async function readSecret(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
-  if (path === undefined || (path === '-' && terminal.isTyped)) return terminal.askSecret(`${what}: `);
+  if (isAsked(path, terminal)) return terminal.askSecret(`${what}: `);
   if (looksLikeKey(path) && !existsSync(path)) {
     // The message must not name it: it is the secret itself.
     throw new UsageError(`${what}: expected the name of a file, got what looks like a key`);
@@ -43,6 +43,11 @@ async function readSecret(path: string | undefined, what: string, terminal: Term
     warnIfReadable(path, stats, terminal);
   };
   return readText(path, { what: 'one line', maxBytes: MAX_BYTES, name: what, look }, terminal);
+}
+
+/** Whether a secret is typed at a question, not read. */
+function isAsked(path: string | undefined, { isTyped }: Terminal): path is '-' | undefined {
+  return path === undefined || (path === '-' && isTyped);
 }
 
 /** Warns when others can read a file that holds a secret. */
@@ -54,21 +59,22 @@ export function warnIfReadable(path: string, stats: Stats, terminal: Terminal): 
 }
 
 /**
- * Reads the passphrase of a file to be written. On the terminal it is asked for twice: after a slip of the finger the
- * file could not be read.
+ * Reads the passphrase of a file to be written. On the terminal it is asked for until the same comes twice: a slip of the
+ * finger would make a file that cannot be read.
  *
- * @throws {@link InputError} when it is unreadable or not a single line, or the two differ.
+ * @throws {@link InputError} when it is unreadable or not a single line.
  */
 export async function readNewPassphrase(
   path: string | undefined,
   what: string,
   terminal: Terminal,
 ): Promise<string> {
-  const passphrase = await readSecretLine(path, what, terminal);
-  if (path === undefined && (await readSecretLine(path, `${what}, again`, terminal)) !== passphrase) {
-    throw new InputError(`${what}: the two are not the same`);
+  for (;;) {
+    const passphrase = await readSecretLine(path, what, terminal);
+    if (!isAsked(path, terminal)) return passphrase;
+    if ((await readSecretLine(path, `${what}, again`, terminal)) === passphrase) return passphrase;
+    terminal.stderr(`${what}: the two entries differ\n`);
   }
-  return passphrase;
 }
 
 /**
@@ -83,10 +89,10 @@ export async function readKeyFile(
   terminal: Terminal,
 ): Promise<BackupDecryptionKey> {
   const what = 'backup decryption key';
-  const text = await readSecret(path, what, terminal);
+  const line = await readKeyOrPhrase(path, terminal, what);
   return orUnreadable(
     `${what}: expected its text form (48 characters that start with "Es") or base64 of 32 bytes`,
-    () => parseKey(generatedKey(text) ?? onlyLine(text, what), terminal),
+    () => parseKey(line, terminal),
   );
 }
 
@@ -96,8 +102,11 @@ export async function readKeyFile(
  *
  * @throws {@link InputError} when it is unreadable or not a single line.
  */
-export async function readKeyOrPhrase(path: string | undefined, terminal: Terminal): Promise<string> {
-  const what = 'key or phrase';
+export async function readKeyOrPhrase(
+  path: string | undefined,
+  terminal: Terminal,
+  what = 'key or phrase',
+): Promise<string> {
   const text = await readSecret(path, what, terminal);
   return generatedKey(text) ?? onlyLine(text, what);
 }
@@ -144,6 +153,29 @@ export function expectNoKeyIn(output: string | undefined, terminal: Terminal): v
     return;
   }
   throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
+}
+
+/**
+ * Whether records get a `backup_mac`.
+ *
+ * @param dependents - Options that make sense only then, by their names.
+ * @param hasKey - Whether there is a decryption key to derive the MAC key from.
+ * @throws {@link UsageError} for one of these without a `backup_mac`, and when nothing gives the MAC key.
+ */
+export function wantsMac(
+  { backupMac, macKeyFile }: { readonly backupMac: boolean; readonly macKeyFile: string | undefined },
+  dependents: Readonly<Record<string, unknown>>,
+  hasKey: boolean,
+): boolean {
+  const isWanted = backupMac || macKeyFile !== undefined;
+  if (!isWanted && Object.values(dependents).some((value) => value !== undefined && value !== false)) {
+    const names = Object.keys(dependents).map((name) => `--${name}`);
+    throw new UsageError(`${names.join(' and ')} need --backup-mac or --mac-key-file`);
+  }
+  if (isWanted && macKeyFile === undefined && !hasKey) {
+    throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
+  }
+  return isWanted;
 }
 
 /**

@@ -26,7 +26,7 @@ export interface Encapsulated {
 }
 
 /** Bits of a window. */
-const WIDTH = 5;
+export const WIDTH = 5;
 
 /** Recipients whose tables are kept, 80 KiB each. */
 const KEPT = 8;
@@ -34,7 +34,8 @@ const KEPT = 8;
 /** Agreements from which a table pays: building one takes as long as 22 ladders and then saves most of a ladder each time. */
 const TABLE_FROM = 24;
 
-const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
+/** u = 9. */
+export const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
 
 /** By public key, the least recently used first; null where there is no table, see {@link recipientPoint}. */
 let recipients: Map<string, RecipientTable | null> | undefined;
@@ -106,11 +107,13 @@ function isWorthATable(recipient: Uint8Array, count: number): boolean {
   return agreements >= TABLE_FROM;
 }
 
-function baseTable(): RecipientTable {
+/** The table of the base point, built when first asked for. */
+export function baseTable(): RecipientTable {
   return (base ??= checkedTable(buildTable(BASE_POINT, ed25519().Point.BASE.clearCofactor(), WIDTH)));
 }
 
-function tableOf(recipient: Uint8Array): RecipientTable | null {
+/** The table of a recipient, kept or built; null on the twist and for a point of low order. */
+export function tableOf(recipient: Uint8Array): RecipientTable | null {
   recipients ??= new Map();
   const name = nameOf(recipient);
   let table = recipients.get(name);

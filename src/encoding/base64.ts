@@ -86,17 +86,6 @@ export function base64Decode(value: unknown, field: string): Uint8Array {
   return bytes;
 }
 
-/**
- * {@link base64Decode} into an existing array, since allocating more than 64 bytes takes as long as decoding them.
- *
- * @returns The decoded length. Where it exceeds the length of `into`, the excess bytes are dropped.
- */
-export function base64DecodeInto(value: unknown, field: string, into: Uint8Array): number {
-  const length = symbolCount(value, field);
-  decodeSymbols(value as string, length, field, into);
-  return Math.floor((length * 3) / 4);
-}
-
 function decodeSymbols(text: string, length: number, field: string, bytes: Uint8Array): void {
   const table = valueTable();
   let out = 0;

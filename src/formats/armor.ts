@@ -1,7 +1,7 @@
-import { base64Encode } from '../encoding/base64.js';
+import { base64Decode, base64EncodePadded } from '../encoding/base64.js';
 import { KeyBackupError } from '../errors.js';
 import { BlockBuffer } from '../encoding/bytes.js';
-import { utf8Encode } from '../encoding/utf8.js';
+import { utf8Decode } from '../encoding/utf8.js';
 
 /**
  * The text around a key export: base64 between two lines.
@@ -18,11 +18,7 @@ const LINE_BYTES = 72;
 /** Longer lines cannot be one of the two and are not kept whole. */
 const MAX_LINE = 128;
 
-const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-const OTHER = 64;
-const SPACE = 65;
-const PADDING = 66;
-const DASH = 67;
+const DASH = '-'.charCodeAt(0);
 
 /** Writes the text piece by piece, with padding, which some readers require. */
 export class ArmorWriter {
@@ -45,8 +41,7 @@ export class ArmorWriter {
 function lines(bytes: Uint8Array): string {
   let text = '';
   for (let i = 0; i < bytes.length; i += LINE_BYTES) {
-    const line = base64Encode(bytes.subarray(i, i + LINE_BYTES));
-    text += `${line.padEnd(4 * Math.ceil(line.length / 4), '=')}\n`;
+    text += `${base64EncodePadded(bytes.subarray(i, i + LINE_BYTES))}\n`;
   }
   return text;
 }
@@ -58,11 +53,8 @@ function lines(bytes: Uint8Array): string {
 export class ArmorReader {
   #state: 'before' | 'body' | 'last-line' | 'after' = 'before';
   #line: number[] = [];
-  #group = 0;
-  #bits = 0;
-  #symbols = 0;
-  #padding = 0;
-  readonly #table = symbolTable();
+  /** Base64 that waits for the rest of its group. */
+  #group = '';
 
   /**
    * Adds a piece of the file.
@@ -71,27 +63,32 @@ export class ArmorReader {
    * @throws {@link KeyBackupError} `bad-export-file`.
    */
   push(chunk: Uint8Array): Uint8Array {
-    const decoded = new Uint8Array(Math.ceil((chunk.length * 3) / 4) + 1);
+    const symbols = new Uint8Array(chunk.length);
     let length = 0;
     for (const byte of chunk) {
-      if (this.#state === 'body') {
-        const symbol = byte < 128 ? this.#table[byte] : OTHER;
-        if (symbol < 64 && this.#padding === 0) {
-          this.#group = ((this.#group << 6) | symbol) & 0xffff;
-          this.#symbols++;
-          this.#bits += 6;
-          if (this.#bits >= 8) {
-            this.#bits -= 8;
-            decoded[length++] = this.#group >> this.#bits;
-          }
-        } else if (symbol !== SPACE) {
-          this.#mark(symbol, byte);
-        }
+      if (this.#state === 'body' && byte !== DASH) {
+        if (!isSpace(byte)) symbols[length++] = byte;
       } else if (this.#state !== 'after') {
+        if (this.#state === 'body') this.#state = 'last-line';
         this.#addToLine(byte);
       }
     }
-    return decoded.subarray(0, length);
+    return this.#decode(symbols.subarray(0, length));
+  }
+
+  #decode(symbols: Uint8Array): Uint8Array {
+    try {
+      const text = this.#group + utf8Decode(symbols, 'key export');
+      const padding = text.indexOf('=');
+      const whole = padding === -1 ? text.length : padding;
+      const end = this.#state === 'body' ? whole - (whole % 4) : text.length;
+      this.#group = text.slice(end);
+      // Only the last group has padding.
+      if (this.#group.length > 4) throw new Error('base64 behind the padding');
+      return base64Decode(text.slice(0, end), 'key export');
+    } catch {
+      throw badExportFile('expected standard base64 between its two lines, got something else');
+    }
   }
 
   /** @throws {@link KeyBackupError} `bad-export-file` if the file is not whole. */
@@ -100,25 +97,6 @@ export class ArmorReader {
     if (this.#state === 'before') throw badExportFile(`expected the line ${BEGIN}, got none`);
     if (this.#state !== 'after')
       throw badExportFile(`expected the line ${END} at the end, got none: it is truncated`);
-  }
-
-  #mark(symbol: number, code: number): void {
-    if (symbol === PADDING && this.#padding < 2) {
-      this.#padding++;
-    } else if (symbol === DASH) {
-      this.#checkPadding();
-      this.#state = 'last-line';
-      this.#addToLine(code);
-    } else {
-      throw badExportFile('expected standard base64 between its two lines, got another character');
-    }
-  }
-
-  #checkPadding(): void {
-    const odd = (this.#symbols + this.#padding) % 4;
-    if (this.#symbols % 4 === 1 || (this.#padding > 0 && odd !== 0)) {
-      throw badExportFile('expected base64, got a truncated group of characters');
-    }
   }
 
   #addToLine(code: number): void {
@@ -144,11 +122,7 @@ export function badExportFile(message: string): KeyBackupError {
   return new KeyBackupError('bad-export-file', `key export: ${message}`);
 }
 
-function symbolTable(): Uint8Array {
-  const table = new Uint8Array(128).fill(OTHER);
-  utf8Encode(ALPHABET).forEach((code, value) => (table[code] = value));
-  for (const space of [0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20]) table[space] = SPACE;
-  table['='.charCodeAt(0)] = PADDING;
-  table['-'.charCodeAt(0)] = DASH;
-  return table;
+/** Tab, line feed, vertical tab, form feed, carriage return and space. */
+function isSpace(byte: number): boolean {
+  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
 }

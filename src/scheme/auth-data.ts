@@ -177,7 +177,7 @@ export interface VerifyOptions {
   /** Keys whose signatures are checked but not trusted. */
   readonly knownKeys?: readonly SigningKey[];
   /** The backup decryption key, if it is known. */
-  readonly decryptionKey?: BackupDecryptionKey;
+  readonly decryptionKey?: BackupDecryptionKey | undefined;
 }
 
 /**

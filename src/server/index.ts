@@ -12,6 +12,7 @@ export { MatrixError } from './http.js';
 export type { ErrorBody } from '../wire/types.js';
 export { createLog, createMetrics, withHealth } from './observability.js';
 export type { Log, Metrics } from './observability.js';
+export type { InFlightLimits } from './in-flight.js';
 export type { RateLimit } from './rate-limit.js';
 export { newVersionId } from './store.js';
 export type * from './store.js';

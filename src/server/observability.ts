@@ -3,17 +3,23 @@ import { KeyBackupError, importPeer, messageOf } from '../errors.js';
 import type { Handler, RequestRecord } from './handler.js';
 import type { BackupStore } from './store.js';
 
-/** Puts `GET /health` before a handler: 200 while the store answers, else 503. Without authentication. */
+/**
+ * Puts `GET /health` before a handler: 200 while the store answers and reports no fault, else 503. Without
+ * authentication.
+ */
 export function withHealth(handler: Handler, store: BackupStore): Handler {
   expectFunction(handler, 'handler');
   expectOptions(store, 'store');
   return async (request, env) => {
     if (request.method !== 'GET' || new URL(request.url).pathname !== '/health') return handler(request, env);
-    const healthy = await store.ping().then(
+    const answers = await store.ping().then(
       () => true,
       () => false,
     );
-    return Response.json({ status: healthy ? 'ok' : 'store-failed' }, { status: healthy ? 200 : 503 });
+    const fault = answers ? store.fault?.() : 'the database does not answer';
+    return fault === undefined
+      ? Response.json({ status: 'ok' })
+      : Response.json({ status: 'store-failed', error: fault }, { status: 503 });
   };
 }
 

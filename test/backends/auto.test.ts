@@ -36,8 +36,7 @@ vi.mock('../../src/backends/workers.js', () => ({
 
 const local: Backend = { ...pureBackend, name: 'local' };
 const { decryptSessions, encryptSessions } = await import('../../src/backends/auto.js');
-const { decryptMany } = await import('../../src/batch/decrypt.js');
-const { encryptMany } = await import('../../src/batch/encrypt.js');
+const { decryptMany, encryptMany } = await import('../../src/batch/backend.js');
 const byEngine = {
   encryptMany: vi.fn<NonNullable<Backend['encryptMany']>>((...task) => encryptMany(pureBackend, ...task)),
   decryptMany: vi.fn<NonNullable<Backend['decryptMany']>>((...task) => decryptMany(pureBackend, ...task)),

@@ -1,8 +1,13 @@
 import { fc } from '@fast-check/vitest';
 import { describe, expect, it } from 'vitest';
-import { checkBackend, pureBackend, type Backend, type Pipeline } from '../../src/batch/backend.js';
-import { decryptMany } from '../../src/batch/decrypt.js';
-import { encryptMany } from '../../src/batch/encrypt.js';
+import {
+  checkBackend,
+  decryptMany,
+  encryptMany,
+  pureBackend,
+  type Backend,
+  type Pipeline,
+} from '../../src/batch/backend.js';
 import { decryptSessionData, encryptSessionData } from '../../src/engine.js';
 import { BackupDecryptionKey } from '../../src/index.js';
 import { KeyBackupError } from '../../src/errors.js';

@@ -15,8 +15,7 @@ import { decryptSessions } from '../../src/batch/decrypt.js';
 import { encryptSessions } from '../../src/batch/encrypt.js';
 import { MAX_PLAINTEXT_BYTES, readSessionKey, type Backend } from '../../src/engine.js';
 import * as scheme from '../../src/scheme/session-data.js';
-import { decryptMany as decryptManyBy } from '../../src/batch/decrypt.js';
-import { encryptMany as encryptManyBy } from '../../src/batch/encrypt.js';
+import { decryptMany as decryptManyBy, encryptMany as encryptManyBy } from '../../src/batch/backend.js';
 import * as x25519 from '../../src/curve25519/x25519.js';
 import {
   anyJson,

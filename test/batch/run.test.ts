@@ -2,12 +2,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { KeyBackupError, type BatchOptions, type Outcome, type Progress } from '../../src/index.js';
 import { type Pipeline } from '../../src/engine.js';
 import type { SignalOptions } from '../../src/async.js';
-import type { CheckedBackend, Chunk } from '../../src/batch/backend.js';
+import { tryRecord, type CheckedBackend, type Chunk } from '../../src/batch/backend.js';
 import {
   run as runBatch,
   runSync as runBatchSync,
-  tryRecord,
-  type RecordOperation,
+  type Direction,
 } from '../../src/batch/run.js';
 import { collect, rejection } from '../support/samples.js';
 
@@ -28,7 +27,7 @@ interface Steps<Input, Ready, Done, Output> {
 /** An operation of these steps, which holds nothing. */
 function operationOf<Input, Ready, Done, Output>(
   steps: Steps<Input, Ready, Done, Output>,
-): RecordOperation<Input, Ready, Output> {
+): Direction<Input, Ready, Output> {
   const chunk = (ready: readonly Ready[], done: (slot: number) => Done): Chunk<Output> => ({
     finish: (slot) => steps.finish(ready[slot], done(slot)),
     dispose: () => undefined,
@@ -48,12 +47,12 @@ type Doubling = Steps<number, number, number, { readonly double: number }>;
 /** Runs a batch by an operation that is there already. */
 const run = <Input, Ready, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,
-  operation: RecordOperation<Input, Ready, Output>,
+  operation: Direction<Input, Ready, Output>,
   options: BatchOptions,
 ) => runBatch(inputs, () => operation, options);
 const runSync = <Input, Ready, Output>(
   inputs: Iterable<Input>,
-  operation: RecordOperation<Input, Ready, Output>,
+  operation: Direction<Input, Ready, Output>,
 ) => runBatchSync(inputs, () => operation);
 
 const bad = () => new KeyBackupError('bad-json', 'input: expected a positive number');
@@ -667,7 +666,7 @@ describe('a backend', () => {
       const choose = () =>
         fault
           ? Promise.reject(fault)
-          : Promise.resolve({ backend: { name: 'chosen' }, dispose: () => void log.push('backend') });
+          : Promise.resolve({ name: 'chosen', dispose: () => void log.push('backend') });
       return {
         log,
         start: (options: BatchOptions = {}) => runBatch(numbers(10), open, { ...options, choose }),
@@ -695,7 +694,7 @@ describe('a backend', () => {
     });
 
     it('may be nothing', async () => {
-      const choose = () => Promise.resolve({ backend: { name: 'chosen' } });
+      const choose = () => Promise.resolve({ name: 'chosen' });
       expect(await collect(runBatch(numbers(3), () => doubling(), { choose }))).toHaveLength(3);
     });
 

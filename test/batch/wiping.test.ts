@@ -1,8 +1,9 @@
 import { hkdfSync, randomBytes } from 'node:crypto';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { encryptMany } from '../../src/batch/backend.js';
 import { decryptSessions } from '../../src/batch/decrypt.js';
-import { encryptMany, encryptSessions, encryptSessionsSync } from '../../src/batch/encrypt.js';
+import { encryptSessions, encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { invert, invertMany, LIMBS, fromBytes } from '../../src/curve25519/field.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys, hasTable } from '../../src/curve25519/x25519.js';
 import { BackupDecryptionKey } from '../../src/index.js';

@@ -30,7 +30,7 @@ function build(): void {
   const source = readdirSync(`${ROOT}src`, { recursive: true, encoding: 'utf8' });
   const newest = Math.max(...source.map((name) => statSync(`${ROOT}src/${name}`).mtimeMs));
   if (existsSync(built) && statSync(built).mtimeMs >= newest) return;
-  execFileSync(process.execPath, [`${ROOT}node_modules/typescript/bin/tsc`, '-p', 'tsconfig.build.json'], {
+  execFileSync(process.execPath, [`${ROOT}node_modules/typescript/bin/tsc`, '-b', 'tsconfig.build.json'], {
     cwd: ROOT,
     stdio: 'inherit',
   });

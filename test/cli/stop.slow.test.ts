@@ -124,6 +124,21 @@ describe.concurrent('a command', () => {
     expect(end).toMatchObject({ code: 2, signal: null, stderr: '' });
   });
 
+  it.each([[DECRYPT], [['--help']], [['completion', 'bash']], [['verify', 'auth.json', '--user', '@a:b']]])(
+    '%j piped into a program that stops reading ends quietly',
+    async (args) => {
+      const work = new Workspace();
+      await bigBackup(work, 4000);
+      work.writeJson('auth.json', { public_key: work.key.publicKey.toBase64() });
+      for (const pipe of ['"$@" | head -c 1', '"$@" | { exec <&-; sleep 2; }']) {
+        const child = spawn('bash', ['-c', pipe, 'bash', process.execPath, MAIN, ...args], {
+          cwd: work.folder,
+        });
+        expect(await ended(child)).toMatchObject({ signal: null, stderr: '' });
+      }
+    },
+  );
+
   it('goes on when stderr is closed', async () => {
     const work = new Workspace();
     work.writeJson('backup.json', { rooms: { '!r': { sessions: { a: {} } } } });

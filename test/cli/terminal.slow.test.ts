@@ -79,6 +79,29 @@ describe.skipIf(!hasScript()).concurrent('on a terminal', () => {
     }
   });
 
+  it.each([[[]], [['--passphrase-file', '-']]])(
+    'a new passphrase is asked for until it comes twice',
+    async (from) => {
+      const work = new Workspace();
+      work.writeJson('export.json', [work.session()]);
+      const typed = ['first', 'slip', 'second', 'second'];
+      let answers = 0;
+      const { code, shown } = await onTerminal(
+        work,
+        ['export', 'encrypt', 'export.json', ...from, '-o', 'keys.txt'],
+        (seen) => {
+          const asked = seen.match(/of the export(, again)?: (?!the)/g)?.length ?? 0;
+          return asked > answers ? `${typed[answers++]}\r` : undefined;
+        },
+      );
+      expect(shown).toContain('passphrase of the export: the two entries differ');
+      expect([code, answers]).toEqual([0, 4]);
+      work.write('phrase.txt', 'second');
+      const opened = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out.json'];
+      expect(await work.run(opened)).toMatchObject({ code: 0 });
+    },
+  );
+
   it('there is progress, and nowhere else', async () => {
     const work = new Workspace();
     const sessions = Array.from({ length: 100 }, () => syntheticSession());

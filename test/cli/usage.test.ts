@@ -4,7 +4,17 @@ import { describe, expect, it } from 'vitest';
 import { COMMANDS as COMMAND_LOADERS } from '../../src/cli/commands.js';
 import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
 
-const COMMANDS = ['keygen', 'mac-key', 'encrypt', 'decrypt', 'verify', 'authenticate', 'export', 'rescue'];
+const COMMANDS = [
+  'keygen',
+  'mac-key',
+  'encrypt',
+  'decrypt',
+  'verify',
+  'authenticate',
+  'export',
+  'rescue',
+  'completion',
+];
 
 /** Their examples want a server, or a database. */
 const WITH_SERVER = [
@@ -52,7 +62,8 @@ describe.concurrent('help', () => {
     expect(help.stdout).toMatch(new RegExp(`^usage: megolm-backup ${command}`));
     expect(await work.run([command, '-h'])).toEqual(help);
     const [, examples] = help.stdout.split('\nexample:\n');
-    const lines = examples.replaceAll('\\\n', ' ').trim().split('\n');
+    const all = examples.replaceAll('\\\n', ' ').trim().split('\n');
+    const lines = all.filter((line) => !line.includes('--homeserver'));
     expect(lines.length).toBeGreaterThan(0);
     for (const line of lines) {
       const [name, ...args] = line.trim().split(/\s+/);
@@ -86,6 +97,15 @@ describe.concurrent('help', () => {
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(120);
     expect(stdout).not.toMatch(/ undefined|\[object|\n\n\n/);
     expect(await work.run(['help', command])).toMatchObject({ code: 0, stdout, stderr: '' });
+  });
+
+  it('of rescue begins with the form that asks for every secret', async () => {
+    const { stdout } = await new Workspace().run(['help', 'rescue']);
+    const [usage] = stdout.split('\n');
+    const [, examples] = stdout.split('\nexample:\n');
+    expect(usage).toBe('usage: megolm-backup rescue --homeserver WHERE -o FILE [options]');
+    const asking = 'megolm-backup rescue --homeserver @alice:example.org -o element-keys.txt';
+    expect(examples.split('\n')[0].trim()).toBe(asking);
   });
 
   it('has the version of the package', async () => {
@@ -138,6 +158,7 @@ describe.concurrent('wrong usage', () => {
     [['decrypt', 'a', '-x'], /unknown option "-x"; see/],
     [['decrypt', 'a', '--__proto__'], /unknown option "--__proto__"; see/],
     [['decrypt', '-', '--key-file', '-'], /standard input holds one line or one file/],
+    [['completion', 'csh'], /expected one of bash, zsh, fish; see/],
     [['migrate', '--to', 'x'], /missing option: --from WHERE, --users FILE/],
   ];
 

@@ -373,11 +373,14 @@ describe('an abort', () => {
     const controller = new AbortController();
     const restore = await begin(clientOf(server), { signal: controller.signal });
     const running = all(restore);
-    while (server.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
-    setTimeout(() => {
-      controller.abort();
-    }, 50);
+    const stalled = (async () => {
+      while (server.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+      setTimeout(() => {
+        controller.abort();
+      }, 50);
+    })();
     await expect(running).rejects.toMatchObject({ code: 'aborted' });
+    await stalled;
     while (server.openAnswers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(server.seen).toHaveLength(2);
   });

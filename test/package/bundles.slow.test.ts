@@ -60,6 +60,12 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   'megolm-backup/engine': { ...ENGINE, size: 41 },
   'megolm-backup/webcrypto': { ...WEB, layers: upTo('backends'), size: 24 },
+  'megolm-backup/simd': {
+    ...WEB,
+    layers: upTo('backends'),
+    without: WEB.without.filter((word) => word !== 'WebAssembly'),
+    size: 31,
+  },
   'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.4 },
   'megolm-backup/node': {
     ...WEB,
@@ -77,6 +83,9 @@ const RULES: Readonly<Record<string, Rule>> = {
 /** Optional packages stay outside. */
 const PEERS = ['hono', '@hono/node-server', 'libsql', 'pg', 'prom-client'];
 
+/** Imported only when it is needed, so that bundlers put it into a file of its own. */
+const LATER = './simd/index.js';
+
 interface Platform {
   readonly platform: 'browser' | 'node';
   readonly conditions?: readonly string[];
@@ -86,7 +95,7 @@ async function bundle(code: string, { platform, conditions = [] }: Platform) {
   const { outputFiles, metafile } = await build({
     stdin: { contents: code, resolveDir: ROOT },
     bundle: true,
-    external: PEERS,
+    external: [...PEERS, LATER],
     format: 'esm',
     legalComments: 'none',
     logLevel: 'error',
@@ -146,6 +155,30 @@ test('one small function brings little else along', async () => {
   expect(kilobytes).toBeLessThan(1.6);
 });
 
+test('SIMD is a file of its own, and small', async () => {
+  const { text } = await bundle(everything('megolm-backup'), { platform: 'browser' });
+  expect(text).toContain(`import("${LATER}")`);
+  const { outputFiles } = await build({
+    entryPoints: [join(ROOT, 'dist/index.js')],
+    bundle: true,
+    conditions: ['module'],
+    format: 'esm',
+    minify: true,
+    outdir: 'out',
+    platform: 'browser',
+    splitting: true,
+    target: 'es2022',
+    tsconfigRaw: {},
+    write: false,
+    absWorkingDir: ROOT,
+  });
+  const sizes = outputFiles
+    .filter((file) => file.text.includes('WebAssembly'))
+    .map((file) => gzipSync(file.text).length);
+  expect(sizes).toHaveLength(1);
+  expect(sizes[0]).toBeLessThan(8000);
+});
+
 test('for browsers the worker is named so that bundlers bring its file along', async () => {
   const { text } = await bundle(everything('megolm-backup'), { platform: 'browser' });
   expect(text).toContain('new Worker(new URL("./worker-web.js",import.meta.url)');
@@ -163,7 +196,9 @@ test('no file is loaded that has work to do at its import', async () => {
 test('for React Native there is neither a worker nor import.meta', async () => {
   for (const subpath of ['megolm-backup', 'megolm-backup/client', 'megolm-backup/workers']) {
     const { text } = await bundle(everything(subpath), { platform: 'browser', conditions: ['react-native'] });
-    expect(['import.meta', 'new Worker', 'node:', '\\p{'].filter((word) => text.includes(word))).toEqual([]);
+    expect(
+      ['import.meta', 'new Worker', 'node:', '\\p{', LATER].filter((word) => text.includes(word)),
+    ).toEqual([]);
   }
 });
 

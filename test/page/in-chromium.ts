@@ -22,7 +22,7 @@ export const executablePath = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/
   (path) => path !== undefined && existsSync(path),
 );
 
-export const PHONE = { width: 390, height: 844 };
+export const PHONE = { width: 375, height: 667 };
 export const DESKTOP = { width: 1280, height: 800 };
 
 /** Builds the page and starts the browser. */
@@ -36,7 +36,7 @@ export class OpenedPage {
   readonly page: Page;
   /** The addresses of everything that it asked for. */
   readonly requests: string[] = [];
-  /** Errors that nobody caught, and what stands in the console as one. */
+  /** Uncaught errors, and errors in the console. */
   readonly problems: string[] = [];
   readonly #context: BrowserContext;
   readonly #folder = mkdtempSync(join(tmpdir(), 'megolm-backup-page-'));
@@ -76,29 +76,60 @@ export class OpenedPage {
     return path;
   }
 
+  /** Chooses files, and nothing else. */
+  async chooseFiles(paths: readonly string[]): Promise<void> {
+    await this.toStep(1);
+    await this.page.check('input[value=files]');
+    await this.page.setInputFiles('#files', paths);
+  }
+
   /** Chooses a backup, and the version and the account data that belong to it. */
   async giveFiles(backup: unknown, name = 'backup.json'): Promise<void> {
     const others = [this.save('version.json', version), this.save('account.json', accountData)];
-    await this.page.setInputFiles('#files', [this.save(name, backup), ...others]);
+    await this.chooseFiles([this.save(name, backup), ...others]);
   }
 
   /** Fills in where the backup is. */
   async nameServer(url: string, token: string): Promise<void> {
+    await this.toStep(1);
     await this.page.check('input[value=server]');
     await this.page.fill('#homeserver', url);
     await this.page.fill('#token', token);
   }
 
-  /** Fills in the rest, and starts. */
-  async enter(held: string): Promise<void> {
-    await this.page.fill('#key', held);
-    await this.page.fill('#passphrase', 'export phrase');
-    await this.page.click('#start');
+  /** Goes to a step of the form, from wherever the page is. */
+  async toStep(step: 1 | 2 | 3): Promise<void> {
+    for (const id of ['#again', '#change']) {
+      if (await this.page.isVisible(id)) await this.page.click(id);
+    }
+    const legend = () => this.page.innerText('legend:visible');
+    while (Number(/Step (\d)/.exec(await legend())?.[1]) > step) await this.page.click('#back');
+    while (Number(/Step (\d)/.exec(await legend())?.[1]) < step) await this.page.click('#next');
   }
 
-  /** Waits until the page says this. */
-  async status(text: string): Promise<void> {
-    await this.page.waitForSelector(`#status:text-is("${text}")`, { timeout: 60_000 });
+  /** Ticks one of the choices for experts. */
+  async choose(id: 'salvage' | 'authenticated'): Promise<void> {
+    await this.page.evaluate(`document.getElementById('${id}').checked = true`);
+  }
+
+  /** Fills in the rest, and starts. */
+  async enter(held: string): Promise<void> {
+    await this.toStep(2);
+    await this.page.fill('#key', held);
+    await this.toStep(3);
+    await this.page.fill('#passphrase', 'export phrase');
+    await this.page.fill('#repeat', 'export phrase');
+    await this.page.click('#next');
+  }
+
+  /** Waits for the result. */
+  async done(): Promise<void> {
+    await this.page.waitForSelector('#results:visible', { timeout: 60_000 });
+  }
+
+  /** Waits for the page to say that it cannot go on. */
+  async refused(): Promise<void> {
+    await this.page.waitForSelector('#problem:visible', { timeout: 60_000 });
   }
 
   /** What an element says. */
@@ -108,6 +139,8 @@ export class OpenedPage {
 
   /** The text of a file that the page gives. */
   async download(id: 'export' | 'report'): Promise<string> {
+    if (id === 'report' && !(await this.page.isVisible('#report')))
+      await this.page.click('#numbers > summary');
     const [download] = await Promise.all([this.page.waitForEvent('download'), this.page.click(`#${id}`)]);
     expect(download.suggestedFilename()).toBe(id === 'export' ? 'element-keys.txt' : 'report.json');
     return readFileSync(await download.path(), 'utf8');

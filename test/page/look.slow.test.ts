@@ -59,7 +59,7 @@ describe.skipIf(executablePath === undefined)('the page', () => {
         });
         const { checks, overflowing } = await look(page);
         const texts = checks.map(({ what }) => what).join('\n');
-        for (const text of ['Rescue message keys', 'what is typed', ...said]) expect(texts).toContain(text);
+        for (const text of ['Recover your message keys', ...said]) expect(texts).toContain(text);
         expect(checks.filter(({ ratio, need }) => !(ratio >= need))).toEqual([]);
         expect(overflowing).toEqual([]);
       }
@@ -68,15 +68,21 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     }
   }
 
-  it('is readable at the start, with files and with a homeserver', async () => {
-    await expectReadable('start', 'Files may also be dropped', 'the button');
+  it('is readable at every step of the form', async () => {
+    await expectReadable('server', 'Your user id or homeserver', 'what is typed');
+    await page.click('summary:visible');
+    await expectReadable('token', 'Element Web and Desktop: Settings');
     await opened.giveFiles(backup(sample.slice(0, 1)), `${'a-very-long-name-'.repeat(12)}.json`);
-    await page.fill('#key', 'EsTx');
     // By keyboard, so that the focus is seen.
     await page.keyboard.press('Tab');
-    await expectReadable('files', 'the focus', 'a-very-long-name');
-    await page.check('input[value=server]');
-    await expectReadable('server', 'Homeserver (URL');
+    await expectReadable('files', 'the focus', 'a-very-long-name', 'the button');
+    await opened.toStep(2);
+    await page.fill('#key', 'EsTx');
+    await expectReadable('key', 'twelve groups of four', 'what is typed');
+    await opened.toStep(3);
+    await page.fill('#passphrase', 'short');
+    await page.click('#expert > summary');
+    await expectReadable('passphrase', 'Use at least 12', 'Only keys that prove');
   });
 
   it('is readable while it works', async () => {
@@ -91,11 +97,11 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     // It stays in the middle for as long as it is looked at.
     server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
     server.faults = [{ kind: 'stall', bytes: 6_000_000 }];
-    await opened.nameServer(server.url.replace('127.0.0.1', 'localhost'), 'token');
+    await opened.nameServer(server.url, 'token');
     await opened.enter(storage.toRecoveryKey());
     await page.waitForSelector('#rate:has-text(" s left")');
     await page.waitForTimeout(1000);
-    await expectReadable('during', 'reading the keys', ' a second', 'Cancel');
+    await expectReadable('during', 'Reading the keys', ' a second', 'Cancel');
   });
 
   it('is readable at the end, with failures and a warning', async () => {
@@ -107,7 +113,9 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     };
     await opened.giveFiles({ rooms });
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
+    await expectReadable('half', 'keys recovered', 'What to do with the file', 'Numbers and report');
+    await page.click('#numbers > summary');
     const bars = ['the bar', 'the bar on its track'];
     await expectReadable(
       'end',
@@ -119,11 +127,25 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     );
   });
 
+  it('is readable when everything came out', async () => {
+    await opened.giveFiles(backup(sample));
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    await expectReadable(
+      'success',
+      'All 1,000 keys recovered',
+      'Download your keys',
+      'What to do with the file',
+    );
+  });
+
   it('is readable with an error, and with what was probably meant', async () => {
     await opened.giveFiles(backup(sample.slice(0, 2)));
     await opened.enter(BackupDecryptionKey.generate().toRecoveryKey());
-    await opened.status('Stopped.');
-    await expectReadable('error', 'wrong-key: key: expected');
+    await opened.refused();
+    await expectReadable('error', 'This key or phrase does not open the backup.', 'Look for another');
+    await page.click('#problem summary');
+    await expectReadable('error-details', 'wrong-key: key: expected');
     await opened.enter(storage.toRecoveryKey().slice(0, -1));
     await page.waitForSelector('#correct:visible');
     await expectReadable('mistyped', 'Use what was probably meant');

@@ -50,7 +50,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   it('rescues from files, and shows and gives the result', async () => {
     await opened.giveFiles(backup(sample));
     await opened.enter(storage.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain(
       '1000 of 1000 keys; 0 not read. Opened with the key of the secret storage',
     );
@@ -68,7 +68,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     room.sessions[session_id] = { session_data: { ephemeral: 'A', ciphertext: 'A', mac: 'A' } };
     await opened.giveFiles(made);
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('4 of 5 keys; 1 not read');
     expect(await opened.text('#reasons')).toContain('bad-base64');
     expect(await opened.exported()).toHaveLength(4);
@@ -97,14 +97,13 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     dataOf(damaged).ciphertext = '?';
     await opened.giveFiles(made);
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('2 of 4 keys; 2 not read');
-    expect(await opened.text('#salvageable')).toMatch(
-      /^1 of the keys that were not read may come out .*: 1 bad-mac-length\.$/,
+    expect(await opened.text('#salvage-text')).toBe(
+      '1 more can perhaps be read although they are damaged: 1 bad-mac-length.',
     );
-    await page.check('#salvage');
-    await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await page.click('#salvage-now');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('3 of 4 keys, 1 of them flagged; 1 not read');
     expect(await page.isVisible('#salvageable')).toBe(false);
     expect((await opened.exported()).filter((result) => result.ok)).toHaveLength(3);
@@ -117,7 +116,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   it('refuses a wrong key, and offers a mistyped one without showing it', async () => {
     await opened.giveFiles(backup(sample.slice(0, 2)));
     await opened.enter(BackupDecryptionKey.generate().toRecoveryKey());
-    await opened.status('Stopped.');
+    await opened.refused();
     expect(await opened.text('#error')).toContain('wrong-key');
     expect(await page.isVisible('#results')).toBe(false);
     await opened.enter(storage.toRecoveryKey().slice(0, -1));
@@ -127,10 +126,10 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     const text = await page.innerText('body');
     expect(text).not.toContain(storage.toRecoveryKey().slice(0, 14));
     await page.click('#correct');
-    await opened.status('Done.');
+    await opened.done();
     // What came of the one before does not stay for what came of the next.
     await opened.enter(BackupDecryptionKey.generate().toRecoveryKey());
-    await opened.status('Stopped.');
+    await opened.refused();
     expect(await page.isVisible('#results')).toBe(false);
     expect(opened.problems).toEqual([]);
   });
@@ -140,15 +139,15 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       opened.save('backup.json', backup(sample.slice(0, 3))),
       opened.save('version.json', { auth_data: { public_key: 'A'.repeat(60) } }),
     ];
-    await page.setInputFiles('#files', files);
+    await opened.chooseFiles(files);
     await opened.enter(BackupDecryptionKey.generate().toRecoveryKey());
-    await opened.status('Done.');
-    expect(await opened.text('#summary')).toContain('That key does not fit this backup');
+    await opened.done();
+    expect(await opened.text('#results-title')).toBe('No key could be recovered');
+    expect(await opened.text('#cause')).toContain('That key does not fit this backup');
     expect(await page.isVisible('#export')).toBe(false);
   });
 
   it.each<[string, string[], string]>([
-    ['no file', [], 'missing-field'],
     ['only a version', ['version.json'], 'missing-field'],
     ['only a backup', ['backup.json'], 'missing-field'],
     ['two backups', ['backup.json', 'other-backup.json', 'version.json'], 'bad-parameters'],
@@ -162,12 +161,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     save('other-version.json', version.auth_data);
     save('other-backup.json', backup(sample.slice(1, 2)));
     save('phrase.txt', 'a phrase');
-    await page.setInputFiles(
-      '#files',
-      names.map((name) => saved.get(name)!),
-    );
+    await opened.chooseFiles(names.map((name) => saved.get(name)!));
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Stopped.');
+    await opened.refused();
     expect(await opened.text('#error')).toContain(code);
     expect(await page.isVisible('#results')).toBe(false);
   });
@@ -179,7 +175,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     expect(await opened.text('#chosen')).not.toContain('backup.json');
     await opened.giveFiles(backup(sample.slice(0, 2)));
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('2 of 2 keys');
   });
 
@@ -187,7 +183,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     const whole = JSON.stringify(backup(sample.slice(0, 3)));
     await opened.giveFiles(whole.slice(0, -10));
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Stopped.');
+    await opened.refused();
     expect(await opened.text('#error')).toContain('truncated');
     expect(await page.isVisible('#results')).toBe(false);
   });
@@ -197,21 +193,22 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await page.waitForSelector('#rate:has-text(" keys,")');
     await page.click('#cancel');
-    expect(await opened.text('#status')).toBe('Cancelled. Nothing was kept.');
+    expect(await page.isVisible('#form')).toBe(true);
     expect(await page.isVisible('#results')).toBe(false);
     // And with the worker goes all that it held in memory.
     await expect.poll(() => page.workers().length).toBe(0);
+    await opened.toStep(1);
     await page.click('button[aria-label="Remove large.json"]');
     await opened.giveFiles(backup(sample.slice(0, 3)));
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('3 of 3 keys');
   });
 
   it('takes 10,000 keys', async () => {
     await opened.giveFiles(backup(sample, { copies: 10 }));
     await opened.enter(storage.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('10000 of 10000 keys');
     expect(await opened.exported()).toHaveLength(10_000);
   });
@@ -233,7 +230,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       try {
         new Worker('data:text/javascript,');
       } catch {}
-      await fetch('http://127.0.0.1:9/').catch(() => undefined);
+      await fetch('http://127.0.0.2:9/').catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, 500));
       return [...violated].sort();
     })()`);
@@ -255,7 +252,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     rooms[`!${evil}`] = { sessions: { [evil]: {} } };
     await opened.giveFiles({ rooms }, '<b>.json');
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#rooms')).toContain(evil);
     expect(await opened.text('#chosen')).toContain('<b>.json');
     expect(await page.locator('img, b').count()).toBe(0);
@@ -264,17 +261,107 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
 
   it('works by keyboard alone', async () => {
     await opened.giveFiles(backup(sample.slice(0, 2)));
-    await page.focus('#key');
+    await page.focus('#next');
+    await page.keyboard.press('Enter');
+    // Every step gives the focus to its first field.
     await page.keyboard.type(key.toRecoveryKey());
-    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await page.keyboard.type('export phrase');
     await page.keyboard.press('Tab');
     await page.keyboard.type('export phrase');
     await page.keyboard.press('Enter');
-    await opened.status('Done.');
+    await opened.done();
     // The result takes the focus, and the next stop is the download.
     await page.keyboard.press('Tab');
     const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('Enter')]);
     expect(download.suggestedFilename()).toBe('element-keys.txt');
+  });
+
+  it('asks one question at a time, the homeserver first', async () => {
+    const asked = () => page.locator('input:visible:not([type=radio], [type=checkbox])');
+    const ids = async () => asked().evaluateAll((fields) => fields.map(({ id }) => id));
+    expect(await ids()).toEqual(['homeserver', 'token']);
+    expect(await page.isVisible('text=Where do I find the access token?')).toBe(true);
+    // An empty field holds it up.
+    await page.click('#next');
+    expect(await ids()).toEqual(['homeserver', 'token']);
+    await page.fill('#homeserver', 'example.org');
+    await page.fill('#token', 't');
+    await page.click('#next');
+    expect(await ids()).toEqual(['key']);
+    await page.fill('#key', 'k');
+    await page.click('#next');
+    expect(await ids()).toEqual(['passphrase', 'repeat']);
+    expect(await page.isVisible('#salvage')).toBe(false);
+    await page.click('#back');
+    expect(await ids()).toEqual(['key']);
+    expect(await page.inputValue('#key')).toBe('k');
+    await page.click('#back');
+    await page.check('input[value=files]');
+    expect(await ids()).toEqual(['files']);
+    await page.click('#next');
+    expect(await ids()).toEqual(['files']);
+  });
+
+  it.each<[string, string, string]>([
+    ['too short', 'eleven char', 'eleven char'],
+    ['too simple', 'aaaaaaaaaaaaaaaa', 'aaaaaaaaaaaaaaaa'],
+    ['not the same twice', 'a long new phrase', 'a long new phrasf'],
+  ])('refuses a new passphrase that is %s', async (_, first, second) => {
+    await opened.giveFiles(backup(sample.slice(0, 1)));
+    await opened.toStep(2);
+    await page.fill('#key', key.toRecoveryKey());
+    await opened.toStep(3);
+    await page.fill('#passphrase', first);
+    await page.fill('#repeat', second);
+    await page.click('#next');
+    expect(await page.isVisible('#form')).toBe(true);
+    expect(await page.locator('input:invalid:visible').count()).toBe(1);
+    // Mended, it goes on.
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+  });
+
+  it('says how strong a new passphrase is, and shows it on request', async () => {
+    await opened.giveFiles(backup(sample.slice(0, 1)));
+    await opened.toStep(2);
+    await page.fill('#key', 'k');
+    await opened.toStep(3);
+    const strengths = [];
+    for (const phrase of [
+      'short',
+      'twelve chars',
+      'correct horse battery',
+      'correct Horse, battery: staple!',
+    ]) {
+      await page.fill('#passphrase', phrase);
+      strengths.push(await opened.text('#strength'));
+    }
+    expect(strengths.map((text) => /weak|fair|good|12/.exec(text)?.[0])).toEqual([
+      '12',
+      'weak',
+      'fair',
+      'good',
+    ]);
+    expect(await page.getAttribute('#repeat', 'type')).toBe('password');
+    await page.check('#show-passphrase');
+    expect(await page.getAttribute('#passphrase', 'type')).toBe('text');
+    expect(await page.getAttribute('#repeat', 'type')).toBe('text');
+  });
+
+  it('shows the result and the download at once on a phone', async () => {
+    await opened.giveFiles(backup(sample));
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    expect(await opened.text('#results-title')).toBe('All 1,000 keys recovered');
+    const box = await page.locator('#export').boundingBox();
+    expect(box!.y + box!.height).toBeLessThan(667);
+    expect(await page.isVisible('#rooms')).toBe(false);
+    // Three steps for the client that people use.
+    for (const client of await page.locator('#client option').allTextContents()) {
+      await page.selectOption('#client', client);
+      expect(await page.locator('#steps li').count(), client).toBe(3);
+    }
   });
 
   it('names every field and every table', async () => {
@@ -292,11 +379,11 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     it('in numbers of four kinds, and warns of a wrong MAC', async () => {
       await opened.giveFiles(backupOfAllVerdicts());
       await opened.enter(key.toRecoveryKey());
-      await opened.status('Done.');
+      await opened.done();
       // Verified, declared, no MAC, wrong MAC.
       expect(await counts()).toEqual([1, 1, 1, 1]);
       expect(await opened.text('#summary')).toContain('4 of 4 keys, 1 of them flagged');
-      expect(await page.innerText('#warning')).toContain('1 of the keys in the export carry a wrong MAC');
+      expect(await page.innerText('#warning')).toContain('1 of the keys in the file carry a wrong MAC');
       expect(JSON.parse(await opened.download('report'))).toMatchObject({
         authenticity: { verified: 1, 'declared-unauthenticated': 1, 'no-mac': 1, 'wrong-mac': 1 },
         keys: [{ session_id: sample[2].session_id, flags: ['wrong-mac'] }],
@@ -305,9 +392,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
 
     it('and takes only those that prove it, when asked', async () => {
       await opened.giveFiles(backupOfAllVerdicts());
-      await page.check('#authenticated');
+      await opened.choose('authenticated');
       await opened.enter(key.toRecoveryKey());
-      await opened.status('Done.');
+      await opened.done();
       expect(await counts()).toEqual([1, 0, 0, 0]);
       expect(await opened.text('#summary')).toContain('1 of 4 keys; 3 not read');
       expect(await opened.text('#reasons')).toContain('not-authenticated3');
@@ -319,9 +406,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
 
     it('and gives nothing where nothing proves it', async () => {
       await opened.giveFiles(backup(sample.slice(0, 3)));
-      await page.check('#authenticated');
+      await opened.choose('authenticated');
       await opened.enter(key.toRecoveryKey());
-      await opened.status('Done.');
+      await opened.done();
       expect(await opened.text('#summary')).toContain('0 of 3 keys; 3 not read');
       expect(await page.isVisible('#export')).toBe(false);
     });
@@ -329,7 +416,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     it('without a warning where no MAC is wrong', async () => {
       await opened.giveFiles(backup(sample.slice(0, 3), { macKey, unauthenticated: () => undefined }));
       await opened.enter(key.toRecoveryKey());
-      await opened.status('Done.');
+      await opened.done();
       expect(await counts()).toEqual([3, 0, 0, 0]);
       expect(await page.isVisible('#warning')).toBe(false);
     });
@@ -348,7 +435,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     ];
     await opened.giveFiles({ rooms: merged(...sessions.map(unmendedBackup)) });
     await opened.enter(key.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('2 of 5 keys, 1 of them flagged; 3 not read');
     const report = JSON.parse(await opened.download('report')) as ReportFile;
     const codes = Object.fromEntries(
@@ -372,6 +459,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     }
     machine.close();
   });
+
+  const CORS = { 'access-control-allow-origin': '*' };
 
   describe('with a homeserver', () => {
     let server: KeyBackupServer;
@@ -401,9 +490,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     }
 
     it('rescues, and contacts no other server', async () => {
-      const url = server.url.replace('127.0.0.1', 'localhost');
+      const url = server.url;
       await signIn(url);
-      await opened.status('Done.');
+      await opened.done();
       expect(await opened.text('#summary')).toContain('20 of 20 keys');
       const { contacted } = opened;
       expect(contacted.length).toBeGreaterThan(3);
@@ -412,17 +501,57 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       expect(page.url()).not.toContain('SECRET');
     });
 
+    it('shows that it waits for a server that does not answer', async () => {
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+      const body = '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":3000}';
+      server.faults = [{ kind: 'answer', status: 429, body, headers: CORS }];
+      await signIn(server.url);
+      await page.waitForSelector('#status:has-text("Trying again in 3 s.")');
+      await opened.done();
+    });
+
+    it.each([
+      'http://matrix.example.org',
+      'http://127.0.0.1.example.org',
+      'HTTP://localhost.example.org:80/',
+    ])('sends nothing to %s, without TLS', async (url) => {
+      await signIn(url);
+      await opened.refused();
+      expect(await opened.text('#problem-title')).toBe(
+        'The address of the homeserver must begin with https.',
+      );
+      expect(await opened.text('#error')).toContain('https-only');
+      expect(opened.contacted).toEqual([]);
+    });
+
+    it('asks about the account when it has no backup', async () => {
+      server.versions.length = 0;
+      await signIn(server.url);
+      await opened.refused();
+      expect(await opened.text('#problem-title')).toBe('This account has no key backup.');
+      expect(await opened.text('#advice')).toContain('Is it the right account');
+    });
+
+    it('says that the token was not accepted', async () => {
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+      const body = '{"errcode":"M_UNKNOWN_TOKEN","error":"no"}';
+      server.faults = [{ kind: 'answer', status: 401, body, headers: CORS }];
+      await signIn(server.url);
+      await opened.refused();
+      expect(await opened.text('#problem-title')).toBe('The homeserver does not accept the access token.');
+    });
+
     it('refuses keys without proof from it too, when asked', async () => {
-      await page.check('#authenticated');
-      await signIn(server.url.replace('127.0.0.1', 'localhost'));
-      await opened.status('Done.');
+      await opened.choose('authenticated');
+      await signIn(server.url);
+      await opened.done();
       expect(await opened.text('#summary')).toContain('0 of 20 keys; 20 not read');
     });
 
     it('refuses a server whose backup is another one than the key in the storage', async () => {
       server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(BackupDecryptionKey.generate().publicKey) });
-      await signIn(server.url.replace('127.0.0.1', 'localhost'));
-      await opened.status('Stopped.');
+      await signIn(server.url);
+      await opened.refused();
       expect(await opened.text('#error')).toContain('wrong-key');
       expect(server.seen.filter(({ url }) => url.includes('/room_keys/keys'))).toEqual([]);
     });
@@ -439,8 +568,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
         body: '{}',
         headers,
       }));
-      await signIn(server.url.replace('127.0.0.1', 'localhost'));
-      await opened.status('Stopped.');
+      await signIn(server.url);
+      await opened.refused();
       expect(other.seen).toEqual([]);
     });
   });

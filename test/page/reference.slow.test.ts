@@ -41,7 +41,7 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
     const { storage, seed, key } = await makeAccount(server.url, sessions);
     const text = storage.toRecoveryKey();
     await rescue(text);
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain(
       '300 of 300 keys; 0 not read. Opened with the key of the secret storage',
     );
@@ -64,7 +64,7 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
     const { storage, roomKeys, info } = await makeAccount(server.url, sessions);
     await damage(roomKeys, info.version, sessions[7]);
     await rescue(storage.toRecoveryKey());
-    await opened.status('Done.');
+    await opened.done();
     expect(await opened.text('#summary')).toContain('299 of 300 keys; 1 not read');
     expect(await opened.text('#reasons')).toContain('low-order-key1');
   });
@@ -73,7 +73,7 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
     const { storage, roomKeys } = await makeAccount(server.url, sessions.slice(0, 3));
     await createBackup(roomKeys, { publicKey: BackupDecryptionKey.generate().publicKey });
     await rescue(storage.toRecoveryKey());
-    await opened.status('Stopped.');
+    await opened.refused();
     expect(await opened.text('#error')).toContain('the backup key in it is that of another backup');
   });
 
@@ -83,7 +83,7 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
   ])('with %s give nothing', async (_, token, why) => {
     const { storage } = await makeAccount(server.url, sessions.slice(0, 3));
     await rescue(storage.toRecoveryKey(), token);
-    await opened.status('Stopped.');
+    await opened.refused();
     expect(await opened.text('#error')).toContain(why);
     expect(await opened.page.isVisible('#results')).toBe(false);
   });

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { KeyBackupError } from '../../src/errors.js';
-import { createLog } from '../../src/server/observability.js';
+import type { BackupStore } from '../../src/server/store.js';
+import { createLog, withHealth } from '../../src/server/observability.js';
+import { createMemoryStore } from '../support/memory-store.js';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -48,4 +50,28 @@ test('lines of one turn are written together after it, in their order', async ()
   log.note('later');
   await turn();
   expect(written).toHaveLength(2);
+});
+
+test.each<[string, Partial<BackupStore>, number, unknown]>([
+  ['answers', {}, 200, { status: 'ok' }],
+  ['reports no fault', { fault: () => undefined }, 200, { status: 'ok' }],
+  [
+    'does not answer',
+    { ping: () => Promise.reject(new Error('secret')), fault: () => 'the last write failed' },
+    503,
+    { status: 'store-failed', error: 'the database does not answer' },
+  ],
+  [
+    'answers and reports a fault',
+    { fault: () => 'the last write failed' },
+    503,
+    { status: 'store-failed', error: 'the last write failed' },
+  ],
+])('health of a store that %s', async (_name, change, status, body) => {
+  const handler = withHealth(() => Promise.reject(new Error('not called')), {
+    ...createMemoryStore(),
+    ...change,
+  });
+  const response = await handler(new Request('http://localhost/health'));
+  expect([response.status, await response.json()]).toEqual([status, body]);
 });

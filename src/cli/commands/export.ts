@@ -7,10 +7,10 @@ import { Report } from '../../report/report.js';
 import { readBackup } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
-import { keysInFlight, openKeysFile, readChunks } from '../files.js';
+import { openInputs, readChunks } from '../files.js';
 import { JSON_SUMMARY, OUTPUT, REPORT } from '../options.js';
 import { SessionArray, withResultFiles, type Output } from '../outputs.js';
-import { isJsonSummary, summaryJson, withProgress } from '../results.js';
+import { isJsonSummary, tellSummary, withProgress } from '../results.js';
 import { readNewPassphrase, readSecretLine } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -44,13 +44,12 @@ make a client reject the whole file is repaired where possible, else left out an
     const [ask, convert] = direction === 'decrypt' ? [readSecretLine, decrypt] : [readNewPassphrase, encrypt];
     const passphrase = await ask(passphraseFile, 'passphrase of the export', terminal);
     const report = new Report();
-    await withResultFiles(options, terminal, async ({ result, commitReport }) => {
+    await withResultFiles(options, terminal, async (result, commitReport) => {
       await convert(path, passphrase, result, report, terminal);
       await commitReport(report);
       return true;
     });
-    if (isJsonSummary(options)) terminal.stdout(summaryJson(report, {}));
-    else terminal.stderr(report.text);
+    tellSummary(report, isJsonSummary(options), terminal);
     return report.failed === 0 ? 0 : 1;
   },
 });
@@ -67,10 +66,10 @@ async function decrypt(
   const plaintext = await decryptKeyExport(chunks, passphrase, { backend: nodeBackend(), signal });
   const sessions = new SessionArray(output);
   try {
-    await withProgress(terminal, async (progress) => {
+    await withProgress(terminal, async (show) => {
       for await (const item of readBackup([plaintext], { form: 'array' })) {
         throwIfAborted(signal);
-        progress.update(report.ok + report.failed, undefined);
+        show(report.ok + report.failed, undefined);
         try {
           if (item.error) throw item.error;
           const { session, flags } = readExportedSession(item.value);
@@ -95,16 +94,15 @@ async function encrypt(
   report: Report,
   terminal: Terminal,
 ): Promise<void> {
-  const file = openKeysFile(path, 'array', terminal);
-  const keys = keysInFlight(file, report, ({ value }) => value);
-  await withProgress(terminal, async (progress) => {
+  const keys = openInputs(path, 'array', report, ({ value }) => value, terminal);
+  await withProgress(terminal, async (show) => {
     const pieces = writeKeyExport(keys.inputs, passphrase, {
       backend: nodeBackend(),
       signal: terminal.signal,
       onResult(result) {
         if (result.ok) report.succeeded(keys.nextPlace(), result.flags);
         else report.refused(keys.nextPlace(), result.error);
-        progress.update(report.ok + report.failed, file.share);
+        show(report.ok + report.failed, keys.share);
       },
     });
     for await (const piece of pieces) await output.write(piece);

@@ -1,0 +1,88 @@
+import type { Answer } from './messages.js';
+
+type Refused = Extract<Answer, { kind: 'refused' }>;
+
+/** An error for people: what happened, and what to do next. */
+export interface Advice {
+  readonly what: string;
+  readonly next: string;
+}
+
+const KEY_FITS_NOTHING: Advice = {
+  what: 'This key or phrase does not open the backup.',
+  next:
+    'Look for another recovery key or phrase: in a password manager, in downloads, on paper. An account whose key ' +
+    'was changed has more than one. Your backup is untouched, and you can try as often as you like.',
+};
+const CHECK_FILES: Advice = {
+  what: 'One of the files is not what this page needs.',
+  next: 'Choose the backup and its version, each as it was saved. The details name the file.',
+};
+const TRY_LATER: Advice = {
+  what: 'The homeserver does not answer as it should.',
+  next: 'Try again later. If it happens again, show the details to the administrator of the homeserver.',
+};
+
+/** By the code of the error. A code that is not here gets the advice for anything else. */
+const ADVICE: Readonly<Record<string, Advice>> = {
+  'wrong-key': KEY_FITS_NOTHING,
+  'wrong-passphrase': KEY_FITS_NOTHING,
+  'mac-mismatch': KEY_FITS_NOTHING,
+  'bad-recovery-key': {
+    what: 'This is not a complete recovery key.',
+    next: 'Compare it with your copy: characters that look alike, a missing group, a part of the line before it.',
+  },
+  unauthorized: {
+    what: 'The homeserver does not accept the access token.',
+    next: 'Copy it again as a whole. Signing out of the client that it comes from ends it.',
+  },
+  'no-backup': {
+    what: 'This account has no key backup.',
+    next: 'Is it the right account, and the right homeserver? If you saved the files of a backup, choose those.',
+  },
+  network: {
+    what: 'The homeserver could not be reached.',
+    next: 'Check its name and your connection, then try again. Nothing was lost.',
+  },
+  timeout: {
+    what: 'The homeserver took too long to answer.',
+    next: 'Check your connection, then try again. Nothing was lost.',
+  },
+  'rate-limited': {
+    what: 'The homeserver asks to wait.',
+    next: 'Try again in some minutes. Nothing was lost.',
+  },
+  'https-only': {
+    what: 'The address of the homeserver must begin with https.',
+    next: 'With http, anybody on the way could read the access token. Only a server on this computer may use it.',
+  },
+  'bad-response': TRY_LATER,
+  http: TRY_LATER,
+  'not-found': TRY_LATER,
+  'bad-json': CHECK_FILES,
+  'not-json': CHECK_FILES,
+  'bad-utf8': CHECK_FILES,
+  'missing-field': CHECK_FILES,
+  'bad-auth-data': CHECK_FILES,
+  'too-large': CHECK_FILES,
+  'bad-parameters': {
+    what: 'Something that you entered cannot be used.',
+    next: 'The details say what it is.',
+  },
+};
+
+const ANYTHING_ELSE: Advice = {
+  what: 'Something went wrong on this page.',
+  next: 'Nothing was lost. Try again, and if it happens again, report the details.',
+};
+
+/** What to tell people about an error. */
+export function adviceFor({ code, correctable }: Refused): Advice {
+  if (correctable !== undefined) {
+    return {
+      what: 'That does not fit, but something very close to it does.',
+      next: `It seems that a character is mistyped, missing or too many in ${correctable}.`,
+    };
+  }
+  return ADVICE[code] ?? ANYTHING_ELSE;
+}

