@@ -31,7 +31,7 @@ const IDS = [
   'é e\u0301 😀',
   '__proto__',
   '"\\\u007f\ufeff',
-  'x'.repeat(255),
+  'x'.repeat(252),
 ];
 
 const RECORD = {
