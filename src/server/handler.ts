@@ -2,9 +2,16 @@ import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import type { Context, Hono } from 'hono';
 import type { IdentifyCaller } from './identify.js';
 import { importPeer } from '../errors.js';
-import { MatrixError, errorResponse, preflightResponse, readBody, type RequestContext } from './http.js';
+import {
+  MatrixError,
+  errorResponse,
+  preflightResponse,
+  readBody,
+  type Holding,
+  type RequestContext,
+} from './http.js';
 import * as keys from './keys.js';
-import { createInFlight, type Holding, type InFlightLimits } from './in-flight.js';
+import { createInFlight, type InFlightLimits } from './in-flight.js';
 import { createRateLimit, type RateLimit } from './rate-limit.js';
 import { longId, type BackupStore, type Quota } from './store.js';
 import * as versions from './versions.js';

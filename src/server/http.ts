@@ -2,7 +2,6 @@ import { KeyBackupError } from '../errors.js';
 import { concatAll } from '../encoding/bytes.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import type { ErrorBody } from '../wire/types.js';
-import type { Holding } from './in-flight.js';
 import type { BackupStore, Quota } from './store.js';
 
 /** One authenticated request, as the operations see it. */
@@ -27,6 +26,19 @@ export interface RequestContext {
   pathParameter(name: 'version' | 'roomId' | 'sessionId'): string;
   /** The first value of that name in the query. */
   query(name: string): string | undefined;
+}
+
+/** What one request has in memory. */
+export interface Holding {
+  /**
+   * Says how much it is now.
+   *
+   * @throws {@link MatrixError} 429 `M_LIMIT_EXCEEDED` beyond the user's share, 503 `M_LIMIT_EXCEEDED` beyond the total,
+   * each with `Retry-After`. A request that is alone is never refused, or what is larger than a limit could not be had.
+   */
+  readonly resize: (bytes: number) => void;
+  /** Nothing any more. */
+  readonly release: () => void;
 }
 
 /** Every response has these, so that clients in browsers may read it. */

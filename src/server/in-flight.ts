@@ -1,4 +1,4 @@
-import { limitExceeded } from './http.js';
+import { limitExceeded, type Holding } from './http.js';
 
 /** Bytes of bodies and responses that may be in memory at once. */
 export interface InFlightLimits {
@@ -6,19 +6,6 @@ export interface InFlightLimits {
   readonly perUser: number;
   /** Of all users. */
   readonly total: number;
-}
-
-/** What one request has in memory. */
-export interface Holding {
-  /**
-   * Says how much it is now.
-   *
-   * @throws MatrixError 429 `M_LIMIT_EXCEEDED` beyond the user's share, 503 `M_LIMIT_EXCEEDED` beyond the total,
-   * each with `Retry-After`. A request that is alone is never refused, or what is larger than a limit could not be had.
-   */
-  readonly resize: (bytes: number) => void;
-  /** Nothing any more. */
-  readonly release: () => void;
 }
 
 /** Makes a function that counts what a request of a user has in memory. */
