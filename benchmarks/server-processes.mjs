@@ -42,8 +42,10 @@ async function start(args) {
     child.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
     child.stdout.once('data', (chunk) => resolve(String(chunk)));
   });
-  const client = new HttpClient(JSON.parse(line).url, token);
+  const { url } = JSON.parse(line);
+  const client = new HttpClient(url, token);
   return {
+    url,
     client,
     call: (...request) => client.call(...request),
     memory: (field = 'VmRSS') => {
