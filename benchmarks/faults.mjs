@@ -53,10 +53,10 @@ const FAULTS = [
     run: (directory) =>
       withServer(directory, async (server) => {
         const second = await startServer('the second', directory, ['--db', join(directory, 'backup.db')]);
-        const versions = [await newVersion(server), await newVersion(server)];
-        const other = beside(second, versions[1], 4, () => seconds(20));
-        const found = await beside(server, versions[1], 4, () => seconds(20));
-        const lost = (await other).acknowledged + found.acknowledged - (await countOf(server, versions[1]));
+        const version = await newVersion(server);
+        const other = beside(second, version, 4, () => seconds(20));
+        const found = await beside(server, version, 4, () => seconds(20));
+        const lost = (await other).acknowledged + found.acknowledged - (await countOf(server, version));
         await second.stop();
         return { tried: `${found.requests} requests`, lost };
       }),

@@ -6,24 +6,12 @@
 
 import { callback } from '../../async.js';
 import { pureBackend, type Backend, type CompleteBackend } from '../../batch/backend.js';
-import { tableProducts } from '../../curve25519/fixed-base.js';
-import type { RecipientTable } from '../../curve25519/fixed-base-table.js';
 import { ladderMany } from '../../curve25519/montgomery-ladder.js';
-import {
-  BASE_POINT,
-  WIDTH,
-  baseTable,
-  hasTable,
-  tableOf,
-  type Encapsulated,
-} from '../../curve25519/x25519.js';
+import { BASE_POINT, baseTable, hasTable, tableOf, type Encapsulated } from '../../curve25519/x25519.js';
 import { expectOptions } from '../../encoding/arguments.js';
 import { equal, wipe } from '../../encoding/bytes.js';
 import { KeyBackupError } from '../../errors.js';
-import { Agreements } from './agreements.js';
-import { EXPONENTS, LIMBS } from './field.js';
-import { Kernel } from './kernel.js';
-import { WINDOW, WINDOWS } from './table-sums.js';
+import type { Agreements } from './agreements.js';
 
 /** How to make a backend with SIMD. */
 export interface SimdOptions {
@@ -111,32 +99,20 @@ export function simdBackend(
   });
 }
 
-function agreements(): Promise<Agreements | undefined> {
-  return isOff ? Promise.resolve(undefined) : (made ??= make());
+async function agreements(): Promise<Agreements | undefined> {
+  if (isOff) return undefined;
+  return (made ??= make());
 }
 
+/** Loads what is in files of its own, so that a program that has little to do loads nothing. */
 async function make(): Promise<Agreements | undefined> {
   try {
-    const kernel = await Kernel.make();
-    if (!kernel.isFused()) return undefined;
-    const simd = new Agreements(kernel);
-    // Three, so that both lanes and an odd count are tried.
-    const keys = Uint8Array.from({ length: 96 }, (_, i) => (i * 151 + 89) & 255);
-    const table = tableForTest();
-    const isRight =
-      equal(simd.ladderMany(keys, keys), ladderMany(keys, keys)) &&
-      equal(simd.tableProducts([table], keys)[0], tableProducts([table], keys)[0]);
-    return isRight ? simd : undefined;
+    const { testedAgreements } = await import('./self-test.js');
+    return await testedAgreements();
   } catch {
+    // Also where a bundler left the file out.
     return undefined;
   }
-}
-
-/** Any points will do, also beside the curve: both sides add them by the same formula. A true table takes longer to build. */
-function tableForTest(): RecipientTable {
-  const entries = new Float64Array(WINDOWS * (WINDOW / 8));
-  for (let i = 0; i < entries.length; i++) entries[i] = ((i * 7919) % 65521) * 2 ** EXPONENTS[i % LIMBS];
-  return { publicKey: BASE_POINT, width: WIDTH, entries };
 }
 
 function encapsulate(
