@@ -2,14 +2,8 @@ import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import type { Context, Hono } from 'hono';
 import type { IdentifyCaller } from './identify.js';
 import { importPeer } from '../errors.js';
-import {
-  MatrixError,
-  errorResponse,
-  preflightResponse,
-  readBody,
-  type Holding,
-  type RequestContext,
-} from './http.js';
+import { errorResponse, preflightResponse, readBody, type Holding, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import * as keys from './keys.js';
 import { createInFlight, type InFlightLimits } from './in-flight.js';
 import { createRateLimit, type RateLimit } from './rate-limit.js';

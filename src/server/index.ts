@@ -8,7 +8,7 @@ export { createApp, createHandler } from './handler.js';
 export type { Handler, HandlerOptions, RequestRecord } from './handler.js';
 export { identifyByHomeserver, identifyByTokens, parseTokensFile } from './identify.js';
 export type { IdentifyCaller, Caller, HomeserverOptions, StaticToken } from './identify.js';
-export { MatrixError } from './http.js';
+export { MatrixError } from './matrix-error.js';
 export type { ErrorBody } from '../wire/types.js';
 export { createLog, createMetrics, withHealth } from './observability.js';
 export type { Log, Metrics } from './observability.js';
