@@ -27,13 +27,17 @@ export async function startServer(name, folder, database, build = root) {
   });
   return {
     ...runningServer(name, JSON.parse(line).url, TOKEN),
-    /** Resident megabytes. */
-    memory: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) / 1024,
+    /** Resident megabytes, or the most so far with `VmHWM`. */
+    memory: (field = 'VmRSS') => {
+      const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+      return Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)[1]) / 1024;
+    },
     /** Seconds of processor time, which a busy machine changes less than the time by the clock. */
     cpu: () => {
       const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
       return (Number(fields[11]) + Number(fields[12])) / 100;
     },
+    kill: () => child.kill('SIGKILL'),
     stop: () =>
       new Promise((resolve) => {
         child.once('exit', resolve);
@@ -49,6 +53,7 @@ export function runningServer(name, url, token) {
   const open = () => new Connection(port);
   return {
     name,
+    port: Number(port),
     request,
     open,
     call: async (...args) => {

@@ -87,12 +87,12 @@ export function words(text: TemplateStringsArray): string[] {
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** An input as text; what is no UTF-8 becomes U+FFFD. */
+/** An input as text; invalid UTF-8 becomes U+FFFD. */
 export function textOf(input: Uint8Array): string {
   return decoder.decode(input);
 }
 
-/** An input as JSON, or `undefined` when it is none. */
+/** An input as JSON, or `undefined` if it is not JSON. */
 export function jsonOf(text: string): { readonly value: unknown } | undefined {
   try {
     return { value: JSON.parse(text) as unknown };

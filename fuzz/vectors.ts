@@ -10,7 +10,7 @@ export function vectorCases(name: string): readonly VectorCase[] {
   return (JSON.parse(text) as { cases: VectorCase[] }).cases;
 }
 
-/** One field of the cases, where it is a text of no more than so many characters. */
+/** One field of the cases, where it is a text of at most that many characters. */
 export function textsOf(name: string, field: string, most = 3000): string[] {
   return vectorCases(name)
     .map((one) => one[field])
@@ -18,7 +18,7 @@ export function textsOf(name: string, field: string, most = 3000): string[] {
     .filter((text) => text.length <= most);
 }
 
-/** One field of the cases as JSON, where it is there and no longer than so many characters. */
+/** One field of the cases as JSON, where it is present and at most that long. */
 export function jsonsOf(name: string, field: string, most = 3000): string[] {
   return vectorCases(name)
     .filter((one) => one[field] !== undefined)

@@ -28,11 +28,10 @@ export {
   MEGOLM_ALGORITHM,
   prepareRoomKey,
   readRoomKey,
-  readSessionKey,
   type PreparedRoomKey,
   type RestoredRoomKey,
-  type SessionKeyFacts,
 } from './formats/room-key.js';
+export { readSessionKey, type SessionKeyFacts } from './formats/session-key.js';
 export { prepareExportedSession, readExportedSession } from './formats/exported-session.js';
 export { MAX_EXPORT_BYTES, decryptKeyExport } from './formats/key-export.js';
 export { pureBackend, type Backend, type CompleteBackend, type Pipeline } from './batch/backend.js';

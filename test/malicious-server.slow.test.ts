@@ -334,7 +334,7 @@ describe('a server that offers another backup as the user’s', () => {
     expect(server.seen.every(({ method }) => method === 'GET')).toBe(true);
   });
 
-  test('whoever says to encrypt to it with a MAC is still stopped: the MAC key is another backup’s', async () => {
+  test('rejects the MAC key of another backup even where encryption to its key was allowed', async () => {
     const server = await new KeyBackupServer().start();
     servers.push(server);
     server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(itsOwn.publicKey) });

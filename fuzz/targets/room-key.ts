@@ -1,5 +1,6 @@
 import { prepareExportedSession, readExportedSession } from '../../src/formats/exported-session.js';
-import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/formats/room-key.js';
+import { prepareRoomKey, readRoomKey } from '../../src/formats/room-key.js';
+import { readSessionKey } from '../../src/formats/session-key.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
 import { jsonsOf } from '../vectors.js';
 

@@ -100,7 +100,7 @@ export function checkBackend(backend: Backend) {
 
   function checkedSeal(sharedSecret: Uint8Array, plaintext: Uint8Array): Sealed {
     const call = () => sealing.seal(sharedSecret, plaintext);
-    const given: Partial<Sealed> | undefined = callBackend(backend, 'seal', call);
+    const given = callBackend(backend, 'seal', call) as Partial<Sealed> | undefined;
     return {
       ciphertext: assertBytes(backend, 'seal', given?.ciphertext, sealedLength(plaintext)),
       mac: assertBytes(backend, 'seal', given?.mac, MAC_LENGTH),
@@ -121,13 +121,15 @@ export function checkBackend(backend: Backend) {
     if (backend.encryptMany) {
       const call = () => backend.encryptMany?.(recipient, plaintexts, options);
       const given: unknown = await awaitBackend(backend, 'encryptMany', call);
-      const isOne = (one: unknown, slot: number) => isSessionDataOf(plaintexts[slot], one);
-      return chunkOfResults(assertMany<SessionData>(backend, 'encryptMany', given, plaintexts.length, isOne));
+      const isOne = (one: unknown, slot: number): one is SessionData =>
+        isSessionDataOf(plaintexts[slot], one);
+      return chunkOfResults(assertMany(backend, 'encryptMany', given, plaintexts.length, isOne));
     }
     const privateKeys = generatePrivateKeys(plaintexts.length);
     try {
       const call = () => encapsulating.encapsulateMany(recipient, privateKeys);
-      const given: Partial<Encapsulated> | undefined = await awaitBackend(backend, 'encapsulateMany', call);
+      const given = (await awaitBackend(backend, 'encapsulateMany', call)) as
+        Partial<Encapsulated> | undefined;
       const check = (keys: unknown) => assertBytes(backend, 'encapsulateMany', keys, privateKeys.length);
       const ephemeralPublicKeys = check(given?.ephemeralPublicKeys);
       const sharedSecrets = check(given?.sharedSecrets);
@@ -145,15 +147,7 @@ export function checkBackend(backend: Backend) {
     if (backend.decryptMany) {
       const call = () => backend.decryptMany?.(privateKey, parsed, options);
       const given: unknown = await awaitBackend(backend, 'decryptMany', call);
-      return chunkOfResults(
-        assertMany<OpenedSessionData | KeyBackupError>(
-          backend,
-          'decryptMany',
-          given,
-          parsed.length,
-          isOpenedOrError,
-        ),
-      );
+      return chunkOfResults(assertMany(backend, 'decryptMany', given, parsed.length, isOpenedOrError));
     }
     const publicKeys = ephemeralsOf(parsed);
     const given = await awaitBackend(backend, 'agreeMany', () => agreeing.agreeMany(privateKey, publicKeys));
@@ -232,9 +226,9 @@ function assertMany<Result>(
   operation: string,
   value: unknown,
   count: number,
-  isOne: (one: unknown, slot: number) => boolean,
+  isOne: (one: unknown, slot: number) => one is Result,
 ): readonly Result[] {
-  if (Array.isArray(value) && value.length === count && value.every(isOne)) return value as Result[];
+  if (Array.isArray(value) && value.length === count && value.every(isOne)) return value;
   throw new KeyBackupError(
     'backend-failed',
     `backend ${name}: ${operation}: expected ${count} results, got ${describe(value)} of another kind`,
@@ -242,7 +236,7 @@ function assertMany<Result>(
 }
 
 /** Whether an object is a `session_data` of the length that this plaintext comes to. */
-function isSessionDataOf(plaintext: Uint8Array, value: unknown): boolean {
+function isSessionDataOf(plaintext: Uint8Array, value: unknown): value is SessionData {
   if (!isJsonObject(value)) return false;
   const isBase64Of = (text: unknown, length: number) =>
     typeof text === 'string' && text.length === Math.ceil((length * 4) / 3);
@@ -253,7 +247,7 @@ function isSessionDataOf(plaintext: Uint8Array, value: unknown): boolean {
   );
 }
 
-function isOpenedOrError(one: unknown): boolean {
+function isOpenedOrError(one: unknown): one is OpenedSessionData | KeyBackupError {
   if (one instanceof KeyBackupError) return true;
   const { plaintext, flags } = (one ?? {}) as Partial<OpenedSessionData>;
   return isBytes(plaintext) && Array.isArray(flags);

@@ -2,8 +2,7 @@ import { expectMethod, expectOptions } from '../encoding/arguments.js';
 import { wipe } from '../encoding/bytes.js';
 import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
-import { restoredRoomKey, type ExportedSessionData, type RoomKeyFlag } from '../formats/room-key.js';
-import { ClaimedKeys } from '../formats/sender-fields.js';
+import { readRoomKey, type ExportedSessionData, type RoomKeyFlag } from '../formats/room-key.js';
 import {
   BackupMacKey,
   checkBackupMac,
@@ -124,10 +123,8 @@ function decryption(
   const { salvage, requireAuthenticated = false } = settings;
   const privateKey = key.toBytes();
   let macKey: BackupMacKey | undefined;
-  const claimedKeys = new ClaimedKeys();
   const check = ({ room_id, session_id, mac }: ReadyRecord, opened: OpenedSessionData): DecryptedSession => {
-    const place = { room_id, session_id };
-    const { session: stored, flags } = restoredRoomKey(opened.plaintext, place, { salvage }, claimedKeys);
+    const { session: stored, flags } = readRoomKey(opened.plaintext, room_id, session_id, { salvage });
     if (mac === 'right') expectRoom(stored, room_id);
     const provenance = provenanceOf(mac, stored);
     if (requireAuthenticated && !provenance.authenticated) throw notAuthenticated(provenance);

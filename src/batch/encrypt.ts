@@ -3,13 +3,12 @@ import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError, describe } from '../errors.js';
 import {
-  backedUpRoomKey,
+  prepareRoomKey,
   type ExportedSessionData,
   type KeyBackupData,
   type PreparedRoomKey,
   type RoomKeyFlag,
 } from '../formats/room-key.js';
-import { ClaimedKeys } from '../formats/sender-fields.js';
 import {
   addBackupMac,
   BackupMacKey,
@@ -143,7 +142,6 @@ function encryption(
   }
   macKey?.expectMatch(publicKey);
   const recipient = publicKey.toBytes();
-  const claimedKeys = new ClaimedKeys();
   const complete = ({ session, prepared }: ReadySession, sealed: SessionData): EncryptedSession => {
     const { room_id, session_id, plaintext: _, flags, ...metadata } = prepared;
     const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
@@ -165,7 +163,7 @@ function encryption(
   return {
     prepare(session) {
       const source = expectSource(callback(() => unauthenticated?.(session)));
-      const prepared = backedUpRoomKey(withProvenance(session, { source, bindRoomId, names }), claimedKeys);
+      const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
       checkPlaintext(prepared.plaintext);
       return { session, prepared };
     },

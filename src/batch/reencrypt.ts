@@ -2,9 +2,9 @@ import { abortable, callback, raceAbort } from '../async.js';
 import { expectFunction, expectIterable, expectOptions } from '../encoding/arguments.js';
 import { canonicalJson } from '../encoding/canonical-json.js';
 import { KeyBackupError } from '../errors.js';
-import { areConnected } from '../formats/megolm-ratchet.js';
-import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
-import { ClaimedKeys, mendSender } from '../formats/sender-fields.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
+import { mendSender } from '../formats/sender-fields.js';
+import { areConnected, readSessionKey } from '../formats/session-key.js';
 import {
   BackupMacKey,
   readUnauthenticated,
@@ -144,7 +144,8 @@ export async function* authenticateSessions(
   try {
     let chunk: Decrypted[] = [];
     for await (const result of decryptSessions(inputs(), key, { ...batch, total })) {
-      chunk.push({ result, record: waiting.shift() as BackupRecord });
+      const [record] = waiting.splice(0, 1);
+      chunk.push({ result, record });
       if (chunk.length < CHUNK) continue;
       yield* conclude(chunk);
       chunk = [];
@@ -214,7 +215,7 @@ async function outcomeOf(
 function differenceOf(record: ExportedSessionData, copy: ExportedSessionData): string | undefined {
   const fields = ['algorithm', 'room_id', 'session_id', 'sender_key', 'sender_claimed_keys'] as const;
   // A record that was written of the copy has its sender mended.
-  const mended = tryRecord(() => mendSender(copy, 'copy', new ClaimedKeys()));
+  const mended = tryRecord(() => mendSender(copy, 'copy'));
   const written = mended instanceof KeyBackupError ? copy : { ...copy, ...mended.fields };
   const differing = fields.find(
     (field) => !isSame(record[field], copy[field]) && !isSame(record[field], written[field]),

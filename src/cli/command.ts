@@ -7,7 +7,7 @@ import type { Terminal } from './terminal.js';
 /** An option. It is written once: parsing, the help and the values that a command gets all come from it. */
 export interface Option {
   readonly help: string;
-  /** What stands for the value in the help; an option without one is a flag. `FILE` is read, `OUTPUT` is written. */
+  /** The placeholder of the value in the help; an option without one is a flag. `FILE` is read, `OUTPUT` is written. */
   readonly value?: string;
   readonly short?: string;
   readonly repeatable?: true;
@@ -33,15 +33,15 @@ export type Values<O extends Options> = {
   readonly [Name in keyof O & string as CamelCase<Name>]: Value<O[Name]>;
 };
 
-/** A command as it is written down. */
+/** What a command is made of. */
 export interface Definition<O extends Options> {
   readonly name: string;
   /** For the list of commands: a few words, without a full stop. */
   readonly summary: string;
-  /** The forms of the command line, where arguments and required options do not say it all. */
+  /** The forms of the command line, where arguments and required options are not enough. */
   readonly usage?: readonly string[];
   readonly description: string;
-  /** The names of the positional arguments: in brackets one that may be missing, with | the words that it may be. */
+  /** Names of the positional arguments: in brackets if optional, joined by | if one of a few words. */
   readonly arguments?: readonly string[];
   readonly options: O;
   readonly exitCodes: string;

@@ -1,9 +1,8 @@
-import { LOOKALIKE } from './wrong-key.js';
 import { readFileSync } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
 import { printable, quote } from '../encoding/quote.js';
 import { didYouMean, type Command } from './command.js';
-import { InputError, Interrupted, UsageError } from './errors.js';
+import { InputError, Interrupted, LOOKALIKE, UsageError } from './errors.js';
 import { type Terminal } from './terminal.js';
 
 /** Every command, loaded only when it is asked for. */
@@ -18,6 +17,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command:
   upload: () => import('./commands/upload.js'),
   restore: () => import('./commands/restore.js'),
   diagnose: () => import('./commands/diagnose.js'),
+  save: () => import('./commands/save.js'),
   rescue: () => import('./commands/rescue.js'),
   export: () => import('./commands/export.js'),
   serve: () => import('./commands/serve.js'),

@@ -1,11 +1,9 @@
 import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { BackupRecord } from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import { parseObject, type JsonObject } from '../encoding/json.js';
-import type { Place, Report } from '../report/report.js';
-import { readBackup, type BackupEntry, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
+import { readBackup, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
 
@@ -75,50 +73,6 @@ export function openKeysFile(
       return size ? read / size : undefined;
     },
   };
-}
-
-/** Keys on their way through a batch, which gives one result for each, in order. */
-export interface KeysInFlight<Input> {
-  readonly inputs: AsyncGenerator<Input, void, undefined>;
-  /** The place of the key whose result comes next. */
-  nextPlace(): Place;
-}
-
-/**
- * Turns what a file holds into the inputs of a batch. What the reader rejected goes into the report at once.
- *
- * @param take - Makes an input of an entry.
- */
-export function keysInFlight<Input>(
-  file: KeysFile,
-  report: Report,
-  take: (entry: BackupEntry) => Input,
-): KeysInFlight<Input> {
-  const places: Place[] = [];
-  async function* inputs() {
-    for await (const item of file.items) {
-      const { room_id, session_id, path } = item;
-      if (item.error) {
-        report.refused({ room_id, session_id, path }, item.error);
-      } else {
-        places.push({ room_id, session_id, path });
-        yield take(item);
-      }
-    }
-  }
-  return {
-    inputs: inputs(),
-    nextPlace() {
-      const place = places.shift();
-      if (!place) throw new Error('a batch gave more results than it was given keys');
-      return place;
-    },
-  };
-}
-
-/** The entry of a backup as the input of a batch. */
-export function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
-  return { room_id, session_id, key_backup_data: value };
 }
 
 /**

@@ -1,12 +1,17 @@
-import { InputError, UsageError } from './errors.js';
+import { ownUserId } from '../client/account.js';
+import { RoomKeys } from '../client/api.js';
 import { discoverHomeserver } from '../client/discovery.js';
 import { RequestError } from '../client/http-error.js';
 import type { RetryNotice } from '../client/retry.js';
-import { RoomKeys } from '../client/api.js';
-import type { VersionInfo } from '../wire/types.js';
-import { readSecretLine } from './secrets.js';
-import type { Terminal } from './terminal.js';
 import { quote } from '../encoding/quote.js';
+import type { SigningKey } from '../scheme/auth-data.js';
+import type { BackupDecryptionKey } from '../scheme/keys.js';
+import type { VersionInfo } from '../wire/types.js';
+import type { Values } from './command.js';
+import { InputError, UsageError } from './errors.js';
+import type { ACCOUNT } from './options.js';
+import { parseSigningKey, readKeyFile, readSecretLine } from './secrets.js';
+import type { Terminal } from './terminal.js';
 
 /** Waits longer than this are announced, in milliseconds. */
 const WORTH_TELLING = 1000;
@@ -29,12 +34,37 @@ export async function connect(
   if (homeserver === undefined)
     throw new UsageError('missing option: --homeserver, a URL, a server name or a user id');
   expectUrl('--homeserver', homeserver);
-  const onRetry = tellRetry((text) => {
-    terminal.stderr(text);
-  });
+  const onRetry = tellRetry(terminal.stderr);
   const accessToken = await readToken(tokenFile, 'access token', terminal);
   const baseUrl = await findHomeserver('--homeserver', homeserver, terminal);
   return new RoomKeys({ baseUrl, accessToken, onRetry });
+}
+
+/** Who an account belongs to, and what makes its backup trusted. */
+export interface AccountTrust {
+  readonly userId: string;
+  readonly trustedKeys: readonly SigningKey[];
+  readonly decryptionKey: BackupDecryptionKey | undefined;
+}
+
+/** Works on the account that the options name, with the keys that they name. */
+export async function withAccount<T>(
+  options: Values<typeof ACCOUNT>,
+  terminal: Terminal,
+  work: (roomKeys: RoomKeys, trust: AccountTrust) => Promise<T>,
+): Promise<T> {
+  const { keyFile, key } = options;
+  const { signal } = terminal;
+  const trustedKeys = key.map(parseSigningKey);
+  const decryptionKey = keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
+  try {
+    const roomKeys = await connect(options, terminal);
+    return await withServer(async () =>
+      work(roomKeys, { userId: await ownUserId(roomKeys, { signal }), trustedKeys, decryptionKey }),
+    );
+  } finally {
+    decryptionKey?.dispose();
+  }
 }
 
 /**
@@ -61,12 +91,9 @@ export function isToken(text: string): boolean {
  * @throws {@link InputError} when there is no way to it, or it answers otherwise.
  */
 export async function findHomeserver(option: string, where: string, terminal: Terminal): Promise<string> {
-  const { signal } = terminal;
-  const onRetry = tellRetry((text) => {
-    terminal.stderr(text);
-  });
+  const { signal, stderr } = terminal;
   try {
-    return await discoverHomeserver(where, { signal, onRetry });
+    return await discoverHomeserver(where, { signal, onRetry: tellRetry(stderr) });
   } catch (cause) {
     if (!(cause instanceof RequestError) || cause.code === 'aborted') throw cause;
     const why = `${cause.code}: ${cause.message}`;

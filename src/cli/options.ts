@@ -85,6 +85,14 @@ export const VERIFIED = {
   verified: { help: 'write is_verified true: the devices that gave the keys were verified' },
 } as const satisfies Options;
 
+/** For commands that look at an account's backup. */
+export const ACCOUNT = {
+  ...HOMESERVER,
+  ...KEY_FILE,
+  ...TRUSTED_KEY,
+  json: { help: 'print it as JSON' },
+} as const satisfies Options;
+
 export const DATABASE = {
   db: { value: 'FILE', help: 'the backups in one SQLite file' },
   postgres: {

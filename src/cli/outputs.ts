@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { BackupRecord } from '../batch/decrypt.js';
 import { isJsonObject } from '../encoding/json.js';
@@ -13,7 +13,12 @@ export interface Output {
   write(text: string): Promise<void>;
   /** Makes the file appear under its name. */
   commit(): Promise<void>;
-  /** Leaves no trace of the file. */
+}
+
+/** What is opened has to be given up; without a commit no trace of it is left. */
+interface Target<Data = string> {
+  write(data: Data): Promise<void>;
+  commit(): Promise<void>;
   discard(): Promise<void>;
 }
 
@@ -21,26 +26,49 @@ export interface Output {
 const BUFFER = 64 * 1024;
 
 /**
- * Opens the result of a command.
+ * Opens the result of a command before the work starts. What is not committed when the work ends leaves no trace.
  *
  * A file is written under a temporary name beside its own, readable by its owner only (0600), synced, and renamed
  * at the end. A device or a pipe is written to directly. A link stays, and what it leads to is written.
  *
  * @param path - As given with an option; `undefined` and `-` are standard output.
- * @returns An output that takes nothing more once the terminal's signal has aborted.
- * @throws {@link InputError} when the file cannot be made: open it before the work starts.
+ * @param work - Gets an output that takes nothing more once the terminal's signal has aborted.
+ * @throws {@link InputError} when the file cannot be made.
  */
-export async function openOutput(path: string | undefined, terminal: Terminal): Promise<Output> {
-  return buffered(await openUnbuffered(path, terminal), terminal.signal);
+export async function withOutput<T>(
+  path: string | undefined,
+  terminal: Terminal,
+  work: (output: Output) => Promise<T>,
+): Promise<T> {
+  const target = await openTarget(path, terminal);
+  let pending = '';
+  const flush = async () => {
+    terminal.signal.throwIfAborted();
+    const text = pending;
+    pending = '';
+    if (text !== '') await target.write(text);
+  };
+  try {
+    return await work({
+      async write(text) {
+        terminal.signal.throwIfAborted();
+        pending += text;
+        if (pending.length >= BUFFER) await flush();
+      },
+      async commit() {
+        await flush();
+        await target.commit();
+      },
+    });
+  } finally {
+    await target.discard();
+  }
 }
 
-async function openUnbuffered(path: string | undefined, terminal: Terminal): Promise<Output> {
+async function openTarget(path: string | undefined, terminal: Terminal): Promise<Target> {
+  const nothing = () => Promise.resolve();
   if (path === undefined || path === '-') {
-    return {
-      write: (text) => terminal.write(text),
-      commit: () => Promise.resolve(),
-      discard: () => Promise.resolve(),
-    };
+    return { write: (text) => terminal.write(text), commit: nothing, discard: nothing };
   }
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory() === true) {
@@ -50,15 +78,20 @@ async function openUnbuffered(path: string | undefined, terminal: Terminal): Pro
     const device = await orUnwritable(path, open(path, 'w'));
     return {
       write: (text) => orUnwritable(path, device.writeFile(text)),
-      commit: () => device.close(),
+      commit: nothing,
       discard: () => device.close(),
     };
   }
+  return openFile(path);
+}
+
+/** A file that appears whole, on the disk, for its owner only. */
+async function openFile(path: string): Promise<Target<string | Uint8Array>> {
   const target = await realpath(path).catch(() => path);
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
-  const file: FileHandle = await orUnwritable(path, open(temporary, 'wx', 0o600));
+  const file = await orUnwritable(path, open(temporary, 'wx', 0o600));
   return {
-    write: (text) => orUnwritable(path, file.writeFile(text)),
+    write: (data) => orUnwritable(path, file.writeFile(data)),
     async commit() {
       await orUnwritable(path, file.sync());
       await file.close();
@@ -79,28 +112,6 @@ async function orUnwritable<T>(path: string, operation: Promise<T>): Promise<T> 
   }
 }
 
-function buffered(output: Output, signal: AbortSignal): Output {
-  let pending = '';
-  const flush = async () => {
-    const text = pending;
-    pending = '';
-    if (text !== '') await output.write(text);
-  };
-  return {
-    async write(text) {
-      signal.throwIfAborted();
-      pending += text;
-      if (pending.length >= BUFFER) await flush();
-    },
-    async commit() {
-      signal.throwIfAborted();
-      await flush();
-      await output.commit();
-    },
-    discard: () => output.discard(),
-  };
-}
-
 /** The options that name what a command writes. */
 export interface OutputPaths {
   /** `undefined` and `-` are standard output. */
@@ -109,54 +120,41 @@ export interface OutputPaths {
   readonly report?: string | undefined;
 }
 
-/** The files of a command: its result, and the report on it. */
-export interface ResultFiles {
-  readonly result: Output;
-  /** Writes the report and makes it appear, where one was asked for. */
-  readonly commitReport: (report: Report) => Promise<void>;
-}
+/** Writes the report and makes it appear, where one was asked for. */
+type CommitReport = (report: Report) => Promise<void>;
 
 /**
- * Opens result and report, before the work is done in vain. They leave no trace when the work fails, except what has
- * appeared already.
+ * Opens result and report before the work starts. They leave no trace when the work fails, except what has appeared
+ * already.
  *
  * @param work - Returns whether the result is to be kept.
  * @throws {@link UsageError} when both name the same file.
  */
 export async function withResultFiles(
-  { output, report: reportPath }: OutputPaths,
+  { output, report }: OutputPaths,
   terminal: Terminal,
-  work: (files: ResultFiles) => Promise<boolean>,
+  work: (result: Output, commitReport: CommitReport) => Promise<boolean>,
 ): Promise<void> {
-  expectTwoFiles(output, reportPath);
-  const result = await openOutput(output, terminal);
-  try {
-    const isWanted = await withReportFile(reportPath, terminal, (commitReport) =>
-      work({ result, commitReport }),
-    );
-    await (isWanted ? result.commit() : result.discard());
-  } catch (error) {
-    await result.discard();
-    throw error;
-  }
+  expectTwoFiles(output, report);
+  await withOutput(output, terminal, async (result) => {
+    const isWanted = await withReportFile(report, terminal, (commitReport) => work(result, commitReport));
+    if (isWanted) await result.commit();
+  });
 }
 
-/** Opens the file of a report before the work that it is on. It is gone when the work fails or does not commit it. */
+/** Opens the file of a report before the work that it is on. It is gone unless the work commits it. */
 export async function withReportFile<T>(
   path: string | undefined,
   terminal: Terminal,
-  work: (commitReport: ResultFiles['commitReport']) => Promise<T>,
+  work: (commitReport: CommitReport) => Promise<T>,
 ): Promise<T> {
-  let file = path === undefined ? undefined : await openOutput(path, terminal);
-  try {
-    return await work(async ({ json }) => {
-      await file?.write(json);
-      await file?.commit();
-      file = undefined;
-    });
-  } finally {
-    await file?.discard();
-  }
+  if (path === undefined) return work(() => Promise.resolve());
+  return withOutput(path, terminal, (file) =>
+    work(async ({ json }) => {
+      await file.write(json);
+      await file.commit();
+    }),
+  );
 }
 
 /** @throws {@link UsageError} when result and report name the same file. */
@@ -166,54 +164,46 @@ export function expectTwoFiles(output = '-', report: string | undefined): void {
 
 /** Writes a whole output. */
 export async function writeOutput(path: string | undefined, text: string, terminal: Terminal): Promise<void> {
-  const output = await openOutput(path, terminal);
-  try {
+  await withOutput(path, terminal, async (output) => {
     await output.write(text);
     await output.commit();
-  } catch (error) {
-    await output.discard();
-    throw error;
-  }
+  });
 }
 
 /**
- * Writes a file that says how far a command is: whole or not at all, on the disk when it returns, for its owner only
- * (0600). Unlike an output it is written also when the command is being stopped: that is what it is for.
+ * Writes the file that records a command's progress, whole or not at all. Unlike an output it is written while the command
+ * is being stopped, too.
  */
-export async function writeStateFile(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+export async function writeStateFile(path: string, state: string | Uint8Array): Promise<void> {
+  const file = await openFile(path);
   try {
-    const file = await open(temporary, 'wx', 0o600);
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+    await file.write(state);
+    await file.commit();
+  } finally {
+    await file.discard();
   }
 }
 
 /** A JSON array, one session a line. Nothing is written before the first session or the end. */
 export class SessionArray {
-  readonly #output: Output;
-  #separator = '[\n';
+  readonly #output: Pick<Output, 'write'>;
+  #isEmpty: boolean;
 
-  constructor(output: Output) {
+  /** @param isEmpty - False when the output holds sessions already. */
+  constructor(output: Pick<Output, 'write'>, isEmpty = true) {
     this.#output = output;
+    this.#isEmpty = isEmpty;
   }
 
   async write(session: unknown): Promise<void> {
-    await this.#output.write(`${this.#separator}${JSON.stringify(session)}`);
-    this.#separator = ',\n';
+    const text = `${this.#isEmpty ? '[' : ','}\n${JSON.stringify(session)}`;
+    this.#isEmpty = false;
+    await this.#output.write(text);
   }
 
   /** Writes the end of the array. */
   async end(): Promise<void> {
-    await this.#output.write(this.#separator === ',\n' ? '\n]\n' : '[]\n');
+    await this.#output.write(this.#isEmpty ? '[]\n' : '\n]\n');
   }
 }
 

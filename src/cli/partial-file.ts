@@ -1,9 +1,9 @@
-import { InputError, systemError } from './errors.js';
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { noAuthenticity, type AuthenticityCounts, type Place } from '../report/report.js';
 import type { RestoreState } from '../client/restore.js';
 import { isJsonObject } from '../encoding/json.js';
-import { writeStateFile } from './outputs.js';
+import { noAuthenticity, type AuthenticityCounts, type Place } from '../report/report.js';
+import { InputError, systemError } from './errors.js';
+import { SessionArray, writeStateFile } from './outputs.js';
 import type { Terminal } from './terminal.js';
 
 const FORMAT = 'megolm-backup-restore/1';
@@ -11,7 +11,7 @@ const FORMAT = 'megolm-backup-restore/1';
 const BUFFER = 64 * 1024;
 
 /** A key that came out with flags: the report names it, also when a later run finishes the restore. */
-export type FlaggedKey = Place & { readonly flags: readonly string[] };
+type FlaggedKey = Place & { readonly flags: readonly string[] };
 
 interface Header {
   readonly format: typeof FORMAT;
@@ -25,15 +25,22 @@ interface Header {
   readonly authenticity?: Readonly<AuthenticityCounts>;
 }
 
+/** What an earlier run left. */
+interface Earlier {
+  readonly header: Header;
+  readonly state: RestoreState;
+}
+
 /**
  * The output of a restore: an array, one session a line, that grows in `FILE.partial` and is renamed at the end.
- * `FILE.state` records how far it is: one line of JSON, then the digests of the keys delivered. Whatever a crash wrote
- * behind that is cut off when the restore resumes. Both have mode 0600.
+ * `FILE.state` records its progress: one line of JSON, then the digests of the keys delivered. Whatever a crash wrote
+ * after that is cut off when the restore resumes. Both have mode 0600.
  */
 export class PartialFile {
   /** Where the keys are until the end. */
   readonly path: string;
   readonly statePath: string;
+  readonly sessions: SessionArray;
   /** Where to resume, if an earlier run was stopped. */
   readonly state: RestoreState | undefined;
   readonly flagged: FlaggedKey[];
@@ -44,23 +51,19 @@ export class PartialFile {
   readonly #file: FileHandle;
   #length: number;
   #pending = '';
-  #closed = false;
 
-  private constructor(
-    path: string,
-    file: FileHandle,
-    rooms: readonly string[] | null,
-    earlier: { readonly header: Header; readonly state: RestoreState } | undefined,
-  ) {
+  private constructor(path: string, file: FileHandle, rooms: Header['rooms'], earlier: Earlier | undefined) {
     this.#finalPath = path;
-    this.path = partialPath(path);
+    this.path = `${path}.partial`;
     this.statePath = `${path}.state`;
     this.#file = file;
     this.#rooms = rooms;
-    this.#length = earlier?.header.length ?? 0;
+    const { length = 0, flagged = [], authenticity } = earlier?.header ?? {};
+    this.#length = length;
     this.state = earlier?.state;
-    this.flagged = [...(earlier?.header.flagged ?? [])];
-    this.authenticity = { ...noAuthenticity(), ...earlier?.header.authenticity };
+    this.flagged = [...flagged];
+    this.authenticity = { ...noAuthenticity(), ...authenticity };
+    this.sessions = new SessionArray({ write: (text) => this.#write(text) }, length === 0);
   }
 
   /**
@@ -75,19 +78,20 @@ export class PartialFile {
     terminal: Terminal,
   ): Promise<PartialFile> {
     const existing = await stat(path).catch(() => undefined);
-    if (existing && !existing.isFile())
-      throw new InputError(`-o: ${path}: expected a plain file, or none yet, got something else`);
+    if (existing && !existing.isFile()) {
+      throw new InputError(`-o: ${path}: expected a plain file or a new name, got something else`);
+    }
     const wanted = rooms ? [...rooms].sort() : null;
     const earlier = await readState(`${path}.state`);
-    if (earlier && (earlier.header.version !== version || !isSame(earlier.header.rooms, wanted))) {
+    const { length = 0, version: earlierVersion, rooms: earlierRooms } = earlier?.header ?? {};
+    if (earlier && JSON.stringify([earlierVersion, earlierRooms]) !== JSON.stringify([version, wanted])) {
       throw new InputError(
         `${path}.state: belongs to another backup or other rooms; remove it to begin anew`,
       );
     }
-    const partial = partialPath(path);
+    const partial = `${path}.partial`;
     try {
       const file = await open(partial, earlier ? 'r+' : 'w', 0o600);
-      const { length } = earlier?.header ?? { length: 0 };
       const { size } = await file.stat();
       if (size < length) {
         await file.close();
@@ -104,33 +108,28 @@ export class PartialFile {
     }
   }
 
-  /** Adds a session. */
-  async write(json: string): Promise<void> {
-    this.#pending += (this.#length === 0 && this.#pending === '' ? '[\n' : ',\n') + json;
-    if (this.#pending.length >= BUFFER) await this.#flush();
-  }
-
   /** Makes sure that all sessions are on the disk, and saves the state. */
   async save({ version, etag, delivered }: RestoreState): Promise<void> {
     await this.#flush();
     await this.#file.datasync();
-    const { flagged, authenticity } = this;
     const header: Header = {
       format: FORMAT,
       version,
       etag,
       rooms: this.#rooms,
       length: this.#length,
-      flagged,
-      authenticity,
+      flagged: this.flagged,
+      authenticity: this.authenticity,
     };
-    const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), delivered]);
-    await writeStateFile(this.statePath, bytes);
+    await writeStateFile(
+      this.statePath,
+      Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), delivered]),
+    );
   }
 
   /** Ends the array and renames the file. */
   async finish(): Promise<void> {
-    this.#pending += this.#length === 0 && this.#pending === '' ? '[]\n' : '\n]\n';
+    await this.sessions.end();
     await this.#flush();
     await this.#file.sync();
     await this.close();
@@ -138,38 +137,29 @@ export class PartialFile {
     await rm(this.statePath, { force: true });
   }
 
-  /** Leaves the file as it is. */
+  /** Leaves the file as it is; may be called again. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
     await this.#file.close();
+  }
+
+  async #write(text: string): Promise<void> {
+    this.#pending += text;
+    if (this.#pending.length >= BUFFER) await this.#flush();
   }
 
   async #flush(): Promise<void> {
     const bytes = Buffer.from(this.#pending);
-    this.#pending = '';
     for (let written = 0; written < bytes.length;) {
-      const { bytesWritten } = await this.#file.write(
-        bytes,
-        written,
-        bytes.length - written,
-        this.#length + written,
-      );
-      written += bytesWritten;
+      const at = this.#length + written;
+      written += (await this.#file.write(bytes, written, bytes.length - written, at)).bytesWritten;
     }
+    // Only now: after a failure the state must not count sessions that are not on the disk.
+    this.#pending = '';
     this.#length += bytes.length;
   }
 }
 
-function partialPath(path: string): string {
-  return `${path}.partial`;
-}
-
-function isSame(a: readonly string[] | null, b: readonly string[] | null): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}
-
-async function readState(path: string): Promise<{ header: Header; state: RestoreState } | undefined> {
+async function readState(path: string): Promise<Earlier | undefined> {
   let bytes: Buffer;
   try {
     bytes = await readFile(path);
@@ -187,10 +177,10 @@ async function readState(path: string): Promise<{ header: Header; state: Restore
 function parseHeader(text: string): Header | undefined {
   try {
     const header = JSON.parse(text) as unknown;
-    if (!isJsonObject(header) || header.format !== FORMAT || !Number.isSafeInteger(header.length))
-      return undefined;
-    const { version, etag, flagged } = header;
-    if (typeof version !== 'string' || typeof etag !== 'string' || !Array.isArray(flagged)) return undefined;
+    if (!isJsonObject(header)) return undefined;
+    const { format, version, etag, length, flagged } = header;
+    const isHeader = format === FORMAT && Number.isSafeInteger(length) && Array.isArray(flagged);
+    if (!isHeader || typeof version !== 'string' || typeof etag !== 'string') return undefined;
     return header as unknown as Header;
   } catch {
     return undefined;

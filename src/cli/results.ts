@@ -4,47 +4,35 @@ import type { Terminal } from './terminal.js';
 
 const INTERVAL = 200;
 
-/** A line on the terminal that says how far it is, how fast, and how long it will take; nowhere else. */
-export class ProgressLine {
-  readonly #terminal: Terminal;
-  readonly #started = Date.now();
-  #printed = 0;
+/**
+ * Shows progress.
+ *
+ * @param keys - Keys done so far.
+ * @param share - Share of the whole, 0 to 1; `undefined` when unknown.
+ */
+export type ShowProgress = (keys: number, share: number | undefined) => void;
 
-  constructor(terminal: Terminal) {
-    this.#terminal = terminal;
-  }
-
-  /**
-   * @param keys - Keys done so far.
-   * @param share - Share of the whole, 0 to 1; `undefined` when unknown.
-   */
-  update(keys: number, share: number | undefined): void {
+/** Shows progress, rate and time left in a line on the terminal while the work runs. */
+export async function withProgress<T>(
+  terminal: Terminal,
+  work: (show: ShowProgress) => Promise<T>,
+): Promise<T> {
+  const started = Date.now();
+  let printed = 0;
+  const show: ShowProgress = (keys, share) => {
     const now = Date.now();
-    if (!this.#terminal.isTerminal || now - this.#printed < INTERVAL) return;
-    this.#printed = now;
-    const seconds = Math.max((now - this.#started) / 1000, 0.001);
+    if (!terminal.isTerminal || now - printed < INTERVAL) return;
+    printed = now;
+    const seconds = Math.max((now - started) / 1000, 0.001);
     const rate = `${Math.round(keys / seconds)} keys/s`;
     const left = share === undefined || share <= 0 ? '' : `, ${clock((seconds * (1 - share)) / share)} left`;
     const percent = share === undefined ? '' : `${Math.floor(100 * share)} % `;
-    this.#terminal.progress(`${percent}${keys} keys, ${rate}${left}`);
-  }
-
-  /** Takes the line away. */
-  clear(): void {
-    if (this.#printed > 0) this.#terminal.progress('');
-  }
-}
-
-/** Shows a progress line during the work. */
-export async function withProgress<T>(
-  terminal: Terminal,
-  work: (progress: ProgressLine) => Promise<T>,
-): Promise<T> {
-  const progress = new ProgressLine(terminal);
+    terminal.progress(`${percent}${keys} keys, ${rate}${left}`);
+  };
   try {
-    return await work(progress);
+    return await work(show);
   } finally {
-    progress.clear();
+    terminal.progress('');
   }
 }
 
@@ -67,19 +55,19 @@ export function isJsonSummary({
   return json && output !== '-' && report !== '-';
 }
 
-/** The summary as JSON. */
-export function summaryJson({ summary, codes }: Report, more: Readonly<Record<string, unknown>>): string {
-  return `${JSON.stringify({ ...summary, ...more, codes: Object.fromEntries(codes) })}\n`;
-}
-
-/** Says at the end what became of the keys: as JSON, else for people. */
+/**
+ * Says at the end what became of the keys: as JSON, else for people.
+ *
+ * @param more - What the JSON says besides the numbers of the report.
+ */
 export function tellSummary(
   report: Report,
-  options: Parameters<typeof isJsonSummary>[0],
+  json: boolean,
   terminal: Terminal,
   more: Readonly<Record<string, unknown>> = {},
+  text = report.text + report.authenticityText,
 ): void {
-  const { authenticity, authenticityText, text } = report;
-  if (isJsonSummary(options)) terminal.stdout(summaryJson(report, { authenticity, ...more }));
-  else terminal.stderr(text + authenticityText);
+  const { summary, codes } = report;
+  if (json) terminal.stdout(`${JSON.stringify({ ...summary, ...more, codes: Object.fromEntries(codes) })}\n`);
+  else terminal.stderr(text);
 }

@@ -73,7 +73,7 @@ export async function readNewPassphrase(
     const passphrase = await readSecretLine(path, what, terminal);
     if (!isAsked(path, terminal)) return passphrase;
     if ((await readSecretLine(path, `${what}, again`, terminal)) === passphrase) return passphrase;
-    terminal.stderr(`${what}: the two are not the same\n`);
+    terminal.stderr(`${what}: the two entries differ\n`);
   }
 }
 
@@ -89,10 +89,10 @@ export async function readKeyFile(
   terminal: Terminal,
 ): Promise<BackupDecryptionKey> {
   const what = 'backup decryption key';
-  const text = await readSecret(path, what, terminal);
+  const line = await readKeyOrPhrase(path, terminal, what);
   return orUnreadable(
     `${what}: expected its text form (48 characters that start with "Es") or base64 of 32 bytes`,
-    () => parseKey(generatedKey(text) ?? onlyLine(text, what), terminal),
+    () => parseKey(line, terminal),
   );
 }
 
@@ -102,8 +102,11 @@ export async function readKeyFile(
  *
  * @throws {@link InputError} when it is unreadable or not a single line.
  */
-export async function readKeyOrPhrase(path: string | undefined, terminal: Terminal): Promise<string> {
-  const what = 'key or phrase';
+export async function readKeyOrPhrase(
+  path: string | undefined,
+  terminal: Terminal,
+  what = 'key or phrase',
+): Promise<string> {
   const text = await readSecret(path, what, terminal);
   return generatedKey(text) ?? onlyLine(text, what);
 }
@@ -150,6 +153,29 @@ export function expectNoKeyIn(output: string | undefined, terminal: Terminal): v
     return;
   }
   throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
+}
+
+/**
+ * Whether records get a `backup_mac`.
+ *
+ * @param dependents - Options that make sense only then, by their names.
+ * @param hasKey - Whether there is a decryption key to derive the MAC key from.
+ * @throws {@link UsageError} for one of these without a `backup_mac`, and when nothing gives the MAC key.
+ */
+export function wantsMac(
+  { backupMac, macKeyFile }: { readonly backupMac: boolean; readonly macKeyFile: string | undefined },
+  dependents: Readonly<Record<string, unknown>>,
+  hasKey: boolean,
+): boolean {
+  const isWanted = backupMac || macKeyFile !== undefined;
+  if (!isWanted && Object.values(dependents).some((value) => value !== undefined && value !== false)) {
+    const names = Object.keys(dependents).map((name) => `--${name}`);
+    throw new UsageError(`${names.join(' and ')} need --backup-mac or --mac-key-file`);
+  }
+  if (isWanted && macKeyFile === undefined && !hasKey) {
+    throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
+  }
+  return isWanted;
 }
 
 /**

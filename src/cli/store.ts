@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire, isBuiltin } from 'node:module';
 import { KeyBackupError } from '../errors.js';
+import type { SqliteOptions } from '../server/sqlite/index.js';
 import type { BackupStore } from '../server/store.js';
 import { InputError, UsageError } from './errors.js';
 import type { Terminal } from './terminal.js';
@@ -24,6 +25,7 @@ const PACKAGES = {
  * Opens the database that `--db` or `--postgres` names.
  *
  * @param mustExist - Whether a file that is not there is an error rather than made.
+ * @param sqlite - How a file is used.
  * @param packages - What else the command needs, so that everything missing is named at once.
  * @throws {@link UsageError} unless exactly one of them is given; {@link InputError} when it cannot be used, or a
  * package is missing.
@@ -33,8 +35,13 @@ export async function openStore(
   terminal: Terminal,
   {
     mustExist = false,
+    sqlite = {},
     packages = [],
-  }: { readonly mustExist?: boolean; readonly packages?: readonly (keyof typeof PACKAGES)[] } = {},
+  }: {
+    readonly mustExist?: boolean;
+    readonly sqlite?: SqliteOptions;
+    readonly packages?: readonly (keyof typeof PACKAGES)[];
+  } = {},
 ): Promise<BackupStore> {
   if (db !== undefined && postgres === undefined) {
     if (mustExist && !existsSync(db)) {
@@ -42,7 +49,7 @@ export async function openStore(
     }
     expectPackages(isBuiltin('node:sqlite') ? packages : [...packages, 'libsql']);
     const { openSqliteStore } = await import('../server/sqlite/index.js');
-    return orUnusable(`--db: ${db}`, openSqliteStore(db));
+    return orUnusable(`--db: ${db}`, openSqliteStore(db, sqlite));
   }
   if (postgres !== undefined && db === undefined) {
     if (URL.canParse(postgres) && new URL(postgres).password !== '') {

@@ -7,19 +7,19 @@ import { printable } from '../encoding/quote.js';
 /** What a command prints to, reads from, and is stopped by. */
 export interface Terminal {
   /** Prints a short result or summary. */
-  stdout(text: string): void;
+  readonly stdout: (text: string) => void;
   /** Prints everything else: progress, warnings, errors. */
-  stderr(text: string): void;
-  /** Replaces the line of numbers printed before; an empty one removes it. */
-  progress(line: string): void;
+  readonly stderr: (text: string) => void;
+  /** Replaces the line of numbers printed before; an empty one, or a message on stderr, removes it. */
+  readonly progress: (line: string) => void;
   /** Writes a piece of a long result to standard output, and waits until it is accepted. */
-  write(text: string): Promise<void>;
+  readonly write: (text: string) => Promise<void>;
   /**
    * Asks for a line without showing what is typed.
    *
    * @throws {@link UsageError} without a terminal; {@link InputError} when nothing was typed.
    */
-  askSecret(question: string): Promise<string>;
+  readonly askSecret: (question: string) => Promise<string>;
   /** Whether standard input is a terminal: secrets are then asked for, not read. */
   readonly isTyped: boolean;
   /** Whether stderr is a terminal: only then is progress shown. */
@@ -58,16 +58,20 @@ export function processTerminal(): Terminal {
   process.stdout.on('error', stdoutFailed);
   // A failure of stderr cannot be reported.
   process.stderr.on('error', () => undefined);
+  let shownLine = '';
+  const progress = (line: string) => {
+    if (line !== shownLine) process.stderr.write(`\r\x1b[K${line}`);
+    shownLine = line;
+  };
   return {
     stdout: (text) => {
       process.stdout.write(shown(text));
     },
     stderr: (text) => {
+      progress('');
       process.stderr.write(shown(text));
     },
-    progress: (line) => {
-      process.stderr.write(`\r\x1b[K${line}`);
-    },
+    progress,
     write: (text) =>
       new Promise((resolve, reject) => {
         process.stdout.write(process.stdout.isTTY ? shown(text) : text, (error) => {

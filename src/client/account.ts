@@ -1,5 +1,5 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
-import { expectObject, expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { AccountData } from '../secret-storage/key-description.js';
@@ -11,15 +11,15 @@ import {
   type StorageWriteOptions,
 } from '../secret-storage/secret-storage.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
-import { isRequestError } from './http-error.js';
-import { path } from './http.js';
+import { unlessMissing } from './http-error.js';
+import { expectBody, path, type HttpRequest } from './http.js';
 
 /** The user id that the access token belongs to. */
 export async function ownUserId(roomKeys: RoomKeys, options: CallOptions = {}): Promise<string> {
-  const whoami = '/_matrix/client/v3/account/whoami';
+  const request = { method: 'GET', path: '/_matrix/client/v3/account/whoami' } as const;
   return expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(
-    { method: 'GET', path: whoami, signal: signalOf(options) },
-    (value) => expectString(expectObject(value, 'the body'), 'user_id', 'the body'),
+    { ...request, signal: signalOf(options) },
+    (value) => expectString(expectBody(value), 'user_id', 'the body'),
   );
 }
 
@@ -30,15 +30,7 @@ export async function accountData(
   type: string,
   options: CallOptions = {},
 ): Promise<JsonObject | undefined> {
-  const request = { method: 'GET', path: accountDataPath(userId, type), signal: signalOf(options) } as const;
-  try {
-    return await expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(request, (value) =>
-      expectObject(value, 'the body'),
-    );
-  } catch (error) {
-    if (isRequestError(error) && error.code === 'not-found') return undefined;
-    throw error;
-  }
+  return unlessMissing(requestAccountData(roomKeys, userId, type, options));
 }
 
 /** `PUT /user/{userId}/account_data/{type}`. */
@@ -49,10 +41,20 @@ export async function setAccountData(
   content: JsonObject,
   options: CallOptions = {},
 ): Promise<void> {
-  const request = { method: 'PUT', path: accountDataPath(userId, type), body: content } as const;
-  await expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(
-    { ...request, signal: signalOf(options) },
-    (value) => expectObject(value, 'the body'),
+  await requestAccountData(roomKeys, userId, type, options, { method: 'PUT', body: content });
+}
+
+async function requestAccountData(
+  roomKeys: RoomKeys,
+  userId: string,
+  type: string,
+  options: CallOptions,
+  how: Pick<HttpRequest, 'method' | 'body'> = { method: 'GET' },
+): Promise<JsonObject> {
+  const at = path`/_matrix/client/v3/user/${userId}/account_data/${type}`;
+  return expectInstance(roomKeys, RoomKeys, 'roomKeys').homeserver.request(
+    { ...how, path: at, signal: signalOf(options) },
+    expectBody,
   );
 }
 
@@ -191,8 +193,4 @@ export async function fetchBackupMacKey(
     if (content) found.set(name, content);
   }
   return readMacKeySecret(storageKey, Object.fromEntries(found), key);
-}
-
-function accountDataPath(userId: string, type: string): string {
-  return path`/_matrix/client/v3/user/${userId}/account_data/${type}`;
 }

@@ -16,9 +16,8 @@ import type {
   VersionInfo,
 } from '../wire/types.js';
 import type { KeyBackupError } from '../errors.js';
-import { expectObject } from '../encoding/json.js';
-import { isRequestError, RequestError } from './http-error.js';
-import { Homeserver, path, type HomeserverOptions, type HttpRequest } from './http.js';
+import { RequestError, unlessMissing } from './http-error.js';
+import { Homeserver, expectBody, path, type HomeserverOptions, type HttpRequest } from './http.js';
 
 /** What every call accepts. */
 export interface CallOptions {
@@ -79,54 +78,38 @@ export class RoomKeys {
   async createVersion(newVersion: NewVersion, options: CallOptions = {}): Promise<string> {
     expectOptions(newVersion, 'newVersion');
     const { algorithm, auth_data } = newVersion;
-    const request = {
-      method: 'POST',
-      path: VERSION,
+    const created = this.#call('POST', VERSION, checkVersionCreated, options, {
       body: { algorithm, auth_data },
-      signal: signalOf(options),
-    } as const;
-    return (await this.homeserver.request(request, checkVersionCreated)).version;
+    });
+    return (await created).version;
   }
 
   /** `GET /room_keys/version`: the current backup; `undefined` if it does not exist. */
   async currentVersion(options: CallOptions = {}): Promise<VersionInfo | undefined> {
-    return this.#find({ method: 'GET', path: VERSION, signal: signalOf(options) }, checkVersionInfo);
+    return unlessMissing(this.#call('GET', VERSION, checkVersionInfo, options));
   }
 
   /** `GET /room_keys/version/{version}`; `undefined` if it does not exist. */
   async version(version: string, options: CallOptions = {}): Promise<VersionInfo | undefined> {
-    return this.#find(
-      { method: 'GET', path: VERSION + path`/${version}`, signal: signalOf(options) },
-      checkVersionInfo,
-    );
+    return unlessMissing(this.#call('GET', VERSION + path`/${version}`, checkVersionInfo, options));
   }
 
   /** `PUT /room_keys/version/{version}`: changes the `auth_data`. The algorithm must stay the same. */
   async updateVersion(version: string, update: NewVersion, options: CallOptions = {}): Promise<void> {
     expectOptions(update, 'update');
     const body = { algorithm: update.algorithm, auth_data: update.auth_data, version };
-    const request = {
-      method: 'PUT',
-      path: VERSION + path`/${version}`,
-      body,
-      signal: signalOf(options),
-    } as const;
-    await this.homeserver.request(request, checkObject);
+    await this.#call('PUT', VERSION + path`/${version}`, expectBody, options, { body });
   }
 
   /** `DELETE /room_keys/version/{version}`: deletes the version and its keys. Returns false if it never existed. */
   async deleteVersion(version: string, options: CallOptions = {}): Promise<boolean> {
-    const request = {
-      method: 'DELETE',
-      path: VERSION + path`/${version}`,
-      signal: signalOf(options),
-    } as const;
-    return (await this.#find(request, checkObject)) !== undefined;
+    const deleted = this.#call('DELETE', VERSION + path`/${version}`, expectBody, options);
+    return (await unlessMissing(deleted)) !== undefined;
   }
 
   /** `PUT /room_keys/keys`: keys of many rooms, all or none. A string is taken as their JSON. */
   async putKeys(version: string, body: KeyBackups | string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#put(version, '', body, options);
+    return this.#change('PUT', version, '', options, body);
   }
 
   /** `PUT /room_keys/keys/{roomId}`: keys of one room, all or none. */
@@ -136,7 +119,7 @@ export class RoomKeys {
     body: RoomKeyBackup,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
-    return this.#put(version, path`/${roomId}`, body, options);
+    return this.#change('PUT', version, path`/${roomId}`, options, body);
   }
 
   /** `PUT /room_keys/keys/{roomId}/{sessionId}`: one key. */
@@ -147,7 +130,7 @@ export class RoomKeys {
     body: KeyBackupData,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
-    return this.#put(version, path`/${roomId}/${sessionId}`, body, options);
+    return this.#change('PUT', version, path`/${roomId}/${sessionId}`, options, body);
   }
 
   /**
@@ -167,18 +150,15 @@ export class RoomKeys {
   ): AsyncGenerator<BackupItem[], string | undefined, undefined> {
     expectOptions(page, 'page');
     const { roomId, from, limit } = page;
-    const query = { version, [LIMIT]: limit?.toString(), [FROM]: from };
-    const at = KEYS + (roomId === undefined ? '' : path`/${roomId}`);
+    const request = {
+      method: 'GET',
+      path: KEYS + (roomId === undefined ? '' : path`/${roomId}`),
+      query: { version, [LIMIT]: limit?.toString(), [FROM]: from },
+      signal: signalOf(options),
+    } as const;
     const reader = new BackupReader({ form: roomId === undefined ? 'rooms' : 'sessions', roomId });
     try {
-      for await (const chunk of this.homeserver.download({
-        method: 'GET',
-        path: at,
-        query,
-        signal: signalOf(options),
-      })) {
-        yield* reader.read(chunk);
-      }
+      for await (const chunk of this.homeserver.download(request)) yield* reader.read(chunk);
       reader.end();
     } catch (cause) {
       if (isFromCallback(cause) || cause instanceof RequestError) throw cause;
@@ -196,20 +176,17 @@ export class RoomKeys {
     options: CallOptions = {},
   ): Promise<KeyBackupData | undefined> {
     const at = KEYS + path`/${roomId}/${sessionId}`;
-    return this.#find(
-      { method: 'GET', path: at, query: { version }, signal: signalOf(options) },
-      checkKeyBackupData,
-    );
+    return unlessMissing(this.#call('GET', at, checkKeyBackupData, options, { query: { version } }));
   }
 
   /** `DELETE /room_keys/keys`: all keys of a version. */
   async deleteKeys(version: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#delete(version, '', options);
+    return this.#change('DELETE', version, '', options);
   }
 
   /** `DELETE /room_keys/keys/{roomId}`: the keys of one room. */
   async deleteRoomKeys(version: string, roomId: string, options: CallOptions = {}): Promise<KeysChanged> {
-    return this.#delete(version, path`/${roomId}`, options);
+    return this.#change('DELETE', version, path`/${roomId}`, options);
   }
 
   /** `DELETE /room_keys/keys/{roomId}/{sessionId}`: one key. */
@@ -219,40 +196,26 @@ export class RoomKeys {
     sessionId: string,
     options: CallOptions = {},
   ): Promise<KeysChanged> {
-    return this.#delete(version, path`/${roomId}/${sessionId}`, options);
+    return this.#change('DELETE', version, path`/${roomId}/${sessionId}`, options);
   }
 
-  #put(version: string, at: string, body: unknown, options: CallOptions): Promise<KeysChanged> {
-    const request = {
-      method: 'PUT',
-      path: KEYS + at,
-      query: { version },
-      body,
-      signal: signalOf(options),
-    } as const;
-    return this.homeserver.request(request, checkKeysChanged);
+  async #change(
+    method: 'PUT' | 'DELETE',
+    version: string,
+    at: string,
+    options: CallOptions,
+    body?: unknown,
+  ): Promise<KeysChanged> {
+    return this.#call(method, KEYS + at, checkKeysChanged, options, { query: { version }, body });
   }
 
-  #delete(version: string, at: string, options: CallOptions): Promise<KeysChanged> {
-    const request = {
-      method: 'DELETE',
-      path: KEYS + at,
-      query: { version },
-      signal: signalOf(options),
-    } as const;
-    return this.homeserver.request(request, checkKeysChanged);
+  async #call<Answer>(
+    method: HttpRequest['method'],
+    at: string,
+    check: (value: unknown) => Answer,
+    options: CallOptions,
+    more: Pick<HttpRequest, 'query' | 'body'> = {},
+  ): Promise<Answer> {
+    return this.homeserver.request({ method, path: at, ...more, signal: signalOf(options) }, check);
   }
-
-  async #find<Answer>(request: HttpRequest, check: (value: unknown) => Answer): Promise<Answer | undefined> {
-    try {
-      return await this.homeserver.request(request, check);
-    } catch (error) {
-      if (isRequestError(error) && error.code === 'not-found') return undefined;
-      throw error;
-    }
-  }
-}
-
-function checkObject(value: unknown): object {
-  return expectObject(value, 'the body');
 }

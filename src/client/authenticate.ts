@@ -1,4 +1,4 @@
-import { expectFunction, expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
+import { expectFunction } from '../encoding/arguments.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import type { VersionInfo } from '../wire/types.js';
 import {
@@ -9,14 +9,13 @@ import {
   type TrustedCopyOf,
 } from '../batch/reencrypt.js';
 import { BackupMacKey } from '../scheme/backup-mac.js';
-import type { BackupRecord } from '../batch/decrypt.js';
 import type { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { expectAlgorithm } from './backup.js';
-import { BatchSender, UploadBatch, sealKey, type FailedUpload, type Sealable } from './batch-sender.js';
-import { downloadKeys } from './download.js';
+import { expectAlgorithm, expectReadable } from './backup.js';
+import { BatchSender, sealKey, type FailedUpload, type Sealable, type SealedItem } from './batch-sender.js';
+import { downloadKeys, recordsOf, type DownloadedItem } from './download.js';
 import { RequestError } from './http-error.js';
-import { RoomKeys, type CallOptions } from './api.js';
+import type { CallOptions, RoomKeys } from './api.js';
 import { countWithoutRightMac } from './stored-keys.js';
 import { quote } from '../encoding/quote.js';
 
@@ -83,16 +82,24 @@ export async function authenticateBackup(
   trusted: TrustedCopyOf,
   options: AuthenticateBackupOptions = {},
 ): Promise<AuthenticateOutcome> {
-  expectInstance(roomKeys, RoomKeys, 'roomKeys');
-  expectAlgorithm(info);
+  expectReadable(roomKeys, info, key, options);
   expectFunction(trusted, 'trusted');
-  expectOptions(options);
-  expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
   const { into = 'same', onResult } = options;
   const version = await targetOf(roomKeys, info, key, options);
   const present = into === 'same' ? new SessionIdSet() : await keyIds(roomKeys, version, options);
   const skipped = present.size;
-  const sender = new RecordSender(roomKeys, version, options);
+  const { signal } = options;
+  let uploaded = 0;
+  const rejected: FailedUpload[] = [];
+  const sender = new BatchSender(roomKeys, version, {
+    signal,
+    onSent: (_, keys) => {
+      uploaded += keys.length;
+    },
+    onFailed: (failure) => {
+      rejected.push(failure);
+    },
+  });
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
   /** The records sent with a `backup_mac`. */
   const sent = {
@@ -101,25 +108,29 @@ export async function authenticateBackup(
     already: new SessionIdSet(),
   };
   let failed = 0;
-  for await (const result of authenticated(roomKeys, info, key, trusted, present, options)) {
-    await onResult?.(result);
-    if (!result.ok) {
-      failed++;
-      continue;
+  async function* toSend(): AsyncGenerator<SealedItem, void, undefined> {
+    for await (const result of authenticated(roomKeys, info, key, trusted, present, options)) {
+      await onResult?.(result);
+      if (!result.ok) {
+        failed++;
+        continue;
+      }
+      const { authentication, room_id, session_id } = result;
+      counts[authentication]++;
+      if (into === 'same' && !result.changed) continue;
+      if (authentication in sent) sent[authentication as keyof typeof sent].add(room_id, session_id);
+      // An unchanged record has been read, so it has this shape.
+      yield { key: sealKey(result as Sealable) };
     }
-    const { authentication, room_id, session_id } = result;
-    counts[authentication]++;
-    if (into === 'same' && !result.changed) continue;
-    if (authentication in sent) sent[authentication as keyof typeof sent].add(room_id, session_id);
-    await sender.add(result);
   }
-  await sender.end();
+  for await (const { keys } of sender.batches(toSend())) await sender.send(keys);
+  expectAccepted(rejected);
   let kept = 0;
   for (const [authentication, count] of await countKept(roomKeys, version, key, sent, options)) {
     counts[authentication] -= count;
     kept += count;
   }
-  return { version, counts, failed, uploaded: sender.uploaded, skipped, kept };
+  return { version, counts, failed, uploaded, skipped, kept };
 }
 
 async function targetOf(
@@ -167,88 +178,31 @@ async function* authenticated(
 ): AsyncGenerator<AuthenticateResult, void, undefined> {
   const { macNames, bindRoomId, isVerified, declareUnknown, backend, signal, onProgress } = options;
   const skipped = present.size;
-  const paths: string[] = [];
-  const faults: AuthenticateResult[] = [];
-  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const batch of downloadKeys(roomKeys, version, { exclude: present, signal })) {
-      for (const item of batch) {
-        if (item.error) {
-          faults.push({ ok: false, ...item });
-        } else {
-          paths.push(item.path);
-          yield { room_id: item.room_id, session_id: item.session_id, key_backup_data: item.value };
-        }
-      }
-    }
-  }
-  const results = authenticateSessions(records(), key, trusted, {
+  const waiting: DownloadedItem[] = [];
+  const download = downloadKeys(roomKeys, version, { exclude: present, signal });
+  const results = authenticateSessions(recordsOf(download, waiting), key, trusted, {
     ...{ macNames, bindRoomId, isVerified, declareUnknown, backend, signal },
     onProgress({ done, failed }) {
       onProgress?.({ done: skipped + done, total: count, failed });
     },
   });
   for await (const result of results) {
-    const path = paths.shift() ?? '';
-    if (result.ok) {
-      yield { ...result, path };
-    } else {
-      const { room_id, session_id, error } = result;
-      yield { ok: false, path, room_id, session_id, error };
-    }
-    yield* faults.splice(0);
+    const { path = '', room_id, session_id, error } = waiting.shift() ?? {};
+    if (result.ok) yield { ...result, path };
+    else yield { ok: false, path, room_id, session_id, error: error ?? result.error };
   }
-  yield* faults;
 }
 
-/** Sends records to a version in batches. A rejected one does not stop the others. */
-class RecordSender {
-  /** Records that the server acknowledged. */
-  uploaded = 0;
-  readonly #sender: BatchSender;
-  readonly #rejected: FailedUpload[] = [];
-  #batch = new UploadBatch();
-
-  constructor(roomKeys: RoomKeys, version: string, { signal }: CallOptions) {
-    this.#sender = new BatchSender(roomKeys, version, {
-      signal,
-      onSent: (_, keys) => {
-        this.uploaded += keys.length;
-      },
-      onFailed: (failure) => {
-        this.#rejected.push(failure);
-      },
-    });
-  }
-
-  async add(record: BackupRecord): Promise<void> {
-    // An unchanged record has been read, so it has this shape.
-    const key = sealKey(record as Sealable);
-    if (!this.#sender.fits(this.#batch, key)) await this.#flush();
-    this.#batch.add(key);
-  }
-
-  /**
-   * Sends the last batch.
-   *
-   * @throws {@link RequestError} if the server rejected records; it has all others.
-   */
-  async end(): Promise<void> {
-    await this.#flush();
-    if (this.#rejected.length === 0) return;
-    const [{ room_id, session_id, error }] = this.#rejected;
-    // Only the server rejects records here.
-    if (!(error instanceof RequestError)) throw error;
-    const { code, status, errcode } = error;
-    const which = `room ${quote(String(room_id))}, session ${quote(String(session_id))}`;
-    const message = `${this.#rejected.length} records were rejected, the first of them ${which}: ${error.message}`;
-    throw new RequestError(code, message, { status, errcode, cause: error });
-  }
-
-  async #flush(): Promise<void> {
-    const { keys } = this.#batch;
-    this.#batch = new UploadBatch();
-    await this.#sender.send(keys);
-  }
+/** @throws {@link RequestError} if the server rejected records; it has all others. */
+function expectAccepted(rejected: readonly FailedUpload[]): void {
+  if (rejected.length === 0) return;
+  const [{ room_id, session_id, error }] = rejected;
+  // Only the server rejects records here.
+  if (!(error instanceof RequestError)) throw error;
+  const { code, status, errcode } = error;
+  const which = `room ${quote(String(room_id))}, session ${quote(String(session_id))}`;
+  const message = `${rejected.length} records were rejected, the first of them ${which}: ${error.message}`;
+  throw new RequestError(code, message, { status, errcode, cause: error });
 }
 
 /** Reads back what was sent, and counts by kind what the server lacks with a right MAC. */

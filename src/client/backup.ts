@@ -1,4 +1,4 @@
-import { expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
+import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
 import {
   BACKUP_ALGORITHM,
@@ -10,7 +10,7 @@ import {
 } from '../scheme/auth-data.js';
 import { KeyBackupError } from '../errors.js';
 import { ownValue, type JsonObject } from '../encoding/json.js';
-import { BackupPublicKey } from '../scheme/keys.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
 import { accountData, setAccountData } from './account.js';
 import { RequestError } from './http-error.js';
 import { RoomKeys, type CallOptions } from './api.js';
@@ -119,6 +119,24 @@ export function expectAlgorithm(info: Pick<VersionInfo, 'version' | 'algorithm'>
     'unsupported-algorithm',
     `backup version ${quote(version)}: expected ${BACKUP_ALGORITHM}, got another algorithm`,
   );
+}
+
+/**
+ * Checks what every reader of a backup gets.
+ *
+ * @throws {@link KeyBackupError} `wrong-key` for the key of another backup; `unsupported-algorithm`; `bad-auth-data`,
+ * `low-order-key`; `bad-parameters` for anything else that is wrong.
+ */
+export function expectReadable(
+  roomKeys: RoomKeys,
+  info: VersionInfo,
+  key: BackupDecryptionKey,
+  options: object,
+): void {
+  expectInstance(roomKeys, RoomKeys, 'roomKeys');
+  expectAlgorithm(info);
+  expectOptions(options);
+  expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
 }
 
 /** @throws {@link KeyBackupError} `bad-parameters` unless this has the fields of a version that are used everywhere. */

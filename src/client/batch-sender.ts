@@ -48,10 +48,20 @@ export class BatchSender {
     this.#limits = { keys: options.batchKeys ?? 200, bytes: options.batchBytes ?? 800_000 };
   }
 
-  /** Whether a key fits into a batch. One key alone always does: only the server can reject it. */
-  fits(batch: UploadBatch, key: SealedKey): boolean {
-    const { keys, bytes } = this.#limits;
-    return batch.size === 0 || (batch.size < keys && batch.bytes + key.bytes <= bytes);
+  /** Groups items into batches. The last one comes in any case, and may be empty. */
+  async *batches<Item extends SealedItem>(
+    items: AsyncIterable<Item>,
+  ): AsyncGenerator<Batch<Item>, void, undefined> {
+    let batch = new Batch<Item>();
+    for await (const item of items) {
+      const { keys, bytes } = this.#limits;
+      if (item.key && !batch.hasSpace(item.key, keys, bytes)) {
+        yield batch;
+        batch = new Batch();
+      }
+      batch.add(item);
+    }
+    yield batch;
   }
 
   /**
@@ -127,33 +137,44 @@ export function isUnicode(text: string): boolean {
   return !/[\ud800-\udfff]/u.test(text);
 }
 
-/** The keys of one request, each session once. */
-export class UploadBatch {
+/** A key to send, or an item without one that only goes along. */
+export interface SealedItem {
+  readonly key?: SealedKey | undefined;
+}
+
+/** Items, and the keys of one request in them: each session once. */
+class Batch<Item extends SealedItem> {
+  readonly items: Item[] = [];
   /** Copies left out because the batch has a better one of the same session. */
   superseded = 0;
   readonly #keys = new Map<string, SealedKey>();
-  bytes = 0;
-
-  get size(): number {
-    return this.#keys.size;
-  }
+  #bytes = 0;
 
   /** The keys, in the order in which their sessions came first. */
   get keys(): SealedKey[] {
     return [...this.#keys.values()];
   }
 
-  /** Adds a key. Of two copies of a session only the better one stays: a request holds one. */
-  add(key: SealedKey): void {
+  /** Whether a key fits. One key alone always does: only the server can reject it. */
+  hasSpace(key: SealedKey, maxKeys: number, maxBytes: number): boolean {
+    const { size } = this.#keys;
+    return size === 0 || (size < maxKeys && this.#bytes + key.bytes <= maxBytes);
+  }
+
+  /** Adds an item. Of two copies of a session only the better one stays: a request holds one. */
+  add(item: Item): void {
+    this.items.push(item);
+    const { key } = item;
+    if (!key) return;
     const id = JSON.stringify([key.room_id, key.session_id]);
     const present = this.#keys.get(id);
     if (present) {
       this.superseded++;
       if (!replaces(key.key_backup_data, present.key_backup_data)) return;
-      this.bytes -= present.bytes;
+      this.#bytes -= present.bytes;
     }
     this.#keys.set(id, key);
-    this.bytes += key.bytes;
+    this.#bytes += key.bytes;
   }
 }
 

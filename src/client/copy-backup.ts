@@ -5,12 +5,11 @@ import { KeyBackupError } from '../errors.js';
 import type { KeyBackupData } from '../formats/room-key.js';
 import {
   BatchSender,
-  UploadBatch,
   isUnicode,
   sealKey,
   type BatchLimits,
   type FailedUpload,
-  type SealedKey,
+  type SealedItem,
 } from './batch-sender.js';
 import { downloadKeys } from './download.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
@@ -150,45 +149,36 @@ async function copyKeys(
     },
     onFailed,
   });
-  const start = (untilLeft: AbortSignalLike) => batchesOf(source, info.version, sender, onFailed, untilLeft);
-  for await (const keys of prefetch(start, PREFETCHED_BATCHES, signal)) {
+  const start = (untilLeft: AbortSignalLike) =>
+    sender.batches(sealedRecords(source, info.version, onFailed, untilLeft));
+  for await (const { keys } of prefetch(start, PREFETCHED_BATCHES, signal)) {
     await sender.send(keys);
     onProgress?.({ done: copied, total: info.count, failed: failures.length });
   }
   return { copied, failures };
 }
 
-/** The records of a version in the batches in which they are sent. */
-async function* batchesOf(
+/** The records of a version that can be copied. */
+async function* sealedRecords(
   source: RoomKeys,
   version: string,
-  sender: BatchSender,
   onFailed: (failure: FailedUpload) => void,
   signal: AbortSignalLike,
-): AsyncGenerator<readonly SealedKey[], void, undefined> {
-  let batch = new UploadBatch();
+): AsyncGenerator<SealedItem, void, undefined> {
   for await (const items of downloadKeys(source, version, { signal })) {
     for (const item of items) {
-      if (item.error) {
-        onFailed({ room_id: item.room_id, session_id: item.session_id, error: item.error });
-        continue;
-      }
       const { room_id, session_id } = item;
-      if (!isFaithful(item.value) || !isUnicode(room_id) || !isUnicode(session_id)) {
+      if (item.error) {
+        onFailed({ room_id, session_id, error: item.error });
+      } else if (isFaithful([item.room_id, item.session_id, item.value])) {
+        // The destination checks whether it is a record.
+        yield { key: sealKey({ ...item, key_backup_data: item.value as KeyBackupData }) };
+      } else {
         const message = 'the record: expected Unicode text and integers within ±(2^53-1), got others';
         onFailed({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
-        continue;
       }
-      // The destination checks whether it is a record.
-      const key = sealKey({ room_id, session_id, key_backup_data: item.value as KeyBackupData });
-      if (!sender.fits(batch, key)) {
-        yield batch.keys;
-        batch = new UploadBatch();
-      }
-      batch.add(key);
     }
   }
-  yield batch.keys;
 }
 
 /** Whether JavaScript can copy the value unchanged, and its text has no lone surrogates. */

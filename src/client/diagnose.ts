@@ -1,6 +1,5 @@
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
-import type { BackupRecord } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
 import { excerpt, quote } from '../encoding/quote.js';
 import { KeyBackupError } from '../errors.js';
@@ -17,7 +16,7 @@ import { replaces, type KeyRank } from '../wire/replacement.js';
 import type { VersionInfo } from '../wire/types.js';
 import { RoomKeys } from './api.js';
 import { expectInfo, isBackupEnabled } from './backup.js';
-import { downloadKeys } from './download.js';
+import { downloadKeys, recordsOf, type DownloadedItem } from './download.js';
 import { rankOfRecord, rankOfSession } from './stored-keys.js';
 
 /** What can be found. */
@@ -129,12 +128,12 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   const trust = { userId: userId ?? '', trustedKeys, knownKeys, decryptionKey: key };
   const { authData, findings: problems } = checkBackupTrust(info, trust);
   findings.push(...problems);
-  const fits = authData?.keyMatches === true;
+  const fitting = authData?.keyMatches === true ? key : undefined;
   let keys: KeysDiagnosis | undefined;
-  if (fits || options.sessions) {
-    const examination = new KeysExamination(roomKeys, info, options, fits);
-    keys = await examination.run();
-    findings.push(...examination.findings());
+  if (fitting || options.sessions) {
+    const examined = await examineKeys(roomKeys, info, fitting, options);
+    keys = examined.keys;
+    findings.push(...keyFindings(info, examined));
   }
   findings.sort((a, b) => WEIGHTS.indexOf(a.severity) - WEIGHTS.indexOf(b.severity));
   const has = (severity: Finding['severity']) => findings.some((finding) => finding.severity === severity);
@@ -144,115 +143,92 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
 
 const WEIGHTS: readonly Finding['severity'][] = ['error', 'warning', 'note'];
 
-/** One pass over the keys of a backup: tries each, and compares it with the local copy. */
-class KeysExamination {
-  readonly #roomKeys: RoomKeys;
-  readonly #info: VersionInfo;
-  readonly #options: DiagnoseOptions;
-  readonly #key: BackupDecryptionKey | undefined;
-  readonly #local: Map<string, KeyRank>;
-  readonly #damage = new Map<string, number>();
-  /** About each record whose result is still to come. */
-  readonly #pending: { readonly fault: KeyBackupError | undefined; readonly localIsBetter: boolean }[] = [];
-  #total = 0;
-  #readable = 0;
-  readonly #authenticity = noAuthenticity();
-  #betterLocally = 0;
+/** What one pass over the keys of a backup shows. */
+interface Examined {
+  readonly keys: KeysDiagnosis;
+  /** How many local keys are better than in the backup. */
+  readonly better: number;
+  /** How many local keys are not in the backup. */
+  readonly missing: number;
+}
 
-  constructor(roomKeys: RoomKeys, info: VersionInfo, options: DiagnoseOptions, fits: boolean) {
-    this.#roomKeys = roomKeys;
-    this.#info = info;
-    this.#options = options;
-    this.#key = fits ? options.key : undefined;
-    this.#local = localRanks(options.sessions ?? []);
-  }
-
-  async run(): Promise<KeysDiagnosis> {
-    if (this.#key) {
-      const { signal, backend, onProgress } = this.#options;
-      const total = this.#info.count;
-      const batch = { signal, backend, onProgress, total };
-      for await (const result of decryptSessions(this.#records(), this.#key, batch)) {
-        if (result.ok) {
-          this.#readable++;
-          this.#authenticity[result.authenticity]++;
-        }
-        this.#conclude(result.ok ? undefined : result.error);
+/** Tries each key, and compares it with the local copy. */
+async function examineKeys(
+  roomKeys: RoomKeys,
+  info: VersionInfo,
+  key: BackupDecryptionKey | undefined,
+  { sessions = [], signal, backend, onProgress }: DiagnoseOptions,
+): Promise<Examined> {
+  const local = localRanks(sessions);
+  const damage = new Map<string, number>();
+  const authenticity = noAuthenticity();
+  const waiting: DownloadedItem[] = [];
+  let total = 0;
+  let readable = 0;
+  let better = 0;
+  const conclude = (item: DownloadedItem | undefined, failure: KeyBackupError | undefined): void => {
+    total++;
+    if (item && takeLocal(local, item)) better++;
+    const reason = item?.error ?? failure;
+    if (reason) damage.set(reason.code, (damage.get(reason.code) ?? 0) + 1);
+  };
+  const download = downloadKeys(roomKeys, info.version, { signal });
+  if (key) {
+    const batch = { signal, backend, onProgress, total: info.count };
+    for await (const result of decryptSessions(recordsOf(download, waiting), key, batch)) {
+      if (result.ok) {
+        readable++;
+        authenticity[result.authenticity]++;
       }
-    } else {
-      for await (const { key_backup_data } of this.#records()) {
-        this.#conclude(rankOfRecord(key_backup_data) ? undefined : NO_RECORD);
-      }
+      conclude(waiting.shift(), result.ok ? undefined : result.error);
     }
-    return {
-      total: this.#total,
-      readable: this.#key && this.#readable,
-      authenticity: this.#key && { ...this.#authenticity },
-      damage: Object.fromEntries(this.#damage),
-    };
+  } else {
+    for await (const { key_backup_data } of recordsOf(download, waiting)) {
+      conclude(waiting.shift(), rankOfRecord(key_backup_data) ? undefined : NO_RECORD);
+    }
   }
+  const tried = key ? { readable, authenticity } : { readable: undefined, authenticity: undefined };
+  return { keys: { total, ...tried, damage: Object.fromEntries(damage) }, better, missing: local.size };
+}
 
-  *findings(): Generator<Finding, void, undefined> {
-    const { count } = this.#info;
-    const total = this.#total;
-    if (count !== undefined && total !== count) {
-      const message = `The server counts ${count} keys and gave ${total}`;
-      yield finding('count-differs', message, Math.abs(count - total));
-    }
-    for (const [code, damaged] of this.#damage) {
-      const [what, advice = UPLOAD_AGAIN] = DAMAGE[code] ?? ['cannot be read'];
-      yield finding('damaged-keys', `${damaged} keys ${what} (${code})`, damaged, advice);
-    }
-    const { verified, 'declared-unauthenticated': declared } = this.#authenticity;
-    const { 'wrong-mac': wrong, 'no-mac': without } = this.#authenticity;
-    if (wrong > 0) {
-      const message = `${wrong} keys carry a wrong backup_mac (wrong-mac): somebody without the key wrote or changed them`;
-      yield finding('wrong-mac', message, wrong);
-    }
-    // Almost every backup has no MAC at all: that is not a finding.
-    if (without > 0 && verified + declared + wrong > 0) {
-      const message =
-        `${without} keys have no backup_mac (no-mac), beside ${verified} that are verified: they may come from a ` +
-        'client that writes none, or from anyone who knows the public key, or the server removed their MACs';
-      yield finding('partly-authenticated', message, without);
-    }
-    const better = this.#betterLocally;
-    if (better > 0)
-      yield finding('better-local-keys', `${better} local keys are better than in the backup`, better);
-    const { size } = this.#local;
-    if (size > 0) yield finding('keys-not-backed-up', `${size} local keys are not in the backup`, size);
+function* keyFindings({ count }: VersionInfo, { keys, better, missing }: Examined): Generator<Finding> {
+  const { total, damage, authenticity = noAuthenticity() } = keys;
+  if (count !== undefined && total !== count) {
+    const message = `The server counts ${count} keys and gave ${total}`;
+    yield finding('count-differs', message, Math.abs(count - total));
   }
+  for (const [code, damaged] of Object.entries(damage)) {
+    const [what, advice = UPLOAD_AGAIN] = DAMAGE[code] ?? ['cannot be read'];
+    yield finding('damaged-keys', `${damaged} keys ${what} (${code})`, damaged, advice);
+  }
+  const { verified, 'declared-unauthenticated': declared } = authenticity;
+  const { 'wrong-mac': wrong, 'no-mac': without } = authenticity;
+  if (wrong > 0) {
+    const message = `${wrong} keys carry a wrong backup_mac (wrong-mac): somebody without the key wrote or changed them`;
+    yield finding('wrong-mac', message, wrong);
+  }
+  // Almost every backup has no MAC at all: that is not a finding.
+  if (without > 0 && verified + declared + wrong > 0) {
+    const message =
+      `${without} keys have no backup_mac (no-mac), beside ${verified} that are verified: they may come from a ` +
+      'client that writes none, or from anyone who knows the public key, or the server removed their MACs';
+    yield finding('partly-authenticated', message, without);
+  }
+  if (better > 0)
+    yield finding('better-local-keys', `${better} local keys are better than in the backup`, better);
+  if (missing > 0)
+    yield finding('keys-not-backed-up', `${missing} local keys are not in the backup`, missing);
+}
 
-  async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
-    const { signal } = this.#options;
-    for await (const batch of downloadKeys(this.#roomKeys, this.#info.version, { signal })) {
-      for (const { room_id = '', session_id = '', error, ...rest } of batch) {
-        this.#total++;
-        const key_backup_data = 'value' in rest ? rest.value : undefined;
-        const localIsBetter = this.#compare(room_id, session_id, key_backup_data);
-        this.#pending.push({ fault: error, localIsBetter });
-        yield { room_id, session_id, key_backup_data };
-      }
-    }
-  }
-
-  #conclude(error: KeyBackupError | undefined): void {
-    const pending = this.#pending.shift();
-    const reason = pending?.fault ?? error;
-    if (reason) this.#damage.set(reason.code, (this.#damage.get(reason.code) ?? 0) + 1);
-    if (pending?.localIsBetter) this.#betterLocally++;
-  }
-
-  /** Whether the local copy is better. It is removed: what is left at the end is not in the backup. */
-  #compare(roomId: string, sessionId: string, record: unknown): boolean {
-    const id = JSON.stringify([roomId, sessionId]);
-    const local = this.#local.get(id);
-    if (!local) return false;
-    this.#local.delete(id);
-    const stored = rankOfRecord(record);
-    // Compares what the copies can decrypt, whatever their `is_verified`.
-    return !stored || replaces({ ...local, is_verified: stored.is_verified }, stored);
-  }
+/** Whether the local copy is better. It is removed: what is left at the end is not in the backup. */
+function takeLocal(local: Map<string, KeyRank>, item: DownloadedItem): boolean {
+  const id = JSON.stringify([item.room_id, item.session_id]);
+  const rank = local.get(id);
+  if (!rank) return false;
+  local.delete(id);
+  const stored = item.error ? undefined : rankOfRecord(item.value);
+  // Compares what the copies can decrypt, whatever their `is_verified`.
+  return !stored || replaces({ ...rank, is_verified: stored.is_verified }, stored);
 }
 
 const NO_RECORD = new KeyBackupError('bad-json', 'expected a KeyBackupData, got something else');

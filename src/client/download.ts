@@ -1,4 +1,5 @@
 import { expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
+import type { BackupRecord } from '../batch/decrypt.js';
 import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-reader.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import { RoomKeys, type CallOptions } from './api.js';
@@ -14,8 +15,9 @@ export interface DownloadOptions extends CallOptions {
   readonly pageKeys?: number | undefined;
 }
 
-/** A record of a backup and its place. */
-export type DownloadedKey = BackupEntry & { readonly room_id: string; readonly session_id: string };
+/** A record of a backup and its place, or a place that holds none. */
+export type DownloadedItem =
+  (BackupEntry & { readonly room_id: string; readonly session_id: string }) | BackupFault;
 
 /**
  * The records of a backup as they arrive, some dozens at a time: for many keys a step per key costs more than the key.
@@ -28,7 +30,7 @@ export async function* downloadKeys(
   roomKeys: RoomKeys,
   version: string,
   options: DownloadOptions = {},
-): AsyncGenerator<(DownloadedKey | BackupFault)[], void, undefined> {
+): AsyncGenerator<DownloadedItem[], void, undefined> {
   expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectText(version, 'version');
   expectOptions(options);
@@ -63,11 +65,25 @@ export async function* downloadKeys(
   }
 }
 
-function isNew(
-  item: BackupItem,
-  exclude: SessionIdSet,
-  faults: Set<string>,
-): item is DownloadedKey | BackupFault {
+/**
+ * The records of a download, in the form in which the engine takes them.
+ *
+ * @param waiting - Gets the item of every record; the results come in this order. A place without a record gives an
+ * empty one, which the engine rejects; the item has the true reason.
+ */
+export async function* recordsOf(
+  download: AsyncIterable<DownloadedItem[]>,
+  waiting: DownloadedItem[],
+): AsyncGenerator<BackupRecord, void, undefined> {
+  for await (const batch of download) {
+    waiting.push(...batch);
+    for (const { room_id = '', session_id = '', value } of batch as BackupEntry[]) {
+      yield { room_id, session_id, key_backup_data: value };
+    }
+  }
+}
+
+function isNew(item: BackupItem, exclude: SessionIdSet, faults: Set<string>): item is DownloadedItem {
   if (!item.error && item.room_id !== undefined && item.session_id !== undefined) {
     return exclude.add(item.room_id, item.session_id);
   }

@@ -23,9 +23,16 @@ export type RequestCode = Extract<
 
 /** What an answer said besides its code. */
 export interface AnswerFacts {
+  /** The HTTP status; absent when no answer came. */
   readonly status?: number | undefined;
+  /** The Matrix error code, `M_...`. */
   readonly errcode?: string | undefined;
+  /**
+   * With `wrong-version`: the current version, if the server names one. Absent if it names the one it has just
+   * rejected, as Synapse does; then ask `RoomKeys.currentVersion`.
+   */
   readonly current_version?: string | undefined;
+  /** With `rate-limited` and status 503: how many milliseconds the server asks to wait, without an upper limit. */
   readonly retry_after_ms?: number | undefined;
 }
 
@@ -49,16 +56,9 @@ export interface AnswerFacts {
  */
 export class RequestError extends KeyBackupError implements AnswerFacts {
   declare readonly code: RequestCode;
-  /** The HTTP status; absent when no answer came. */
   readonly status: number | undefined;
-  /** The Matrix error code, `M_...`. */
   readonly errcode: string | undefined;
-  /**
-   * With `wrong-version`: the current version, if the server names one. Absent if it names the one it has just
-   * rejected, as Synapse does; then ask `RoomKeys.currentVersion`.
-   */
   readonly current_version: string | undefined;
-  /** With `rate-limited` and status 503: how many milliseconds the server asks to wait, without an upper limit. */
   readonly retry_after_ms: number | undefined;
 
   constructor(code: RequestCode, message: string, facts: AnswerFacts & { readonly cause?: unknown } = {}) {
@@ -73,6 +73,16 @@ export class RequestError extends KeyBackupError implements AnswerFacts {
 /** Whether the error comes from a request of this package, and not from one that a callback made. */
 export function isRequestError(error: unknown): error is RequestError {
   return error instanceof RequestError && !isFromCallback(error);
+}
+
+/** The answer; `undefined` if the server does not have what was asked for. */
+export async function unlessMissing<Answer>(answer: Promise<Answer>): Promise<Answer | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isRequestError(error) && error.code === 'not-found') return undefined;
+    throw error;
+  }
 }
 
 /** An answer with a status other than 2xx, and what it answers. */

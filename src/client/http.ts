@@ -1,6 +1,6 @@
 import { type AbortSignalLike, callback, isFromCallback, raceAbort } from '../async.js';
 import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
-import { plainJson } from '../encoding/json.js';
+import { expectObject, plainJson, type JsonObject } from '../encoding/json.js';
 import { excerpt } from '../encoding/quote.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { KeyBackupError, describe } from '../errors.js';
@@ -228,6 +228,11 @@ function expectHeaderText(token: string): string {
     'bad-parameters',
     'accessToken: expected text that a header can hold, got a line break or another character that it cannot',
   );
+}
+
+/** @throws {@link KeyBackupError} `bad-json` unless the body of an answer is an object. */
+export function expectBody(value: unknown): JsonObject {
+  return expectObject(value, 'the body');
 }
 
 /** Path segments, each percent-encoded once: ids may hold `/`, `%` and anything else. */

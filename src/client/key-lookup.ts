@@ -1,19 +1,15 @@
-import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
+import { expectText } from '../encoding/arguments.js';
 import type { VersionInfo } from '../wire/types.js';
-import { decryptSession, type DecryptedSession } from '../batch/decrypt.js';
+import { decryptSession, type DecryptSettings, type DecryptedSession } from '../batch/decrypt.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { raceAbort } from '../async.js';
-import { expectAlgorithm } from './backup.js';
+import { expectReadable } from './backup.js';
 import { isRequestError } from './http-error.js';
 import { sleep } from './retry.js';
-import { RoomKeys, signalOf, type CallOptions } from './api.js';
+import { signalOf, type RoomKeys, type CallOptions } from './api.js';
 
 /** How keys are looked up. */
-export interface KeyLookupOptions {
-  readonly salvage?: boolean | undefined;
-  /** Rejects every key that is not authenticated, with `not-authenticated`. */
-  readonly requireAuthenticated?: boolean | undefined;
-}
+export type KeyLookupOptions = DecryptSettings;
 
 /** A missing key is not asked for again for this many milliseconds. */
 const MISSING_FOR = 600_000;
@@ -61,10 +57,7 @@ export class KeyLookup {
     key: BackupDecryptionKey,
     options: KeyLookupOptions = {},
   ) {
-    expectInstance(roomKeys, RoomKeys, 'roomKeys');
-    expectAlgorithm(info);
-    expectOptions(options);
-    expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
+    expectReadable(roomKeys, info, key, options);
     this.#roomKeys = roomKeys;
     this.#info = info;
     this.#key = key;

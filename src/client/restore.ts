@@ -1,18 +1,16 @@
 import { type Progress, throwIfAborted } from '../async.js';
-import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
-import type { BackupEntry } from '../wire/backup-reader.js';
 import type { VersionInfo } from '../wire/types.js';
 import type { BatchOptions } from '../batch/run.js';
-import type { BackupRecord, DecryptResult, DecryptedSession } from '../batch/decrypt.js';
+import type { DecryptSettings, DecryptResult, DecryptedSession } from '../batch/decrypt.js';
 import { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { expectAlgorithm, expectStateOf } from './backup.js';
-import { downloadKeys } from './download.js';
-import { RoomKeys } from './api.js';
+import { expectReadable, expectStateOf } from './backup.js';
+import { downloadKeys, recordsOf, type DownloadOptions, type DownloadedItem } from './download.js';
+import type { RoomKeys } from './api.js';
 
 /** A restored key, and whether it proves where it comes from. */
 export interface RestoredKey extends DecryptedSession {
@@ -44,19 +42,12 @@ export interface RestoreState {
 }
 
 /** What to restore and how. */
-export interface RestoreOptions extends Omit<BatchOptions, 'total'> {
-  /** Only these rooms; default everything. */
-  readonly rooms?: readonly string[] | undefined;
-  /** Accepts and flags malformed keys that another implementation accepts. */
-  readonly salvage?: boolean | undefined;
-  /** Rejects every key that is not authenticated, with `not-authenticated`. */
-  readonly requireAuthenticated?: boolean | undefined;
+export interface RestoreOptions
+  extends Omit<BatchOptions, 'total'>, DecryptSettings, Pick<DownloadOptions, 'rooms' | 'pageKeys'> {
   /** Where to resume; the keys in it do not come again. */
   readonly state?: RestoreState | undefined;
   /** `total` is what the server counts; `undefined` without its count, and for single rooms. `done` includes what `state` holds. */
   readonly onProgress?: BatchOptions['onProgress'];
-  /** Most keys of one answer, if the server can page; default 10,000. */
-  readonly pageKeys?: number | undefined;
 }
 
 /** How a restore ended. */
@@ -116,7 +107,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   readonly #deliveredIds: SessionIdSet;
   readonly #skipped: number;
   /** Downloaded and not delivered yet, in the order of the results. */
-  readonly #waiting: Origin[] = [];
+  readonly #waiting: DownloadedItem[] = [];
   readonly #failedIds: (readonly [string, string])[] = [];
   #ok = 0;
   #failed = 0;
@@ -131,10 +122,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
    * `bad-auth-data`, `low-order-key`; `bad-parameters` for the state of another version, `bad-length` for a damaged one.
    */
   constructor(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey, options: RestoreOptions = {}) {
-    expectInstance(roomKeys, RoomKeys, 'roomKeys');
-    expectAlgorithm(info);
-    expectOptions(options);
-    expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
+    expectReadable(roomKeys, info, key, options);
     const { state } = options;
     expectStateOf(info, state);
     this.#roomKeys = roomKeys;
@@ -166,7 +154,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   /** What another restore needs to resume after the last result. It tries keys that failed again. */
   state(): RestoreState {
     const waiting = this.#waiting
-      .filter(({ fault }) => !fault)
+      .filter(({ error }) => !error)
       .map(({ room_id = '', session_id = '' }) => [room_id, session_id] as const);
     const delivered = this.#deliveredIds.toBytes([...waiting, ...this.#failedIds]);
     return { version: this.#info.version, etag: this.#info.etag, delivered };
@@ -184,7 +172,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
       this.#options.onProgress?.({ done: this.#skipped + done, total, failed });
     onProgress({ done: 0, total, failed: 0 });
     // The signal ends the download and this loop; racing it against every key would cost more than the key.
-    const results = decryptSessions(this.#records(), this.#key, {
+    const results = decryptSessions(recordsOf(this.#download(), this.#waiting), this.#key, {
       salvage,
       requireAuthenticated,
       backend,
@@ -194,40 +182,26 @@ export class Restore implements AsyncIterable<RestoreResult> {
     });
     for await (const result of results) {
       throwIfAborted(signal);
-      const origin = this.#waiting.shift();
-      if (!origin) throw new KeyBackupError('bad-parameters', 'restore: more results than records');
-      yield this.#conclude(origin, result);
+      const item = this.#waiting.shift();
+      if (!item) throw new KeyBackupError('bad-parameters', 'restore: more results than records');
+      yield this.#conclude(item, result);
     }
     if (this.#downloadError) throw this.#downloadError.error;
   }
 
-  /** The input of the engine: every record in order, and an empty record for a place without one. */
-  async *#records(): AsyncGenerator<BackupRecord, void, undefined> {
+  async *#download(): AsyncGenerator<DownloadedItem[], void, undefined> {
     const { rooms, signal, pageKeys } = this.#options;
-    const { version } = this.#info;
-    const batches = downloadKeys(this.#roomKeys, version, {
-      rooms,
-      exclude: this.#deliveredIds,
-      pageKeys,
-      signal,
-    });
+    const options = { rooms, exclude: this.#deliveredIds, pageKeys, signal };
     try {
-      for await (const batch of batches) {
-        for (const { room_id, session_id, path, error } of batch) {
-          this.#waiting.push({ room_id, session_id, path, fault: error });
-        }
-        for (const { room_id = '', session_id = '', value } of batch as BackupEntry[]) {
-          // A fault has no value; it replaces the engine's error.
-          yield { room_id, session_id, key_backup_data: value };
-        }
-      }
+      yield* downloadKeys(this.#roomKeys, this.#info.version, options);
     } catch (error) {
       // The records that have come are decrypted and delivered first.
       this.#downloadError = { error };
     }
   }
 
-  #conclude({ room_id, session_id, path, fault }: Origin, result: DecryptResult): RestoreResult {
+  #conclude(item: DownloadedItem, result: DecryptResult): RestoreResult {
+    const { room_id, session_id, path } = item;
     if (result.ok) {
       this.#ok++;
       if (result.flags.length > 0) this.#flagged++;
@@ -236,23 +210,8 @@ export class Restore implements AsyncIterable<RestoreResult> {
       return { ...restored, path };
     }
     this.#failed++;
-    if (!fault && room_id !== undefined && session_id !== undefined) {
-      this.#failedIds.push([room_id, session_id]);
-    }
-    return {
-      ok: false,
-      room_id,
-      session_id,
-      path,
-      wellFormed: result.wellFormed,
-      error: fault ?? result.error,
-    };
+    if (!item.error) this.#failedIds.push([item.room_id, item.session_id]);
+    const error = item.error ?? result.error;
+    return { ok: false, room_id, session_id, path, wellFormed: result.wellFormed, error };
   }
-}
-
-interface Origin {
-  readonly room_id: string | undefined;
-  readonly session_id: string | undefined;
-  readonly path: string;
-  readonly fault: KeyBackupError | undefined;
 }

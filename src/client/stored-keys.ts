@@ -3,7 +3,8 @@ import { replaces, type KeyRank } from '../wire/replacement.js';
 import { checkBackupMac, type BackupMacKey } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
-import { readSessionKey, type ExportedSessionData } from '../formats/room-key.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
+import { readSessionKey } from '../formats/session-key.js';
 import { downloadKeys } from './download.js';
 import type { CallOptions, RoomKeys } from './api.js';
 

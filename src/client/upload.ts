@@ -16,11 +16,12 @@ import { RoomKeys } from './api.js';
 import { expectStateOf, trustedPublicKey, type Trust } from './backup.js';
 import {
   BatchSender,
-  UploadBatch,
   isUnicode,
   sealKey,
   type BatchLimits,
   type FailedUpload,
+  type SealedItem,
+  type SealedKey,
 } from './batch-sender.js';
 import { isRequestError, type RequestError } from './http-error.js';
 import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
@@ -153,10 +154,10 @@ export async function uploadSessions(
 /** What ended an upload early. */
 type Ended = Pick<UploadOutcome, 'outcome' | 'currentVersion'>;
 
-interface PendingBatch {
-  readonly batch: UploadBatch;
-  /** Failures up to the end of the batch. */
-  readonly failures: readonly FailedUpload[];
+/** What became of a session of the input. */
+interface UploadItem extends SealedItem {
+  readonly failure?: FailedUpload;
+  /** The position after it. */
   readonly checkpoint: Checkpoint;
 }
 
@@ -173,7 +174,6 @@ class Upload {
   readonly #flagged: FlaggedUpload[] = [];
   readonly #sender: BatchSender;
   #uploaded = 0;
-  #superseded = 0;
   #answer: Pick<VersionInfo, 'etag' | 'count'>;
   #changedElsewhere: boolean;
   #state: UploadState;
@@ -193,11 +193,7 @@ class Upload {
     this.#sender = new BatchSender(roomKeys, info.version, {
       ...{ batchKeys, batchBytes, signal },
       onSent: (answer, keys) => {
-        this.#uploaded += keys.length;
-        for (const { room_id, session_id, flags = [] } of keys) {
-          if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
-        }
-        this.#follow(answer, keys.length);
+        this.#acknowledge(answer, keys);
       },
       onFailed: (failure) => {
         this.#fail(failure);
@@ -213,21 +209,21 @@ class Upload {
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
   ): Promise<UploadOutcome> {
     const batches = prefetch(
-      (signal) => this.#batches(sessions, signal),
+      (signal) => this.#sender.batches(this.#items(sessions, signal)),
       PREFETCHED_BATCHES,
       this.#options.signal,
     );
-    for await (const { batch, failures, checkpoint } of batches) {
+    for await (const { keys, items, superseded } of batches) {
       try {
-        await this.#sender.send(batch.keys);
+        await this.#sender.send(keys);
       } catch (error) {
         const ended = isRequestError(error) ? await this.#endedBy(error) : undefined;
         if (!ended) throw error;
         return this.#outcome(ended.outcome, ended.currentVersion);
       }
-      for (const failure of failures) this.#fail(failure);
-      this.#superseded += batch.superseded;
-      await this.#advance(checkpoint);
+      for (const { failure } of items) if (failure) this.#fail(failure);
+      this.#input.skipped += superseded;
+      await this.#advance(items[items.length - 1].checkpoint);
     }
     return this.#outcome('complete', this.#info.version, await this.#kept());
   }
@@ -253,49 +249,31 @@ class Upload {
     return kept;
   }
 
-  /** The encrypted batches. The last one may be empty; its checkpoint is the end of the input. */
-  async *#batches(
+  /** The sessions, encrypted; at the end an item without a session, with the end of the input. */
+  async *#items(
     sessions: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignalLike,
-  ): AsyncGenerator<PendingBatch, void, undefined> {
-    const { macKey, macNames, bindRoomId, unauthenticated, backend, total } = this.#options;
-    const results = encryptSessions(this.#input.sessions(sessions, signal), this.#publicKey, {
-      signal,
-      isVerified: (session) => this.#isVerified(session),
-      ...{ macKey, macNames, bindRoomId, unauthenticated },
-      backend,
-      total,
-    });
-    let batch = new UploadBatch();
-    let failures: FailedUpload[] = [];
-    let checkpoint: Checkpoint = this.#state;
-    for await (const result of results) {
-      const after = this.#input.next();
+  ): AsyncGenerator<UploadItem, void, undefined> {
+    const input = this.#input.sessions(sessions, signal);
+    const settings = { ...this.#options, signal, onProgress: undefined };
+    for await (const result of encryptSessions(input, this.#publicKey, settings)) {
+      const checkpoint = this.#input.next();
       const { room_id, session_id } = result;
       if (!result.ok) {
         // What a callback throws is not a failure of the session.
         if (isFromCallback(result.error)) throw result.error;
-        failures.push({ room_id, session_id, error: result.error });
+        yield { failure: { room_id, session_id, error: result.error }, checkpoint };
       } else if (!isUnicode(result.room_id) || !isUnicode(result.session_id)) {
         const message = 'room_id, session_id: expected Unicode text, got a lone surrogate';
-        failures.push({ room_id, session_id, error: new KeyBackupError('bad-json', message) });
+        yield {
+          failure: { room_id, session_id, error: new KeyBackupError('bad-json', message) },
+          checkpoint,
+        };
       } else {
-        const key = sealKey(result);
-        if (!this.#sender.fits(batch, key)) {
-          yield { batch, failures, checkpoint };
-          batch = new UploadBatch();
-          failures = [];
-        }
-        batch.add(key);
+        yield { key: sealKey(result), checkpoint };
       }
-      checkpoint = after;
     }
-    yield { batch, failures, checkpoint: this.#input.end };
-  }
-
-  #isVerified(session: ExportedSessionData): boolean {
-    const { isVerified = false } = this.#options;
-    return typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
+    yield { checkpoint: this.#input.end };
   }
 
   #fail(failure: FailedUpload): void {
@@ -303,12 +281,14 @@ class Upload {
     callback(() => this.#options.onFailed?.(failure));
   }
 
-  /** Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before. */
-  #follow(answer: KeysChanged, sent: number): void {
-    const { count } = this.#answer;
-    if (count !== undefined && (answer.count < count || answer.count > count + sent)) {
-      this.#changedElsewhere = true;
+  #acknowledge(answer: KeysChanged, keys: readonly SealedKey[]): void {
+    this.#uploaded += keys.length;
+    for (const { room_id, session_id, flags = [] } of keys) {
+      if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
     }
+    // Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before.
+    const { count = answer.count } = this.#answer;
+    if (answer.count < count || answer.count > count + keys.length) this.#changedElsewhere = true;
     this.#answer = answer;
   }
 
@@ -321,7 +301,9 @@ class Upload {
 
   #isStored(session: ExportedSessionData, stored: StoredKeys | undefined): boolean {
     if (!stored) return false;
-    const covered = stored.covers(session, this.#isVerified(session));
+    const { isVerified = false } = this.#options;
+    const verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
+    const covered = stored.covers(session, verified);
     if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
     return covered === true;
   }
@@ -331,7 +313,7 @@ class Upload {
       outcome,
       currentVersion,
       uploaded: this.#uploaded,
-      skipped: this.#input.skipped + this.#superseded,
+      skipped: this.#input.skipped,
       kept,
       failures: this.#failures,
       flagged: this.#flagged,
@@ -345,7 +327,7 @@ class Upload {
 
 /** The input of an upload, counted and hashed: a state tells how much is acknowledged, and of which input. */
 class UploadInput {
-  /** Sessions left out because the backup has them. */
+  /** Sessions left out because the backup, or their request, has them in an equal or better form. */
   skipped = 0;
   readonly #start: Checkpoint | undefined;
   readonly #isStored: (session: ExportedSessionData) => boolean;

@@ -1,4 +1,3 @@
-import { newVersion } from './backup.js';
 import type { ServerUnderTest } from './server-under-test.js';
 
 /** One statement about servers, and how to test it. */
@@ -39,7 +38,7 @@ export function recommendation(name: string, why: string, run: Run): Check {
 
 function onNewVersion(run: Run): Check['run'] {
   return async (server) => {
-    const note = await run({ ...server, version: await newVersion(server.alice) });
+    const note = await run({ ...server, version: await server.alice.newVersion() });
     return typeof note === 'string' ? note : undefined;
   };
 }

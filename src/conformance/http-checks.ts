@@ -1,4 +1,4 @@
-import { key, keysPath, readVersion, versionPath } from './backup.js';
+import { key, keysPath, versionPath } from './backup.js';
 import { recommendation, specification, type Check } from './check.js';
 import {
   expectEqual,
@@ -34,12 +34,12 @@ export const HTTP_CHECKS: readonly Check[] = [
   ...specification(AUTHENTICATION, {
     'a request without a token is 401 M_MISSING_TOKEN': async ({ version, ...server }) => {
       await expectUnauthorized(server, version, 'M_MISSING_TOKEN', '{}');
-      expectEqual((await readVersion(server.alice)).version, version, 'the current version');
+      expectEqual((await server.alice.readVersion()).version, version, 'the current version');
     },
     'a request with a wrong token is 401 M_UNKNOWN_TOKEN': async ({ version, ...server }) => {
       const headers = { authorization: 'Bearer wrong' };
       await expectUnauthorized(server, version, 'M_UNKNOWN_TOKEN', '{}', headers);
-      expectEqual((await readVersion(server.alice)).version, version, 'the current version');
+      expectEqual((await server.alice.readVersion()).version, version, 'the current version');
     },
   }),
   recommendation(
@@ -89,7 +89,7 @@ export const HTTP_CHECKS: readonly Check[] = [
       if (maxBody === undefined) return NO_LIMIT_KNOWN;
       const over = alice.call('PUT', keysPath(version, '!r:x', 's'), bodyOfLength(maxBody + 1));
       await expectRejected(over, ['M_TOO_LARGE'], 'with one byte too many');
-      expectEqual((await readVersion(alice)).count, 0, 'count');
+      expectEqual((await alice.readVersion()).count, 0, 'count');
       return undefined;
     },
   }),
@@ -221,7 +221,7 @@ async function expectUnauthorized(
   }
 }
 
+/** White space, because a server may have another limit for one record. */
 function bodyOfLength(length: number): string {
-  const empty = JSON.stringify(key(0, 0, false, '')).length;
-  return JSON.stringify(key(0, 0, false, 'A'.repeat(length - empty)));
+  return JSON.stringify(key(0, 0, false, '')).padEnd(length);
 }

@@ -1,17 +1,4 @@
-import {
-  ALGORITHM,
-  authData,
-  deleteKeys,
-  getKeys,
-  key,
-  keysPath,
-  newVersion,
-  putKey,
-  putKeys,
-  readVersion,
-  versionPath,
-  writes,
-} from './backup.js';
+import { ALGORITHM, authData, key, keysPath, versionPath, writes } from './backup.js';
 import { recommendation, specification, type Check } from './check.js';
 import {
   expectEqual,
@@ -33,28 +20,28 @@ const DATA = 'Server-side key backups, KeyBackupData';
 export const KEY_CHECKS: readonly Check[] = [
   ...specification(PUT, {
     'a key stored one way is read every way': async ({ alice, version }) => {
-      await putKeys(alice, version, {
+      await alice.putKeys(version, {
         '!a:x': { sessions: { s: key(1) } },
         '!b:x': { sessions: { s: key(2), t: key(3) } },
       });
       await expectOk(alice.call('PUT', keysPath(version, '!b:x'), { sessions: { u: key(4) } }));
-      await putKey(alice, version, '!c:x', 'v', key(5));
+      await alice.putKey(version, '!c:x', 'v', key(5));
       const b = { sessions: { s: key(2), t: key(3), u: key(4) } };
       const rooms = { '!a:x': { sessions: { s: key(1) } }, '!b:x': b, '!c:x': { sessions: { v: key(5) } } };
-      expectEqual(await getKeys(alice, version), { rooms }, 'GET /keys');
-      expectEqual(await getKeys(alice, version, '!b:x'), b, 'GET of a room');
-      expectEqual(await getKeys(alice, version, '!b:x', 'u'), key(4), 'GET of a key');
-      expectEqual((await readVersion(alice)).count, 5, 'count');
+      expectEqual(await alice.getKeys(version), { rooms }, 'GET /keys');
+      expectEqual(await alice.getKeys(version, '!b:x'), b, 'GET of a room');
+      expectEqual(await alice.getKeys(version, '!b:x', 'u'), key(4), 'GET of a key');
+      expectEqual((await alice.readVersion()).count, 5, 'count');
     },
     'a write to an older version is 403 M_WRONG_ROOM_KEYS_VERSION': async ({ alice, version: older }) => {
-      await newVersion(alice);
+      await alice.newVersion();
       for (const [path, body] of writes()) {
         await expectError(alice.call('PUT', path(older), body), 403, 'M_WRONG_ROOM_KEYS_VERSION');
       }
-      expectEqual((await readVersion(alice, older)).count, 0, 'count');
+      expectEqual((await alice.readVersion(older)).count, 0, 'count');
     },
     'M_WRONG_ROOM_KEYS_VERSION names the true current_version': async ({ alice, version: older }) => {
-      const current = await newVersion(alice);
+      const current = await alice.newVersion();
       for (const [path, body] of writes()) {
         const { json } = await alice.call('PUT', path(older), body);
         const { current_version } = (json ?? {}) as { current_version?: unknown };
@@ -68,14 +55,14 @@ export const KEY_CHECKS: readonly Check[] = [
       }
     },
     'every other request for keys needs a version': async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
+      await alice.putKey(version, '!r:x', 's', key());
       for (const [path, body] of writes()) {
         for (const method of ['PUT', 'DELETE', ...(path(undefined) === '/keys' ? [] : ['GET'])]) {
           const request = alice.call(method, path(undefined), method === 'PUT' ? body : undefined);
           await expectRejected(request, ['M_MISSING_PARAM']);
         }
       }
-      expectEqual((await readVersion(alice)).count, 1, 'count');
+      expectEqual((await alice.readVersion()).count, 1, 'count');
     },
     'batches of 200 keys add up, and everything comes in one answer': async ({ alice, version }) => {
       const rooms: Record<string, { sessions: Record<string, unknown> }> = {};
@@ -86,9 +73,9 @@ export const KEY_CHECKS: readonly Check[] = [
           const session = `${batch}/${i}`;
           for (const to of [rooms, part]) (to[room] ??= { sessions: {} }).sessions[session] = key(i, batch);
         }
-        expectEqual((await putKeys(alice, version, part)).count, (batch + 1) * 200, 'count');
+        expectEqual((await alice.putKeys(version, part)).count, (batch + 1) * 200, 'count');
       }
-      expectEqual(await getKeys(alice, version), { rooms }, 'GET /keys');
+      expectEqual(await alice.getKeys(version), { rooms }, 'GET /keys');
     },
   }),
   recommendation(
@@ -103,7 +90,7 @@ export const KEY_CHECKS: readonly Check[] = [
   ...specification(GET, {
     'GET /keys without a version is 400 M_MISSING_PARAM, or gives the current backup': async (server) => {
       const { alice, version } = server;
-      await putKey(alice, version, '!r:x', 's', key());
+      await alice.putKey(version, '!r:x', 's', key());
       const answer = await alice.call('GET', '/keys');
       if (answer.status !== 200) {
         await expectError(answer, 400, 'M_MISSING_PARAM');
@@ -114,7 +101,7 @@ export const KEY_CHECKS: readonly Check[] = [
       return 'it gives the current backup';
     },
     'an empty backup has no rooms': async ({ alice, version }) => {
-      expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
+      expectEqual(await alice.getKeys(version), { rooms: {} }, 'GET /keys');
     },
     'keys of an unknown version are 404': async ({ alice }) => {
       for (const [path] of writes()) await expectError(alice.call('GET', path('none')), 404, 'M_NOT_FOUND');
@@ -122,13 +109,13 @@ export const KEY_CHECKS: readonly Check[] = [
   }),
   ...specification(GET_ROOM, {
     'an unknown room has no sessions': async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
-      expectEqual(await getKeys(alice, version, '!other:x'), { sessions: {} }, 'GET of an unknown room');
+      await alice.putKey(version, '!r:x', 's', key());
+      expectEqual(await alice.getKeys(version, '!other:x'), { sessions: {} }, 'GET of an unknown room');
     },
   }),
   ...specification(GET_ONE, {
     'an unknown session is 404': async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
+      await alice.putKey(version, '!r:x', 's', key());
       for (const [room, session] of [
         ['!r:x', 't'],
         ['!other:x', 's'],
@@ -146,10 +133,10 @@ export const KEY_CHECKS: readonly Check[] = [
         unsigned: { text: 'é 😀 " \\ \u2028' },
       };
       const data = { ...key(), session_data: { ...key().session_data, ...more } };
-      await putKey(alice, version, '!r:x', 's', data);
-      await putKeys(alice, version, { '!q:x': { sessions: { s: data } } });
+      await alice.putKey(version, '!r:x', 's', data);
+      await alice.putKeys(version, { '!q:x': { sessions: { s: data } } });
       for (const room of ['!r:x', '!q:x']) {
-        expectEqual(await getKeys(alice, version, room, 's'), data, 'the key');
+        expectEqual(await alice.getKeys(version, room, 's'), data, 'the key');
       }
     },
   }),
@@ -158,8 +145,8 @@ export const KEY_CHECKS: readonly Check[] = [
     'the next version of the specification may add one',
     async ({ alice, version }) => {
       const data = { ...key(), unknown: { a: [] } };
-      await putKey(alice, version, '!r:x', 's', data);
-      expectEqual(await getKeys(alice, version, '!r:x', 's'), data, 'the key');
+      await alice.putKey(version, '!r:x', 's', data);
+      expectEqual(await alice.getKeys(version, '!r:x', 's'), data, 'the key');
     },
   ),
   recommendation(
@@ -168,11 +155,11 @@ export const KEY_CHECKS: readonly Check[] = [
     async ({ alice, version }) => {
       const odd = `{"__proto__":{"y":[-0]},"constructor":"c","":"\\u0000","\\u0000":"e\\u0301 \\u007f","deep":${'['.repeat(40)}${']'.repeat(40)}}`;
       const data = `{"first_message_index":0,"forwarded_count":0,"is_verified":true,"session_data":${odd}}`;
-      await putKey(alice, version, '!r:x', 's', data);
-      expectEqual(await getKeys(alice, version, '!r:x', 's'), JSON.parse(data), 'the key');
+      await alice.putKey(version, '!r:x', 's', data);
+      expectEqual(await alice.getKeys(version, '!r:x', 's'), JSON.parse(data), 'the key');
       const auth_data = JSON.parse('{"__proto__":{"a":"\\u0000"}}') as unknown;
-      const other = await newVersion(alice, auth_data);
-      expectEqual((await readVersion(alice, other)).auth_data, auth_data, 'auth_data');
+      const other = await alice.newVersion(auth_data);
+      expectEqual((await alice.readVersion(other)).auth_data, auth_data, 'auth_data');
     },
   ),
   recommendation(
@@ -200,14 +187,14 @@ export const KEY_CHECKS: readonly Check[] = [
           await expectError(alice.call(method, path, sent), 400, 'M_BAD_JSON', value);
         }
       }
-      expectEqual((await readVersion(alice)).count, 0, 'count');
+      expectEqual((await alice.readVersion()).count, 0, 'count');
     },
   ),
   ...specification('API Standards', {
     'ids in paths are percent-decoded once': async ({ alice, version }) => {
       const ids = ['!a:b', '!opaque-id_43', 'a+b/c', '/', '+', '%2F', '%25', 'é', 'e\u0301', '😀'];
       await expectIds(alice, version, ids);
-      await putKey(alice, version, '!a:b', '+', key(2, 0, true));
+      await alice.putKey(version, '!a:b', '+', key(2, 0, true));
       // Not encoded at all, where a URL allows it.
       const plain = alice.call('GET', `/keys/!a:b/+?version=${encodeURIComponent(version)}`);
       expectEqual(await expectOk(plain), key(2, 0, true), 'GET of +');
@@ -224,8 +211,8 @@ export const KEY_CHECKS: readonly Check[] = [
   ),
   ...specification(KEYS, {
     "a user does not see another user's backup": async ({ alice, bob, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
-      await newVersion(bob);
+      await alice.putKey(version, '!r:x', 's', key());
+      await bob.newVersion();
       // Ids are per user: bob may have a version of the same name.
       await expectError(bob.call('GET', keysPath(version, '!r:x', 's')), 404, 'M_NOT_FOUND');
       for (const path of [keysPath(version), keysPath(version, '!r:x')]) {
@@ -234,15 +221,15 @@ export const KEY_CHECKS: readonly Check[] = [
       }
     },
     "a user does not change another user's backup": async ({ alice, bob, version }) => {
-      await putKey(alice, version, '!r:x', 's', key(1));
-      const before = await readVersion(alice);
-      await newVersion(bob);
+      await alice.putKey(version, '!r:x', 's', key(1));
+      const before = await alice.readVersion();
+      await bob.newVersion();
       await bob.call('PUT', versionPath(version), { algorithm: ALGORITHM, auth_data: authData('B') });
       for (const [path, body] of writes()) await bob.call('PUT', path(version), body);
       for (const [path] of writes()) await bob.call('DELETE', path(version));
       await bob.call('DELETE', versionPath(version));
-      expectEqual(await readVersion(alice), before, 'the version');
-      expectEqual(await getKeys(alice, version, '!r:x', 's'), key(1), 'the key');
+      expectEqual(await alice.readVersion(), before, 'the version');
+      expectEqual(await alice.getKeys(version, '!r:x', 's'), key(1), 'the key');
     },
   }),
 ];
@@ -251,17 +238,17 @@ export const KEY_CHECKS: readonly Check[] = [
 async function expectIds(alice: User, version: string, ids: readonly string[]): Promise<void> {
   const sessions = (): [string, unknown][] => ids.map((id, i) => [id, key(i)]);
   const batch = Object.fromEntries(ids.map((id) => [id, { sessions: Object.fromEntries(sessions()) }]));
-  await putKeys(alice, version, batch);
-  expectEqual(await getKeys(alice, version), { rooms: batch }, 'GET /keys');
-  expectEqual((await readVersion(alice)).count, ids.length ** 2, 'count');
+  await alice.putKeys(version, batch);
+  expectEqual(await alice.getKeys(version), { rooms: batch }, 'GET /keys');
+  expectEqual((await alice.readVersion()).count, ids.length ** 2, 'count');
   for (const [i, id] of ids.entries()) {
     const name = JSON.stringify(id);
-    expectEqual(await getKeys(alice, version, id, id), key(i), `GET of ${name}`);
-    expectEqual(await getKeys(alice, version, id), batch[id], `GET of the room ${name}`);
-    await putKey(alice, version, id, id, key(i, 0, true));
-    expectEqual(await getKeys(alice, version, id, id), key(i, 0, true), `PUT of ${name}`);
+    expectEqual(await alice.getKeys(version, id, id), key(i), `GET of ${name}`);
+    expectEqual(await alice.getKeys(version, id), batch[id], `GET of the room ${name}`);
+    await alice.putKey(version, id, id, key(i, 0, true));
+    expectEqual(await alice.getKeys(version, id, id), key(i, 0, true), `PUT of ${name}`);
   }
-  expectEqual((await readVersion(alice)).count, ids.length ** 2, 'count');
-  const { count } = await deleteKeys(alice, version, ids[ids.length - 1]);
+  expectEqual((await alice.readVersion()).count, ids.length ** 2, 'count');
+  const { count } = await alice.deleteKeys(version, ids[ids.length - 1]);
   expectEqual(count, ids.length * (ids.length - 1), 'count');
 }

@@ -1,16 +1,6 @@
 import type { KeysChanged } from '../wire/types.js';
 import { replaces, type KeyRank } from '../wire/replacement.js';
-import {
-  deleteKeys,
-  getKeys,
-  key,
-  keysPath,
-  newVersion,
-  putKey,
-  putKeys,
-  readVersion,
-  writes,
-} from './backup.js';
+import { key, keysPath, writes } from './backup.js';
 import { recommendation, specification, type Check } from './check.js';
 import { expectEqual, expectError, expectRejected, expectThat, type User } from './server-under-test.js';
 
@@ -30,14 +20,14 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
           const sessions = candidates.map((candidate, j) => ({ id: `${batched}-${i}-${j}`, candidate }));
           const all = (mark: string, of: (candidate: KeyRank) => KeyRank): Record<string, unknown> =>
             Object.fromEntries(sessions.map(({ id, candidate }) => [id, marked(of(candidate), mark)]));
-          await putKeys(alice, version, { '!r:x': { sessions: all('oldA', () => stored) } });
+          await alice.putKeys(version, { '!r:x': { sessions: all('oldA', () => stored) } });
           const news = all('newA', (candidate) => candidate);
-          if (batched) await putKeys(alice, version, { '!r:x': { sessions: news } });
-          else for (const id of Object.keys(news)) await putKey(alice, version, '!r:x', id, news[id]);
+          if (batched) await alice.putKeys(version, { '!r:x': { sessions: news } });
+          else for (const id of Object.keys(news)) await alice.putKey(version, '!r:x', id, news[id]);
           for (const { id, candidate } of sessions) {
             const expected = replaces(candidate, stored) ? marked(candidate, 'newA') : marked(stored, 'oldA');
             const what = `${JSON.stringify(candidate)} over ${JSON.stringify(stored)}`;
-            expectEqual(await getKeys(alice, version, '!r:x', id), expected, what);
+            expectEqual(await alice.getKeys(version, '!r:x', id), expected, what);
           }
         }
       }
@@ -45,57 +35,57 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
     'a better copy replaces the whole session_data': async ({ alice, version }) => {
       const { session_data } = key();
       const stored = { ...key(5), session_data: { ...session_data, old: 1, both: 1 } };
-      await putKey(alice, version, '!r:x', 's', stored);
+      await alice.putKey(version, '!r:x', 's', stored);
       const better = { ...key(4), session_data: { ...session_data, new: 1, both: 2 } };
-      await putKey(alice, version, '!r:x', 's', better);
-      expectEqual(await getKeys(alice, version, '!r:x', 's'), better, 'the key');
+      await alice.putKey(version, '!r:x', 's', better);
+      expectEqual(await alice.getKeys(version, '!r:x', 's'), better, 'the key');
     },
   }),
   recommendation(
     'of two equally good copies the stored one stays',
     'a repeated upload then changes nothing',
     async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key(3, 0, false, 'oldA'));
-      await putKey(alice, version, '!r:x', 's', key(3, 0, false, 'newA'));
-      expectEqual(await getKeys(alice, version, '!r:x', 's'), key(3, 0, false, 'oldA'), 'the key');
+      await alice.putKey(version, '!r:x', 's', key(3, 0, false, 'oldA'));
+      await alice.putKey(version, '!r:x', 's', key(3, 0, false, 'newA'));
+      expectEqual(await alice.getKeys(version, '!r:x', 's'), key(3, 0, false, 'oldA'), 'the key');
     },
   ),
   ...specification(ETAG, {
     'the etag changes when keys change': async ({ alice, version }) => {
-      const etags = new Set([(await readVersion(alice)).etag]);
+      const etags = new Set([(await alice.readVersion()).etag]);
       for (const [what, change] of changes(alice, version)) {
         const { etag } = await change();
         expectThat(!etags.has(etag), `etag after ${what}: expected a new one, got one seen before`);
         etags.add(etag);
-        expectEqual((await readVersion(alice)).etag, etag, `etag of the version after ${what}`);
+        expectEqual((await alice.readVersion()).etag, etag, `etag of the version after ${what}`);
       }
     },
     'the etag stays when a write changes nothing': async ({ alice, version }) => {
-      await putKeys(alice, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } });
-      const { etag } = await readVersion(alice);
+      await alice.putKeys(version, { '!r:x': { sessions: { s: key(3), t: key(3) } } });
+      const { etag } = await alice.readVersion();
       for (const rooms of [
         { '!r:x': { sessions: { s: key(4), t: key(9) } } },
         {},
         { '!r:x': { sessions: {} } },
       ]) {
-        await putKeys(alice, version, rooms);
-        expectEqual((await readVersion(alice)).etag, etag, 'etag');
+        await alice.putKeys(version, rooms);
+        expectEqual((await alice.readVersion()).etag, etag, 'etag');
       }
     },
     'the etag stays when a deletion finds no keys': async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
-      const { etag } = await readVersion(alice);
+      await alice.putKey(version, '!r:x', 's', key());
+      const { etag } = await alice.readVersion();
       for (const ids of [['!r:x', 'none'], ['!none:x']]) {
-        await deleteKeys(alice, version, ...ids);
-        expectEqual((await readVersion(alice)).etag, etag, 'etag');
+        await alice.deleteKeys(version, ...ids);
+        expectEqual((await alice.readVersion()).etag, etag, 'etag');
       }
     },
   }),
   ...specification(DELETE, {
     'keys may be deleted from an older version': async ({ alice, version: older }) => {
-      await putKeys(alice, older, { '!r:x': { sessions: { s: key(), t: key() } } });
-      await newVersion(alice);
-      expectEqual((await deleteKeys(alice, older, '!r:x', 's')).count, 1, 'count');
+      await alice.putKeys(older, { '!r:x': { sessions: { s: key(), t: key() } } });
+      await alice.newVersion();
+      expectEqual((await alice.deleteKeys(older, '!r:x', 's')).count, 1, 'count');
     },
     'deleting keys from an unknown version is 404': async ({ alice }) => {
       for (const [path] of writes()) {
@@ -136,9 +126,9 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
     'count is the number of keys': async ({ alice, version }) => {
       for (const [what, change, expected] of changes(alice, version)) {
         expectEqual((await change()).count, expected, `count after ${what}`);
-        expectEqual((await readVersion(alice)).count, expected, `count of the version after ${what}`);
+        expectEqual((await alice.readVersion()).count, expected, `count of the version after ${what}`);
       }
-      expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
+      expectEqual(await alice.getKeys(version), { rooms: {} }, 'GET /keys');
     },
     'a body of another shape is rejected': async ({ alice, version }) => {
       for (const body of [
@@ -157,11 +147,11 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
     'a batch with an invalid key stores nothing',
     'a client that sent 200 keys knows that none of them is stored',
     async ({ alice, version }) => {
-      const { etag } = await readVersion(alice);
+      const { etag } = await alice.readVersion();
       await alice.call('PUT', keysPath(version), batchWith({ ...key(), is_verified: 'false' }));
-      const after = await readVersion(alice);
+      const after = await alice.readVersion();
       expectEqual([after.count, after.etag], [0, etag], 'count and etag');
-      expectEqual(await getKeys(alice, version), { rooms: {} }, 'GET /keys');
+      expectEqual(await alice.getKeys(version), { rooms: {} }, 'GET /keys');
     },
   ),
   recommendation(
@@ -191,12 +181,12 @@ function marked(rank: KeyRank, ciphertext: string): unknown {
 /** Changes of a new version, one after another, and how many keys there are after each. */
 function changes(user: User, version: string): [what: string, () => Promise<KeysChanged>, count: number][] {
   return [
-    ['a batch', () => putKeys(user, version, { '!r:x': { sessions: { s: key(3), t: key(3) } } }), 2],
-    ['a better key', () => putKeys(user, version, { '!r:x': { sessions: { s: key(2), t: key(9) } } }), 2],
-    ['another key', () => putKey(user, version, '!q:x', 's', key()), 3],
-    ['a deleted key', () => deleteKeys(user, version, '!r:x', 's'), 2],
-    ['a deleted room', () => deleteKeys(user, version, '!q:x'), 1],
-    ['the deletion of all', () => deleteKeys(user, version), 0],
+    ['a batch', () => user.putKeys(version, { '!r:x': { sessions: { s: key(3), t: key(3) } } }), 2],
+    ['a better key', () => user.putKeys(version, { '!r:x': { sessions: { s: key(2), t: key(9) } } }), 2],
+    ['another key', () => user.putKey(version, '!q:x', 's', key()), 3],
+    ['a deleted key', () => user.deleteKeys(version, '!r:x', 's'), 2],
+    ['a deleted room', () => user.deleteKeys(version, '!q:x'), 1],
+    ['the deletion of all', () => user.deleteKeys(version), 0],
   ];
 }
 

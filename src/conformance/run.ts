@@ -1,4 +1,3 @@
-import { deleteVersions } from './backup.js';
 import type { Check } from './check.js';
 import { HTTP_CHECKS } from './http-checks.js';
 import { KEY_CHECKS } from './key-checks.js';
@@ -60,8 +59,8 @@ export async function runConformance(
 ): Promise<readonly CheckResult[]> {
   const server = serverUnderTest(address);
   const results: CheckResult[] = [];
-  await deleteVersions(server.alice);
-  await deleteVersions(server.bob);
+  await server.alice.deleteVersions();
+  await server.bob.deleteVersions();
   for (const { run, ...about } of CHECKS) {
     address.signal?.throwIfAborted();
     let result: CheckResult;
@@ -74,7 +73,7 @@ export async function runConformance(
     results.push(result);
     onResult(result);
   }
-  await deleteVersions(server.alice);
-  await deleteVersions(server.bob);
+  await server.alice.deleteVersions();
+  await server.bob.deleteVersions();
   return results;
 }

@@ -1,3 +1,6 @@
+import type { KeysChanged, VersionInfo } from '../wire/types.js';
+import { ALGORITHM, authData, keysPath, versionPath } from './backup.js';
+
 /** The server that is looked at, as two of its users. */
 export interface ServerUnderTest {
   readonly alice: User;
@@ -16,12 +19,71 @@ export interface RawInit {
   readonly body?: string | Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** A user of the server. `path` begins after `/_matrix/client/v3/room_keys`. */
-export interface User {
-  /** A request with the user's token; a body that is neither text nor bytes is sent as JSON. */
-  readonly call: (method: string, path: string, body?: unknown) => Promise<Answer>;
+/** A user of the server, and what a user does with backups; whatever fails is `NotConforming`. */
+export class User {
   /** The headers that authenticate this user. */
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: { readonly authorization: string };
+  readonly #raw: ServerUnderTest['raw'];
+
+  constructor(token: string, raw: ServerUnderTest['raw']) {
+    this.headers = { authorization: `Bearer ${token}` };
+    this.#raw = raw;
+  }
+
+  /** Makes a request with the user's token; a body that is neither text nor bytes is sent as JSON. */
+  async call(method: string, path: string, body?: unknown): Promise<Answer> {
+    if (body === undefined) return this.#raw(method, path, { headers: this.headers });
+    const isRaw = typeof body === 'string' || body instanceof Uint8Array;
+    return this.#raw(method, path, {
+      headers: { ...this.headers, 'content-type': 'application/json' },
+      body: isRaw ? (body as RawInit['body']) : JSON.stringify(body),
+    });
+  }
+
+  /** Makes a version and returns its id. */
+  async newVersion(auth_data: unknown = authData(), algorithm = ALGORITHM): Promise<string> {
+    const body = await expectOk(this.call('POST', '/version', { algorithm, auth_data }));
+    return (body as { version: string }).version;
+  }
+
+  /** The current version, or another one. */
+  async readVersion(version?: string): Promise<VersionInfo> {
+    const path = version === undefined ? '/version' : versionPath(version);
+    return (await expectOk(this.call('GET', path))) as VersionInfo;
+  }
+
+  deleteVersion(version: string): Promise<unknown> {
+    return expectOk(this.call('DELETE', versionPath(version)));
+  }
+
+  /** Deletes every version, the current one first. */
+  async deleteVersions(): Promise<void> {
+    for (;;) {
+      const answer = await this.call('GET', '/version');
+      if (answer.status === 404) return;
+      const { version } = (await expectOk(answer)) as VersionInfo;
+      await this.deleteVersion(version);
+    }
+  }
+
+  async putKey(version: string, room: string, session: string, data: unknown): Promise<KeysChanged> {
+    return (await expectOk(this.call('PUT', keysPath(version, room, session), data))) as KeysChanged;
+  }
+
+  /** Stores keys of several rooms. */
+  async putKeys(version: string, rooms: unknown): Promise<KeysChanged> {
+    return (await expectOk(this.call('PUT', keysPath(version), { rooms }))) as KeysChanged;
+  }
+
+  /** Reads everything, a room, or one key. */
+  getKeys(version: string, ...ids: readonly string[]): Promise<unknown> {
+    return expectOk(this.call('GET', keysPath(version, ...ids)));
+  }
+
+  /** Deletes everything, a room, or one key. */
+  async deleteKeys(version: string, ...ids: readonly string[]): Promise<KeysChanged> {
+    return (await expectOk(this.call('DELETE', keysPath(version, ...ids)))) as KeysChanged;
+  }
 }
 
 /** What the server said. */
@@ -76,21 +138,8 @@ export function serverUnderTest(address: ServerAddress): ServerUnderTest {
       return { request: `${method} ${path}`, status, headers, text, json: parsed(text) };
     }
   };
-  const user = (token: string): User => {
-    const headers = { authorization: `Bearer ${token}` };
-    return {
-      headers,
-      call: (method, path, body) =>
-        raw(method, path, {
-          headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-          body:
-            typeof body === 'string' || body === undefined || body instanceof Uint8Array
-              ? (body as RawInit['body'])
-              : JSON.stringify(body),
-        }),
-    };
-  };
-  return { alice: user(address.tokenA), bob: user(address.tokenB), raw, maxBody: address.maxBody };
+  const [alice, bob] = [new User(address.tokenA, raw), new User(address.tokenB, raw)];
+  return { alice, bob, raw, maxBody: address.maxBody };
 }
 
 function parsed(text: string): unknown {
@@ -124,7 +173,7 @@ export async function expectOk(answering: Answer | Promise<Answer>): Promise<unk
 /**
  * Expects an error with exactly this status, and returns its body.
  *
- * @param detail - What the request does not say by itself, such as what is wrong with its body.
+ * @param detail - What the request does not show, such as what is wrong with its body.
  */
 export async function expectError(
   answering: Answer | Promise<Answer>,

@@ -1,17 +1,4 @@
-import {
-  ALGORITHM,
-  authData,
-  deleteVersion,
-  deleteVersions,
-  getKeys,
-  key,
-  keysPath,
-  newVersion,
-  putKey,
-  putKeys,
-  readVersion,
-  versionPath,
-} from './backup.js';
+import { ALGORITHM, authData, key, keysPath, versionPath } from './backup.js';
 import { recommendation, specification, type Check } from './check.js';
 import { expectEqual, expectError, expectOk, expectRejected, expectThat } from './server-under-test.js';
 
@@ -68,10 +55,10 @@ export const VERSION_CHECKS: readonly Check[] = [
     async ({ alice, version: first }) => {
       const seen = new Set([first]);
       for (let i = 0; i < 5; i++) {
-        const version = await newVersion(alice);
+        const version = await alice.newVersion();
         expectThat(!seen.has(version), 'a version id came a second time');
         seen.add(version);
-        await deleteVersion(alice, version);
+        await alice.deleteVersion(version);
       }
     },
   ),
@@ -80,19 +67,19 @@ export const VERSION_CHECKS: readonly Check[] = [
     'algorithms of the future then need no new server',
     async ({ alice }) => {
       for (const algorithm of ['org.example.any', '', 'ü 😀', 'a\0b', '__proto__']) {
-        const version = await newVersion(alice, {}, algorithm);
-        expectEqual((await readVersion(alice, version)).algorithm, algorithm, 'algorithm');
+        const version = await alice.newVersion({}, algorithm);
+        expectEqual((await alice.readVersion(version)).algorithm, algorithm, 'algorithm');
       }
     },
   ),
   ...specification(GET_ONE, {
     'a version comes back as it was made, with count and etag': async ({ alice, version }) => {
-      const info = await readVersion(alice, version);
+      const info = await alice.readVersion(version);
       const { etag } = info;
       const made = { algorithm: ALGORITHM, auth_data: authData(), version, count: 0, etag };
       expectEqual(info, made, 'the version');
       expectThat(typeof etag === 'string', `etag: expected a string, got a ${typeof etag}`);
-      expectEqual(await readVersion(alice), info, 'the current version');
+      expectEqual(await alice.readVersion(), info, 'the current version');
     },
   }),
   recommendation(
@@ -100,30 +87,30 @@ export const VERSION_CHECKS: readonly Check[] = [
     'signatures cover every field of auth_data',
     async ({ alice }) => {
       const extended = { ...authData(), later: [1, { '': null }] };
-      const version = await newVersion(alice, extended);
-      expectEqual((await readVersion(alice, version)).auth_data, extended, 'auth_data');
+      const version = await alice.newVersion(extended);
+      expectEqual((await alice.readVersion(version)).auth_data, extended, 'auth_data');
     },
   ),
   ...specification(GET, {
     'without a backup there is no current version': async ({ alice }) => {
-      await deleteVersions(alice);
+      await alice.deleteVersions();
       await expectError(alice.call('GET', '/version'), 404, 'M_NOT_FOUND');
     },
     'the newest version is the current one': async ({ alice, version: first }) => {
-      const second = await newVersion(alice);
-      expectEqual((await readVersion(alice)).version, second, 'the current version');
-      expectEqual((await readVersion(alice, first)).version, first, 'the older version');
+      const second = await alice.newVersion();
+      expectEqual((await alice.readVersion()).version, second, 'the current version');
+      expectEqual((await alice.readVersion(first)).version, first, 'the older version');
     },
     'when the current version is deleted the one before is the latest': async ({ alice }) => {
-      await deleteVersions(alice);
-      const first = await newVersion(alice);
-      await putKey(alice, first, '!r:x', 's', key());
-      const middle = await newVersion(alice);
-      const last = await newVersion(alice);
-      await deleteVersion(alice, middle);
-      expectEqual((await readVersion(alice)).version, last, 'the current version');
-      await deleteVersion(alice, last);
-      const current = await readVersion(alice);
+      await alice.deleteVersions();
+      const first = await alice.newVersion();
+      await alice.putKey(first, '!r:x', 's', key());
+      const middle = await alice.newVersion();
+      const last = await alice.newVersion();
+      await alice.deleteVersion(middle);
+      expectEqual((await alice.readVersion()).version, last, 'the current version');
+      await alice.deleteVersion(last);
+      const current = await alice.readVersion();
       expectEqual([current.version, current.count], [first, 1], 'the current version');
     },
   }),
@@ -131,67 +118,67 @@ export const VERSION_CHECKS: readonly Check[] = [
     'a version that is current again is writable again',
     'a user who deletes a new backup goes on with the one before',
     async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
-      await deleteVersion(alice, await newVersion(alice));
-      const { count } = await putKeys(alice, version, { '!r:x': { sessions: { t: key() } } });
+      await alice.putKey(version, '!r:x', 's', key());
+      await alice.deleteVersion(await alice.newVersion());
+      const { count } = await alice.putKeys(version, { '!r:x': { sessions: { t: key() } } });
       expectEqual(count, 2, 'count');
       const rooms = { '!r:x': { sessions: { s: key(), t: key() } } };
-      expectEqual(await getKeys(alice, version), { rooms }, 'keys');
+      expectEqual(await alice.getKeys(version), { rooms }, 'keys');
     },
   ),
   ...specification(PUT, {
     'updating a version changes auth_data only': async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
-      const { etag: _, ...before } = await readVersion(alice, version);
+      await alice.putKey(version, '!r:x', 's', key());
+      const { etag: _, ...before } = await alice.readVersion(version);
       for (const body of [UPDATE, { ...UPDATE, version }]) {
         await expectOk(alice.call('PUT', versionPath(version), body));
-        const { etag: _, ...after } = await readVersion(alice, version);
+        const { etag: _, ...after } = await alice.readVersion(version);
         expectEqual(after, { ...before, auth_data }, 'the version');
       }
     },
     'an update with another algorithm is rejected': async ({ alice, version }) => {
-      const before = await readVersion(alice, version);
+      const before = await alice.readVersion(version);
       const body = { ...UPDATE, algorithm: 'org.example.other' };
       await expectError(alice.call('PUT', versionPath(version), body), 400, 'M_INVALID_PARAM');
-      expectEqual(await readVersion(alice, version), before, 'the version');
+      expectEqual(await alice.readVersion(version), before, 'the version');
     },
     'an update whose body names another version is rejected': async ({ alice, version }) => {
-      const before = await readVersion(alice, version);
+      const before = await alice.readVersion(version);
       const body = { ...UPDATE, version: `${version}1` };
       await expectError(alice.call('PUT', versionPath(version), body), 400, 'M_INVALID_PARAM');
-      expectEqual(await readVersion(alice, version), before, 'the version');
+      expectEqual(await alice.readVersion(version), before, 'the version');
     },
     'an update without auth_data is rejected': async ({ alice, version }) => {
-      const before = await readVersion(alice, version);
+      const before = await alice.readVersion(version);
       await expectRejected(alice.call('PUT', versionPath(version), { algorithm: ALGORITHM }));
-      expectEqual(await readVersion(alice, version), before, 'the version');
+      expectEqual(await alice.readVersion(version), before, 'the version');
     },
     'an update of an unknown or deleted version is 404': async ({ alice, version }) => {
-      await deleteVersion(alice, version);
+      await alice.deleteVersion(version);
       for (const id of [version, 'none']) {
         await expectError(alice.call('PUT', versionPath(id), UPDATE), 404, 'M_NOT_FOUND');
       }
     },
     'an older version may be updated': async ({ alice, version: older }) => {
-      const newer = await newVersion(alice);
+      const newer = await alice.newVersion();
       await expectOk(alice.call('PUT', versionPath(older), UPDATE));
-      expectEqual((await readVersion(alice, older)).auth_data, auth_data, 'auth_data');
-      expectEqual((await readVersion(alice, newer)).auth_data, authData(), 'auth_data of the newer one');
+      expectEqual((await alice.readVersion(older)).auth_data, auth_data, 'auth_data');
+      expectEqual((await alice.readVersion(newer)).auth_data, authData(), 'auth_data of the newer one');
     },
   }),
   recommendation(
     'updating a version does not change the etag',
     'the etag stands for the keys: clients would take it for a change of keys',
     async ({ alice, version }) => {
-      const { etag } = await readVersion(alice, version);
+      const { etag } = await alice.readVersion(version);
       await expectOk(alice.call('PUT', versionPath(version), UPDATE));
-      expectEqual((await readVersion(alice, version)).etag, etag, 'etag');
+      expectEqual((await alice.readVersion(version)).etag, etag, 'etag');
     },
   ),
   ...specification(DELETE, {
     'deleting a version deletes it and its keys': async ({ alice, version }) => {
-      await putKey(alice, version, '!r:x', 's', key());
-      await deleteVersion(alice, version);
+      await alice.putKey(version, '!r:x', 's', key());
+      await alice.deleteVersion(version);
       for (const path of [
         versionPath(version),
         keysPath(version),
@@ -202,7 +189,7 @@ export const VERSION_CHECKS: readonly Check[] = [
       }
     },
     'deleting a deleted version succeeds': async ({ alice, version }) => {
-      for (let i = 0; i < 2; i++) await deleteVersion(alice, version);
+      for (let i = 0; i < 2; i++) await alice.deleteVersion(version);
     },
     'deleting a version that never existed is 404': async ({ alice }) => {
       await expectError(alice.call('DELETE', '/version/none'), 404, 'M_NOT_FOUND');

@@ -1,4 +1,4 @@
-import { isBytes } from './bytes.js';
+import { expectAnyBytes } from './bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { utf8Decode } from './utf8.js';
 
@@ -41,8 +41,7 @@ function valueTable(): Uint8Array {
  * ```
  */
 export function base64Encode(bytes: Uint8Array): string {
-  if (!isBytes(bytes))
-    throw new KeyBackupError('bad-parameters', `bytes: expected bytes, got ${describe(bytes)}`);
+  expectAnyBytes(bytes, 'bytes');
   const table = symbolTable();
   const rest = bytes.length % 3;
   const codes = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
@@ -84,6 +83,17 @@ export function base64Decode(value: unknown, field: string): Uint8Array {
   const bytes = new Uint8Array(Math.floor((length * 3) / 4));
   decodeSymbols(value as string, length, field, bytes);
   return bytes;
+}
+
+/** {@link base64Decode} of exactly `length` bytes; `undefined` for anything else, and for text far too long. */
+export function base64DecodeOr(value: unknown, length: number): Uint8Array | undefined {
+  if (typeof value !== 'string' || value.length > 2 * length) return undefined;
+  try {
+    const bytes = base64Decode(value, 'base64');
+    return bytes.length === length ? bytes : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function decodeSymbols(text: string, length: number, field: string, bytes: Uint8Array): void {

@@ -79,6 +79,12 @@ export function expectBytes(value: unknown, length: number, field: string): Uint
   return plainBytes(value);
 }
 
+/** @throws {@link KeyBackupError} `bad-parameters` unless the value is a Uint8Array. */
+export function expectAnyBytes(value: unknown, field: string): asserts value is Uint8Array {
+  if (isBytes(value)) return;
+  throw new KeyBackupError('bad-parameters', `${field}: expected bytes, got ${describe(value)}`);
+}
+
 /** `Symbol.dispose`, for `using`; a stand-in where the runtime lacks it. */
 export const DISPOSE: typeof Symbol.dispose =
   (Symbol as { readonly dispose?: typeof Symbol.dispose }).dispose ??

@@ -1,5 +1,6 @@
 import { KeyBackupError, describe } from '../errors.js';
 import { excerpt } from './quote.js';
+import { utf8Encode } from './utf8.js';
 
 /** Deeper than any signed object nests; hostile input must not exhaust the stack. */
 const MAX_DEPTH = 512;
@@ -25,6 +26,13 @@ const MAX_DEPTH = 512;
  */
 export function canonicalJson(value: unknown): string {
   return write(value, '$', 0);
+}
+
+/** What a signature or a MAC of an object covers: all but its own `signatures` and `unsigned`, as bytes. */
+export function signedBytes(object: object): Uint8Array {
+  const covered = Object.entries(object).filter(([name]) => name !== 'signatures' && name !== 'unsigned');
+  // fromEntries defines own properties, so a field named __proto__ is covered too.
+  return utf8Encode(canonicalJson(Object.fromEntries(covered)));
 }
 
 function write(value: unknown, path: string, depth: number): string {

@@ -9,7 +9,7 @@ export type JsonObject = Readonly<Record<string, unknown>>;
 const MAX_DEPTH = 512;
 
 /** The bound of {@link parseJson}: deep JSON is cheap to read, but writing it again overflows the stack. */
-const MAX_JSON_DEPTH = 100;
+export const MAX_JSON_DEPTH = 100;
 
 /** Whether a value is an object in JSON's sense: not null, not an array. */
 export function isJsonObject(value: unknown): value is JsonObject {
@@ -49,18 +49,21 @@ export function ownString(value: unknown, name: string): string | undefined {
 /**
  * Parses text that must be a JSON object. Unlike {@link parseJson} it accepts every number and string.
  *
- * @throws {@link KeyBackupError} `bad-json`, also for more than 512 levels of nesting. The parser's error quotes the
- * text, so it is not kept as the cause.
+ * @throws {@link KeyBackupError} `bad-json`, also for more than 512 levels of nesting.
  */
 export function parseObject(text: string, field: string): JsonObject {
-  let value: unknown;
+  const value = parseAny(text, field);
+  expectShallow(value, text, field);
+  return expectObject(value, field);
+}
+
+/** `JSON.parse`, but `bad-json` instead of the parser's error, which quotes the text. */
+export function parseAny(text: string, field: string): unknown {
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     throw new KeyBackupError('bad-json', `${field}: expected JSON, got something else`);
   }
-  expectShallow(value, text, field);
-  return expectObject(value, field);
 }
 
 /**

@@ -3,7 +3,6 @@ import { isCurvePoint } from '../curve25519/edwards.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString } from '../encoding/json.js';
 import { mendRoomKey, readSession, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';
-import { ClaimedKeys } from './sender-fields.js';
 
 /**
  * One entry of a key export, checked as the strictest importer checks it. Importers are brittle: one entry that
@@ -38,12 +37,7 @@ export interface ExportEntry {
  * ```
  */
 export function prepareExportedSession(session: unknown): ExportEntry {
-  return exportEntry(session, new ClaimedKeys());
-}
-
-/** {@link prepareExportedSession} for one of many sessions. */
-export function exportEntry(session: unknown, claimedKeys: ClaimedKeys): ExportEntry {
-  const { room_id, session_id, fields, flags, faults } = mendRoomKey(session, claimedKeys);
+  const { room_id, session_id, fields, flags, faults } = mendRoomKey(session);
   if (faults.length > 0) throw faults[0];
   if (!isCurvePoint(base64Decode(session_id, 'session_id'))) {
     throw new KeyBackupError(
@@ -62,13 +56,8 @@ export function exportEntry(session: unknown, claimedKeys: ClaimedKeys): ExportE
  * `session-id-mismatch`.
  */
 export function readExportedSession(entry: unknown): ExportEntry {
-  return readEntry(entry, new ClaimedKeys());
-}
-
-/** {@link readExportedSession} for one of many entries. */
-export function readEntry(entry: unknown, claimedKeys: ClaimedKeys): ExportEntry {
   const object = expectObject(entry, 'session');
   const room_id = expectString(object, 'room_id', 'session');
   const session_id = expectString(object, 'session_id', 'session');
-  return readSession(object, { room_id, session_id }, 'session', true, claimedKeys);
+  return readSession(object, { room_id, session_id }, 'session', true);
 }

@@ -3,15 +3,14 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { type AbortSignalLike, ChunkSizer, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
-import { concat, concatAll, equal, isBytes, wipe } from '../encoding/bytes.js';
-import { ownString } from '../encoding/json.js';
+import { concat, concatAll, equal, expectAnyBytes, isBytes, wipe } from '../encoding/bytes.js';
+import { ownString, parseAny } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { MAX_ITERATIONS, passwordBytes, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
 import { AesCtr } from './aes-ctr.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
-import { exportEntry, readEntry, type ExportEntry } from './exported-session.js';
-import { ClaimedKeys } from './sender-fields.js';
+import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 
 /**
  * Key exports: the encrypted file ("element-keys.txt") that clients write and import.
@@ -86,10 +85,9 @@ export async function readKeyExport(
   expectOptions(options);
   const entries = parseArray(await decryptKeyExport(file, passphrase, options));
   const sizer = new ChunkSizer(options.signal);
-  const claimedKeys = new ClaimedKeys();
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
-    results.push(resultOf(index, entry, () => readEntry(entry, claimedKeys)));
+    results.push(resultOf(index, entry, () => readExportedSession(entry)));
     if (sizer.shouldYield) await sizer.yieldNow();
   }
   return results;
@@ -97,20 +95,13 @@ export async function readKeyExport(
 
 /** The entries in a decrypted file, which is wiped. */
 function parseArray(plaintext: Uint8Array): readonly unknown[] {
-  let value: unknown;
   try {
-    value = JSON.parse(utf8Decode(plaintext, 'key export'));
-  } catch (error) {
-    if (error instanceof KeyBackupError) throw error;
-    // The parser's own error is not kept as a cause, because it quotes the text.
-    throw new KeyBackupError('bad-json', 'key export: expected JSON inside, got something else');
+    const value = parseAny(utf8Decode(plaintext, 'key export'), 'key export');
+    if (Array.isArray(value)) return value;
+    throw new KeyBackupError('bad-json', `key export: expected an array inside, got ${describe(value)}`);
   } finally {
     wipe(plaintext);
   }
-  if (!Array.isArray(value)) {
-    throw new KeyBackupError('bad-json', `key export: expected an array inside, got ${describe(value)}`);
-  }
-  return value;
 }
 
 function resultOf(index: number, entry: unknown, check: () => ExportEntry): ExportResult {
@@ -153,13 +144,12 @@ export async function* writeKeyExport(
   const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const sizer = new ChunkSizer(signal);
-  const claimedKeys = new ClaimedKeys();
   let separator = '[';
   let pending = '';
   let index = 0;
   try {
     for await (const session of abortable(sessions, signal)) {
-      const result = resultOf(index++, session, () => exportEntry(session, claimedKeys));
+      const result = resultOf(index++, session, () => prepareExportedSession(session));
       onResult?.(result);
       if (result.ok) {
         pending += `${separator}${JSON.stringify(result.session)}`;
@@ -217,8 +207,9 @@ export async function decryptKeyExport(
     const { salt, iv, iterations } = readHeader(body);
     keys = await pbkdf2(password, salt, iterations, 64, options);
     const covered = body.subarray(0, body.length - MAC);
-    const mac = await macOf(keys.subarray(32), covered, signal);
-    if (!equal(mac, body.subarray(body.length - MAC))) {
+    const mac = hmac.create(sha256, keys.subarray(32));
+    for await (const piece of piecesOf(covered, signal)) mac.update(piece);
+    if (!equal(mac.digest(), body.subarray(body.length - MAC))) {
       throw new KeyBackupError(
         'wrong-passphrase',
         'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
@@ -238,9 +229,7 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
   const pieces: Uint8Array[] = [];
   let length = 0;
   for await (const chunk of chunksOf(file, signal)) {
-    if (!isBytes(chunk)) {
-      throw new KeyBackupError('bad-parameters', `key export: expected bytes, got ${describe(chunk)}`);
-    }
+    expectAnyBytes(chunk, 'key export');
     for (let start = 0; start < chunk.length; start += PIECE) {
       const piece = reader.push(chunk.subarray(start, start + PIECE));
       length += piece.length;
@@ -288,18 +277,16 @@ function readHeader(body: Uint8Array): ExportHeader {
   return { salt: body.slice(1, 1 + SALT), iv: body.slice(1 + SALT, 1 + SALT + IV), iterations };
 }
 
-async function macOf(
-  key: Uint8Array,
-  covered: Uint8Array,
+/** Pieces of bytes in memory, yielding to the event loop between them. */
+async function* piecesOf(
+  bytes: Uint8Array,
   signal: AbortSignalLike | undefined,
-): Promise<Uint8Array> {
+): AsyncGenerator<Uint8Array, void, void> {
   const pace = new ChunkSizer(signal);
-  const mac = hmac.create(sha256, key);
-  for (let start = 0; start < covered.length; start += PIECE) {
-    mac.update(covered.subarray(start, start + PIECE));
+  for (let start = 0; start < bytes.length; start += PIECE) {
+    yield bytes.subarray(start, start + PIECE);
     if (pace.shouldYield) await pace.yieldNow();
   }
-  return mac.digest();
 }
 
 /** A large file should not be in memory twice. */
@@ -309,13 +296,9 @@ async function decryptInPlace(
   ciphertext: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const pace = new ChunkSizer(signal);
   const cipher = new AesCtr(key, iv);
   try {
-    for (let start = 0; start < ciphertext.length; start += PIECE) {
-      ciphertext.set(cipher.update(ciphertext.subarray(start, start + PIECE)), start);
-      if (pace.shouldYield) await pace.yieldNow();
-    }
+    for await (const piece of piecesOf(ciphertext, signal)) piece.set(cipher.update(piece));
     const last = cipher.final();
     ciphertext.set(last, ciphertext.length - last.length);
     return ciphertext;

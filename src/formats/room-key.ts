@@ -1,7 +1,6 @@
 import { expectOptions, expectText } from '../encoding/arguments.js';
-import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { isBytes, wipe } from '../encoding/bytes.js';
-import { KeyBackupError, describe } from '../errors.js';
+import { expectAnyBytes } from '../encoding/bytes.js';
+import { KeyBackupError } from '../errors.js';
 import {
   defineField,
   expectObject,
@@ -13,13 +12,13 @@ import {
   type JsonObject,
 } from '../encoding/json.js';
 import {
-  ClaimedKeys,
   hasLoneSurrogate,
   mendSender,
   readSender,
   type SenderFields,
   type SenderFlag,
 } from './sender-fields.js';
+import { readSessionKey, type SessionKeyFacts } from './session-key.js';
 import type { ReadOptions, SessionData, SessionDataFlag } from '../scheme/session-data.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
@@ -34,9 +33,6 @@ import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
 /** The one algorithm of room keys there is. */
 export const MEGOLM_ALGORITHM = 'm.megolm.v1.aes-sha2';
-
-const SESSION_KEY_LENGTH = 165;
-const SESSION_KEY_VERSION = 1;
 
 /** A room key outside a backup, as key exports hold it. Unknown fields travel along. */
 export interface ExportedSessionData {
@@ -88,62 +84,6 @@ export type RoomKeyFlag =
    */
   | 'unreadable-by-others';
 
-/** What a session key says about itself. */
-export interface SessionKeyFacts {
-  /** Unpadded base64 of the Ed25519 key inside. */
-  readonly session_id: string;
-  /** 0 to 2^32 − 1. */
-  readonly first_message_index: number;
-}
-
-/**
- * Reads a megolm session export.
- *
- * @see https://gitlab.matrix.org/matrix-org/olm/blob/master/docs/megolm.md#session-export-format
- * @param sessionKey - Base64 of 165 bytes: 0x01, u32 big-endian index, 128 bytes ratchet, 32 bytes Ed25519 key.
- * @throws {@link KeyBackupError} `bad-session-key`.
- *
- * @example
- * ```ts
- * import { readFile } from 'node:fs/promises';
- * import { readSessionKey } from 'megolm-backup/engine';
- *
- * const [session] = JSON.parse(await readFile('export.json', 'utf8'));
- * console.log(readSessionKey(session.session_key).session_id === session.session_id); // true
- * ```
- */
-export function readSessionKey(sessionKey: unknown): SessionKeyFacts {
-  if (typeof sessionKey !== 'string' || sessionKey.length > 2 * SESSION_KEY_LENGTH) {
-    const got = typeof sessionKey === 'string' ? `${sessionKey.length} characters` : describe(sessionKey);
-    throw badSessionKey(`base64 of ${SESSION_KEY_LENGTH} bytes`, got);
-  }
-  const bytes = decodeSessionKey(sessionKey);
-  try {
-    if (bytes.length !== SESSION_KEY_LENGTH) {
-      throw badSessionKey(`${SESSION_KEY_LENGTH} bytes`, String(bytes.length));
-    }
-    if (bytes[0] !== SESSION_KEY_VERSION) throw badSessionKey('export version 1', `version ${bytes[0]}`);
-    return {
-      session_id: base64Encode(bytes.subarray(SESSION_KEY_LENGTH - 32)),
-      first_message_index: ((bytes[1] << 24) | (bytes[2] << 16) | (bytes[3] << 8) | bytes[4]) >>> 0,
-    };
-  } finally {
-    wipe(bytes);
-  }
-}
-
-function decodeSessionKey(sessionKey: string): Uint8Array {
-  try {
-    return base64Decode(sessionKey, 'session_key');
-  } catch (cause) {
-    throw badSessionKey('standard base64', 'other characters', cause);
-  }
-}
-
-function badSessionKey(expected: string, got: string, cause?: unknown): KeyBackupError {
-  return new KeyBackupError('bad-session-key', `session_key: expected ${expected}, got ${got}`, { cause });
-}
-
 /** A room key made ready for encryption. */
 export interface PreparedRoomKey {
   readonly room_id: string;
@@ -183,12 +123,7 @@ export interface PreparedRoomKey {
  * ```
  */
 export function prepareRoomKey(session: unknown): PreparedRoomKey {
-  return backedUpRoomKey(session, new ClaimedKeys());
-}
-
-/** {@link prepareRoomKey} for one of many sessions. */
-export function backedUpRoomKey(session: unknown, claimedKeys: ClaimedKeys): PreparedRoomKey {
-  const { json, faults, flags, ...rest } = mendRoomKey(session, claimedKeys);
+  const { json, faults, flags, ...rest } = mendRoomKey(session);
   const { room_id, session_id, first_message_index, forwarded_count } = rest;
   return {
     room_id,
@@ -215,12 +150,12 @@ export interface MendedRoomKey {
 }
 
 /** The one step before a session is written, to a backup or an export. Errors as {@link prepareRoomKey} names them. */
-export function mendRoomKey(session: unknown, claimedKeys: ClaimedKeys): MendedRoomKey {
+export function mendRoomKey(session: unknown): MendedRoomKey {
   const object = expectObject(session, 'session');
   const room_id = expectString(object, 'room_id', 'session');
   const session_id = expectString(object, 'session_id', 'session');
   const { session_key, first_message_index } = expectSession(object, session_id, 'session');
-  const sender = mendSender(object, 'session', claimedKeys);
+  const sender = mendSender(object, 'session');
   const shared = readSharedHistory(object);
   const flags: RoomKeyFlag[] = sender.flags;
   if (shared.isLost) flags.push('bad-shared-history');
@@ -268,23 +203,12 @@ export function readRoomKey(
   sessionId: string,
   options: ReadOptions = {},
 ): RestoredRoomKey {
-  if (!isBytes(plaintext)) {
-    throw new KeyBackupError('bad-parameters', `plaintext: expected bytes, got ${describe(plaintext)}`);
-  }
+  expectAnyBytes(plaintext, 'plaintext');
   expectText(roomId, 'roomId');
   expectOptions(options);
-  return restoredRoomKey(plaintext, { room_id: roomId, session_id: sessionId }, options, new ClaimedKeys());
-}
-
-/** {@link readRoomKey} for one of many records. */
-export function restoredRoomKey(
-  plaintext: Uint8Array,
-  place: { readonly room_id: string; readonly session_id: string },
-  options: ReadOptions,
-  claimedKeys: ClaimedKeys,
-): RestoredRoomKey {
   const object = parseObject(utf8Decode(plaintext, 'plaintext'), 'plaintext');
-  return readSession(object, place, 'plaintext', options.salvage === true, claimedKeys);
+  const place = { room_id: roomId, session_id: sessionId };
+  return readSession(object, place, 'plaintext', options.salvage === true);
 }
 
 /** Reads a session that was parsed, from a backup or an export. Errors as {@link readRoomKey} names them. */
@@ -293,10 +217,9 @@ export function readSession(
   { room_id, session_id }: { readonly room_id: string; readonly session_id: string },
   field: string,
   salvage: boolean,
-  claimedKeys: ClaimedKeys,
 ): RestoredRoomKey {
   const { session_key } = expectSession(object, session_id, field);
-  const sender = readSender(object, field, salvage, claimedKeys);
+  const sender = readSender(object, field, salvage);
   const shared = readSharedHistory(object);
   const fields = knownFields(session_key, sender.fields, shared.value);
   takeUnknownFields(object, fields);

@@ -46,23 +46,23 @@ export interface MendedSender extends ReadSender {
   readonly fault: KeyBackupError | undefined;
 }
 
-/** A claimed key is checked once in a batch, because that takes longer than all other checks of a room key. */
-export class ClaimedKeys {
-  /** Bounds the memory to about 1 MB. An account knows fewer devices. */
-  static readonly #MAX = 8192;
-  readonly #known = new Map<string, string | undefined>();
+/** Bounds the memory of {@link checkedKeys} to about 1 MB. An account knows fewer devices. */
+const MAX_CHECKED = 8192;
 
-  /** The canonical base64 of an Ed25519 key; `undefined` when it is not 32 bytes or not a point of the curve. */
-  canonical(text: string): string | undefined {
-    const known = this.#known.get(text);
-    if (known !== undefined || this.#known.has(text)) return known;
-    const key = keyOf(text);
-    const point = key !== undefined && isCurvePoint(base64Decode(key, 'claimed key')) ? key : undefined;
-    if (text.length > 64) return point;
-    if (this.#known.size >= ClaimedKeys.#MAX) this.#known.clear();
-    this.#known.set(text, point);
-    return point;
-  }
+/** Claimed keys that were checked, which takes longer than all other checks of a room key. */
+let checkedKeys: Map<string, string | undefined> | undefined;
+
+/** The canonical base64 of an Ed25519 key; `undefined` when it is not 32 bytes or not a point of the curve. */
+export function canonicalClaimedKey(text: string): string | undefined {
+  checkedKeys ??= new Map();
+  const known = checkedKeys.get(text);
+  if (known !== undefined || checkedKeys.has(text)) return known;
+  const key = keyOf(text);
+  const point = key !== undefined && isCurvePoint(base64Decode(key, 'claimed key')) ? key : undefined;
+  if (text.length > 64) return point;
+  if (checkedKeys.size >= MAX_CHECKED) checkedKeys.clear();
+  checkedKeys.set(text, point);
+  return point;
 }
 
 /**
@@ -71,12 +71,7 @@ export class ClaimedKeys {
  * @param salvage - Lets `sender_key` and `sender_claimed_keys` be absent.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`.
  */
-export function readSender(
-  object: JsonObject,
-  field: string,
-  salvage: boolean,
-  claimedKeys: ClaimedKeys,
-): ReadSender {
+export function readSender(object: JsonObject, field: string, salvage: boolean): ReadSender {
   const flags: SenderFlag[] = [];
   const fields: { -readonly [Name in keyof SenderFields]: SenderFields[Name] } = {
     forwarding_curve25519_key_chain: [],
@@ -90,7 +85,7 @@ export function readSender(
   if (salvage && claimed === undefined) flags.push('missing-sender-claimed-keys');
   else {
     // Almost all are usable, and need no other check.
-    const isUsable = usableClaimedKeys(claimed, claimedKeys).asGiven;
+    const isUsable = usableClaimedKeys(claimed).asGiven;
     fields.sender_claimed_keys = isUsable ? (claimed as ClaimedKeysField) : expectClaimedKeys(claimed, field);
     if (!isUsable) flags.push('unusable-claimed-key');
   }
@@ -109,7 +104,7 @@ export function readSender(
  *
  * @throws {@link KeyBackupError} `missing-field`, `bad-json` for the `sender_key`.
  */
-export function mendSender(object: JsonObject, field: string, claimedKeys: ClaimedKeys): MendedSender {
+export function mendSender(object: JsonObject, field: string): MendedSender {
   const flags: SenderFlag[] = [];
   const given = expectString(object, 'sender_key', field);
   let sender_key = given;
@@ -122,7 +117,7 @@ export function mendSender(object: JsonObject, field: string, claimedKeys: Claim
   }
   const claimed = ownValue(object, 'sender_claimed_keys');
   const copy = isJsonObject(claimed) ? { ...claimed } : claimed;
-  const { keys: sender_claimed_keys, isWhole } = usableClaimedKeys(copy, claimedKeys);
+  const { keys: sender_claimed_keys, isWhole } = usableClaimedKeys(copy);
   if (claimed === undefined) flags.push('missing-sender-claimed-keys');
   else if (!isWhole) flags.push('unusable-claimed-key');
   const chain = ownValue(object, 'forwarding_curve25519_key_chain');
@@ -168,7 +163,7 @@ function unusableClaimedKeys(): Usable<ClaimedKeysField> {
 }
 
 /** Returns the object itself where nothing has to be changed. */
-function usableClaimedKeys(value: unknown, claimedKeys: ClaimedKeys): Usable<ClaimedKeysField> {
+function usableClaimedKeys(value: unknown): Usable<ClaimedKeysField> {
   if (!isJsonObject(value)) return unusableClaimedKeys();
   for (const name of Object.keys(value)) {
     const key = value[name];
@@ -178,7 +173,7 @@ function usableClaimedKeys(value: unknown, claimedKeys: ClaimedKeys): Usable<Cla
   const keys = value as ClaimedKeysField;
   if (!Object.hasOwn(keys, 'ed25519')) return { keys, isWhole: true, asGiven: true };
   const { ed25519: given } = keys;
-  const ed25519 = claimedKeys.canonical(given);
+  const ed25519 = canonicalClaimedKey(given);
   if (ed25519 === undefined) return unusableClaimedKeys();
   if (ed25519 === given) return { keys, isWhole: true, asGiven: true };
   return { keys: { ...keys, ed25519 }, isWhole: true, asGiven: isSpelling(given, ed25519) };

@@ -1,7 +1,7 @@
 import type { WaitOptions } from '../async.js';
 import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
-import { decryptSessions, type BackupRecord, type DecryptSettings } from '../batch/decrypt.js';
+import { decryptSessions, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
 import type { KeyBackupError } from '../errors.js';
 import { writeKeyExport } from '../formats/key-export.js';
@@ -10,6 +10,7 @@ import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
 import type { BackupItem } from '../wire/backup-reader.js';
+import { asRecord, resultsInPlace } from './in-place.js';
 import type { Place, Report } from './report.js';
 
 /** What became of one key of a backup. */
@@ -66,31 +67,12 @@ export function disposeRescueKeys(keys: readonly RescueKey[]): void {
 }
 
 /** Decrypts the records of a saved backup. The faults that its reader found come out among them. */
-export async function* rescueItems(
+export function rescueItems(
   items: AsyncIterable<BackupItem>,
   key: BackupDecryptionKey,
   options: BatchOptions & DecryptSettings,
 ): AsyncGenerator<RescuedKey, void, undefined> {
-  const places: Place[] = [];
-  const faults: RescuedKey[] = [];
-  async function* records(): AsyncGenerator<BackupRecord, void, undefined> {
-    for await (const item of items) {
-      const { room_id, session_id, path } = item;
-      if (item.error) {
-        faults.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
-      } else {
-        places.push({ room_id, session_id, path });
-        yield { room_id: room_id ?? '', session_id: session_id ?? '', key_backup_data: item.value };
-      }
-    }
-  }
-  for await (const result of decryptSessions(records(), key, options)) {
-    const place = places.shift();
-    if (!place) throw new Error('a batch gave more results than it was given keys');
-    yield { ...result, ...place };
-    yield* faults.splice(0);
-  }
-  yield* faults;
+  return resultsInPlace(items, asRecord, (records) => decryptSessions(records, key, options));
 }
 
 /** How to write the export file. */

@@ -5,14 +5,13 @@ import {
   expectOptions,
   expectText,
 } from '../encoding/arguments.js';
-import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { canonicalJson } from '../encoding/canonical-json.js';
-import { DISPOSE, SecretBytes, copyBytes, expectBytes, isBytes } from '../encoding/bytes.js';
+import { base64DecodeOr, base64Encode } from '../encoding/base64.js';
+import { signedBytes } from '../encoding/canonical-json.js';
+import { DISPOSE, SecretBytes, copyBytes, expectAnyBytes, expectBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { isSignedBy, publicSigningKeyOf, sign } from '../curve25519/ed25519.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
-import { utf8Encode } from '../encoding/utf8.js';
 import { excerpt } from '../encoding/quote.js';
 
 /**
@@ -77,7 +76,10 @@ export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: strin
   return {
     userId,
     keyId: `ed25519:${id}`,
-    sign: (message) => sign(secret.value, expectMessage(message)),
+    sign(message) {
+      expectAnyBytes(message, 'message');
+      return sign(secret.value, message);
+    },
     dispose,
     [DISPOSE]: dispose,
   };
@@ -92,11 +94,6 @@ export function ed25519Signer(userId: string, seed: Uint8Array, deviceId?: strin
 export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {}): AuthData {
   expectOptions(extra, 'extra');
   return { ...extra, public_key: expectInstance(publicKey, BackupPublicKey, 'public key').toBase64() };
-}
-
-function expectMessage(message: unknown): Uint8Array {
-  if (isBytes(message)) return message;
-  throw new KeyBackupError('bad-parameters', `message: expected bytes, got ${describe(message)}`);
 }
 
 /**
@@ -177,7 +174,7 @@ export interface VerifyOptions {
   /** Keys whose signatures are checked but not trusted. */
   readonly knownKeys?: readonly SigningKey[];
   /** The backup decryption key, if it is known. */
-  readonly decryptionKey?: BackupDecryptionKey;
+  readonly decryptionKey?: BackupDecryptionKey | undefined;
 }
 
 /**
@@ -255,7 +252,7 @@ function signingKeys({ trustedKeys = [], knownKeys = [] }: VerifyOptions): Map<s
   ];
   for (const { keyId, publicKey, trusted } of all) {
     expectEd25519(keyId);
-    const bytes = decodeOr(publicKey, 32);
+    const bytes = base64DecodeOr(publicKey, 32);
     if (!bytes)
       throw new KeyBackupError(
         'bad-parameters',
@@ -303,7 +300,7 @@ function verifySignature(
   }
   const publicKey = known?.publicKey ?? named;
   if (!publicKey) return { state: 'missing', reason: 'the public key of this id is not known' };
-  const bytes = decodeOr(signature, 64);
+  const bytes = base64DecodeOr(signature, 64);
   if (!bytes) return invalid('the signature is not base64 of 64 bytes');
   if (!message) return invalid('the signed part is not canonical JSON');
   if (!isSignedBy(publicKey, message, bytes))
@@ -315,7 +312,7 @@ function verifySignature(
 
 /** The public key in the id of a cross-signing key, which is base64 of 32 bytes. */
 function namedKey(keyId: string): Uint8Array | undefined {
-  return decodeOr(keyId.slice('ed25519:'.length), 32);
+  return base64DecodeOr(keyId.slice('ed25519:'.length), 32);
 }
 
 function signable(object: JsonObject): Uint8Array | undefined {
@@ -326,23 +323,7 @@ function signable(object: JsonObject): Uint8Array | undefined {
   }
 }
 
-/** The signed bytes: all but the top-level `signatures` and `unsigned`. */
-function signedBytes(object: JsonObject): Uint8Array {
-  const covered = Object.entries(object).filter(([name]) => name !== 'signatures' && name !== 'unsigned');
-  return utf8Encode(canonicalJson(Object.fromEntries(covered)));
-}
-
 function objectAt(object: JsonObject, name: string): JsonObject {
   const value = ownValue(object, name);
   return isJsonObject(value) ? value : {};
-}
-
-function decodeOr(text: unknown, length: number): Uint8Array | undefined {
-  if (typeof text !== 'string' || text.length > 128) return undefined;
-  try {
-    const bytes = base64Decode(text, 'key');
-    return bytes.length === length ? bytes : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -2,8 +2,8 @@ import { expectInstance, expectMethod } from '../encoding/arguments.js';
 import { hkdf } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { canonicalJson } from '../encoding/canonical-json.js';
+import { base64DecodeOr, base64Encode } from '../encoding/base64.js';
+import { signedBytes } from '../encoding/canonical-json.js';
 import { SecretBytes, equal, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { expectObject, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
@@ -60,9 +60,6 @@ export function expectNames(names: unknown): void {
 }
 
 const MAC_LENGTH = 32;
-
-/** Base64 of 32 bytes has 43 or 44 characters; far longer text is not decoded. */
-const MAX_CHARACTERS = 256;
 
 /**
  * The key of the `backup_mac`. Its holder can write authenticated keys but read none.
@@ -124,11 +121,8 @@ export class BackupMacKey {
    * @throws {@link KeyBackupError} `bad-canonical-json`; `bad-parameters` when the key is disposed.
    */
   mac(sessionData: object): Uint8Array {
-    const covered = Object.entries(expectObject(sessionData, 'session_data')).filter(
-      ([name]) => name !== 'signatures' && name !== 'unsigned',
-    );
-    // fromEntries defines own properties, so a field named __proto__ is covered too.
-    return hmac(sha256, this.#secret.value, utf8Encode(canonicalJson(Object.fromEntries(covered))));
+    const covered = signedBytes(expectObject(sessionData, 'session_data'));
+    return hmac(sha256, this.#secret.value, covered);
   }
 
   /** Whether both are the same 32 bytes. Throws `bad-parameters` when either is disposed. */
@@ -230,26 +224,17 @@ export function checkBackupMac(sessionData: object, macKey: BackupMacKey): 'no-m
   expectInstance(macKey, BackupMacKey, 'backup MAC key');
   const macs = macsOf(expectObject(sessionData, 'session_data'));
   if (macs.length === 0) return 'no-mac';
-  const expected = unless('bad-canonical-json', () => macKey.mac(sessionData));
-  if (!expected) return 'wrong-mac';
-  return macs.every((value) => isMac(value, expected)) ? 'right' : 'wrong-mac';
-}
-
-function isMac(value: unknown, expected: Uint8Array): boolean {
-  if (typeof value !== 'string' || value.length > MAX_CHARACTERS) return false;
-  const mac = unless('bad-base64', () => base64Decode(value, 'backup_mac'));
-  // A truncated MAC must never pass.
-  return mac?.length === MAC_LENGTH && equal(mac, expected);
-}
-
-/** `undefined` instead of an error of this code: only a fault of the record makes its MAC wrong. */
-function unless<T>(code: string, operation: () => T): T | undefined {
+  let expected: Uint8Array;
   try {
-    return operation();
+    expected = macKey.mac(sessionData);
   } catch (error) {
-    if (error instanceof KeyBackupError && error.code === code) return undefined;
+    // Only a fault of the record makes its MAC wrong.
+    if (error instanceof KeyBackupError && error.code === 'bad-canonical-json') return 'wrong-mac';
     throw error;
   }
+  // A truncated MAC must never pass.
+  const isRight = (mac: Uint8Array | undefined) => mac !== undefined && equal(mac, expected);
+  return macs.every((value) => isRight(base64DecodeOr(value, MAC_LENGTH))) ? 'right' : 'wrong-mac';
 }
 
 /*

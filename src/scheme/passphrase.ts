@@ -7,7 +7,7 @@ import {
   type SignalOptions,
   type WaitOptions,
 } from '../async.js';
-import { expectOptions } from '../encoding/arguments.js';
+import { expectOptions, expectText } from '../encoding/arguments.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { awaitBackend, assertBytes } from './backend-call.js';
@@ -106,8 +106,7 @@ export async function deriveKey(
 
 /** A passphrase as UTF-8, without Unicode normalisation; the caller wipes it. */
 export function passwordBytes(passphrase: unknown): Uint8Array {
-  if (typeof passphrase === 'string') return utf8Encode(passphrase);
-  throw new KeyBackupError('bad-parameters', `passphrase: expected a string, got ${describe(passphrase)}`);
+  return utf8Encode(expectText(passphrase, 'passphrase'));
 }
 
 /** @throws {@link KeyBackupError} `bad-parameters`, `missing-field`. */

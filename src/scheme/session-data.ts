@@ -2,8 +2,16 @@ import { expectInstance, expectMethod, expectOptions } from '../encoding/argumen
 import { cbc } from '@noble/ciphers/aes.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { base64Decode, base64Encode } from '../encoding/base64.js';
-import { copyBytes, equal, expectBytes, isBytes, isZero, plainBytes, wipe } from '../encoding/bytes.js';
-import { KeyBackupError, describe } from '../errors.js';
+import {
+  copyBytes,
+  equal,
+  expectAnyBytes,
+  expectBytes,
+  isZero,
+  plainBytes,
+  wipe,
+} from '../encoding/bytes.js';
+import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString } from '../encoding/json.js';
 import { BackupPublicKey, decodeKey, lowOrderKey, type BackupDecryptionKey } from './keys.js';
 import { agreeMany, encapsulateMany, generatePrivateKeys } from '../curve25519/x25519.js';
@@ -124,9 +132,7 @@ export function encryptWithEphemeral(
 
 /** @throws {@link KeyBackupError} `bad-parameters`, `too-large`. */
 export function checkPlaintext(plaintext: unknown): asserts plaintext is Uint8Array {
-  if (!isBytes(plaintext)) {
-    throw new KeyBackupError('bad-parameters', `plaintext: expected bytes, got ${describe(plaintext)}`);
-  }
+  expectAnyBytes(plaintext, 'plaintext');
   if (plaintext.length > MAX_PLAINTEXT_BYTES) {
     throw new KeyBackupError('too-large', `plaintext: expected at most 1 MiB, got ${plaintext.length} bytes`);
   }

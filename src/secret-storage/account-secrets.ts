@@ -164,13 +164,9 @@ export class AccountSecrets {
     iterations?: number,
   ): SecretStorageKey | undefined {
     const key = SecretStorageKey.fromBytes(bytes, id, iterations);
-    let isProven = false;
-    try {
-      isProven = provesRight(key, description, this.#accountData);
-      return isProven ? key : undefined;
-    } finally {
-      if (!isProven) key.dispose();
-    }
+    if (provesRight(key, description, this.#accountData)) return key;
+    key.dispose();
+    return undefined;
   }
 
   #masterKey(storageKey: SecretStorageKey): MasterKey | undefined {

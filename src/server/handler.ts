@@ -2,18 +2,24 @@ import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import type { Context, Hono } from 'hono';
 import type { IdentifyCaller } from './identify.js';
 import { importPeer } from '../errors.js';
-import { MatrixError, errorResponse, preflightResponse, readBody, type RequestContext } from './http.js';
+import { errorResponse, preflightResponse, readBody, type Holding, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import * as keys from './keys.js';
+import { createInFlight, type InFlightLimits } from './in-flight.js';
 import { createRateLimit, type RateLimit } from './rate-limit.js';
-import type { BackupStore, Quota } from './store.js';
+import { longId, type BackupStore, type Quota } from './store.js';
 import * as versions from './versions.js';
 
 /** The parts and limits of a key backup server. */
 export interface HandlerOptions {
   readonly store: BackupStore;
   readonly identify: IdentifyCaller;
-  /** Bytes of a body at most; default 50 MiB. */
+  /** Bytes of a body at most; default 10 MiB. */
   readonly maxBody?: number;
+  /** Bytes of one key's record, or of one version, at most; default 64 KiB. */
+  readonly maxRecord?: number;
+  /** Bytes of bodies and responses in memory at once; default 32 MiB of one user, 128 MiB of all, or 2 and 4 bodies. */
+  readonly inFlight?: InFlightLimits;
   /** What a user may hold; default unlimited. */
   readonly quota?: Quota;
   /** How often a user may call; default unlimited. */
@@ -83,7 +89,9 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Operation>>>> = {
   },
 };
 
-const MAX_BODY = 50 * 2 ** 20;
+const MAX_BODY = 10 * 2 ** 20;
+const MAX_RECORD = 2 ** 16;
+const IN_FLIGHT: InFlightLimits = { perUser: 32 * 2 ** 20, total: 128 * 2 ** 20 };
 
 /** {@link createHandler}, as a hono application to mount with `app.route('/', …)`. */
 export async function createApp(options: HandlerOptions): Promise<Hono> {
@@ -94,7 +102,13 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
   // The path as it was sent: hono's own decodes a part of it before the parameters are decoded.
   const app = new Hono({ getPath: (request, context) => rawPath(request, context?.env) });
   const limit = options.rateLimit ? createRateLimit(options.rateLimit) : undefined;
-  const { maxBody = MAX_BODY, quota = {}, store } = options;
+  const { maxBody = MAX_BODY, maxRecord = MAX_RECORD, quota = {}, store } = options;
+  const hold = createInFlight(
+    options.inFlight ?? {
+      perUser: Math.max(IN_FLIGHT.perUser, 2 * maxBody),
+      total: Math.max(IN_FLIGHT.total, 4 * maxBody),
+    },
+  );
 
   for (const [path, operations] of Object.entries(ROUTES)) {
     app.all(`/_matrix/client/:api{v3|r0|unstable}${path}`, async (context) => {
@@ -102,6 +116,7 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
       // Not `context.req.method`: hono calls HEAD GET.
       const { raw } = context.req;
       let userId: string | undefined;
+      let body: Holding | undefined;
       let response: Response;
       try {
         if (raw.method === 'OPTIONS') {
@@ -113,12 +128,18 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
           const caller = await options.identify(raw);
           userId = caller.user_id;
           limit?.(userId);
+          const user = caller.user_id;
+          const held = (body = hold(user));
+          // A user who has taken the whole share is refused before anything is read.
+          held.resize(1);
           response = await operation({
             store,
             quota,
-            userId,
+            userId: user,
             deviceId: caller.device_id,
-            body: () => readBody(raw, maxBody),
+            maxRecord,
+            body: (most = maxBody) => readBody(raw, Math.min(most, maxBody), held.resize),
+            hold: () => hold(user),
             failed: (error) => options.onError?.(error),
             pathParameter: (name) => parameters[name],
             query: (name) => context.req.query(name),
@@ -127,6 +148,8 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
       } catch (error) {
         response = errorResponse(error);
         if (response.status >= 500) options.onError?.(error);
+      } finally {
+        body?.release();
       }
       options.onRequest?.({
         method: raw.method,
@@ -168,20 +191,29 @@ function rawPath(request: Request, env: unknown): string {
 /**
  * The parameters of the path, percent-decoded once.
  *
- * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for anything but percent-encoded UTF-8, and for dot segments: clients and
- * proxies remove them, so the request may be meant for another path.
+ * @throws {@link MatrixError} 400 `M_INVALID_PARAM` for anything but percent-encoded UTF-8, for an id that is too long, and
+ * for dot segments: clients and proxies remove them, so the request may be meant for another path.
  */
 function decodedParameters(context: Context): Record<string, string> {
   const parts = rawPath(context.req.raw, context.env).split('/');
   if (parts.some((part) => /^(?:\.|%2e){1,2}$/i.test(part))) {
-    throw new MatrixError(400, 'M_INVALID_PARAM', 'the path: expected no dot segments');
+    throw invalidPath('the path: expected no dot segments');
   }
   // '', _matrix, client, v3, room_keys, keys or version, …
   const rest = parts.slice(6);
+  let decoded: string[];
   try {
-    const decoded = rest.map((part) => decodeURIComponent(part));
-    return parts[5] === 'version' ? { version: decoded[0] } : { roomId: decoded[0], sessionId: decoded[1] };
+    decoded = rest.map((part) => decodeURIComponent(part));
   } catch {
-    throw new MatrixError(400, 'M_INVALID_PARAM', 'the path: expected percent-encoded UTF-8');
+    throw invalidPath('the path: expected percent-encoded UTF-8');
   }
+  if (parts[5] === 'version') return { version: decoded[0] };
+  const [roomId = '', sessionId = ''] = decoded;
+  const fault = longId(roomId, sessionId);
+  if (fault !== undefined) throw invalidPath(fault);
+  return { roomId, sessionId };
+}
+
+function invalidPath(message: string): MatrixError {
+  return new MatrixError(400, 'M_INVALID_PARAM', message);
 }

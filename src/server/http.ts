@@ -1,6 +1,7 @@
 import { KeyBackupError } from '../errors.js';
 import { concatAll } from '../encoding/bytes.js';
-import type { ErrorBody } from '../wire/types.js';
+import { utf8Encode } from '../encoding/utf8.js';
+import { MatrixError } from './matrix-error.js';
 import type { BackupStore, Quota } from './store.js';
 
 /** One authenticated request, as the operations see it. */
@@ -9,14 +10,35 @@ export interface RequestContext {
   readonly quota: Quota;
   readonly userId: string;
   readonly deviceId: string | undefined;
-  /** The bytes of the body; rejects with 413 when there are too many. */
-  body(): Promise<Uint8Array>;
+  /** Bytes of one record, or of one version, at most. */
+  readonly maxRecord: number;
+  /**
+   * The bytes of the body; rejects with 413 when there are too many, with 429 or 503 when too many are in memory.
+   *
+   * @param limit - Default: the server's limit for bodies.
+   */
+  body(limit?: number): Promise<Uint8Array>;
+  /** Begins to count what a response has in memory. */
+  hold(): Holding;
   /** Tells of a failure after the answer began. */
   failed(error: unknown): void;
   /** A part of the path, percent-decoded once. */
   pathParameter(name: 'version' | 'roomId' | 'sessionId'): string;
   /** The first value of that name in the query. */
   query(name: string): string | undefined;
+}
+
+/** What one request has in memory. */
+export interface Holding {
+  /**
+   * Says how much it is now.
+   *
+   * @throws {@link MatrixError} 429 `M_LIMIT_EXCEEDED` beyond the user's share, 503 `M_LIMIT_EXCEEDED` beyond the total,
+   * each with `Retry-After`. A request that is alone is never refused, or what is larger than a limit could not be had.
+   */
+  readonly resize: (bytes: number) => void;
+  /** Nothing any more. */
+  readonly release: () => void;
 }
 
 /** Every response has these, so that clients in browsers may read it. */
@@ -26,29 +48,9 @@ const CORS = {
   'access-control-allow-headers': 'X-Requested-With, Content-Type, Authorization',
 } as const;
 
-/** An error response, thrown from anywhere below the handler. */
-export class MatrixError extends Error {
-  readonly status: number;
-  readonly body: ErrorBody;
-  readonly headers: Readonly<Record<string, string>>;
-
-  constructor(
-    status: number,
-    errcode: string,
-    error: string,
-    more: { fields?: Partial<ErrorBody>; headers?: Readonly<Record<string, string>> } = {},
-  ) {
-    super(error);
-    this.name = 'MatrixError';
-    this.status = status;
-    this.body = { errcode, error, ...more.fields };
-    this.headers = more.headers ?? {};
-  }
-}
-
-/** A response of JSON: text, its UTF-8 bytes, or a stream of them. */
+/** A response of JSON text, or a stream of its bytes. */
 export function jsonResponse(
-  body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
+  body: string | ReadableStream<Uint8Array>,
   status = 200,
   headers: Readonly<Record<string, string>> = {},
 ): Response {
@@ -87,23 +89,91 @@ function toMatrixError(error: unknown): MatrixError {
   return new MatrixError(500, 'M_UNKNOWN', 'Internal server error');
 }
 
+/** Larger texts are held by the server until the client has read them, so they count. */
+const LARGE_TEXT = 16_384;
+
+/**
+ * A response of JSON text, which counts as in memory until it is sent.
+ *
+ * @throws {@link MatrixError} 429 or 503 when too much is in memory.
+ */
+export function textResponse(context: RequestContext, text: string): Response {
+  if (text.length <= LARGE_TEXT) return jsonResponse(text);
+  const holding = context.hold();
+  // Before there are two of it; mostly ASCII.
+  holding.resize(text.length);
+  let next: Uint8Array | undefined = utf8Encode(text);
+  return jsonResponse(
+    streamOf(() => {
+      const piece = next;
+      next = undefined;
+      return piece;
+    }, holding.release),
+  );
+}
+
+/** What is handed on at once: a server may take two or three of them before it waits for the client. */
+const SLICE = 65_536;
+
+/**
+ * A stream that takes the next piece only when the client has taken the last one.
+ *
+ * @param next - Gives a piece, or undefined at the end. What it throws ends the stream as failed.
+ * @param end - Called when the stream has ended in any way, maybe twice.
+ */
+export function streamOf(
+  next: () => Uint8Array | undefined | Promise<Uint8Array | undefined>,
+  end: () => void,
+): ReadableStream<Uint8Array> {
+  let piece: Uint8Array | undefined = new Uint8Array();
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        try {
+          if (piece?.length === 0) piece = await next();
+          if (piece) {
+            controller.enqueue(piece.subarray(0, SLICE));
+            piece = piece.subarray(SLICE);
+            return;
+          }
+          controller.close();
+        } catch {
+          // The server of this handler may print this.
+          controller.error(new Error('a response of keys was cut off'));
+        }
+        end();
+      },
+      cancel: end,
+    },
+    { highWaterMark: 0 },
+  );
+}
+
 /**
  * Reads a request's body, at most `limit` bytes of it.
  *
+ * @param hold - Told how many bytes are in memory, or will be, before they are; may throw.
  * @throws {@link MatrixError} 413 `M_TOO_LARGE`: before the first byte is read where the length is announced.
  */
-export async function readBody(request: Request, limit: number): Promise<Uint8Array> {
-  const tooLarge = (): MatrixError =>
-    new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${limit} bytes.`, {
-      // The rest of it is not read.
-      headers: { connection: 'close' },
-    });
+export async function readBody(
+  request: Request,
+  limit: number,
+  hold: (bytes: number) => void,
+): Promise<Uint8Array> {
+  // The rest of it is not read.
+  const headers = { connection: 'close' };
+  const expectAtMost = (length: number): void => {
+    if (length > limit) {
+      throw new MatrixError(413, 'M_TOO_LARGE', `The body is larger than ${limit} bytes.`, { headers });
+    }
+    hold(length);
+  };
   const announced = request.headers.get('content-length');
-  if (announced !== null && Number(announced) > limit) throw tooLarge();
   if (announced !== null) {
+    expectAtMost(Number(announced));
     // HTTP itself ends such a body at its announced length.
     const bytes = new Uint8Array(await request.arrayBuffer().catch(interrupted));
-    if (bytes.length > limit) throw tooLarge();
+    expectAtMost(bytes.length);
     return bytes;
   }
   const chunks: Uint8Array[] = [];
@@ -114,9 +184,11 @@ export async function readBody(request: Request, limit: number): Promise<Uint8Ar
       const { done, value } = await reader.read().catch(interrupted);
       if (done) break;
       length += value.length;
-      if (length > limit) {
+      try {
+        expectAtMost(length);
+      } catch (error) {
         reader.cancel().catch(() => undefined);
-        throw tooLarge();
+        throw error;
       }
       chunks.push(value);
     }

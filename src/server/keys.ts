@@ -1,4 +1,5 @@
-import { MatrixError, jsonResponse, type RequestContext } from './http.js';
+import { jsonResponse, textResponse, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import { readPosition, streamKeys, type Paging } from './stream-keys.js';
 import { keyOfSession, keysOfRoom, keysOfRooms } from './put-body.js';
 import type { KeyScope, KeyToWrite } from './store.js';
@@ -7,21 +8,21 @@ import { overQuota, unknownVersion } from './versions.js';
 /** `PUT /room_keys/keys` */
 export async function putKeys(context: RequestContext): Promise<Response> {
   const version = requiredVersion(context);
-  return write(context, version, keysOfRooms(await context.body()));
+  return write(context, version, await keysOfRooms(await context.body(), context.maxRecord));
 }
 
 /** `PUT /room_keys/keys/{roomId}` */
 export async function putRoomKeys(context: RequestContext): Promise<Response> {
   const version = requiredVersion(context);
   const roomId = context.pathParameter('roomId');
-  return write(context, version, keysOfRoom(await context.body(), roomId));
+  return write(context, version, await keysOfRoom(await context.body(), roomId, context.maxRecord));
 }
 
 /** `PUT /room_keys/keys/{roomId}/{sessionId}` */
 export async function putSessionKey(context: RequestContext): Promise<Response> {
   const version = requiredVersion(context);
   const [roomId, sessionId] = [context.pathParameter('roomId'), context.pathParameter('sessionId')];
-  return write(context, version, [keyOfSession(await context.body(), roomId, sessionId)]);
+  return write(context, version, [keyOfSession(await context.body(), roomId, sessionId, context.maxRecord)]);
 }
 
 /** `GET /room_keys/keys`: of the current version when none is given. */
@@ -51,7 +52,7 @@ export async function getSessionKey(context: RequestContext): Promise<Response> 
   if (found.outcome === 'unknown-version') throw unknownVersion();
   if (found.outcome === 'unknown-key')
     throw new MatrixError(404, 'M_NOT_FOUND', 'No such key in this backup');
-  return jsonResponse(found.data);
+  return textResponse(context, found.data);
 }
 
 /** `DELETE /room_keys/keys` */

@@ -19,7 +19,10 @@ export interface ListenOptions {
   readonly headersTimeout?: number;
   /** How long a whole request may take to arrive, in milliseconds. Default 120,000. */
   readonly requestTimeout?: number;
-  /** How long a connection may be idle, also while a response is sent, in milliseconds. Default 60,000. */
+  /**
+   * How long a connection may be idle, also while a response is made or sent, in milliseconds. Default 90,000: a database
+   * may take 60,000 to fail.
+   */
   readonly idleTimeout?: number;
   /**
    * Lets `@hono/node-server` put its lighter Request and Response in place of the global ones of this process.
@@ -58,7 +61,7 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
     () => import('@hono/node-server'),
     'hono@4 @hono/node-server@2',
   );
-  const { headersTimeout = 10_000, requestTimeout = 120_000, idleTimeout = 60_000 } = options;
+  const { headersTimeout = 10_000, requestTimeout = 120_000, idleTimeout = 90_000 } = options;
   const server = createAdaptorServer({
     fetch: handler,
     overrideGlobalObjects: options.overrideGlobalObjects ?? false,

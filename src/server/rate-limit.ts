@@ -1,4 +1,5 @@
-import { MatrixError } from './http.js';
+import { now } from '../async.js';
+import { limitExceeded } from './matrix-error.js';
 
 /** How often one user may call. */
 export interface RateLimit {
@@ -8,7 +9,7 @@ export interface RateLimit {
   readonly burst: number;
 }
 
-/** Users remembered before those with full buckets are forgotten. */
+/** Users remembered at most. */
 const REMEMBERED = 10_000;
 
 /**
@@ -17,28 +18,29 @@ const REMEMBERED = 10_000;
  * Each user has a bucket that fills with time. It is kept in this process: several servers on one database
  * each allow the whole rate.
  *
+ * @param clock - Milliseconds that never go back.
  * @returns A function that throws {@link MatrixError} 429 `M_LIMIT_EXCEEDED` with the time to wait, both as
  * `Retry-After` and as the deprecated `retry_after_ms`.
  */
-export function createRateLimit(limit: RateLimit, now: () => number = Date.now): (userId: string) => void {
+export function createRateLimit(limit: RateLimit, clock: () => number = now): (userId: string) => void {
+  // In the order of the last request.
   const buckets = new Map<string, { tokens: number; time: number }>();
-  const filled = (bucket: { tokens: number; time: number }, time: number): number =>
-    Math.min(limit.burst, bucket.tokens + (Math.max(0, time - bucket.time) / 1000) * limit.perSecond);
 
   return (userId) => {
-    const time = now();
+    const time = clock();
     const bucket = buckets.get(userId) ?? { tokens: limit.burst, time };
-    const tokens = filled(bucket, time);
-    if (tokens < 1) {
-      const wait = Math.ceil(((1 - tokens) / limit.perSecond) * 1000);
-      throw new MatrixError(429, 'M_LIMIT_EXCEEDED', 'Too many requests', {
-        fields: { retry_after_ms: wait },
-        headers: { 'retry-after': String(Math.ceil(wait / 1000)) },
-      });
-    }
-    if (buckets.size >= REMEMBERED && !buckets.has(userId)) {
-      for (const [user, other] of buckets) if (filled(other, time) >= limit.burst) buckets.delete(user);
-    }
+    const tokens = Math.min(limit.burst, bucket.tokens + ((time - bucket.time) / 1000) * limit.perSecond);
+    if (tokens < 1) throw limitExceeded(429, ((1 - tokens) / limit.perSecond) * 1000);
+    buckets.delete(userId);
     buckets.set(userId, { tokens: tokens - 1, time });
+    if (buckets.size > REMEMBERED) forgetOldest(buckets);
   };
+}
+
+/** Removes the entry of a map that was put in first. */
+export function forgetOldest(map: Map<string, unknown>): void {
+  for (const [key] of map) {
+    map.delete(key);
+    return;
+  }
 }

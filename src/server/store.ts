@@ -1,4 +1,6 @@
+import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
+import { jsonPath } from '../encoding/json.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { KeyBackupError, messageOf } from '../errors.js';
 import type { KeyRank } from '../wire/replacement.js';
@@ -75,7 +77,10 @@ export interface BackupStore {
   /** Forgets replacements made before a time, in milliseconds since 1970. */
   pruneReplacements(before: number): Promise<void>;
 
-  /** Removes everything about a user, the audit trail included. Returns whether there was anything. */
+  /**
+   * Removes everything about a user, the audit trail included. Returns whether there was anything. Once it rejects, call
+   * it again. SQLite writes the whole file anew at the end, for which other writes wait: do it in a process of its own.
+   */
   eraseUser(userId: string): Promise<boolean>;
 
   /** Rejects when the database cannot answer. */
@@ -212,6 +217,31 @@ export function newVersionId(): string {
   return randomBytes(18).toString('base64url');
 }
 
+/** UTF-8 bytes of a room id or a user id at most: the specification's limit (Appendices, Identifier Grammar). */
+export const MAX_ID = 255;
+
+/**
+ * UTF-8 bytes of a session id at most. The specification has no limit; all known ids have 43 bytes. A row in an index of
+ * PostgreSQL takes about 2,700, with the user and the room.
+ */
+const MAX_SESSION_ID = 1_024;
+
+/** What to tell a caller when an id of a key is too long for a store; undefined when none is. */
+export function longId(roomId: string, sessionId = ''): string | undefined {
+  if (!isLonger(roomId, MAX_ID) && !isLonger(sessionId, MAX_SESSION_ID)) return undefined;
+  const room = jsonPath('rooms', roomId);
+  if (isLonger(roomId, MAX_ID))
+    return `${room}: expected a room id of at most ${MAX_ID} bytes, got a longer one`;
+  const place = jsonPath(jsonPath(room, 'sessions'), sessionId);
+  return `${place}: expected a session id of at most ${MAX_SESSION_ID} bytes, got a longer one`;
+}
+
+/** Whether a text takes more bytes in UTF-8. */
+export function isLonger(text: string, bytes: number): boolean {
+  // A UTF-16 unit takes at most three.
+  return text.length * 3 > bytes && Buffer.byteLength(text) > bytes;
+}
+
 /** Wraps what a database's client threw. */
 export function storeFailed(cause: unknown): KeyBackupError {
   const reason = messageOf(cause) ?? 'unknown reason';
@@ -258,4 +288,5 @@ export function pageLimit(limit: number, largest: number): number {
   return Math.max(1, Math.min(limit, Math.floor(PAGE_BYTES / Math.max(1, largest))));
 }
 
-const PAGE_BYTES = 2 ** 21;
+/** Bytes of keys that a store returns at once, apart from one key that is larger. */
+export const PAGE_BYTES = 2 ** 18;

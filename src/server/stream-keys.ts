@@ -1,9 +1,11 @@
 import { Buffer } from 'node:buffer';
+import { yieldToEventLoop } from '../async.js';
 import { concatAll } from '../encoding/bytes.js';
 import { parseJson } from '../encoding/json.js';
 import { utf8Encode } from '../encoding/utf8.js';
-import { MatrixError, jsonResponse, type RequestContext } from './http.js';
-import type { KeyPage, KeyPosition } from './store.js';
+import { jsonResponse, streamOf, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
+import { PAGE_BYTES, type KeyPage, type KeyPosition } from './store.js';
 import { unknownVersion } from './versions.js';
 
 /** The parameters of the paging extension. */
@@ -24,7 +26,7 @@ const LARGE = 16_384;
  * Not a snapshot: a key that exists throughout comes exactly once. Rooms are whole and in byte order. When the store
  * fails half-way, the stream and with it the connection fails, so that no client takes a part for the whole.
  *
- * @throws {@link MatrixError} 404 before anything is sent.
+ * @throws {@link MatrixError} 404, 429 or 503 before anything is sent.
  */
 export async function streamKeys(
   context: RequestContext,
@@ -33,29 +35,42 @@ export async function streamKeys(
   paging?: Paging,
 ): Promise<Response> {
   const pieces = keysAsJson(context, version, roomId, paging);
-  // Until the first keys are read, the response may still be an error.
-  let first: IteratorResult<Uint8Array, void> | undefined = await pieces.next();
-  const stream = new ReadableStream<Uint8Array>(
-    {
-      pull: async (controller) => {
-        try {
-          const next = first ?? (await pieces.next());
+  const holding = context.hold();
+  let held = PAGE_BYTES;
+  holding.resize(held);
+  const hold = (piece: Uint8Array | undefined): Uint8Array | undefined => {
+    // One that is larger than a page is a single record.
+    held = Math.max(held, piece?.length ?? 0);
+    holding.resize(held);
+    return piece;
+  };
+  const next = async (): Promise<Uint8Array | undefined> => hold((await pieces.next()).value ?? undefined);
+  try {
+    // Until the first keys are read, the response may still be an error.
+    let first = await next();
+    return jsonResponse(
+      streamOf(
+        () => {
+          const piece = first;
           first = undefined;
-          if (next.done) controller.close();
-          else controller.enqueue(next.value);
-        } catch (error) {
-          context.failed(error);
-          // The server of this handler may print this; the cause was reported above.
-          controller.error(new Error('a response of keys was cut off'));
-        }
-      },
-      cancel: async () => {
-        await pieces.return();
-      },
-    },
-    { highWaterMark: 0 },
-  );
-  return jsonResponse(stream);
+          // A client that reads fast must not keep the event loop from others.
+          return piece ?? yieldToEventLoop().then(next).catch(failed);
+        },
+        () => {
+          holding.release();
+          void pieces.return();
+        },
+      ),
+    );
+  } catch (error) {
+    holding.release();
+    throw error;
+  }
+
+  function failed(error: unknown): never {
+    context.failed(error);
+    throw error;
+  }
 }
 
 async function* keysAsJson(

@@ -1,11 +1,12 @@
 import { checkNewVersion, checkVersionUpdate } from '../wire/validate.js';
 import { parseJsonBytes } from '../encoding/json.js';
-import { MatrixError, jsonResponse, type RequestContext } from './http.js';
+import { jsonResponse, textResponse, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import type { Quota, StoredVersion } from './store.js';
 
 /** `POST /room_keys/version` */
 export async function createVersion(context: RequestContext): Promise<Response> {
-  const body = checkNewVersion(parseJsonBytes(await context.body()));
+  const body = checkNewVersion(parseJsonBytes(await context.body(context.maxRecord)));
   const content = { algorithm: body.algorithm, auth_data: JSON.stringify(body.auth_data) };
   const created = await context.store.createVersion(context.userId, content, context.quota);
   if (created.outcome === 'over-quota') throw overQuota(created.of);
@@ -16,20 +17,20 @@ export async function createVersion(context: RequestContext): Promise<Response> 
 export async function readCurrentVersion(context: RequestContext): Promise<Response> {
   const version = await context.store.readVersion(context.userId);
   if (!version) throw new MatrixError(404, 'M_NOT_FOUND', 'No current backup version');
-  return versionResponse(version);
+  return versionResponse(context, version);
 }
 
 /** `GET /room_keys/version/{version}` */
 export async function readVersion(context: RequestContext): Promise<Response> {
   const version = await context.store.readVersion(context.userId, context.pathParameter('version'));
   if (!version) throw unknownVersion();
-  return versionResponse(version);
+  return versionResponse(context, version);
 }
 
 /** `PUT /room_keys/version/{version}` */
 export async function updateVersion(context: RequestContext): Promise<Response> {
   const version = context.pathParameter('version');
-  const body = checkVersionUpdate(parseJsonBytes(await context.body()));
+  const body = checkVersionUpdate(parseJsonBytes(await context.body(context.maxRecord)));
   if (body.version !== undefined && body.version !== version) {
     throw new MatrixError(400, 'M_INVALID_PARAM', 'version: not the version in the path');
   }
@@ -68,10 +69,14 @@ export function overQuota(of: keyof Quota): MatrixError {
   );
 }
 
-function versionResponse({ algorithm, auth_data, count, etag, version }: StoredVersion): Response {
+function versionResponse(
+  context: RequestContext,
+  { algorithm, auth_data, count, etag, version }: StoredVersion,
+): Response {
   const name = JSON.stringify(algorithm);
   // auth_data is JSON text already.
-  return jsonResponse(
+  return textResponse(
+    context,
     `{"algorithm":${name},"auth_data":${auth_data},"count":${count},"etag":"${etag}","version":"${version}"}`,
   );
 }

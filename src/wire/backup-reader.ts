@@ -4,7 +4,7 @@ import { KeyBackupError, describe, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { SessionIdSet } from './session-id-set.js';
 import { jsonPath, ownString } from '../encoding/json.js';
-import { JSON_BYTES, JsonExtent } from './json-extent.js';
+import { JSON_BYTES, JsonExtent, isSpace } from './json-extent.js';
 
 const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE } = JSON_BYTES;
 
@@ -397,7 +397,3 @@ const EXPECTED = {
 };
 
 const EXPECTED_IN_ARRAY = { ...EXPECTED, first: 'a value or "]"', next: '"," or "]"' };
-
-function isSpace(byte: number): boolean {
-  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}

@@ -11,6 +11,11 @@ export const JSON_BYTES = {
   CLOSE_BRACE: 0x7d,
 } as const;
 
+/** White space between two values. */
+export function isSpace(byte: number): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
+}
+
 const { QUOTE, COMMA, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE } = JSON_BYTES;
 const BACKSLASH = 0x5c;
 

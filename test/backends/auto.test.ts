@@ -60,7 +60,7 @@ describe('what is chosen', () => {
     expect(asked).toEqual(['local']);
   });
 
-  test('one thread, where nobody knows how many', async () => {
+  test('one thread where the number of sessions is unknown', async () => {
     await all(encryptSessions(new Set(sessions(20)), key.publicKey));
     expect(asked).toEqual(['local']);
   });

@@ -81,7 +81,7 @@ describe('PBKDF2', () => {
     expect(onProgress.mock.calls).toEqual([[{ done: 10, total: 10, failed: 0 }]]);
   });
 
-  test('by WebCrypto where there is none: progress is told on the way', async () => {
+  test('without WebCrypto, progress is reported on the way', async () => {
     vi.stubGlobal('crypto', undefined);
     const onProgress = vi.fn();
     const long = { ...legacy, private_key_iterations: 20_000 };

@@ -54,7 +54,7 @@ describe('what the platform can do', () => {
     expect(importKey.mock.calls.length).toBeGreaterThan(40);
   });
 
-  test('makes no difference where there is none', async () => {
+  test('makes no difference without WebCrypto', async () => {
     const { secrets, has } = await withSubtle(undefined);
     expect(has).toBe(false);
     expect(secrets).toEqual(agreeMany(privateKey, publicKeys));

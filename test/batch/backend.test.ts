@@ -111,7 +111,7 @@ describe('sealing and opening by a backend', () => {
     }
   });
 
-  it('rejects a secret of zeros, whoever agreed on it', () => {
+  it('rejects a secret of zeros from any backend', () => {
     const zeros = new Uint8Array(32);
     expect(refusal(() => sealSessionData(text, ephemeral, zeros)).message).toBe(
       'public key: expected a point of large order, got one of small order',

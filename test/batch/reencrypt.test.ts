@@ -189,7 +189,7 @@ describe('a record is', () => {
     },
   );
 
-  test('left alone when its writer declared it, and nobody changed that', async () => {
+  test('left alone when its writer declared it and it was not changed', async () => {
     const declared = encryptSession(session, key.publicKey, { macKey, unauthenticated: () => 'm.legacy-v1' });
     expect(await authenticate(declared, session)).toMatchObject({
       authentication: 'already',

@@ -3,11 +3,7 @@ import { KeyBackupError, type BatchOptions, type Outcome, type Progress } from '
 import { type Pipeline } from '../../src/engine.js';
 import type { SignalOptions } from '../../src/async.js';
 import { tryRecord, type CheckedBackend, type Chunk } from '../../src/batch/backend.js';
-import {
-  run as runBatch,
-  runSync as runBatchSync,
-  type Direction,
-} from '../../src/batch/run.js';
+import { run as runBatch, runSync as runBatchSync, type Direction } from '../../src/batch/run.js';
 import { collect, rejection } from '../support/samples.js';
 
 /** The steps of an operation that costs only what it is told to: inputs are numbers, negative ones are bad. */
@@ -50,10 +46,8 @@ const run = <Input, Ready, Output>(
   operation: Direction<Input, Ready, Output>,
   options: BatchOptions,
 ) => runBatch(inputs, () => operation, options);
-const runSync = <Input, Ready, Output>(
-  inputs: Iterable<Input>,
-  operation: Direction<Input, Ready, Output>,
-) => runBatchSync(inputs, () => operation);
+const runSync = <Input, Ready, Output>(inputs: Iterable<Input>, operation: Direction<Input, Ready, Output>) =>
+  runBatchSync(inputs, () => operation);
 
 const bad = () => new KeyBackupError('bad-json', 'input: expected a positive number');
 const doubled = (ready: readonly number[]) => (slot: number) => 2 * ready[slot];

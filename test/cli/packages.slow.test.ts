@@ -22,7 +22,7 @@ function install(): Workspace {
 it.each<[args: string[], missing: RegExp]>([
   [
     ['serve', '--postgres', 'postgres://localhost/x', '--homeserver', 'http://127.0.0.1:1'],
-    /missing packages: hono, @hono\/node-server, pg; npm install hono@4 @hono\/node-server@2 pg@8\n$/,
+    /missing packages: hono, @hono\/node-server, pg; npm install hono@4 @hono\/node-server@2 pg@8"\}\n$/,
   ],
   [
     ['serve', '--dev', '--metrics', '127.0.0.1:0'],

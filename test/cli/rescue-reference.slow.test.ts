@@ -112,7 +112,7 @@ describe('rescue from the reference server', () => {
 
   it.each<[string, string, number, string]>([
     ['another user’s token', TOKEN_B, 2, 'there is no backup'],
-    ['a token that nobody has', 'syt_nobody', 2, 'M_UNKNOWN_TOKEN'],
+    ['an unknown token', 'syt_nobody', 2, 'M_UNKNOWN_TOKEN'],
   ])('with %s gives nothing', async (_, token, code, why) => {
     const { work, rescue } = await user(token);
     const end = await rescue();

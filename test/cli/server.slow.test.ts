@@ -1,10 +1,11 @@
+import { spawn } from 'node:child_process';
 import { describe, expect, it, afterEach } from 'vitest';
 import { createAuthData, encryptSessionsSync } from '../../src/index.js';
 import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
 import type { KeyBackupData } from '../../src/wire/types.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';
-import { Workspace, ended, signedAuthData } from './workspace.js';
+import { MAIN, Workspace, ended, signedAuthData } from './workspace.js';
 
 const servers: KeyBackupServer[] = [];
 
@@ -292,6 +293,21 @@ describe('restore', () => {
     expect(ids(work.json('out.json'))).toEqual(ids(sessions));
     expect(work.json('report.json')).toMatchObject({ keys: [{ flags: ['mac-length'] }] });
     expect(work.filesBut('token.txt').sort()).toEqual(['out.json', 'report.json']);
+  });
+
+  it.skipIf(process.platform === 'win32')('that cannot write any more loses nothing', async () => {
+    const { work, withKey, fill } = await begin();
+    const { sessions } = fill(500);
+    const args = ['restore', ...withKey, '-o', 'out.json'];
+    // The limit of a file's size stands for a disk that is full, where a small state may still fit.
+    const command = [process.execPath, MAIN, ...args];
+    const full = spawn('bash', ['-c', 'ulimit -f 100; exec "$@"', 'bash', ...command], { cwd: work.folder });
+    const stopped = await ended(full);
+    expect(stopped).toMatchObject({ code: 2 });
+    expect(stopped.stderr).toContain('EFBIG');
+    expect(work.filesBut('token.txt')).toContain('out.json.partial');
+    expect(await work.run(args)).toMatchObject({ code: 0 });
+    expect(ids(work.json('out.json'))).toEqual(ids(sessions));
   });
 
   it('does not go on with the state of another backup, or with a damaged one', async () => {

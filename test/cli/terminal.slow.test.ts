@@ -94,7 +94,7 @@ describe.skipIf(!hasScript()).concurrent('on a terminal', () => {
           return asked > answers ? `${typed[answers++]}\r` : undefined;
         },
       );
-      expect(shown).toContain('passphrase of the export: the two are not the same');
+      expect(shown).toContain('passphrase of the export: the two entries differ');
       expect([code, answers]).toEqual([0, 4]);
       work.write('phrase.txt', 'second');
       const opened = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out.json'];

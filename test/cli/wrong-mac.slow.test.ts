@@ -18,7 +18,7 @@ afterAll(async () => {
   for (const server of servers) await server.stop();
 });
 
-/** A backup in files and on a server, whose first record somebody has changed; or nobody. */
+/** A backup in files and on a server, whose first record was changed, or not. */
 async function begin(isTouched = true) {
   const work = new Workspace();
   const server = await new KeyBackupServer().start();

@@ -137,7 +137,7 @@ describe('the MAC key for devices that may write but not read', () => {
   const storage = SecretStorageKey.generate('writers');
   const stored = (name: string) => server.accountData.get(`${USER}/account_data/${name}`);
 
-  it('is none on an account without', async () => {
+  it('is undefined on an account without one', async () => {
     expect(await fetchBackupMacKey(roomKeys, USER, storage)).toBeUndefined();
   });
 
@@ -163,7 +163,7 @@ describe('the MAC key for devices that may write but not read', () => {
       const found = await fetchBackupMacKey(roomKeys, USER, storage, given);
       expect([found?.names, found?.macKey.toBase64()]).toEqual(['unstable', macKey.toBase64()]);
     }
-    // Whoever has only this storage key does not reach the decryption key.
+    // This storage key alone does not lead to the decryption key.
     const accountData = await fetchSecretStorage(roomKeys, USER);
     expect(Object.keys(accountData)).toEqual([]);
   });

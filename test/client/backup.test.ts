@@ -129,7 +129,7 @@ describe('a diagnosis', () => {
     });
   });
 
-  it('of a public key that is none, of another key, of another algorithm', async () => {
+  it('of an invalid public key, of another key, of another algorithm', async () => {
     const server = await startServer();
     const version = fill(server, []);
     const other = BackupDecryptionKey.generate();
@@ -245,7 +245,7 @@ describe('discovery', () => {
     },
   );
 
-  it('refuses what is no homeserver', async () => {
+  it('rejects anything but a homeserver', async () => {
     const { fetch } = web({ 'https://example.org/_matrix/client/versions': { hello: 1 } });
     const found = discoverHomeserver('https://example.org', { fetch, retries: 0 });
     await expect(found).rejects.toMatchObject({ code: 'bad-response' });

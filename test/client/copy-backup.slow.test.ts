@@ -28,7 +28,7 @@ const record = (index: number, more: Record<string, unknown> = {}) => ({
 const ROOMS = ['!a:x', '!b/ä:x', '__proto__', '😀', ' '];
 const AUTH = { algorithm: 'org.example.unknown', auth_data: { a: [1], signatures: { '@a:x': { k: 's' } } } };
 
-/** A backup of `count` keys with fields that nobody knows, over strange rooms. */
+/** A backup of `count` keys with unknown fields, in rooms with odd names. */
 async function fill(source: RoomKeys, count: number, index = 5): Promise<string> {
   const version = await source.createVersion(AUTH);
   for (let start = 0; start < count; start += 500) {

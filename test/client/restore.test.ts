@@ -368,18 +368,16 @@ describe('an abort', () => {
   ])('%s ends the restore and its connection', async (_, stall) => {
     const server = await startServer();
     fill(server, makeSessions(60));
-    const controller = new AbortController();
-    server.faulty = (_, path) => {
-      if (!path.endsWith('/keys')) return false;
-      // The request has come; its answer may begin.
-      setTimeout(() => {
-        controller.abort();
-      }, 50);
-      return true;
-    };
+    server.faulty = (_, path) => path.endsWith('/keys');
     server.faults = [stall];
+    const controller = new AbortController();
     const restore = await begin(clientOf(server), { signal: controller.signal });
-    await expect(all(restore)).rejects.toMatchObject({ code: 'aborted' });
+    const running = all(restore);
+    while (server.seen.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    setTimeout(() => {
+      controller.abort();
+    }, 50);
+    await expect(running).rejects.toMatchObject({ code: 'aborted' });
     while (server.openAnswers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(server.seen).toHaveLength(2);
   });

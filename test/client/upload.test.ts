@@ -260,7 +260,7 @@ describe('trust', () => {
     expect(puts(server)).toBe(0);
   });
 
-  it('can be waived in so many words, but not for a public key that is none', async () => {
+  it('can be waived explicitly, but not for an invalid public key', async () => {
     const server = await startServer();
     const version = makeBackup(server);
     const waived = { trust: 'encrypt-to-an-untrusted-backup' } as const;

@@ -95,7 +95,7 @@ function keptKeys(count: number): Uint8Array[] {
   return keys.slice(0, count);
 }
 
-/** A private key that is none of so many {@link keptKeys}. */
+/** A private key that is not one of the {@link keptKeys}. */
 function anotherKey(count: number): Uint8Array {
   return keptKeys(count + 1)[count];
 }

@@ -244,7 +244,7 @@ describe('reading refuses', () => {
     expect(await refusal(hangs(), 'right', { signal: waiting.signal })).toBe('aborted');
   });
 
-  test('what is no JSON inside without quoting it', async () => {
+  test('content that is not JSON, without quoting it', async () => {
     const file = make({ plaintext: '{"session_key": SECRET}' });
     const error: unknown = await readKeyExport(file, 'right').catch((error: unknown) => error);
     expect(error).toMatchObject({ code: 'bad-json' });
@@ -471,7 +471,7 @@ describe('writing', () => {
         },
         return: () => {
           ended++;
-          return Promise.reject(new Error('nobody listens'));
+          return Promise.reject(new Error('no listener'));
         },
       }),
     };

@@ -44,7 +44,7 @@ async function all(results) {
 }
 async function roundTrip() {
   const key = BackupDecryptionKey.generate();
-  // So many as workers are taken for.
+  // Enough for workers to be used.
   const options = { total: 20_000 };
   const records = await all(encryptSessions(sessions, key.publicKey, options));
   const results = await all(decryptSessions(records, key, options));
@@ -193,7 +193,7 @@ new BackupDecryptionKey(bytes);
 export async function use(sessions: readonly ExportedSessionData[]): Promise<string[]> {
   const found: string[] = [];
   for await (const result of encryptSessions(sessions, key.publicKey)) {
-    // @ts-expect-error Nobody knows yet whether it went well.
+    // @ts-expect-error It may have failed.
     result.key_backup_data;
     if (result.ok) found.push(result.key_backup_data.session_data.mac);
     else found.push(result.error.code satisfies ErrorCode);

@@ -79,7 +79,7 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
 
   it.each<[string, string, string]>([
     ['another user’s token', TOKEN_B, 'this account has no backup'],
-    ['a token that nobody has', 'syt_nobody', 'unauthorized'],
+    ['an unknown token', 'syt_nobody', 'unauthorized'],
   ])('with %s give nothing', async (_, token, why) => {
     const { storage } = await makeAccount(server.url, sessions.slice(0, 3));
     await rescue(storage.toRecoveryKey(), token);

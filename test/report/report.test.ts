@@ -47,7 +47,7 @@ describe('a key that came out', () => {
     expect(report.exitCode).toBe(0);
   });
 
-  it('is listed when something was overlooked, with no code and no authenticity that nobody asked for', () => {
+  it('is listed when something was overlooked, with no code and no authenticity unless asked for', () => {
     const report = new Report();
     report.succeeded(PLACE, ['bad-padding']);
     expect(JSON.parse(report.json)).toMatchObject({

@@ -4,7 +4,7 @@ import { faultOf } from '#vector-fault';
 import { MAX_ITERATIONS, base64Decode } from 'megolm-backup/engine';
 import { runSuite } from './suite.mjs';
 
-/** An interpreter without a compiler takes minutes for so many rounds of PBKDF2. */
+/** An interpreter without a compiler takes minutes for this many rounds of PBKDF2. */
 const MAX_ROUNDS = 2000;
 
 function isLong({ auth_data, description, file }) {

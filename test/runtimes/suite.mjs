@@ -12,7 +12,7 @@ import { homeserverInMemory } from './homeserver-in-memory.mjs';
 const { BackupDecryptionKey, KeyBackupError, decryptSessions, encryptSessions } = main;
 const { base64Encode, derivePassphraseKey } = engine;
 
-/** So many sessions a batch: more than the largest first chunk of any backend. */
+/** Sessions in a batch: more than the largest first chunk of any backend. */
 const SESSIONS = 300;
 
 /**

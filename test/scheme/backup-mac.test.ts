@@ -309,7 +309,7 @@ const UNAUTHENTICATED = 'org.matrix.msc4048.unauthenticated';
 const declared = { room_id: '!r', unauthenticated: 'm.legacy-v1', [UNAUTHENTICATED]: 'm.undefined' };
 
 describe('a session with another provenance', () => {
-  test('is the session itself where nothing changes, and what is no session stays what it is', () => {
+  test('is the session itself where nothing changes, and anything but a session stays as it is', () => {
     expect(withProvenance(declared, {})).toBe(declared);
     for (const value of [null, 'text', 5, undefined]) {
       expect(withProvenance(value, { source: 'm.undefined' })).toBe(value);

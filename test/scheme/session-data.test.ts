@@ -335,7 +335,7 @@ describe('what the peers accept and what we do', () => {
     const sessionData = valid();
     const high = base64(withHighBit(unbase64(sessionData.ephemeral)));
     expect(readings({ ...sessionData, ephemeral: high })).toEqual(accepted);
-    // p + 9 stands for 9, the base point: the ephemeral key whose private key is... nobody's matter.
+    // p + 9 stands for 9, the base point: an ephemeral key whose private key does not matter.
     const canonical = x25519.getSharedSecret(
       PRIVATE,
       unbase64('CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'),

@@ -83,7 +83,7 @@ describe('a MAC key in secret storage', () => {
     expect(codeOf(() => readMacKeySecret(storage, moved))).toBe('mac-mismatch');
   });
 
-  test('that was deleted, or never there, is none', () => {
+  test('that was deleted or never stored is undefined', () => {
     for (const accountData of [{}, { [unstable]: {} }, { [stable]: {}, [unstable]: {} }]) {
       expect(readMacKeySecret(storage, accountData, key)).toBeUndefined();
     }

@@ -306,7 +306,7 @@ describe('a security phrase', () => {
     expect((await rejection(open(phrase as never))).code).toBe('bad-parameters');
   });
 
-  test('refuses what is no text', async () => {
+  test('rejects anything but text', async () => {
     for (const phrase of [5, null, undefined, ['right']])
       await expect(open(phrase as never)).rejects.toMatchObject({ code: 'bad-parameters' });
   });
@@ -400,7 +400,7 @@ describe('a secret', () => {
     );
   });
 
-  test('stored under a name of the prototype is none', () => {
+  test('is not found under a name of the prototype', () => {
     const odd = SecretStorageKey.fromBytes(bytes, 'constructor');
     expect(code(() => odd.decryptSecret(name, { encrypted: {} }))).toBe('missing-field');
   });

@@ -61,10 +61,10 @@ const wrong = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(0x77)).toRec
 
 describe('refuses', () => {
   test.each<[string, string, UnlockOptions, string]>([
-    ['a key of nobody', wrong, everything, 'wrong-key'],
-    ['a key of nobody, backup only', wrong, { authData }, 'wrong-key'],
-    ['base64 of nobody’s key', base64Encode(new Uint8Array(32).fill(3)), { authData }, 'wrong-key'],
-    ['a phrase where there is none', 'some phrase', { authData }, 'missing-field'],
+    ['an unrelated key', wrong, everything, 'wrong-key'],
+    ['an unrelated key, backup only', wrong, { authData }, 'wrong-key'],
+    ['base64 of an unrelated key', base64Encode(new Uint8Array(32).fill(3)), { authData }, 'wrong-key'],
+    ['a phrase where none was set', 'some phrase', { authData }, 'missing-field'],
     ['a wrong phrase', 'some phrase', everything, 'wrong-passphrase'],
     ['a wrong legacy passphrase', 'some phrase', { authData: legacy }, 'wrong-passphrase'],
     ['nothing', '', { authData }, 'missing-field'],
@@ -157,7 +157,7 @@ describe('refuses', () => {
       'missing-field',
     ],
     [
-      'a key of nobody where only the secret itself could tell',
+      'an unrelated key where only the secret itself could tell',
       wrong,
       {
         authData,
@@ -227,7 +227,7 @@ describe('refuses', () => {
     return { asked, backend };
   }
 
-  test('a key of nobody at once: its form says that it is no phrase', async () => {
+  test('an unrelated key at once: by its form it is not a phrase', async () => {
     const { asked, backend } = counter();
     const result = await unlock(wrong, { ...everything, backend });
     expect(result).toMatchObject({ ok: false, error: { code: 'wrong-key' } });

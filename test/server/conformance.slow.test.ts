@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { deleteVersions } from '../../src/conformance/backup.js';
+
 import { CHECKS, hasBackup, runConformance, type CheckResult } from '../../src/conformance/run.js';
 import {
   serverUnderTest,
@@ -67,8 +67,8 @@ describe.each(stores)('conformance over HTTP: %s', (_name, open) => {
 
   test.each(CHECKS)('$name', async (check) => {
     if (!opened) return;
-    await deleteVersions(server.alice);
-    await deleteVersions(server.bob);
+    await server.alice.deleteVersions();
+    await server.bob.deleteVersions();
     await check.run(server);
   });
 });

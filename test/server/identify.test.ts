@@ -1,7 +1,12 @@
 import { createHash } from 'node:crypto';
-import { describe, expect, test } from 'vitest';
-import { identifyByHomeserver, identifyByTokens, parseTokensFile } from '../../src/server/identify.js';
-import { MatrixError } from '../../src/server/http.js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import {
+  identifyByHomeserver,
+  identifyByTokens,
+  parseTokensFile,
+  type HomeserverOptions,
+} from '../../src/server/identify.js';
+import { MatrixError } from '../../src/server/matrix-error.js';
 import { createRateLimit } from '../../src/server/rate-limit.js';
 
 const request = (token?: string, query = ''): Request =>
@@ -24,7 +29,10 @@ interface Asked {
   authorization: string | null;
 }
 
-function homeserver(answer: (asked: Asked) => Response | Promise<Response>) {
+function homeserver(
+  answer: (asked: Asked) => Response | Promise<Response>,
+  options: Partial<HomeserverOptions> = {},
+) {
   const asked: Asked[] = [];
   let time = 1_000_000;
   const fetch = ((url: URL, init: RequestInit) => {
@@ -32,7 +40,7 @@ function homeserver(answer: (asked: Asked) => Response | Promise<Response>) {
     asked.push(one);
     return Promise.resolve(answer(one));
   }) as typeof globalThis.fetch;
-  const identify = identifyByHomeserver('http://hs.example:8008', { fetch, now: () => time });
+  const identify = identifyByHomeserver('http://hs.example:8008', { fetch, now: () => time, ...options });
   return { asked, identify, pass: (milliseconds: number) => (time += milliseconds) };
 }
 
@@ -73,9 +81,9 @@ describe('asking the homeserver', () => {
     expect(await identify(request('a', '?user_id=bc'))).not.toEqual(one);
   });
 
-  test('passes on a rejection, and asks again', async () => {
+  test('passes on a rejection, and asks again after five seconds', async () => {
     let known = false;
-    const { asked, identify } = homeserver(() =>
+    const { asked, identify, pass } = homeserver(() =>
       known
         ? Response.json({ user_id: '@a:x' })
         : Response.json({ errcode: 'M_UNKNOWN_TOKEN', error: 'x', soft_logout: true }, { status: 401 }),
@@ -83,6 +91,10 @@ describe('asking the homeserver', () => {
     const { status, body } = await rejection(identify(request('t')));
     expect([status, body]).toMatchObject([401, { errcode: 'M_UNKNOWN_TOKEN', soft_logout: true }]);
     known = true;
+    pass(4_999);
+    expect((await rejection(identify(request('t')))).body).toMatchObject({ soft_logout: true });
+    expect(asked).toHaveLength(1);
+    pass(1);
     expect(await identify(request('t'))).toEqual({ user_id: '@a:x' });
     expect(asked).toHaveLength(2);
   });
@@ -117,6 +129,163 @@ describe('asking the homeserver', () => {
       'M_MISSING_TOKEN',
     );
     expect(asked).toEqual([]);
+  });
+});
+
+describe('a homeserver is not asked too much', () => {
+  const unknown = () => Response.json({ errcode: 'M_UNKNOWN_TOKEN', error: 'x' }, { status: 401 });
+  const bodyOf = (pull: (controller: ReadableStreamDefaultController) => void | Promise<void>) =>
+    new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+
+  test.each<[string, () => Response | Promise<Response>]>([
+    ['never answers', () => new Promise<Response>(() => undefined)],
+    ['never ends its answer', () => bodyOf(() => new Promise(() => undefined))],
+    [
+      'drips',
+      () =>
+        bodyOf(async (controller) => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          controller.enqueue(Uint8Array.of(0x20));
+        }),
+    ],
+  ])('one that %s is 503 after the time limit', async (_name, answer) => {
+    const { identify } = homeserver(answer, { timeoutMilliseconds: 50 });
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => rejection(identify(request(`t${i}`)))),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([503]));
+  });
+
+  test('an answer is read up to 64 KiB', async () => {
+    let sent = 0;
+    const { identify } = homeserver(() =>
+      bodyOf((controller) => {
+        sent += 8_192;
+        if (sent > 10_000_000) controller.close();
+        else controller.enqueue(new Uint8Array(8_192).fill(0x20));
+      }),
+    );
+    expect((await rejection(identify(request('t')))).status).toBe(503);
+    expect(sent).toBeLessThan(100_000);
+    const large = homeserver(() => Response.json({ user_id: '@a:x', more: 'x'.repeat(65_000) }));
+    expect(await large.identify(request('t'))).toEqual({ user_id: '@a:x' });
+  });
+
+  test.each<[string, () => Response, number]>([
+    ['a valid token', () => Response.json({ user_id: '@a:x' }), 200],
+    ['an unknown token', unknown, 401],
+    ['the token of a guest', () => Response.json({ user_id: '@a:x', is_guest: true }), 403],
+    ['a token, when it is down,', () => Response.json({}, { status: 500 }), 503],
+  ])('about %s once, whatever user_id comes with it', async (_name, answer, status) => {
+    const { asked, identify } = homeserver(answer);
+    const statuses = await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        identify(request('t', `?user_id=%40${i}%3Ax`)).then(
+          () => 200,
+          (error: unknown) => (error as MatrixError).status,
+        ),
+      ),
+    );
+    for (let i = 0; i < 800; i++) {
+      const later = identify(request('t', `?user_id=%40later${i}%3Ax`));
+      if (status === 200) expect(await later).toEqual({ user_id: '@a:x' });
+      else expect((await rejection(later)).status).toBe(status);
+    }
+    expect(new Set(statuses)).toEqual(new Set([status]));
+    expect(asked).toHaveLength(1);
+  });
+
+  test('about users of an appservice one after another, and not too often', async () => {
+    let running = 0;
+    let most = 0;
+    const { asked, identify, pass } = homeserver(async ({ url }) => {
+      most = Math.max(most, ++running);
+      await Promise.resolve();
+      running--;
+      return Response.json({ user_id: url.searchParams.get('user_id') });
+    });
+    const as = (i: number) => identify(request('t', `?user_id=%40${i}%3Ax`));
+    const users = await Promise.all(Array.from({ length: 50 }, (_, i) => as(i)));
+    expect(users.map(({ user_id }) => user_id)).toEqual(Array.from({ length: 50 }, (_, i) => `@${i}:x`));
+    expect(most).toBe(1);
+    for (let i = 50; i < 200; i++) await as(i);
+    expect((await rejection(as(200))).body).toMatchObject({
+      errcode: 'M_LIMIT_EXCEEDED',
+      retry_after_ms: 50,
+    });
+    expect(asked).toHaveLength(200);
+    // What is known is still known, and other tokens are asked about.
+    expect(await as(7)).toEqual({ user_id: '@7:x' });
+    await rejection(identify(request('other')));
+    pass(50);
+    expect(await as(200)).toEqual({ user_id: '@200:x' });
+  });
+
+  test('another spelling of a user is not taken for the user of the token', async () => {
+    const { identify } = homeserver(({ url }) =>
+      Response.json({ user_id: url.searchParams.get('user_id')?.toLowerCase() }),
+    );
+    expect(await identify(request('t', '?user_id=%40B%3Ax'))).toEqual({ user_id: '@b:x' });
+    expect(await identify(request('t', '?user_id=%40c%3Ax'))).toEqual({ user_id: '@c:x' });
+  });
+
+  test('a user that an appservice may not use is rejected, and its others are not', async () => {
+    const { identify } = homeserver(({ url }) => {
+      const user_id = url.searchParams.get('user_id');
+      return user_id === '@no:x'
+        ? Response.json({ errcode: 'M_FORBIDDEN', error: 'x' }, { status: 403 })
+        : Response.json({ user_id });
+    });
+    expect((await rejection(identify(request('t', '?user_id=%40no%3Ax')))).status).toBe(403);
+    expect(await identify(request('t', '?user_id=%40yes%3Ax'))).toEqual({ user_id: '@yes:x' });
+  });
+
+  test('a flood of unknown tokens does not remove a known one', async () => {
+    const { asked, identify } = homeserver(({ authorization }) =>
+      authorization === 'Bearer victim' ? Response.json({ user_id: '@a:x' }) : unknown(),
+    );
+    await identify(request('victim'));
+    for (let i = 0; i < 10_500; i++) await rejection(identify(request(`t${i}`)));
+    const before = asked.length;
+    expect(await identify(request('victim'))).toEqual({ user_id: '@a:x' });
+    expect(asked).toHaveLength(before);
+  });
+
+  test('more than 100 tokens at once are 503, and known tokens are not', async () => {
+    let answer: () => void = () => undefined;
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    const { identify } = homeserver(async ({ authorization }) => {
+      if (authorization !== 'Bearer known') await answered;
+      return Response.json({ user_id: '@a:x' });
+    });
+    await identify(request('known'));
+    const waiting = Array.from({ length: 100 }, (_, i) => identify(request(`t${i}`)));
+    const { status, headers, body } = await rejection(identify(request('other')));
+    expect([status, body.errcode, headers]).toEqual([503, 'M_LIMIT_EXCEEDED', { 'retry-after': '1' }]);
+    expect(await identify(request('known'))).toEqual({ user_id: '@a:x' });
+    // And of requests that wait for one question.
+    const same = Array.from({ length: 100 }, () => identify(request('t0')));
+    expect((await rejection(identify(request('t0')))).status).toBe(429);
+    answer();
+    expect(await Promise.all([...waiting, ...same])).toHaveLength(200);
+    expect(await identify(request('other'))).toEqual({ user_id: '@a:x' });
+  });
+
+  test('a clock that is set back by a day keeps no token and no limit', async () => {
+    vi.useFakeTimers({ toFake: ['Date', 'performance'], now: 1_800_000_000_000 });
+    onTestFinished(() => void vi.useRealTimers());
+    let known = true;
+    const { identify } = homeserver(() => (known ? Response.json({ user_id: '@a:x' }) : unknown()), {
+      now: undefined,
+    });
+    const limit = createRateLimit({ perSecond: 1, burst: 1 });
+    await identify(request('t'));
+    limit('@a:x');
+    known = false;
+    vi.setSystemTime(Date.now() - 86_400_000);
+    vi.advanceTimersByTime(60_000);
+    expect((await rejection(identify(request('t')))).status).toBe(401);
+    limit('@a:x');
   });
 });
 
@@ -163,11 +332,6 @@ test('a rate limit lets a burst through, then the rate, each user for itself', a
   limit('@b:x');
   time = 500;
   limit('@a:x');
-  await rejection(() => {
-    limit('@a:x');
-  });
-  // A clock that goes back gives nothing.
-  time = 0;
   await rejection(() => {
     limit('@a:x');
   });

@@ -188,7 +188,7 @@ test('requests that do not finish are cut off after the grace', async () => {
 describe('a database in trouble', () => {
   test('a full SQLite file gives 503, stores nothing, and recovers', async () => {
     const { store, remove } = await temporarySqlite({ maxPages: 200 });
-    server = await serve(store);
+    server = await serve(store, { maxRecord: 3_000_000 });
     const version = await newVersion(store, USER);
     const put = async (room: string, size: number): Promise<number> => {
       const { data } = keyOf(room, 's', 0, false, 'y'.repeat(size));

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { KeyBackupError } from '../../src/errors.js';
+import type { BackupStore } from '../../src/server/store.js';
 import { createLog, withHealth } from '../../src/server/observability.js';
 import { createMemoryStore } from '../support/memory-store.js';
 
@@ -51,7 +52,7 @@ test('lines of one turn are written together after it, in their order', async ()
   expect(written).toHaveLength(2);
 });
 
-test.each([
+test.each<[string, Partial<BackupStore>, number, unknown]>([
   ['answers', {}, 200, { status: 'ok' }],
   ['reports no fault', { fault: () => undefined }, 200, { status: 'ok' }],
   [

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { getKeys, newVersion, putKey, putKeys } from '../../src/conformance/backup.js';
+
 import { runConformance } from '../../src/conformance/run.js';
 import { serverUnderTest } from '../../src/conformance/server-under-test.js';
 import type { BackupStore } from '../../src/server/store.js';
@@ -12,7 +12,7 @@ import { TOKEN_A, TOKEN_B, serve } from '../support/serving.js';
 /** The proxy snippets of docs/running-the-server.md, run by the proxies that are installed. */
 
 /** What `serve` allows by default. */
-const MAX_BODY = 50 * 2 ** 20;
+const MAX_BODY = 10 * 2 ** 20;
 
 /** Checks that a proxy answers itself, before the server has heard of the request: U+0000 and broken encodings. */
 const ANSWERED_BY_ITSELF: Readonly<Record<string, readonly string[]>> = {
@@ -31,7 +31,7 @@ const IDS = [
   'é e\u0301 😀',
   '__proto__',
   '"\\\u007f\ufeff',
-  'x'.repeat(255),
+  'x'.repeat(252),
 ];
 
 const RECORD = {
@@ -41,7 +41,7 @@ const RECORD = {
   session_data: { ciphertext: 'A'.repeat(1000), ephemeral: 'A'.repeat(43), mac: 'A'.repeat(11) },
 };
 
-/** So many pages go out before the answer breaks off: more than any buffer on the way holds. */
+/** Pages sent before the answer breaks off: more than any buffer on the way holds. */
 const PAGES_BEFORE = 20;
 
 describe.each([nginx, caddy])('$name', (kind) => {
@@ -91,7 +91,7 @@ describe.each([nginx, caddy])('$name', (kind) => {
 
   test('passes a body as large as the server allows, and rejects one byte more', async () => {
     const { alice } = serverUnderTest(address());
-    const version = await newVersion(alice);
+    const version = await alice.newVersion();
     const put = async (length: number) => {
       const body = '{"rooms":{}}'.padEnd(length);
       const headers = { authorization: `Bearer ${TOKEN_A}`, 'content-type': 'application/json' };
@@ -105,10 +105,10 @@ describe.each([nginx, caddy])('$name', (kind) => {
 
   test.each(IDS)('an id arrives as it was sent: %j', async (id) => {
     const { alice } = serverUnderTest(address());
-    const version = await newVersion(alice);
-    await putKey(alice, version, `!${id}:x`, id, RECORD);
-    expect(await getKeys(alice, version, `!${id}:x`, id)).toEqual(RECORD);
-    expect(await getKeys(alice, version)).toEqual({
+    const version = await alice.newVersion();
+    await alice.putKey(version, `!${id}:x`, id, RECORD);
+    expect(await alice.getKeys(version, `!${id}:x`, id)).toEqual(RECORD);
+    expect(await alice.getKeys(version)).toEqual({
       rooms: { [`!${id}:x`]: { sessions: { [id]: RECORD } } },
     });
   });
@@ -121,9 +121,9 @@ describe.each([nginx, caddy])('$name', (kind) => {
 
   test('an answer that broke off is no JSON, if it looks complete at all', async () => {
     const { alice } = serverUnderTest(address());
-    const version = await newVersion(alice);
+    const version = await alice.newVersion();
     const sessions = Object.fromEntries(Array.from({ length: 4000 }, (_, i) => [`session${i}`, RECORD]));
-    await putKeys(alice, version, { '!room:x': { sessions } });
+    await alice.putKeys(version, { '!room:x': { sessions } });
     const url = `${proxy.url}/_matrix/client/v3/room_keys/keys?version=${version}`;
     const read = async () => {
       const response = await fetch(url, { headers: { authorization: `Bearer ${TOKEN_A}` } });

@@ -1,11 +1,6 @@
 import { createHandler, type Handler } from '../../src/server/handler.js';
-import {
-  MatrixError,
-  errorResponse,
-  jsonResponse,
-  preflightResponse,
-  readBody,
-} from '../../src/server/http.js';
+import { errorResponse, jsonResponse, preflightResponse, readBody } from '../../src/server/http.js';
+import { MatrixError } from '../../src/server/matrix-error.js';
 import { listen } from '../../src/server/listen.js';
 import { identify, temporarySqlite } from './serving.js';
 
@@ -69,7 +64,10 @@ async function answer(request: Request, path: string, accountData: Map<string, u
   if (owner !== user_id) throw new MatrixError(403, 'M_FORBIDDEN', 'the account data of another user');
   const name = JSON.stringify([owner, type]);
   if (request.method === 'PUT') {
-    accountData.set(name, JSON.parse(new TextDecoder().decode(await readBody(request, 65_536))));
+    accountData.set(
+      name,
+      JSON.parse(new TextDecoder().decode(await readBody(request, 65_536, () => undefined))),
+    );
     return {};
   }
   const content = accountData.get(name);

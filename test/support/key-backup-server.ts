@@ -10,9 +10,9 @@ export type Fault =
   | { readonly kind: 'drop-before' }
   /** The request is done, and the connection breaks before the answer. */
   | { readonly kind: 'drop-after' }
-  /** The connection breaks after so many bytes of the answer. */
+  /** The connection breaks after this many bytes of the answer. */
   | { readonly kind: 'cut'; readonly bytes: number }
-  /** The answer ends well-formed as HTTP, but after so many bytes. */
+  /** The answer ends well-formed as HTTP, but after this many bytes. */
   | { readonly kind: 'truncate'; readonly bytes: number }
   /** Another answer; the request is not done. */
   | {
@@ -23,7 +23,7 @@ export type Fault =
     }
   /** The request is done, and another answer comes. */
   | { readonly kind: 'misreport'; readonly body: string }
-  /** Nothing comes, or nothing more after so many bytes. */
+  /** Nothing comes, or nothing more after this many bytes. */
   | { readonly kind: 'stall'; readonly bytes?: number }
   /** The answer comes in pieces of one byte. */
   | { readonly kind: 'drip' }

@@ -27,7 +27,7 @@ export interface Peer {
 
 /** libolm 3.2.15. Its `decrypt` ends at the first U+0000, as its strings do. */
 export interface Libolm extends Peer {
-  /** What it makes of a text when nobody said for whom. */
+  /** What it returns for a text without a recipient. */
   encryptToNobody(text: string): PeerSessionData;
   /** A new megolm session, exported at rising message indexes. */
   megolmSession(...indexes: readonly number[]): MegolmExports;
@@ -82,7 +82,7 @@ async function initOlm(): Promise<void> {
 
 type Listener = (...values: unknown[]) => void;
 
-/** What stands ready for errors that nobody caught. */
+/** The handlers of uncaught errors. */
 function handlers(): [string, Listener][] {
   return ['uncaughtException', 'unhandledRejection'].flatMap((event) =>
     (process as NodeJS.EventEmitter)

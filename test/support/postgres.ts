@@ -92,10 +92,10 @@ async function startPglite(): Promise<TestPostgres> {
   };
 }
 
-type SystemUser = { uid: number; gid: number } | Record<string, never>;
+export type SystemUser = { uid: number; gid: number } | Record<string, never>;
 
 /** PostgreSQL refuses to run as root. */
-function systemUser(): SystemUser {
+export function systemUser(): SystemUser {
   if (process.getuid?.() !== 0) return {};
   const id = (flag: string): number => {
     const named = spawnSync('id', [flag, 'postgres'], { encoding: 'utf8' });

@@ -33,7 +33,7 @@ export async function makeAccount(url: string, sessions: readonly ExportedSessio
   return { roomKeys, storage, key, seed, info };
 }
 
-/** Puts a record that nobody can read into the place of a key, as a server that lost bytes would give it. */
+/** Replaces a key by an unreadable record, as a server that lost bytes would return it. */
 export async function damage(
   roomKeys: RoomKeys,
   version: string,

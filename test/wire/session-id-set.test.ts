@@ -81,7 +81,7 @@ it('keeps the digests that it is said to keep', () => {
   }
 });
 
-it('writes what is no ASCII in three bytes', () => {
+it('writes characters outside ASCII in three bytes', () => {
   const set = new SessionIdSet();
   set.add('', '\x80\x7f');
   const block = Buffer.from([...new Uint8Array(64), 0, 0, 0, 0, 0xe0, 0x82, 0x80, 0x7f]);

@@ -23,7 +23,10 @@ never kept there. "serve --keep-audit" sets how long this is kept.
     'Exit code 0 when it could be read, also when nothing was replaced; 2 for wrong usage or no such database.',
   example: 'megolm-backup audit --db backup.db --user @alice:example.org',
   async run({ user, session, json, ...database }, terminal) {
-    const store = await openStore(database, terminal, { mustExist: true });
+    const store = await openStore(database, terminal, {
+      mustExist: true,
+      sqlite: { signal: terminal.signal },
+    });
     try {
       let after = 0;
       let count = 0;

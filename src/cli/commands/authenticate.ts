@@ -1,16 +1,21 @@
 import { nodeBackend } from '../../backends/node.js';
-import { authenticateSessions, type Authentication } from '../../batch/reencrypt.js';
+import {
+  authenticateSessions,
+  type AuthenticateOptions,
+  type Authentication,
+  type TrustedCopyOf,
+} from '../../batch/reencrypt.js';
 import { authenticateBackup, type AuthenticateResult } from '../../client/authenticate.js';
 import { expectObject, expectString } from '../../encoding/json.js';
 import { excerpt, printable } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
-import { WRONG_KEY } from '../wrong-key.js';
-import { Report, type Place } from '../../report/report.js';
+import { asRecord, resultsInPlace } from '../../report/in-place.js';
+import { Report } from '../../report/report.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { defineCommand, expectNone, type Values } from '../command.js';
-import { InputError, UsageError } from '../errors.js';
-import { asRecord, keysInFlight, openKeysFile } from '../files.js';
+import { InputError, UsageError, WRONG_KEY } from '../errors.js';
+import { openKeysFile } from '../files.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import {
   AUTH_DATA,
@@ -23,7 +28,7 @@ import {
   VERIFIED,
 } from '../options.js';
 import { BackupObjects, withReportFile, withResultFiles } from '../outputs.js';
-import { isJsonSummary, shareOf, summaryJson, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -55,8 +60,6 @@ const OPTIONS = {
   ...REPORT,
   ...JSON_SUMMARY,
 } as const;
-
-type AuthenticateOptions = Values<typeof OPTIONS>;
 
 export const command = defineCommand({
   name: 'authenticate',
@@ -98,89 +101,85 @@ did not (no-mac, wrong-mac, declared-unauthenticated).
     const report = new Report(({ path: where }, { code, message }) => {
       terminal.stderr(`${where}: ${code}: ${printable(message)}\n`);
     });
+    const settings = {
+      bindRoomId: options.bindRoomId,
+      isVerified: options.verified,
+      declareUnknown: options.declareRest,
+      backend: nodeBackend(),
+      signal: terminal.signal,
+    };
+    const job = { options, key, report, settings, terminal };
     try {
-      return path === undefined
-        ? await onHomeserver(options, key, report, terminal)
-        : await inFile(path, options, key, report, terminal);
+      return await (path === undefined ? onHomeserver(job) : inFile(path, job));
     } finally {
       key.dispose();
     }
   },
 });
 
-async function inFile(
-  path: string,
-  options: AuthenticateOptions,
-  key: BackupDecryptionKey,
-  report: Report,
-  terminal: Terminal,
-): Promise<number> {
+interface Job {
+  readonly options: Values<typeof OPTIONS>;
+  readonly key: BackupDecryptionKey;
+  readonly report: Report;
+  readonly settings: AuthenticateOptions & { readonly signal: AbortSignal };
+  readonly terminal: Terminal;
+}
+
+async function inFile(path: string, { options, key, report, settings, terminal }: Job): Promise<number> {
   const { authData, all } = options;
   if (authData !== undefined) key.expectMatch(await readAuthDataFile(authData, terminal));
   const copyOf = await readTrustedCopies(options.trusted, terminal);
   const counts = { authenticated: 0, declared: 0, already: 0, unknown: 0, conflicting: 0 };
   const backup = new BackupObjects();
-  await withResultFiles(options, terminal, async ({ result: output, commitReport }) => {
-    await withProgress(terminal, async (progress) => {
+  // As far as the records tell.
+  const isOtherKey = () => report.ok === 0 && report.codes.has('mac-mismatch');
+  await withResultFiles(options, terminal, async (output, commitReport) => {
+    await withProgress(terminal, async (show) => {
       const file = openKeysFile(path, 'rooms', terminal);
-      const keys = keysInFlight(file, report, asRecord);
-      const settings = { ...settingsOf(options), backend: nodeBackend(), signal: terminal.signal };
-      for await (const result of authenticateSessions(keys.inputs, key, copyOf, settings)) {
+      const results = resultsInPlace(file.items, asRecord, (records) =>
+        authenticateSessions(records, key, copyOf, settings),
+      );
+      for await (const result of results) {
         if (result.ok) {
           counts[result.authentication]++;
           if (result.changed || all) backup.add(result);
         }
-        const place = keys.nextPlace();
-        take(place, { ...result, path: place.path }, report);
-        progress.update(report.ok + report.failed, file.share);
+        take(result, report);
+        show(report.ok + report.failed, file.share);
       }
     });
     await commitReport(report);
-    if (isOtherKey(report)) return false;
+    if (isOtherKey()) return false;
     await backup.writeTo(output);
     return true;
   });
-  if (isOtherKey(report)) terminal.stderr(`${WRONG_KEY}\n`);
+  if (isOtherKey()) terminal.stderr(`${WRONG_KEY}\n`);
   tell(report, counts, {}, isJsonSummary(options), terminal);
   return report.exitCode;
 }
 
-/** Whether the key, as far as the records tell, is another backup's. */
-function isOtherKey({ ok, codes }: Report): boolean {
-  return ok === 0 && codes.has('mac-mismatch');
-}
-
-async function onHomeserver(
-  options: AuthenticateOptions,
-  key: BackupDecryptionKey,
-  report: Report,
-  terminal: Terminal,
-): Promise<number> {
-  const { signal } = terminal;
-  const { into, newVersion } = options;
+async function onHomeserver({ options, key, report, settings, terminal }: Job): Promise<number> {
+  const { into, newVersion, json } = options;
   const roomKeys = await connect(options, terminal);
-  const info = await existingBackup(roomKeys, signal, options.from);
+  const info = await existingBackup(roomKeys, terminal.signal, options.from);
   key.expectMatch(info.auth_data);
   const copyOf = await readTrustedCopies(options.trusted, terminal);
   const outcome = await withReportFile(options.report, terminal, async (commitReport) => {
-    const done = await withProgress(terminal, (progress) =>
+    const done = await withProgress(terminal, (show) =>
       withServer(() =>
         authenticateBackup(roomKeys, info, key, copyOf, {
-          ...settingsOf(options),
+          ...settings,
           into: into === undefined ? (newVersion ? 'new' : 'same') : { version: into },
-          signal,
-          backend: nodeBackend(),
           onNewVersion(made) {
             terminal.stderr(
               `made backup version ${excerpt(made)}; if interrupted, continue with --from ${excerpt(info.version)} --into ${excerpt(made)}\n`,
             );
           },
           onResult(result) {
-            progress.clear();
-            take(result, result, report);
+            take(result, report);
           },
           onProgress(reached) {
-            progress.update(reached.done, shareOf(reached));
+            show(reached.done, shareOf(reached));
           },
         }),
       ),
@@ -189,13 +188,7 @@ async function onHomeserver(
     return done;
   });
   const { version, uploaded, skipped, kept, counts } = outcome;
-  tell(
-    report,
-    counts,
-    { version, uploaded, skipped, kept },
-    options.json && options.report !== '-',
-    terminal,
-  );
+  tell(report, counts, { version, uploaded, skipped, kept }, json && options.report !== '-', terminal);
   if (kept > 0) {
     const advice =
       into === undefined && !newVersion
@@ -206,15 +199,11 @@ async function onHomeserver(
   return kept === 0 ? report.exitCode : 1;
 }
 
-function settingsOf({ bindRoomId, verified, declareRest }: AuthenticateOptions) {
-  return { bindRoomId, isVerified: verified, declareUnknown: declareRest };
-}
-
 /** Takes a result into the report. A key that contradicts its trusted copy has failed. */
-function take(place: Place, result: AuthenticateResult, report: Report): void {
-  if (!result.ok) report.refused(place, result.error);
-  else if (result.authentication !== 'conflicting') report.succeeded(place, [], result.previousAuthenticity);
-  else report.refused(place, new KeyBackupError('not-authenticated', result.reason));
+function take(result: AuthenticateResult, report: Report): void {
+  if (!result.ok) report.refused(result, result.error);
+  else if (result.authentication !== 'conflicting') report.succeeded(result, [], result.previousAuthenticity);
+  else report.refused(result, new KeyBackupError('not-authenticated', result.reason));
 }
 
 /**
@@ -223,22 +212,22 @@ function take(place: Place, result: AuthenticateResult, report: Report): void {
  * @returns A function that finds the copy by room and session.
  * @throws {@link InputError} also when a single one is malformed: a trusted copy has to be right.
  */
-async function readTrustedCopies(path: string, terminal: Terminal) {
-  const rooms = new Map<string, Map<string, ExportedSessionData>>();
+async function readTrustedCopies(path: string, terminal: Terminal): Promise<TrustedCopyOf> {
+  const copies = new Map<string, ExportedSessionData>();
+  const idOf = (roomId: string, sessionId: string) => JSON.stringify([roomId, sessionId]);
   for await (const item of openKeysFile(path, 'array', terminal).items) {
     try {
       if (item.error) throw item.error;
       const session = expectObject(item.value, 'session');
       const roomId = expectString(session, 'room_id', 'session');
-      const sessions = rooms.get(roomId) ?? new Map<string, ExportedSessionData>();
-      rooms.set(roomId, sessions);
-      sessions.set(expectString(session, 'session_id', 'session'), session as unknown as ExportedSessionData);
+      const sessionId = expectString(session, 'session_id', 'session');
+      copies.set(idOf(roomId, sessionId), session as unknown as ExportedSessionData);
     } catch (cause) {
       if (!(cause instanceof KeyBackupError)) throw cause;
       throw new InputError(`${path}: ${item.path}: ${cause.message}`, { cause });
     }
   }
-  return (roomId: string, sessionId: string) => rooms.get(roomId)?.get(sessionId);
+  return (roomId, sessionId) => copies.get(idOf(roomId, sessionId));
 }
 
 function tell(
@@ -248,14 +237,10 @@ function tell(
   json: boolean,
   terminal: Terminal,
 ): void {
-  const { summary, authenticity, authenticityText } = report;
-  if (json) {
-    terminal.stdout(summaryJson(report, { authenticity, ...counts, ...more }));
-    return;
-  }
+  const { failed, authenticity, authenticityText } = report;
   const { authenticated, declared, already, unknown, conflicting } = counts;
-  terminal.stderr(
+  const text =
     `${authenticated} authenticated, ${declared} declared unauthenticated, ${already} had a right backup_mac already, ` +
-      `${unknown} without a trusted copy, ${conflicting} contradict theirs, ${summary.failed - conflicting} unreadable\n${authenticityText}`,
-  );
+    `${unknown} without a trusted copy, ${conflicting} contradict theirs, ${failed - conflicting} unreadable\n`;
+  tellSummary(report, json, terminal, { authenticity, ...counts, ...more }, text + authenticityText);
 }

@@ -1,13 +1,12 @@
-import { WRONG_KEY } from '../wrong-key.js';
-import { decryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
-import { KeyMatchCounter } from '../../report/rescue.js';
+import { KeyMatchCounter, rescueItems } from '../../report/rescue.js';
 import { Report } from '../../report/report.js';
 import { defineCommand } from '../command.js';
-import { asRecord, keysInFlight, openKeysFile } from '../files.js';
+import { WRONG_KEY } from '../errors.js';
+import { openKeysFile } from '../files.js';
 import { AUTH_DATA, KEY_FILE, READING } from '../options.js';
 import { SessionArray, withResultFiles } from '../outputs.js';
-import { tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, tellSummary, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyFile } from '../secrets.js';
 
 export const command = defineCommand({
@@ -34,28 +33,26 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
     const fit = new KeyMatchCounter();
     try {
       if (described) key.expectMatch(described);
-      await withResultFiles(options, terminal, async ({ result: output, commitReport }) => {
+      await withResultFiles(options, terminal, async (output, commitReport) => {
         const sessions = new SessionArray(output);
-        await withProgress(terminal, async (progress) => {
+        await withProgress(terminal, async (show) => {
           const file = openKeysFile(path, 'rooms', terminal);
-          const keys = keysInFlight(file, report, asRecord);
-          const results = decryptSessions(keys.inputs, key, {
+          const results = rescueItems(file.items, key, {
             salvage,
             requireAuthenticated,
             backend: nodeBackend(),
             signal: terminal.signal,
             onProgress: () => {
-              progress.update(report.ok + report.failed, file.share);
+              show(report.ok + report.failed, file.share);
             },
           });
           for await (const result of results) {
-            const place = keys.nextPlace();
             fit.add(result);
             if (result.ok) {
-              report.succeeded(place, result.flags, result.authenticity);
+              report.succeeded(result, result.flags, result.authenticity);
               await sessions.write(result.session);
             } else {
-              report.refused(place, result.error);
+              report.refused(result, result.error);
             }
           }
         });
@@ -67,7 +64,7 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
       key.dispose();
     }
     if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-    tellSummary(report, options, terminal);
+    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
     return report.exitCode;
   },
 });

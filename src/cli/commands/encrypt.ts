@@ -1,12 +1,18 @@
-import { reasonOf, Report, rooted } from '../../report/report.js';
 import { encryptSessions } from '../../backends/auto.js';
 import { nodeBackend } from '../../backends/node.js';
+import type { JsonObject } from '../../encoding/json.js';
 import { printable } from '../../encoding/quote.js';
+import { KeyBackupError } from '../../errors.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
+import { resultsInPlace } from '../../report/in-place.js';
+import { reasonOf, Report, rooted } from '../../report/report.js';
+import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
-import { defineCommand } from '../command.js';
+import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
+import type { BackupEntry } from '../../wire/backup-reader.js';
+import { defineCommand, parseUserId, type Values } from '../command.js';
 import { UsageError } from '../errors.js';
-import { keysInFlight, openKeysFile } from '../files.js';
+import { openKeysFile } from '../files.js';
 import {
   AUTH_DATA,
   BACKUP_MAC,
@@ -18,8 +24,30 @@ import {
   VERIFIED,
 } from '../options.js';
 import { BackupObjects, withResultFiles } from '../outputs.js';
-import { chooseRecipient } from '../recipient.js';
-import { isJsonSummary, summaryJson, withProgress } from '../results.js';
+import { isJsonSummary, tellSummary, withProgress } from '../results.js';
+import { chooseMacKey, parseSigningKey, readAuthDataFile, readKeyFile, wantsMac } from '../secrets.js';
+import type { Terminal } from '../terminal.js';
+
+const OPTIONS = {
+  'public-key': { value: 'BASE64', help: 'encrypt to this public key' },
+  ...KEY_FILE,
+  ...AUTH_DATA,
+  user: { value: 'ID', help: 'whose backup it is; only this user’s signatures count' },
+  ...TRUSTED_KEY,
+  'trust-unverified': {
+    help: 'encrypt to the backup of this auth_data although nothing proves it: its maker will be able to read every key',
+  },
+  ...BACKUP_MAC,
+  ...BIND_ROOM_ID,
+  unauthenticated: {
+    value: 'SOURCE',
+    help: `with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
+        m.forwarded_room_key or m.undefined`,
+  },
+  ...VERIFIED,
+  ...OUTPUT,
+  ...JSON_SUMMARY,
+} as const;
 
 export const command = defineCommand({
   name: 'encrypt',
@@ -39,49 +67,27 @@ implementations would drop a key for is mended where that is possible; such keys
 An auth_data is used only when it is trusted: by the key, by a signature, or because you say so.
 `,
   arguments: ['EXPORT.json'],
-  options: {
-    'public-key': { value: 'BASE64', help: 'encrypt to this public key' },
-    ...KEY_FILE,
-    ...AUTH_DATA,
-    user: { value: 'ID', help: 'whose backup it is; only this user’s signatures count' },
-    ...TRUSTED_KEY,
-    'trust-unverified': {
-      help: 'encrypt to the backup of this auth_data although nothing proves it: its maker will be able to read every key',
-    },
-    ...BACKUP_MAC,
-    ...BIND_ROOM_ID,
-    unauthenticated: {
-      value: 'SOURCE',
-      help: `with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
-        m.forwarded_room_key or m.undefined`,
-    },
-    ...VERIFIED,
-    ...OUTPUT,
-    ...JSON_SUMMARY,
-  },
+  options: OPTIONS,
   exitCodes: `Exit code 0 when every session was encrypted, 1 when some were not or the auth_data is not trusted, 2 for
     wrong usage or unreadable input.`,
   example:
     'megolm-backup encrypt export.json --public-key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo -o backup.json',
-  async run({ verified, bindRoomId, unauthenticated, backupMac, ...options }, terminal, path) {
+  async run({ verified, bindRoomId, unauthenticated, ...options }, terminal, path) {
     const source = parseSource(unauthenticated);
-    const withMac = backupMac || options.macKeyFile !== undefined;
-    if (!withMac && (source !== undefined || bindRoomId)) {
-      throw new UsageError('--bind-room-id and --unauthenticated need --backup-mac or --mac-key-file');
-    }
-    const { publicKey, macKey } = await chooseRecipient({ ...options, withMac }, terminal);
+    const dependents = { 'bind-room-id': bindRoomId, unauthenticated };
+    const withMac = wantsMac(options, dependents, options.keyFile !== undefined);
+    expectRecipient(options);
+    const { publicKey, macKey } = await readRecipient(options, withMac, terminal);
     const report = new Report(({ path: where }, { code, message }) => {
       // A message about a record that is not JSON names its path already.
       terminal.stderr(`${rooted(where)}: ${code}: ${printable(message.replace(`${where}: `, ''))}\n`);
     });
     const backup = new BackupObjects();
     try {
-      await withResultFiles(options, terminal, async ({ result: output }) => {
-        await withProgress(terminal, async (progress) => {
+      await withResultFiles(options, terminal, async (output) => {
+        await withProgress(terminal, async (show) => {
           const file = openKeysFile(path, 'array', terminal);
-          // The engine checks what it is given.
-          const keys = keysInFlight(file, report, ({ value }) => value as ExportedSessionData);
-          const results = encryptSessions(keys.inputs, publicKey, {
+          const settings = {
             isVerified: verified,
             macKey,
             bindRoomId,
@@ -89,20 +95,23 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
             backend: nodeBackend(),
             signal: terminal.signal,
             onProgress: () => {
-              progress.update(report.ok + report.failed, file.share);
+              show(report.ok + report.failed, file.share);
             },
-          });
+          };
+          // The engine checks what it is given.
+          const take = ({ value }: BackupEntry) => value as ExportedSessionData;
+          const results = resultsInPlace(file.items, take, (sessions) =>
+            encryptSessions(sessions, publicKey, settings),
+          );
           for await (const result of results) {
-            const place = keys.nextPlace();
             if (result.ok) {
               backup.add(result);
-              report.succeeded(place, result.flags);
+              report.succeeded(result, result.flags);
               if (result.flags.length > 0) {
-                progress.clear();
-                terminal.stderr(`${rooted(place.path)}: ${reasonOf(result.flags)}\n`);
+                terminal.stderr(`${rooted(result.path)}: ${reasonOf(result.flags)}\n`);
               }
             } else {
-              report.refused(place, result.error);
+              report.refused(result, result.error);
             }
           }
         });
@@ -113,16 +122,9 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
       macKey?.dispose();
     }
     const { duplicates } = backup;
-    if (isJsonSummary(options)) {
-      terminal.stdout(summaryJson(report, { duplicates }));
-    } else {
-      terminal.stderr(report.text);
-      if (duplicates > 0) {
-        terminal.stderr(
-          `${duplicates} sessions were there more than once; the copy that reads most was taken\n`,
-        );
-      }
-    }
+    const notes =
+      duplicates > 0 ? `${duplicates} sessions are duplicates; the copy that reads most was taken\n` : '';
+    tellSummary(report, isJsonSummary(options), terminal, { duplicates }, report.text + notes);
     return report.failed === 0 ? 0 : 1;
   },
 });
@@ -135,4 +137,82 @@ function parseSource(text: string | undefined): UnauthenticatedSource | undefine
     throw new UsageError(`--unauthenticated: expected one of ${SOURCES.join(', ')}`);
   }
   return source;
+}
+
+/** The options that say what to encrypt to. */
+type Recipient = Pick<
+  Values<typeof OPTIONS>,
+  'publicKey' | 'keyFile' | 'macKeyFile' | 'authData' | 'user' | 'key' | 'trustUnverified'
+>;
+
+/**
+ * An `auth_data` is trusted by the decryption key, by a signature of a trusted key, or because the user says so.
+ *
+ * @throws {@link UsageError} unless the options name one recipient and a reason to trust it.
+ */
+function expectRecipient(given: Recipient): void {
+  const { publicKey, keyFile, authData, user, key, trustUnverified } = given;
+  const signers = user !== undefined || key.length > 0;
+  if (publicKey !== undefined) {
+    if (keyFile !== undefined || authData !== undefined || signers || trustUnverified) {
+      throw new UsageError(
+        '--public-key goes with none of the other recipients: there is nothing to check it against',
+      );
+    }
+  } else if (authData === undefined) {
+    if (signers || trustUnverified) throw new UsageError('missing option: --auth-data FILE');
+    if (keyFile === undefined) {
+      throw new UsageError('missing option: one of --public-key, --key-file, --auth-data');
+    }
+  } else if (signers && (user === undefined || key.length === 0)) {
+    throw new UsageError('--user and --key go together');
+  } else if (!signers && keyFile === undefined && !trustUnverified) {
+    throw new UsageError(
+      '--auth-data needs a reason to trust it: --key-file, --user and --key, or --trust-unverified',
+    );
+  }
+  if (user !== undefined) parseUserId('--user', user);
+}
+
+/** What to encrypt to, and the key of the `backup_mac` if one is wanted; the caller disposes of that. */
+async function readRecipient(given: Recipient, withMac: boolean, terminal: Terminal) {
+  const { keyFile, macKeyFile, authData } = given;
+  const described = authData === undefined ? undefined : await readAuthDataFile(authData, terminal);
+  const key = keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
+  try {
+    const publicKey = described
+      ? trustedKey(described, given, key)
+      : (key?.publicKey ?? parsePublicKey(given));
+    return { publicKey, macKey: await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal) };
+  } finally {
+    key?.dispose();
+  }
+}
+
+function trustedKey(
+  authData: JsonObject,
+  { user = '', key: signers, trustUnverified }: Recipient,
+  decryptionKey: BackupDecryptionKey | undefined,
+): BackupPublicKey {
+  const publicKey = BackupPublicKey.fromAuthData(authData);
+  // The key given has to fit even when a signature is trusted: the backup will be read with it.
+  decryptionKey?.expectMatch(authData);
+  const trustedKeys = signers.map(parseSigningKey);
+  const { trusted, reason } = verifyAuthData(authData, { userId: user, trustedKeys, decryptionKey });
+  if (!trusted && !trustUnverified) {
+    throw new KeyBackupError(
+      'untrusted-backup',
+      `auth_data: ${reason}, so nothing was encrypted; "megolm-backup verify" says more`,
+    );
+  }
+  return publicKey;
+}
+
+function parsePublicKey({ publicKey = '' }: Recipient): BackupPublicKey {
+  try {
+    return BackupPublicKey.fromBase64(publicKey);
+  } catch (cause) {
+    if (!(cause instanceof KeyBackupError) || cause.code === 'low-order-key') throw cause;
+    throw new UsageError(`--public-key: ${cause.message}`, { cause });
+  }
 }

@@ -9,7 +9,8 @@ export const command = defineCommand({
   usage: ['(--db FILE | --postgres URL) --user ID --yes'],
   description: `
 Removes everything the server holds about a user: versions, keys and the audit trail. This cannot be undone.
-An SQLite file keeps its size; VACUUM it to free the space.
+An SQLite file is written anew at the end, so that no deleted data is left in it. A running server may use it meanwhile;
+its users' writes then wait, or fail with 503 after 5 s and are repeated. Interrupted, run it again.
 `,
   options: {
     ...DATABASE,
@@ -21,7 +22,10 @@ An SQLite file keeps its size; VACUUM it to free the space.
   example: 'megolm-backup erase-user --db backup.db --user @alice:example.org --yes',
   async run({ user, yes, ...database }, terminal) {
     if (!yes) throw new UsageError(`this cannot be undone; add --yes to erase ${user}`);
-    const store = await openStore(database, terminal, { mustExist: true });
+    const store = await openStore(database, terminal, {
+      mustExist: true,
+      sqlite: { signal: terminal.signal },
+    });
     try {
       const erased = await store.eraseUser(user);
       terminal.stderr(erased ? `erased ${user}\n` : `nothing is held about ${user}\n`);

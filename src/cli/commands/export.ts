@@ -4,13 +4,13 @@ import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
-import { readBackup } from '../../wire/backup-reader.js';
+import { readBackup, type BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
-import { keysInFlight, openKeysFile, readChunks } from '../files.js';
+import { openKeysFile, readChunks } from '../files.js';
 import { JSON_SUMMARY, OUTPUT, REPORT } from '../options.js';
 import { SessionArray, withResultFiles, type Output } from '../outputs.js';
-import { isJsonSummary, summaryJson, withProgress } from '../results.js';
+import { isJsonSummary, tellSummary, withProgress } from '../results.js';
 import { readNewPassphrase, readSecretLine } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -44,13 +44,12 @@ make a client reject the whole file is repaired where possible, else left out an
     const [ask, convert] = direction === 'decrypt' ? [readSecretLine, decrypt] : [readNewPassphrase, encrypt];
     const passphrase = await ask(passphraseFile, 'passphrase of the export', terminal);
     const report = new Report();
-    await withResultFiles(options, terminal, async ({ result, commitReport }) => {
+    await withResultFiles(options, terminal, async (result, commitReport) => {
       await convert(path, passphrase, result, report, terminal);
       await commitReport(report);
       return true;
     });
-    if (isJsonSummary(options)) terminal.stdout(summaryJson(report, {}));
-    else terminal.stderr(report.text);
+    tellSummary(report, isJsonSummary(options), terminal);
     return report.failed === 0 ? 0 : 1;
   },
 });
@@ -67,10 +66,10 @@ async function decrypt(
   const plaintext = await decryptKeyExport(chunks, passphrase, { backend: nodeBackend(), signal });
   const sessions = new SessionArray(output);
   try {
-    await withProgress(terminal, async (progress) => {
+    await withProgress(terminal, async (show) => {
       for await (const item of readBackup([plaintext], { form: 'array' })) {
         throwIfAborted(signal);
-        progress.update(report.ok + report.failed, undefined);
+        show(report.ok + report.failed, undefined);
         try {
           if (item.error) throw item.error;
           const { session, flags } = readExportedSession(item.value);
@@ -96,15 +95,27 @@ async function encrypt(
   terminal: Terminal,
 ): Promise<void> {
   const file = openKeysFile(path, 'array', terminal);
-  const keys = keysInFlight(file, report, ({ value }) => value);
-  await withProgress(terminal, async (progress) => {
-    const pieces = writeKeyExport(keys.inputs, passphrase, {
+  let current: BackupEntry | undefined;
+  async function* sessions(): AsyncGenerator<unknown, void, undefined> {
+    for await (const item of file.items) {
+      if (item.error) {
+        report.refused(item, item.error);
+      } else {
+        current = item;
+        yield item.value;
+      }
+    }
+  }
+  await withProgress(terminal, async (show) => {
+    const pieces = writeKeyExport(sessions(), passphrase, {
       backend: nodeBackend(),
       signal: terminal.signal,
       onResult(result) {
-        if (result.ok) report.succeeded(keys.nextPlace(), result.flags);
-        else report.refused(keys.nextPlace(), result.error);
-        progress.update(report.ok + report.failed, file.share);
+        // Called for the session that was yielded last.
+        if (!current) return;
+        if (result.ok) report.succeeded(current, result.flags);
+        else report.refused(current, result.error);
+        show(report.ok + report.failed, file.share);
       },
     });
     for await (const piece of pieces) await output.write(piece);

@@ -17,7 +17,7 @@ import type { Terminal } from '../terminal.js';
 
 export const command = defineCommand({
   name: 'mac-key',
-  summary: 'the key with which a device vouches for what it writes',
+  summary: 'derive, store or fetch the key that authenticates records',
   usage: [
     '--key-file FILE [-o FILE]',
     '--store --key-file FILE --storage-key-file FILE --homeserver WHERE',
@@ -37,7 +37,7 @@ A file that holds a key already is never overwritten, not even with --force.
     },
     fetch: {
       help: `get it from there, under that name or ${BACKUP_MAC_SECRET.stable}. With --key-file one that does not fit is
-        rejected; without it nothing tells whether it is the current backup's`,
+        rejected; without it there is no check that it belongs to the current backup`,
     },
     ...KEY_FILE,
     'storage-key-file': {
@@ -153,7 +153,7 @@ async function fetchKey(
   if (!found) {
     throw new KeyBackupError('missing-field', 'the secret storage: expected a MAC key, found none');
   }
-  if (!key) terminal.stderr('nothing tells whether it is the current backup’s; --key-file would\n');
+  if (!key) terminal.stderr('cannot tell whether it belongs to the current backup; --key-file checks that\n');
   await writeMacKey(found.macKey, output, terminal);
 }
 

@@ -11,7 +11,7 @@ import { defineCommand, isUserId } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
 import { readText } from '../files.js';
 import { expectUrl, findHomeserver, isToken, tellRetry, withServer } from '../homeserver.js';
-import { shareOf, ProgressLine } from '../results.js';
+import { shareOf, withProgress } from '../results.js';
 import { warnIfReadable } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -108,34 +108,33 @@ async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promi
   const { signal } = terminal;
   const { user_id, from_token, to_token } = user;
   // A server may repeat what was sent to it.
-  const shown = (text: string): string => text.replaceAll(from_token, '***').replaceAll(to_token, '***');
-  const progress = new ProgressLine(terminal);
+  const withoutTokens = (text: string) => text.replaceAll(from_token, '***').replaceAll(to_token, '***');
   const tell = (text: string): void => {
-    progress.clear();
-    terminal.stderr(`${printable(`${user_id}: ${shown(text)}`)}\n`);
+    terminal.stderr(`${printable(`${user_id}: ${withoutTokens(text)}`)}\n`);
   };
   const onRetry = tellRetry((text) => {
     tell(text.trimEnd());
   });
-  const connect = (baseUrl: string, accessToken: string) => new RoomKeys({ baseUrl, accessToken, onRetry });
   const failures: KeyFailure[] = [];
   try {
-    const source = connect(way.source, from_token);
-    const destination = connect(way.destination, to_token);
+    const source = new RoomKeys({ baseUrl: way.source, accessToken: from_token, onRetry });
+    const destination = new RoomKeys({ baseUrl: way.destination, accessToken: to_token, onRetry });
     await expectUser(source, user_id, 'from_token', signal);
     await expectUser(destination, user_id, 'to_token', signal);
-    const outcome = await copyBackup(source, destination, {
-      signal,
-      replace: way.replace,
-      onProgress: (reached) => {
-        progress.update(reached.done, shareOf(reached));
-      },
-      onFailed: ({ room_id, session_id, error: { code, message } }) => {
-        failures.push({ room_id, session_id, code, reason: shown(message) });
-        const [room, session] = [room_id, session_id].map((id) => excerpt(id ?? 'unknown'));
-        tell(`room ${room}, session ${session}: ${code}: ${message}`);
-      },
-    });
+    const outcome = await withProgress(terminal, (show) =>
+      copyBackup(source, destination, {
+        signal,
+        replace: way.replace,
+        onProgress: (reached) => {
+          show(reached.done, shareOf(reached));
+        },
+        onFailed: ({ room_id, session_id, error: { code, message } }) => {
+          failures.push({ room_id, session_id, code, reason: withoutTokens(message) });
+          const [room, session] = [room_id, session_id].map((id) => excerpt(id ?? 'unknown'));
+          tell(`room ${room}, session ${session}: ${code}: ${message}`);
+        },
+      }),
+    );
     const { sourceVersion, version } = outcome;
     if (sourceVersion !== undefined && sourceVersion === version && isUnguessable(version)) {
       const reason =
@@ -146,9 +145,7 @@ async function migrate(user: MigratingUser, way: Way, terminal: Terminal): Promi
   } catch (error) {
     if (signal.aborted || !(error instanceof KeyBackupError)) throw error;
     const { code, message } = error;
-    return { user_id, outcome: 'failed', code, reason: shown(message), failures };
-  } finally {
-    progress.clear();
+    return { user_id, outcome: 'failed', code, reason: withoutTokens(message), failures };
   }
 }
 
@@ -191,11 +188,11 @@ function sentence({ outcome, failures, ...rest }: UserOutcome): string {
   const keys = `${copied} keys copied to ${created ? 'the new version' : 'version'} ${excerpt(version)}, which has ${count}`;
   switch (outcome) {
     case 'complete':
-      return keys + (sourceChanged ? '; the source has changed meanwhile, so run it again' : '');
+      return keys + (sourceChanged ? '; the source has changed since, so run it again' : '');
     case 'incomplete':
       return `INCOMPLETE: ${keys}; ${failures.length} failed, the source has ${sourceCount}`;
     case 'replaced':
-      return `REPLACED at the source meanwhile, so run it again: ${keys}`;
+      return `REPLACED at the source during the copy, so run it again: ${keys}`;
     case 'no-backup':
       return 'has no backup, skipped';
     case 'other-backup':
@@ -214,7 +211,6 @@ interface MigratingUser {
 
 /** A hundred thousand users fit; a larger file was given by mistake. */
 const MAX_BYTES = 64 << 20;
-const FIELDS = new Set(['user_id', 'from_token', 'to_token']);
 
 /**
  * Reads the users: a JSON array of `user_id`, `from_token` and, if it is another one, `to_token`.
@@ -225,11 +221,11 @@ async function readUsersFile(path: string, terminal: Terminal): Promise<Migratin
   const look = (stats: Stats) => {
     warnIfReadable(path, stats, terminal);
   };
+  const text = await readText(path, { what: 'users', maxBytes: MAX_BYTES, look }, terminal);
   let value: unknown;
   try {
-    value = JSON.parse(await readText(path, { what: 'users', maxBytes: MAX_BYTES, look }, terminal));
-  } catch (cause) {
-    if (cause instanceof InputError) throw cause;
+    value = JSON.parse(text);
+  } catch {
     // The platform's error quotes the text.
     throw new InputError(`${path}: expected JSON, got something else`);
   }
@@ -238,33 +234,33 @@ async function readUsersFile(path: string, terminal: Terminal): Promise<Migratin
       `${path}: expected an array of users, [{"user_id": ID, "from_token": TOKEN}], got ${Array.isArray(value) ? 'an empty one' : 'something else'}`,
     );
   }
-  const users = value.map((entry, i) => readUser(entry, `${path}: [${i}]`));
-  const seen = new Set<string>();
-  for (const [i, { user_id }] of users.entries()) {
-    if (seen.has(user_id)) throw new InputError(`${path}: [${i}]: this user is listed twice`);
-    seen.add(user_id);
+  const users = new Map<string, MigratingUser>();
+  for (const [i, entry] of value.entries()) {
+    const user = readUser(entry, `${path}: [${i}]`);
+    if (users.has(user.user_id)) throw new InputError(`${path}: [${i}]: this user is listed twice`);
+    users.set(user.user_id, user);
   }
-  return users;
+  return [...users.values()];
 }
 
 function readUser(entry: unknown, where: string): MigratingUser {
   if (!isJsonObject(entry)) throw new InputError(`${where}: expected an object`);
-  if (Object.keys(entry).some((name) => !FIELDS.has(name))) {
+  const { user_id, from_token, to_token = from_token, ...others } = entry;
+  if (Object.keys(others).length > 0) {
     throw new InputError(`${where}: expected user_id, from_token and perhaps to_token, got other fields`);
   }
-  const { user_id, from_token, to_token = from_token } = entry;
   if (typeof user_id !== 'string' || !isUserId(user_id)) {
     throw new InputError(`${where}.user_id: expected a user id, @name:server`);
   }
   return {
     user_id,
-    from_token: token(from_token, `${where}.from_token`),
-    to_token: token(to_token, `${where}.to_token`),
+    from_token: expectToken(from_token, `${where}.from_token`),
+    to_token: expectToken(to_token, `${where}.to_token`),
   };
 }
 
 /** Other text could not go into a header, and the platform's error would quote it. */
-function token(value: unknown, where: string): string {
+function expectToken(value: unknown, where: string): string {
   if (typeof value === 'string' && isToken(value)) return value;
   throw new InputError(`${where}: expected an access token`);
 }

@@ -1,45 +1,52 @@
-import { WRONG_KEY } from '../wrong-key.js';
+import type { Progress } from '../../async.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { DecryptSettings } from '../../batch/decrypt.js';
+import type { BatchOptions } from '../../batch/run.js';
+import { fetchSecretStorage, ownUserId } from '../../client/account.js';
+import { Restore } from '../../client/restore.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
+import { Report } from '../../report/report.js';
 import {
   disposeRescueKeys,
   exportRescued,
   KeyMatchCounter,
+  rescueItems,
   rescueKeys,
   UNLOCKED_BY,
+  type RescuedKey,
   type RescueKey,
 } from '../../report/rescue.js';
-import { Report } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { AccountData } from '../../secret-storage/key-description.js';
+import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
+import type { AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
-import { UsageError } from '../errors.js';
-import { connect, type ServerOptions } from '../homeserver.js';
+import { UsageError, WRONG_KEY } from '../errors.js';
+import { openKeysFile, readJsonObject } from '../files.js';
+import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
-import { filesSource, serverSource, type RescueSource } from '../rescue-source.js';
-import { tellSummary, withProgress } from '../results.js';
-import { readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
+import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { readAuthDataFile, readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
+
+/** Account data of many widgets and rooms reaches megabytes. */
+const MAX_ACCOUNT_DATA = 16 << 20;
 
 export const command = defineCommand({
   name: 'rescue',
-  summary: 'from what you hold to an export file that every client imports',
+  summary: 'get the keys out of a backup into an encrypted export file',
   usage: [
     '--homeserver WHERE -o FILE [options]',
     '--version-file FILE --backup-file FILE [--account-data-file FILE] -o FILE [options]',
   ],
   description: `
-Gets the message keys out of a backup with whatever you hold, and writes them to an encrypted export file that
-every Matrix client imports. The backup is the current one of an account, or comes from saved files. It finds
-out which of these you hold, and says so:
+Gets the message keys out of a backup, the current one of an account or one in saved files, and writes them to an
+encrypted export file. Your key or phrase may be any of these; the command finds out which, and says so:
   the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look
   alike), the security phrase, the passphrase of an old backup.
-What you hold, and a passphrase of your choice for the export file, are asked for on the terminal, or read from
-files.
+It is asked for on the terminal or read from a file, and so is a new passphrase for the export file.
 
 The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
 declared-unauthenticated). The export file itself does not tell them apart.
@@ -53,10 +60,10 @@ declared-unauthenticated). The export file itself does not tell them apart.
       help: `a JSON object of account data, event type to content; without it only the backup's own decryption key or
         passphrase fits`,
     },
-    'key-file': { value: 'FILE', help: 'one line with the key or phrase that you hold; - is standard input' },
+    'key-file': { value: 'FILE', help: 'your key or phrase, on one line; - is standard input' },
     'export-passphrase-file': {
       value: 'FILE',
-      help: 'one line with a passphrase of your choice: the export file is encrypted with it',
+      help: 'a new passphrase for the export file, on one line; - is standard input',
     },
     correct: { help: 'if exactly one key a typing mistake away from yours fits, use that one' },
     ...READING,
@@ -94,7 +101,8 @@ declared-unauthenticated). The export file itself does not tell them apart.
         const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
         terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
       }
-      tellSummary(report, options, terminal, {
+      tellSummary(report, isJsonSummary(options), terminal, {
+        authenticity: report.authenticity,
         opened_by: opened.by,
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
@@ -118,22 +126,35 @@ async function writeExport(
   const { salvage, requireAuthenticated, mayDiscard } = options;
   const report = new Report();
   const fit = new KeyMatchCounter();
-  await withResultFiles(options, terminal, async ({ result, commitReport }) => {
-    await withProgress(terminal, async (progress) => {
-      const { signal } = terminal;
-      const onProgress = (share: number | undefined) => {
-        progress.update(report.ok + report.failed, share);
-      };
-      const keys = source.restore(key, { salvage, requireAuthenticated, signal, onProgress });
-      const settings = { backend: nodeBackend(), signal };
-      for await (const piece of exportRescued(keys, passphrase, report, fit, settings)) {
-        await result.write(piece);
-      }
-    });
+  const settings = { backend: nodeBackend(), signal: terminal.signal };
+  await withResultFiles(options, terminal, async (result, commitReport) => {
+    await withProgress(terminal, (show) =>
+      withServer(async () => {
+        const reading = { ...settings, salvage, requireAuthenticated };
+        const keys = source.restore(key, reading, (share) => {
+          show(report.ok + report.failed, share);
+        });
+        for await (const piece of exportRescued(keys, passphrase, report, fit, settings)) {
+          await result.write(piece);
+        }
+      }),
+    );
     if (fit.fits || !mayDiscard) await commitReport(report);
     return report.ok > 0 || report.failed === 0;
   });
   return { report, fit };
+}
+
+/** Where a rescue reads the backup: saved files, or a homeserver. */
+interface RescueSource {
+  readonly authData: JsonObject;
+  readonly accountData: AccountData;
+  /** Every key of the backup, or the reason why it could not be read. */
+  restore(
+    key: BackupDecryptionKey,
+    settings: DecryptSettings & BatchOptions,
+    onShare: (share: number | undefined) => void,
+  ): AsyncIterable<RescuedKey>;
 }
 
 interface SourceOptions extends ServerOptions {
@@ -148,12 +169,44 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
     if ((version ?? backup ?? accountData) !== undefined) {
       throw new UsageError('give --homeserver or saved files, not both');
     }
-    return serverSource(await connect(options, terminal), terminal.signal);
+    return serverSource(options, terminal);
   }
   if (version === undefined || backup === undefined) {
     throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
   }
-  return filesSource({ version, backup, accountData }, terminal);
+  const authData = await readAuthDataFile(version, terminal);
+  const file = { what: 'account data', maxBytes: MAX_ACCOUNT_DATA };
+  return {
+    authData,
+    accountData: accountData === undefined ? {} : await readJsonObject(accountData, file, terminal),
+    restore(key, settings, onShare) {
+      const keys = openKeysFile(backup, 'rooms', terminal);
+      const onProgress = () => {
+        onShare(keys.share);
+      };
+      return rescueItems(keys.items, key, { ...settings, onProgress });
+    },
+  };
+}
+
+/** The current backup of an account. */
+async function serverSource(options: ServerOptions, terminal: Terminal): Promise<RescueSource> {
+  const { signal } = terminal;
+  const roomKeys = await connect(options, terminal);
+  return withServer(async () => {
+    const info = await existingBackup(roomKeys, signal);
+    const userId = await ownUserId(roomKeys, { signal });
+    return {
+      authData: info.auth_data,
+      accountData: await fetchSecretStorage(roomKeys, userId, { signal }),
+      restore(key, settings, onShare) {
+        const onProgress = (progress: Progress) => {
+          onShare(shareOf(progress));
+        };
+        return new Restore(roomKeys, info, key, { ...settings, onProgress });
+      },
+    };
+  });
 }
 
 /** Unlocks the backup, and says with what; where nothing fits, says why and returns no key. */
@@ -180,7 +233,7 @@ async function open(
   terminal.stderr(`${result.ok ? 'opened with' : 'tried as'} ${UNLOCKED_BY[by]}\n`);
   if (!keyMatches) {
     terminal.stderr(
-      'the auth_data has no usable public key, so nothing tells in advance whether the key fits\n',
+      'the auth_data has no usable public key, so whether the key fits shows only when it is tried\n',
     );
   }
   const signed = isSigned(authData, masterKey);
@@ -210,7 +263,7 @@ function explain(
   if (suggestion) {
     // The right key is a secret, and stderr may be a log: only that there is one is said.
     const what = `${UNLOCKED_BY[suggestion.by]}, ${changeOf(suggestion.change)}`;
-    terminal.stderr(`something close to it does fit: ${what}. Run again with --correct to use that\n`);
+    terminal.stderr(`something close to it fits: ${what}. Run again with --correct to use that\n`);
   }
 }
 

@@ -1,14 +1,11 @@
-import { Restore, type RestoreOptions, type RestoredKey } from '../../client/restore.js';
-import type { RoomKeys } from '../../client/api.js';
-import { flagsOf, Report, type Place } from '../../report/report.js';
-import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import type { VersionInfo } from '../../wire/types.js';
+import { Restore, type RestoredKey, type RestoreState } from '../../client/restore.js';
+import { flagsOf, Report } from '../../report/report.js';
 import { defineCommand } from '../command.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, KEY_FILE, READING } from '../options.js';
-import { SessionArray, expectTwoFiles, openOutput, withReportFile } from '../outputs.js';
+import { SessionArray, expectTwoFiles, withOutput, withReportFile } from '../outputs.js';
 import { PartialFile } from '../partial-file.js';
-import { shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
 import { readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -22,7 +19,7 @@ export const command = defineCommand({
   description: `
 Downloads and decrypts the keys of the current backup into an array of ExportedSessionData, while they arrive.
 With -o FILE the output grows in FILE.partial. If interrupted, the same command resumes: FILE.state records
-how far it is.
+its progress.
 `,
   options: {
     ...HOMESERVER,
@@ -35,8 +32,8 @@ how far it is.
   example:
     'megolm-backup restore --homeserver @alice:example.org --token-file token.txt --key-file key.txt -o sessions.json',
   async run({ keyFile, room, salvage, requireAuthenticated, ...options }, terminal) {
-    const { output, report: reportPath } = options;
-    expectTwoFiles(output, reportPath);
+    const { output = '-' } = options;
+    expectTwoFiles(output, options.report);
     const key = await readKeyFile(keyFile, terminal);
     const report = new Report();
     try {
@@ -45,57 +42,51 @@ how far it is.
       const info = await existingBackup(roomKeys, signal);
       const rooms = room.length === 0 ? undefined : room;
       const settings = { rooms, salvage, requireAuthenticated, signal };
-      const job = { roomKeys, info, key, settings, report, terminal };
-      await withReportFile(reportPath, terminal, async (commitReport) => {
-        if (output === undefined || output === '-') await restoreToStdout(job);
-        else await restoreToFile(job, output);
+      const begin = (state?: RestoreState) => new Restore(roomKeys, info, key, { ...settings, state });
+      // Before any file is made: the key may be another backup's.
+      const restore = begin();
+      await withReportFile(options.report, terminal, async (commitReport) => {
+        const total = rooms ? undefined : info.count;
+        if (output === '-') {
+          await withOutput(output, terminal, async (result) => {
+            const sessions = new SessionArray(result);
+            await run(restore, total, report, terminal, ({ session }) => sessions.write(session));
+            await sessions.end();
+            await result.commit();
+          });
+        } else {
+          const file = await PartialFile.open(output, info.version, rooms, terminal);
+          await restoreToFile(file, begin, total, report, terminal);
+        }
         await commitReport(report);
       });
     } finally {
       key.dispose();
     }
-    tellSummary(report, options, terminal);
+    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
     return report.exitCode;
   },
 });
 
-interface Job {
-  readonly roomKeys: RoomKeys;
-  readonly info: VersionInfo;
-  readonly key: BackupDecryptionKey;
-  readonly settings: RestoreOptions;
-  readonly report: Report;
-  readonly terminal: Terminal;
-}
-
-function begin({ roomKeys, info, key, settings }: Job, state?: RestoreOptions['state']): Restore {
-  return new Restore(roomKeys, info, key, { ...settings, state });
-}
-
-async function restoreToStdout(job: Job): Promise<void> {
-  const output = await openOutput(undefined, job.terminal);
-  const sessions = new SessionArray(output);
-  await run(job, begin(job), (session) => sessions.write(session));
-  await sessions.end();
-  await output.commit();
-}
-
-async function restoreToFile(job: Job, path: string): Promise<void> {
-  const { info, settings, report, terminal } = job;
-  // Before any file is made: the key may be another backup's.
-  begin(job);
-  const file = await PartialFile.open(path, info.version, settings.rooms, terminal);
+async function restoreToFile(
+  file: PartialFile,
+  begin: (state: RestoreState | undefined) => Restore,
+  total: number | undefined,
+  report: Report,
+  terminal: Terminal,
+): Promise<void> {
   try {
-    const restore = begin(job, file.state);
+    const restore = begin(file.state);
     Object.assign(report.authenticity, file.authenticity);
     for (const place of file.flagged) report.succeeded(place, place.flags);
     report.ok = restore.summary.skipped;
     let saved = Date.now();
     try {
-      await run(job, restore, async (session, place, { flags: overlooked, authenticity }) => {
-        await file.write(JSON.stringify(session));
-        const flags = flagsOf(overlooked, authenticity);
-        if (flags.length > 0) file.flagged.push({ ...place, flags });
+      await run(restore, total, report, terminal, async (result) => {
+        const { session, room_id, session_id, path, authenticity } = result;
+        await file.sessions.write(session);
+        const flags = flagsOf(result.flags, authenticity);
+        if (flags.length > 0) file.flagged.push({ room_id, session_id, path, flags });
         file.authenticity[authenticity]++;
         if (Date.now() - saved < SAVE_EVERY) return;
         await file.save(restore.state());
@@ -114,31 +105,28 @@ async function restoreToFile(job: Job, path: string): Promise<void> {
   }
 }
 
-type Restored = Extract<RestoredKey, { ok: true }>;
-
 async function run(
-  { info, settings, report, terminal }: Job,
   restore: Restore,
-  write: (session: Restored['session'], place: Place, result: Restored) => Promise<void>,
+  total: number | undefined,
+  report: Report,
+  terminal: Terminal,
+  write: (result: RestoredKey) => Promise<void>,
 ): Promise<void> {
-  const total = settings.rooms ? 0 : info.count;
-  await withProgress(terminal, (progress) =>
+  await withProgress(terminal, (show) =>
     withServer(async () => {
       for await (const result of restore) {
-        const { room_id, session_id, path } = result;
-        const place = { room_id, session_id, path };
         if (result.ok) {
-          await write(result.session, place, result);
-          report.succeeded(place, result.flags, result.authenticity);
+          await write(result);
+          report.succeeded(result, result.flags, result.authenticity);
         } else {
-          report.refused(place, result.error);
+          report.refused(result, result.error);
         }
         const done = report.ok + report.failed;
-        progress.update(done, shareOf({ done, total }));
+        show(done, shareOf({ done, total }));
       }
     }),
   );
   const { missing, changed } = restore.summary;
-  if (missing) terminal.stderr(`the server counts ${missing} keys more than it gave\n`);
+  if (missing) terminal.stderr(`the server counts ${missing} more keys than it sent\n`);
   if (changed) terminal.stderr('the backup has changed since the restore began\n');
 }

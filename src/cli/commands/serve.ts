@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { quote } from '../../encoding/quote.js';
-import { KeyBackupError } from '../../errors.js';
+import { yieldToEventLoop } from '../../async.js';
+import { KeyBackupError, messageOf } from '../../errors.js';
 import { createHandler, type Handler } from '../../server/handler.js';
 import { createLog, createMetrics, withHealth, type Log } from '../../server/observability.js';
 import {
@@ -15,7 +16,7 @@ import {
 } from '../../server/identify.js';
 import { listen } from '../../server/listen.js';
 import type { BackupStore } from '../../server/store.js';
-import { defineCommand, parseCount } from '../command.js';
+import { defineCommand, parseCount, type Values } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
 import { readText } from '../files.js';
 import { expectUrl, findHomeserver } from '../homeserver.js';
@@ -23,117 +24,161 @@ import { DATABASE } from '../options.js';
 import { openStore } from '../store.js';
 import type { Terminal } from '../terminal.js';
 
+const OPTIONS = {
+  ...DATABASE,
+  homeserver: {
+    value: 'WHERE',
+    help: `asks this homeserver who a caller is; a revoked token works for up to 60 s more. A URL, a server name or a user
+      id`,
+  },
+  tokens: {
+    value: 'FILE',
+    help: 'fixed users: [{"sha256": HEX OF THE TOKEN\'S HASH, "user_id": ID, "device_id": ID}]',
+  },
+  check: { help: 'read the whole SQLite file at the start, and do not start when it is damaged' },
+  listen: { value: 'HOST:PORT', help: 'default 127.0.0.1:8009' },
+  metrics: { value: 'HOST:PORT', help: 'Prometheus metrics, at a port of their own; default none' },
+  'max-body': { value: 'BYTES', help: 'of one request; default 10485760' },
+  'max-record': { value: 'BYTES', help: 'of one key, or of the data of a version; default 65536' },
+  'rate-limit': {
+    value: 'N',
+    help: 'requests a second for each user, in bursts of twice as many; default 100, 0 is no limit',
+  },
+  'max-versions': { value: 'N', help: 'versions that one user may have; default 100' },
+  'max-keys': { value: 'N', help: 'keys that the backups of one user may hold; default no limit' },
+  'max-bytes': { value: 'N', help: 'bytes that the backups of one user may hold; default no limit' },
+  'keep-audit': {
+    value: 'DAYS',
+    help: 'how long "audit" can tell which device replaced which key; default 90',
+  },
+  dev: {
+    help: `a temporary database, a free port and two users; it answers as their homeserver, so that the commands of
+      clients can be tried with it`,
+  },
+  json: { help: 'print how to reach the server as one line of JSON' },
+};
+
 export const command = defineCommand({
   name: 'serve',
   summary: 'serve the key backup API',
   usage: ['(--db FILE | --postgres URL) (--homeserver WHERE | --tokens FILE) [options]', '--dev [--json]'],
   description: `
 Serves the Matrix key backup API. Let your reverse proxy send /_matrix/client/*/room_keys/* here.
-GET /health answers 200 while the database does. SIGTERM stops it once the requests under way are done.
+GET /health answers 200 while the database does. SIGTERM and SIGHUP stop it once the requests under way are done.
+What it prints to standard error is a line of JSON each, also when it cannot start.
 `,
-  options: {
-    ...DATABASE,
-    homeserver: {
-      value: 'WHERE',
-      help: `asks this homeserver who a caller is; a revoked token works for up to 60 s more. A URL, a server name or a user
-        id`,
-    },
-    tokens: {
-      value: 'FILE',
-      help: 'fixed users: [{"sha256": HEX OF THE TOKEN\'S HASH, "user_id": ID, "device_id": ID}]',
-    },
-    listen: { value: 'HOST:PORT', help: 'default 127.0.0.1:8009' },
-    metrics: { value: 'HOST:PORT', help: 'Prometheus metrics, at a port of their own; default none' },
-    'max-body': { value: 'BYTES', help: 'of one request; default 52428800' },
-    'rate-limit': {
-      value: 'N',
-      help: 'requests a second for each user, in bursts of twice as many; default 100, 0 is no limit',
-    },
-    'max-versions': { value: 'N', help: 'versions that one user may have; default 100' },
-    'max-keys': { value: 'N', help: 'keys that the backups of one user may hold; default no limit' },
-    'max-bytes': { value: 'N', help: 'bytes that the backups of one user may hold; default no limit' },
-    'keep-audit': {
-      value: 'DAYS',
-      help: 'how long "audit" can tell which device replaced which key; default 90',
-    },
-    dev: {
-      help: `a temporary database, a free port and two users; it answers as their homeserver, so that the commands of
-        clients can be tried with it`,
-    },
-    json: { help: 'print how to reach the server as one line of JSON' },
-  },
+  options: OPTIONS,
   exitCodes: `Exit code 0 when it was stopped, 2 for wrong usage, a missing package, or a database or an address that cannot
     be had.`,
   example: 'megolm-backup serve --db /var/lib/megolm-backup/backup.db --homeserver http://127.0.0.1:8008',
-  async run({ dev, db, postgres, homeserver, tokens, json, ...options }, terminal) {
-    collectGarbageEarly();
-    if (dev && (db ?? postgres ?? homeserver ?? tokens) !== undefined) {
-      throw new UsageError('--dev comes with a database and users of its own');
-    }
-    const users = dev ? devUsers() : undefined;
-    const identify = users?.identify ?? (await configuredAuthentication(homeserver, tokens, terminal));
-    const quota = {
-      versions: parseCount('--max-versions', options.maxVersions ?? (dev ? undefined : '100')),
-      keys: parseCount('--max-keys', options.maxKeys),
-      bytes: parseCount('--max-bytes', options.maxBytes),
-    };
-    const rate = parseCount('--rate-limit', options.rateLimit ?? (dev ? '0' : '100'));
-    const maxBody = parseCount('--max-body', options.maxBody);
-    const auditDays = parseCount('--keep-audit', options.keepAudit ?? '90');
-    const address = hostAndPort('--listen', options.listen ?? (dev ? '127.0.0.1:0' : '127.0.0.1:8009'));
-    const metricsAddress =
-      options.metrics === undefined ? undefined : hostAndPort('--metrics', options.metrics);
-
-    const directory = dev ? await mkdtemp(join(tmpdir(), 'megolm-backup-')) : undefined;
-    // Run from last to first, also after a failure.
-    const cleanups: (() => Promise<unknown>)[] = [];
-    if (directory !== undefined) cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  async run(options, terminal) {
+    const log = createLog((lines) => {
+      terminal.stderr(lines);
+    });
+    if (options.dev) return serve(options, terminal, log);
     try {
-      const database = directory === undefined ? { db, postgres } : { db: join(directory, 'backup.db') };
-      const store = await openStore(database, terminal, {
-        packages: ['hono', '@hono/node-server', ...(metricsAddress ? (['prom-client'] as const) : [])],
-      });
-      cleanups.push(() => store.close());
-      const log = createLog((lines) => {
-        terminal.stderr(lines);
-      });
-      const metrics = metricsAddress ? await createMetrics() : undefined;
-      const handler = await createHandler({
-        store,
-        identify,
-        quota,
-        ...(rate > 0 && { rateLimit: { perSecond: rate, burst: 2 * rate } }),
-        ...(maxBody !== undefined && { maxBody }),
-        onRequest: (record) => {
-          if (!dev) log.request(record);
-          metrics?.observe(record);
-        },
-        onError: (error) => {
-          log.error(error);
-        },
-      });
-      const served = withHealth(dev ? asDevHomeserver(handler, identify) : handler, store);
-      const listening = listen(served, { ...address, overrideGlobalObjects: true });
-      const server = await orUnlistened('--listen', listening);
-      cleanups.push(() => server.stop());
-      if (metrics && metricsAddress) {
-        const metricsServer = await orUnlistened('--metrics', listen(metrics.handler, metricsAddress));
-        cleanups.push(() => metricsServer.stop());
-        log.note('metrics', { url: `${metricsServer.url}/metrics` });
-      }
-      const pruning = prunePeriodically(store, auditDays * 86_400_000, log);
-      cleanups.push(() => {
-        clearInterval(pruning);
-        return Promise.resolve();
-      });
-      announce(server.url, users, json, terminal);
-      await stopped(terminal.signal);
-    } finally {
-      for (const cleanup of cleanups.reverse()) await cleanup();
+      return await serve(options, logEverything(log, terminal), log);
+    } catch (error) {
+      // A wrong command line is explained to the person who typed it.
+      if (error instanceof UsageError || terminal.signal.aborted) throw error;
+      log.error(error);
+      // Until the line is written.
+      await yieldToEventLoop();
+      return 2;
     }
-    return 0;
   },
 });
+
+async function serve(
+  { dev, db, postgres, homeserver, tokens, check, json, ...options }: Values<typeof OPTIONS>,
+  terminal: Terminal,
+  log: Log,
+): Promise<number> {
+  collectGarbageEarly();
+  const stopping = stopped(terminal.signal);
+  if (dev && (db ?? postgres ?? homeserver ?? tokens) !== undefined) {
+    throw new UsageError('--dev comes with a database and users of its own');
+  }
+  if (check && db === undefined) throw new UsageError('--check is for a database of --db');
+  const users = dev ? devUsers() : undefined;
+  const identify = users?.identify ?? (await configuredAuthentication(homeserver, tokens, terminal));
+  const quota = {
+    versions: parseCount('--max-versions', options.maxVersions ?? (dev ? undefined : '100')),
+    keys: parseCount('--max-keys', options.maxKeys),
+    bytes: parseCount('--max-bytes', options.maxBytes),
+  };
+  const rate = parseCount('--rate-limit', options.rateLimit ?? (dev ? '0' : '100'));
+  const maxBody = parseCount('--max-body', options.maxBody);
+  const maxRecord = parseCount('--max-record', options.maxRecord);
+  const auditDays = parseCount('--keep-audit', options.keepAudit ?? '90');
+  const address = hostAndPort('--listen', options.listen ?? (dev ? '127.0.0.1:0' : '127.0.0.1:8009'));
+  const metricsAddress =
+    options.metrics === undefined ? undefined : hostAndPort('--metrics', options.metrics);
+
+  const directory = dev ? await mkdtemp(join(tmpdir(), 'megolm-backup-')) : undefined;
+  // Run from last to first, also after a failure.
+  const cleanups: (() => Promise<unknown>)[] = [];
+  if (directory !== undefined) cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  try {
+    const database = directory === undefined ? { db, postgres } : { db: join(directory, 'backup.db') };
+    const store = await openStore(database, terminal, {
+      sqlite: { check },
+      packages: ['hono', '@hono/node-server', ...(metricsAddress ? (['prom-client'] as const) : [])],
+    });
+    cleanups.push(() => store.close());
+    const metrics = metricsAddress ? await createMetrics() : undefined;
+    const handler = await createHandler({
+      store,
+      identify,
+      quota,
+      ...(rate > 0 && { rateLimit: { perSecond: rate, burst: 2 * rate } }),
+      ...(maxBody !== undefined && { maxBody }),
+      ...(maxRecord !== undefined && { maxRecord }),
+      onRequest: (record) => {
+        if (!dev) log.request(record);
+        metrics?.observe(record);
+      },
+      onError: (error) => {
+        log.error(error);
+      },
+    });
+    const served = withHealth(dev ? asDevHomeserver(handler, identify) : handler, store);
+    const listening = listen(served, { ...address, overrideGlobalObjects: true });
+    const server = await orUnlistened('--listen', listening);
+    cleanups.push(() => server.stop());
+    if (metrics && metricsAddress) {
+      const metricsServer = await orUnlistened('--metrics', listen(metrics.handler, metricsAddress));
+      cleanups.push(() => metricsServer.stop());
+      log.note('metrics', { url: `${metricsServer.url}/metrics` });
+    }
+    const pruning = prunePeriodically(store, auditDays * 86_400_000, log);
+    cleanups.push(() => {
+      clearInterval(pruning);
+      return Promise.resolve();
+    });
+    announce(server.url, users, json, terminal);
+    await stopping;
+  } finally {
+    for (const cleanup of cleanups.reverse()) await cleanup();
+  }
+  return 0;
+}
+
+/** Makes a line of the log of all that this process would print to standard error otherwise. */
+function logEverything(log: Log, terminal: Terminal): Terminal {
+  const stderr = (text: string): void => {
+    log.note(text.trim());
+  };
+  for (const name of ['log', 'info', 'warn', 'error'] as const) {
+    console[name] = (value: unknown) => {
+      stderr(messageOf(value) ?? String(value));
+    };
+  }
+  process.removeAllListeners('warning').on('warning', ({ message }) => {
+    stderr(message);
+  });
+  return Object.assign(Object.create(terminal) as Terminal, { stderr });
+}
 
 /**
  * Everything a request allocates is garbage once it is answered. By default V8 lets young garbage grow to 48 MiB, and
@@ -237,7 +282,7 @@ function stopped(signal: AbortSignal): Promise<void> {
       resolve();
     };
     signal.addEventListener('abort', stop, { once: true });
-    process.once('SIGTERM', stop);
+    for (const name of ['SIGTERM', 'SIGHUP'] as const) process.once(name, stop);
   });
 }
 

@@ -13,11 +13,10 @@ import { isJsonObject } from '../../encoding/json.js';
 import { excerpt } from '../../encoding/quote.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
-import type { BackupEntry } from '../../wire/backup-reader.js';
 import type { VersionInfo } from '../../wire/types.js';
 import { defineCommand } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
-import { openKeysFile } from '../files.js';
+import { openKeysFile, type KeysFile } from '../files.js';
 import { connect, withServer } from '../homeserver.js';
 import {
   BACKUP_MAC,
@@ -29,8 +28,8 @@ import {
   VERIFIED,
 } from '../options.js';
 import { writeStateFile } from '../outputs.js';
-import { ProgressLine } from '../results.js';
-import { chooseMacKey, parseSigningKey, readKeyFile } from '../secrets.js';
+import { withProgress } from '../results.js';
+import { chooseMacKey, parseSigningKey, readKeyFile, wantsMac } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
 /** How often the state is written, in milliseconds; it is written at the end as well. */
@@ -45,15 +44,15 @@ export const command = defineCommand({
   ],
   description: `
 Encrypts exported sessions, an array of ExportedSessionData, and uploads them to the current backup, if the key
-is its own; a device that may write but not read names a key that has signed the backup instead. If interrupted,
-the same command resumes: EXPORT.json.upload-state records how far it is.
+fits it; a device that may write but not read names a key that has signed the backup instead. If interrupted,
+the same command resumes: EXPORT.json.upload-state records its progress.
 `,
   arguments: ['EXPORT.json'],
   options: {
     ...HOMESERVER,
     ...KEY_FILE,
     ...TRUSTED_KEY,
-    create: { help: 'make a backup with the decryption key when there is none' },
+    create: { help: 'make a backup with the decryption key if the account has no backup' },
     'skip-stored': {
       help: 'first ask what the backup has, and leave out what it has in an equal or better form',
     },
@@ -70,18 +69,13 @@ the same command resumes: EXPORT.json.upload-state records how far it is.
     right backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no way to the server.`,
   example:
     'megolm-backup upload export.json --homeserver @alice:example.org --token-file token.txt --key-file key.txt',
-  async run({ keyFile, macKeyFile, backupMac, create, verified, bindRoomId, ...options }, terminal, path) {
-    const { skipAuthenticated, skipStored } = options;
+  async run({ keyFile, macKeyFile, create, verified, bindRoomId, ...options }, terminal, path) {
+    const { skipAuthenticated, skipStored, backupMac } = options;
     const trustedKeys = options.key.map(parseSigningKey);
-    const withMac = backupMac || macKeyFile !== undefined;
-    if (!withMac && (bindRoomId || skipAuthenticated)) {
-      throw new UsageError('--bind-room-id and --skip-authenticated need --backup-mac or --mac-key-file');
-    }
     // With a trusted signature, no decryption key is asked for.
     const hasKey = keyFile !== undefined || trustedKeys.length === 0;
-    if (!hasKey && withMac && macKeyFile === undefined) {
-      throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
-    }
+    const dependents = { 'bind-room-id': bindRoomId, 'skip-authenticated': skipAuthenticated };
+    const withMac = wantsMac({ backupMac, macKeyFile }, dependents, hasKey);
     if (!hasKey && create) throw new UsageError('--create needs --key-file');
     const key = hasKey ? await readKeyFile(keyFile, terminal) : undefined;
     let macKey: UploadOptions['macKey'];
@@ -94,13 +88,14 @@ the same command resumes: EXPORT.json.upload-state records how far it is.
       macKey = await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal);
       const userId = key ? '' : await withServer(() => ownUserId(roomKeys, { signal }));
       const settings: UploadOptions = {
-        trust: { userId, trustedKeys, ...(key && { decryptionKey: key }) },
+        trust: { userId, trustedKeys, decryptionKey: key },
         skipStored: skipAuthenticated ? 'authenticated' : skipStored,
         isVerified: verified,
         macKey,
         bindRoomId,
+        signal,
       };
-      const outcome = await upload({ roomKeys, info }, path, settings, terminal);
+      const outcome = await upload(roomKeys, info, path, settings, terminal);
       tell(outcome, options.json, terminal);
       const { failures, kept } = outcome;
       return outcome.outcome === 'complete' && failures.length === 0 && kept === 0 ? 0 : 1;
@@ -126,14 +121,9 @@ async function findBackup(
   return created;
 }
 
-/** Where to upload to. */
-interface Backup {
-  readonly roomKeys: RoomKeys;
-  readonly info: VersionInfo;
-}
-
 async function upload(
-  { roomKeys, info }: Backup,
+  roomKeys: RoomKeys,
+  info: VersionInfo,
   file: string,
   options: UploadOptions,
   terminal: Terminal,
@@ -143,52 +133,46 @@ async function upload(
   let state = statePath === undefined ? undefined : await readState(statePath, info, terminal);
   let saved = Date.now();
   const input = openKeysFile(file, 'array', terminal);
-  const progress = new ProgressLine(terminal);
   const save = async () => {
-    if (state && statePath !== undefined)
-      await writeStateFile(statePath, Buffer.from(`${JSON.stringify(state)}\n`));
+    if (state && statePath !== undefined) await writeStateFile(statePath, `${JSON.stringify(state)}\n`);
     saved = Date.now();
   };
   try {
-    const outcome = await withServer(() =>
-      uploadSessions(roomKeys, info, sessions(input.items), {
-        ...options,
-        state,
-        signal: terminal.signal,
-        onState: async (reached) => {
-          state = reached;
-          if (Date.now() - saved >= SAVE_EVERY) await save();
-        },
-        onProgress: ({ done }) => {
-          progress.update(done, input.share);
-        },
-        onFailed: ({ session_id, error }) => {
-          progress.clear();
-          terminal.stderr(`${excerpt(session_id ?? 'a session')}: ${error.code}: ${error.message}\n`);
-        },
-      }),
+    const outcome = await withProgress(terminal, (show) =>
+      withServer(() =>
+        uploadSessions(roomKeys, info, sessions(input.items), {
+          ...options,
+          state,
+          onState: async (reached) => {
+            state = reached;
+            if (Date.now() - saved >= SAVE_EVERY) await save();
+          },
+          onProgress: ({ done }) => {
+            show(done, input.share);
+          },
+          onFailed: ({ session_id, error }) => {
+            terminal.stderr(`${excerpt(session_id ?? 'a session')}: ${error.code}: ${error.message}\n`);
+          },
+        }),
+      ),
     );
     if (outcome.outcome !== 'complete') await save();
     else if (statePath !== undefined) await rm(statePath, { force: true });
     return outcome;
   } catch (error) {
-    progress.clear();
     await save();
     if (state && statePath !== undefined) {
       terminal.stderr(`${state.position} sessions are done; the same command resumes there (${statePath})\n`);
     }
     throw error;
   } finally {
-    progress.clear();
     await input.items.return();
   }
 }
 
 /** Every entry of the file, malformed ones included: the engine rejects and counts them. */
-async function* sessions(
-  items: ReturnType<typeof openKeysFile>['items'],
-): AsyncGenerator<ExportedSessionData, void, undefined> {
-  for await (const { value } of items as AsyncGenerator<BackupEntry>) yield value as ExportedSessionData;
+async function* sessions(items: KeysFile['items']): AsyncGenerator<ExportedSessionData, void, undefined> {
+  for await (const item of items) yield (item.error ? undefined : item.value) as ExportedSessionData;
 }
 
 /** Where an earlier run stopped; `undefined` if there was none, or it was of another backup. */
@@ -197,20 +181,15 @@ async function readState(
   info: VersionInfo,
   terminal: Terminal,
 ): Promise<UploadState | undefined> {
-  let text: string;
+  let state: unknown;
   try {
-    text = await readFile(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-  try {
-    const state = JSON.parse(text) as unknown;
-    if (isUploadState(state) && state.version === info.version) {
-      terminal.stderr(`resuming after ${state.position} sessions (${path})\n`);
-      return state;
-    }
+    state = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
+    if (!(error instanceof SyntaxError)) return undefined;
+  }
+  if (isUploadState(state) && state.version === info.version) {
+    terminal.stderr(`resuming after ${state.position} sessions (${path})\n`);
+    return state;
   }
   terminal.stderr(`${path} belongs to another backup or is damaged, and is not used\n`);
   return undefined;
@@ -247,12 +226,14 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
   );
   if (outcome.outcome !== 'complete') {
     const now =
-      currentVersion === undefined ? 'there is none now' : `the current one is ${excerpt(currentVersion)}`;
-    terminal.stderr(`the backup was ${outcome.outcome} meanwhile; ${now}\n`);
+      currentVersion === undefined
+        ? 'the account has no backup now'
+        : `the current one is ${excerpt(currentVersion)}`;
+    terminal.stderr(`the backup was ${outcome.outcome} during the upload; ${now}\n`);
   }
   if (kept > 0) {
     terminal.stderr(
-      `the server kept ${kept} old records without a right backup_mac: they are as good to it. Delete them first, or ` +
+      `the server kept ${kept} old records without a right backup_mac, because it ranks them no lower. Delete them first, or ` +
         `"authenticate --new-version" puts everything into a new version\n`,
     );
   }

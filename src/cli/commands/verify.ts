@@ -6,10 +6,10 @@ import { parseSigningKey, readAuthDataFile, readKeyFile } from '../secrets.js';
 
 export const command = defineCommand({
   name: 'verify',
-  summary: 'say whether an auth_data is to be trusted, and why',
+  summary: 'check whether an auth_data can be trusted',
   description: `
-Says whether a backup is to be trusted, and why: by the decryption key you hold, by a signature of a key
-you trust, or not at all. AUTH_DATA.json holds the auth_data alone or the whole version object of the server.
+Says whether a backup can be trusted, and why: by your decryption key, by a signature of a key you trust, or
+not at all. AUTH_DATA.json holds the auth_data alone or the whole version object of the server.
 `,
   arguments: ['AUTH_DATA.json'],
   options: {
@@ -32,12 +32,7 @@ you trust, or not at all. AUTH_DATA.json holds the auth_data alone or the whole 
     const knownKeys = knownKey.map(parseSigningKey);
     const authData = await readAuthDataFile(path, terminal);
     const decryptionKey = keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
-    const verdict = verifyAuthData(authData, {
-      userId,
-      trustedKeys,
-      knownKeys,
-      ...(decryptionKey && { decryptionKey }),
-    });
+    const verdict = verifyAuthData(authData, { userId, trustedKeys, knownKeys, decryptionKey });
     decryptionKey?.dispose();
     terminal.stdout(json ? `${JSON.stringify(asJson(verdict))}\n` : asText(verdict));
     return verdict.trusted ? 0 : 1;

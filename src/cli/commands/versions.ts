@@ -1,11 +1,9 @@
-import { ownUserId } from '../../client/account.js';
 import { checkBackupTrust } from '../../client/diagnose.js';
 import { excerpt } from '../../encoding/quote.js';
 import { BACKUP_ALGORITHM } from '../../scheme/auth-data.js';
 import { defineCommand } from '../command.js';
-import { connect, withServer } from '../homeserver.js';
-import { HOMESERVER, KEY_FILE, TRUSTED_KEY } from '../options.js';
-import { parseSigningKey, readKeyFile } from '../secrets.js';
+import { withAccount } from '../homeserver.js';
+import { ACCOUNT } from '../options.js';
 
 export const command = defineCommand({
   name: 'versions',
@@ -15,23 +13,21 @@ export const command = defineCommand({
 Shows the current backup version of an account, and what is wrong with it. The API names no others.
 "diagnose" looks at its keys as well, and says what to do.
 `,
-  options: { ...HOMESERVER, ...KEY_FILE, ...TRUSTED_KEY, json: { help: 'print it as JSON' } },
+  options: ACCOUNT,
   exitCodes: `Exit code 0 when there is a backup and nothing is wrong with it, as far as the keys given can tell; 1 when
     not; 2 when there is no way to the server.`,
   example: 'megolm-backup versions --homeserver @alice:example.org --token-file token.txt --key-file key.txt',
-  async run({ key, keyFile, json, ...server }, terminal) {
-    const trustedKeys = key.map(parseSigningKey);
-    const decryptionKey = keyFile === undefined ? undefined : await readKeyFile(keyFile, terminal);
-    const roomKeys = await connect(server, terminal);
-    const { signal } = terminal;
-    const userId = await withServer(() => ownUserId(roomKeys, { signal }));
-    const info = await withServer(() => roomKeys.currentVersion({ signal }));
-    if (!info) {
+  async run(options, terminal) {
+    const { json } = options;
+    const looked = await withAccount(options, terminal, async (roomKeys, trust) => {
+      const info = await roomKeys.currentVersion({ signal: terminal.signal });
+      return info && { info, verdict: checkBackupTrust(info, trust) };
+    });
+    if (!looked) {
       terminal.stdout(json ? '{"version":null}\n' : 'There is no backup.\n');
       return 1;
     }
-    const verdict = checkBackupTrust(info, { userId, trustedKeys, ...(decryptionKey && { decryptionKey }) });
-    decryptionKey?.dispose();
+    const { info, verdict } = looked;
     const { usable = null, findings } = verdict;
     const problems = findings.map(({ message }) => message);
     if (json) {

@@ -10,23 +10,17 @@ export interface PgPool {
   end(): Promise<void>;
 }
 
-/** A connection. */
-export interface PgClient {
+/** A connection lent by a pool. */
+export interface PooledClient {
   /** Runs a statement; one with a name is prepared when it first comes over this connection. */
   query(
     statement: string | NamedStatement,
     values?: readonly unknown[],
   ): Promise<{ readonly rows: Record<string, unknown>[] }>;
-}
-
-/** A connection lent by a pool. */
-export interface PooledClient extends PgClient {
   /** Gives it back, or closes it. */
   release(destroy?: boolean): void;
   /** `pg` reports a lost connection by an event, which ends a process that does not listen. */
   on?(event: 'error', listener: () => void): unknown;
-  /** Takes the listener away, when the client is given back. */
-  off?(event: 'error', listener: () => void): unknown;
 }
 
 /** A statement under a name, as `pg` takes it. A pool of the caller gets none. */
@@ -36,29 +30,57 @@ export interface NamedStatement {
   readonly values: readonly unknown[];
 }
 
+/** A pool as this store uses it. */
+export interface Connections {
+  readonly pool: PgPool;
+  /** Whether statements are prepared, which saves planning them each time. Turned off where that does not work. */
+  isPreparing: boolean;
+}
+
+/** Runs a statement and returns its rows. */
+export type RunStatement = (text: string, values?: readonly unknown[]) => Promise<Record<string, unknown>[]>;
+
+/** How long a request waits for a lock, and for its turn, in milliseconds. */
+export const LOCK_TIMEOUT = 10_000;
+
+/** Of each connection. */
+const SETTINGS = {
+  // Every statement here goes by a primary key. A planner without statistics would rather sort the backup.
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
+  lock_timeout: LOCK_TIMEOUT,
+  statement_timeout: 60_000,
+  // A server that went away in the middle of a transaction must not hold its locks for hours.
+  idle_in_transaction_session_timeout: 60_000,
+};
+
 /**
  * A pool of connections by `pg`.
  *
+ * @param timeout - How long an answer may take, in milliseconds, should the database have silently gone away.
  * @throws KeyBackupError `missing-dependency` when pg is not installed.
  */
-export async function openPool(url: string, connections: number): Promise<PgPool> {
+export async function openPool(url: string, connections: number, timeout: number): Promise<PgPool> {
   const { default: pg } = await importPeer(() => import('pg'), 'pg@8');
   const pool = new pg.Pool({
     connectionString: url,
     max: connections,
     connectionTimeoutMillis: 5_000,
-    // A database that silently went away must not hold a request for ever.
-    query_timeout: 60_000,
+    query_timeout: timeout,
     keepAlive: true,
     // Statements that do not wait for each other's answers go out together.
     pipeline: true,
-    // Every statement here goes by a primary key. A planner without statistics would rather sort the backup.
-    options: '-c enable_seqscan=off -c enable_bitmapscan=off',
+    options: Object.entries(SETTINGS)
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
   });
   // The pool drops an idle connection that breaks: nothing else is to be done.
   pool.on('error', () => undefined);
   return pool;
 }
+
+const ignore = (): void => undefined;
+const listenedTo = new WeakSet<PooledClient>();
 
 /**
  * Borrows a connection. Its loss fails its statements and must not end the process: the pool of `pg` listens only to
@@ -68,70 +90,47 @@ async function borrow(pool: PgPool): Promise<PooledClient> {
   const client = await pool.connect().catch((cause: unknown) => {
     throw storeFailed(cause);
   });
-  const ignore = (): void => undefined;
-  client.on?.('error', ignore);
-  return {
-    query: (statement, values) => client.query(statement, values),
-    release: (destroy) => {
-      client.off?.('error', ignore);
-      client.release(destroy);
-    },
-  };
+  if (!listenedTo.has(client)) client.on?.('error', ignore);
+  listenedTo.add(client);
+  return client;
 }
 
-/** How often a transaction that lost to another one is tried again. */
+/** How often what lost to another transaction is tried again. */
 const RETRIES = 10;
 
-const BEGIN: Statement = ['BEGIN ISOLATION LEVEL READ COMMITTED'];
-const COMMIT: Statement = ['COMMIT'];
+/** Serialization failure and deadlock. */
+const LOST = ['40001', '40P01'];
+/** A prepared statement is not there, or there already: a pooler shared the connection out. */
+const NOT_KEPT = ['26000', '42P05'];
 
-/**
- * Whether a transaction lost to another one: 40001 (serialization failure), 40P01 (deadlock), and 23505 (two servers
- * made the same row at once; the second time it is there).
- */
-function isLost(error: unknown): boolean {
-  return ['40001', '40P01', '23505'].includes(codeOf(error));
-}
-
-function codeOf(error: unknown): string {
-  return String((error as { code?: unknown }).code);
-}
-
-/**
- * Runs a transaction, again when it lost to another one.
- *
- * @throws KeyBackupError `store-failed`; then nothing was stored, unless the connection broke at the commit.
- */
-export async function transaction<T>(pool: PgPool, run: (client: PgClient) => Promise<T>): Promise<T> {
+/** Runs statements on one connection, again where they lost to another transaction. */
+async function onConnection<T>(
+  connections: Connections,
+  run: (statement: RunStatement) => Promise<T>,
+): Promise<T> {
   for (let retry = 0; ; retry++) {
-    const client = await borrow(pool);
-    let broken = false;
+    const client = await borrow(connections.pool);
+    let isSound = false;
     try {
-      const begun = client.query(...BEGIN);
-      const [result] = await Promise.all([run(client), begun]);
-      await client.query(...COMMIT);
+      const result = await run(async (text, values) => {
+        const isPrepared = connections.isPreparing && values !== undefined;
+        const statement = isPrepared ? { name: nameOf(text), text, values } : text;
+        return (await client.query(statement, isPrepared ? undefined : values)).rows;
+      });
+      isSound = true;
       return result;
     } catch (error) {
-      await client.query('ROLLBACK').catch(() => {
-        broken = true;
-      });
-      if (error instanceof Rollback) return error.result as T;
       if (error instanceof KeyBackupError) throw error;
-      if (retry < RETRIES && isLost(error)) continue;
-      throw storeFailed(error);
+      const code = String((error as { code?: unknown }).code);
+      if (NOT_KEPT.includes(code)) connections.isPreparing = false;
+      else if (!LOST.includes(code)) throw storeFailed(error);
+      if (retry >= RETRIES) throw storeFailed(error);
     } finally {
-      client.release(broken);
+      // After a failure it may answer nothing any more; closing it ends its transaction too.
+      client.release(!isSound);
     }
   }
 }
-
-/** Whether statements are prepared, which saves planning them each time. Not all poolers keep them for a connection. */
-export interface Preparing {
-  on: boolean;
-}
-
-/** Not there, or there already: they came to another connection than the last time. */
-const NOT_KEPT = ['26000', '42P05'];
 
 const names = new Map<string, string>();
 
@@ -145,55 +144,35 @@ function nameOf(text: string): string {
   return name;
 }
 
-/** A statement with its values. */
-export type Statement = readonly [text: string, values?: readonly unknown[]];
-
 /**
- * Runs statements as one transaction, all sent before the first answer comes.
+ * Runs a transaction, again when it lost to another one.
  *
- * @param preparing - Turned off where that does not work.
- * @returns The rows of each; undefined where it is to be done by {@link transaction}.
  * @throws KeyBackupError `store-failed`; then nothing was stored, unless the connection broke at the commit.
  */
-export async function transactionOf(
-  pool: PgPool,
-  statements: readonly Statement[],
-  preparing: Preparing,
-): Promise<Record<string, unknown>[][] | undefined> {
-  const client = await borrow(pool);
-  // After one that failed the others fail too, and the commit rolls back.
-  const answers = await Promise.allSettled(
-    [BEGIN, ...statements, COMMIT].map(([text, values]) =>
-      preparing.on && values
-        ? client.query({ name: nameOf(text), text, values })
-        : client.query(text, values),
-    ),
-  );
-  const failed = answers.find((answer) => answer.status === 'rejected');
-  client.release(failed !== undefined);
-  if (failed) {
-    if (NOT_KEPT.includes(codeOf(failed.reason))) preparing.on = false;
-    else if (!isLost(failed.reason)) throw storeFailed(failed.reason);
-    return undefined;
-  }
-  return answers.slice(1, -1).map((answer) => (answer.status === 'fulfilled' ? answer.value.rows : []));
+export function transaction<T>(
+  connections: Connections,
+  run: (statement: RunStatement) => Promise<T>,
+): Promise<T> {
+  return onConnection(connections, async (statement) => {
+    try {
+      // Not waited for: the first statements go out together.
+      const begun = statement('BEGIN ISOLATION LEVEL READ COMMITTED');
+      const [result] = await Promise.all([run(statement), begun]);
+      await statement('COMMIT');
+      return result;
+    } catch (error) {
+      if (!(error instanceof Rollback)) throw error;
+      await statement('ROLLBACK');
+      return error.result as T;
+    }
+  });
 }
 
 /** Runs one statement on its own. */
-export async function query(
-  pool: PgPool,
+export function query(
+  connections: Connections,
   text: string,
   values: readonly unknown[],
 ): Promise<Record<string, unknown>[]> {
-  const client = await borrow(pool);
-  let broken = true;
-  try {
-    const { rows } = await client.query(text, values);
-    broken = false;
-    return rows;
-  } catch (cause) {
-    throw storeFailed(cause);
-  } finally {
-    client.release(broken);
-  }
+  return onConnection(connections, (statement) => statement(text, values));
 }

@@ -1,5 +1,5 @@
 import { KeyBackupError } from '../../errors.js';
-import type { PgClient } from './pool.js';
+import type { RunStatement } from './pool.js';
 
 /**
  * The tables in PostgreSQL, as a list of migrations. Every table begins its primary key with the user, so that a
@@ -60,6 +60,13 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX replacements_by_time ON replacements (time);
   `,
+  // Whether the keys of a deleted version are gone. A user's row is there to be locked, also where only versions are.
+  `
+  ALTER TABLE versions ADD COLUMN purged boolean NOT NULL DEFAULT false;
+  CREATE INDEX versions_to_purge ON versions (user_id, number) WHERE deleted AND NOT purged;
+  ALTER TABLE users DROP COLUMN last_number;
+  INSERT INTO users SELECT DISTINCT user_id FROM versions ON CONFLICT DO NOTHING;
+  `,
 ];
 
 /** Any number, the same in every release: only one server at a time migrates. */
@@ -70,13 +77,11 @@ const MIGRATION_LOCK = 7_305_204_113;
  *
  * @throws KeyBackupError `unsupported-schema` when a newer release was here before.
  */
-export async function migrate(client: PgClient): Promise<void> {
-  await client.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
-  await client.query('CREATE TABLE IF NOT EXISTS megolm_backup_schema (version bigint NOT NULL)');
-  const { rows } = await client.query(
-    'SELECT coalesce(max(version), 0) AS version FROM megolm_backup_schema',
-  );
-  const done = Number(rows[0].version);
+export async function migrate(run: RunStatement): Promise<void> {
+  await run('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+  await run('CREATE TABLE IF NOT EXISTS megolm_backup_schema (version bigint NOT NULL)');
+  const [{ version }] = await run('SELECT coalesce(max(version), 0) AS version FROM megolm_backup_schema');
+  const done = Number(version);
   if (done > MIGRATIONS.length) {
     throw new KeyBackupError(
       'unsupported-schema',
@@ -85,7 +90,7 @@ export async function migrate(client: PgClient): Promise<void> {
   }
   for (const [i, migration] of MIGRATIONS.entries()) {
     if (i < done) continue;
-    for (const statement of migration.split(';')) if (statement.trim() !== '') await client.query(statement);
-    await client.query('INSERT INTO megolm_backup_schema (version) VALUES ($1)', [i + 1]);
+    for (const statement of migration.split(';')) if (statement.trim() !== '') await run(statement);
+    await run('INSERT INTO megolm_backup_schema (version) VALUES ($1)', [i + 1]);
   }
 }

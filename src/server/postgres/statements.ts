@@ -1,6 +1,15 @@
-/** The statements that write keys in PostgreSQL. */
-import type { Statement } from './pool.js';
-import { escapedName, type KeyToWrite, type Quota } from '../store.js';
+/** The statements that write, delete and read keys in PostgreSQL. */
+import {
+  PAGE_BYTES,
+  escapedName,
+  type KeyPosition,
+  type KeyScope,
+  type KeyToWrite,
+  type Quota,
+} from '../store.js';
+
+/** A statement with its values. */
+export type Statement = readonly [text: string, values: readonly unknown[]];
 
 /** An id as the tables have it. */
 export function bytes(id: string): Buffer {
@@ -157,3 +166,62 @@ const REPLACE_KEYS = `
   FROM total
   WHERE user_id = $1 AND number = $2 AND total.changed > 0
   RETURNING versions.etag, versions.count`;
+
+/** Deletes the keys in scope and says how the version stands; gives no row when there were none. */
+export function deletion(userId: string, number: string, scope: KeyScope): Statement {
+  const values: unknown[] = [userId, number];
+  const text = `
+  WITH gone AS (
+    DELETE FROM keys WHERE user_id = $1 AND number = $2 ${inScope(scope, values)}
+    RETURNING octet_length(data) AS size
+  ), total AS (
+    SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM gone
+  )
+  UPDATE versions SET etag = etag + 1, count = versions.count - total.count, bytes = versions.bytes - total.bytes
+  FROM total WHERE user_id = $1 AND number = $2 AND total.count > 0
+  RETURNING versions.etag, versions.count`;
+  return [text, values];
+}
+
+/**
+ * Reads the next keys, by room; a row without a room where there are no more, and no row where there is no such
+ * version. All in one statement: what is purged between two would look like the end of the keys.
+ */
+export function page(
+  userId: string,
+  version: string,
+  scope: KeyScope,
+  after: KeyPosition | undefined,
+  limit: number,
+): Statement {
+  const values: unknown[] = [userId, version, limit];
+  let condition = inScope(scope, values);
+  if (after) {
+    const position = [after.room_id, after.session_id].map((id) => `$${values.push(bytes(id))}`);
+    condition += ` AND (room_id, session_id) > (${position.join(', ')})`;
+  }
+  const text = `
+  WITH version AS MATERIALIZED (
+    SELECT number, greatest(1, least($3::bigint, ${PAGE_BYTES} / greatest(1, largest))) AS size
+    FROM versions WHERE user_id = $1 AND version = $2 AND NOT deleted
+  ), page AS (
+    SELECT room_id, session_id, name, data FROM keys
+    WHERE user_id = $1 AND number = (SELECT number FROM version) ${condition}
+    ORDER BY room_id, session_id LIMIT (SELECT size FROM version)
+  )
+  SELECT rooms.* FROM version LEFT JOIN (
+    SELECT room_id, count(*) AS count, (array_agg(session_id ORDER BY session_id DESC))[1] AS last,
+      string_agg('"' || coalesce(name, convert_from(session_id, 'UTF8')) || '":' || data, ',' ORDER BY session_id) AS members
+    FROM page GROUP BY room_id
+  ) AS rooms ON true ORDER BY room_id`;
+  return [text, values];
+}
+
+/** The condition of a scope, whose values it adds. */
+function inScope(scope: KeyScope, values: unknown[]): string {
+  let condition = '';
+  if (scope.room_id !== undefined) condition += ` AND room_id = $${values.push(bytes(scope.room_id))}`;
+  if (scope.session_id !== undefined)
+    condition += ` AND session_id = $${values.push(bytes(scope.session_id))}`;
+  return condition;
+}

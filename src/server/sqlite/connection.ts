@@ -1,3 +1,5 @@
+import { setTimeout } from 'node:timers/promises';
+import { raceAbort, type AbortSignalLike } from '../../async.js';
 import { importPeer } from '../../errors.js';
 
 /**
@@ -31,6 +33,39 @@ export async function loadSqlite(): Promise<(file: string) => SqliteConnection> 
   const { default: Libsql } = await importPeer(() => import('libsql'), 'libsql@0.5');
   return (file) => connect(openLibsql(new Libsql(file) as unknown as Libsql));
 }
+
+/** Milliseconds between attempts, and after which another process is no longer waited for. */
+const RETRY = 1;
+const MAX_WAIT = 5_000;
+
+/**
+ * Runs what needs a lock until it gets it. SQLite itself would wait inside the call and stop the event loop.
+ *
+ * @throws What `attempt` throws: `SQLITE_BUSY` when another connection has kept the lock for 5 s. KeyBackupError
+ * `aborted`.
+ */
+export async function whenUnlocked<T>(attempt: () => T, signal: AbortSignalLike | undefined): Promise<T> {
+  const end = performance.now() + MAX_WAIT;
+  for (;;) {
+    try {
+      return attempt();
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > end) throw error;
+    }
+    await raceAbort(setTimeout(RETRY), signal);
+  }
+}
+
+/** The primary code is in the lowest byte; `libsql` and `node:sqlite` have it under different names. */
+function isBusy(error: unknown): boolean {
+  const { rawCode, errcode } = error as { rawCode?: number; errcode?: number };
+  return error instanceof Locked || ((rawCode ?? errcode ?? 0) & 0xff) === SQLITE_BUSY;
+}
+
+const SQLITE_BUSY = 5;
+
+/** Thrown where SQLite returns that another connection has a lock, and does not throw. */
+export class Locked extends Error {}
 
 /** Ends a transaction that failed. */
 export function rollback(connection: SqliteConnection): void {

@@ -27,8 +27,8 @@ export interface Change {
 
 /** Keys in one statement. */
 const STATEMENT_KEYS = 500;
-/** Rows deleted before the event loop runs again. */
-const DELETE_ROWS = 5_000;
+/** Rows read or moved before the event loop runs again. */
+const STEP = 1_000;
 
 /**
  * Stores those keys that win by the replacement rule, and yields between statements.
@@ -54,37 +54,71 @@ export function* writeKeys(
   return total;
 }
 
-/** Deletes the keys in scope and the rooms they leave empty, and yields between statements. */
-export function* deleteKeys(
+/** Deletes one key, and its room with the last one. */
+export function deleteKey(
   connection: SqliteConnection,
   version: number,
-  { room_id, session_id }: KeyScope,
-): Generator<void, Change> {
-  const rooms = connection.all(
-    `SELECT id FROM rooms WHERE version = ? ${room_id === undefined ? '' : 'AND room_id = ?'}`,
-    room_id === undefined ? [version] : [version, room_id],
+  roomId: string,
+  sessionId: string,
+): Change {
+  const deleted = connection.all(
+    `DELETE FROM keys
+       WHERE room = (SELECT id FROM rooms WHERE version = ? AND room_id = ?) AND session_id = ?
+       RETURNING octet_length(data)`,
+    [version, roomId, sessionId],
+  )[0] as SqliteValue[] | undefined;
+  if (deleted === undefined) return UNCHANGED;
+  connection.run(
+    `DELETE FROM rooms
+     WHERE version = ? AND room_id = ? AND NOT EXISTS (SELECT 1 FROM keys WHERE keys.room = rooms.id)`,
+    [version, roomId],
   );
-  const one = session_id === undefined ? '' : 'AND session_id = ?3';
+  return { changed: 1, added: -1, bytes: -(deleted[0] as number), largest: 0 };
+}
+
+/** Discards a room, and yields between statements: its keys are deleted in the background. */
+export function* discardRoom(
+  connection: SqliteConnection,
+  version: number,
+  roomId: string,
+): Generator<void, Change> {
+  const room = connection.first(`SELECT id FROM rooms WHERE version = ? AND room_id = ?`, [
+    version,
+    roomId,
+  ])?.[0];
+  if (room === undefined) return UNCHANGED;
   let [count, bytes] = [0, 0];
-  for (const [room] of rooms) {
-    for (;;) {
-      const sizes = connection.all(
-        `DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE room = ?1 ${one} LIMIT ?2)
-         RETURNING octet_length(data)`,
-        session_id === undefined ? [room, DELETE_ROWS] : [room, DELETE_ROWS, session_id],
-      );
-      count += sizes.length;
-      for (const [size] of sizes) bytes += size as number;
-      if (sizes.length < DELETE_ROWS) break;
-      yield;
-    }
-    connection.run(`DELETE FROM rooms WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM keys WHERE room = ?1)`, [
-      room,
-    ]);
+  for (let last: string | undefined; ;) {
+    const [found, size, highest] = connection.first(
+      `SELECT count(*), total(size), CAST(max(session_id) AS BLOB) FROM (
+         SELECT session_id, octet_length(data) AS size FROM keys
+         WHERE room = ?1 ${last === undefined ? '' : 'AND session_id > ?3'} ORDER BY session_id LIMIT ?2
+       )`,
+      last === undefined ? [room, STEP] : [room, STEP, last],
+    ) as [number, number, Uint8Array];
+    count += found;
+    bytes += size;
+    if (found < STEP) break;
+    last = textOf(highest);
     yield;
   }
+  connection.run(`UPDATE rooms SET version = -id WHERE id = ?`, [room]);
   return { changed: count, added: -count, bytes: -bytes, largest: 0 };
 }
+
+/** Discards all rooms of a version, and yields between statements: their keys are deleted in the background. */
+export function* discardRooms(connection: SqliteConnection, version: number): Generator<void, void> {
+  for (;;) {
+    const moved = connection.all(
+      `UPDATE rooms SET version = -id WHERE id IN (SELECT id FROM rooms WHERE version = ? LIMIT ?) RETURNING id`,
+      [version, STEP],
+    );
+    if (moved.length < STEP) return;
+    yield;
+  }
+}
+
+const UNCHANGED: Change = { changed: 0, added: 0, bytes: 0, largest: 0 };
 
 /** One key; undefined when the user has no such version. */
 export function readKey(

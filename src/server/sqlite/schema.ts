@@ -8,8 +8,8 @@ import { rollback, type SqliteConnection } from './connection.js';
 const SCHEMA = 3;
 
 /**
- * A room has a row as long as it has keys. `keys` has a rowid, so that rows of 1.2 KB are appended; only the index is
- * written in random places.
+ * A room has a row as long as it has keys. In a discarded one `version` is negative until its keys are deleted.
+ * `keys` has a rowid, so that rows of 1.2 KB are appended; only the index is written in random places.
  * Ids are TEXT and are read as BLOB, because bindings cut text at U+0000. `name` is the session id as JSON writes it,
  * without quotes, where the two differ. A trigger keeps the audit trail, which costs nothing where nothing is replaced.
  */
@@ -106,9 +106,11 @@ const UPGRADES: Readonly<Record<number, string>> = {
  * @throws KeyBackupError `unsupported-schema` when a newer release has changed the tables.
  */
 export function migrate(connection: SqliteConnection): void {
+  // Without a lock: a long write of another process is no reason to wait.
+  if (schemaOf(connection) === SCHEMA) return;
   connection.exec('BEGIN IMMEDIATE');
   try {
-    const [found] = connection.first('PRAGMA user_version') as [number];
+    const found = schemaOf(connection);
     if (found > SCHEMA) {
       throw new KeyBackupError(
         'unsupported-schema',
@@ -121,4 +123,14 @@ export function migrate(connection: SqliteConnection): void {
     rollback(connection);
     throw error;
   }
+}
+
+function schemaOf(connection: SqliteConnection): number {
+  const [version] = connection.first('PRAGMA user_version') as [number];
+  return version;
+}
+
+/** Writes a page, to find out whether writing works. */
+export function writeSchema(connection: SqliteConnection): void {
+  connection.exec(`PRAGMA user_version = ${SCHEMA}`);
 }

@@ -196,7 +196,7 @@ describe.concurrent('a key that does not fit', () => {
     expect(right.code).toBe(0);
   });
 
-  it('is told from the keys where there is none', async () => {
+  it('is told from the keys without an auth_data', async () => {
     const { work, made } = workspace();
     const args = ['decrypt', 'backup.json', '--key-file', 'other.txt', '--report', 'r.json', '--force'];
     const [file, stdout] = [await work.run([...args, '-o', 'o.json', '--json']), await work.run(args)];

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
-import { readSessionKey, type ExportedSessionData } from '../../../src/formats/room-key.js';
+import type { ExportedSessionData } from '../../../src/formats/room-key.js';
+import { readSessionKey } from '../../../src/formats/session-key.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import { USER, Workspace, signedAuthData, syntheticSession, type BackupFile } from '../workspace.js';
 
@@ -41,7 +42,7 @@ describe.concurrent('the recipient', () => {
       ...['--key', `ed25519:OTHER=${'A'.repeat(42)}E`, '--key', signer],
     ],
     'an auth_data of the key': () => ['--auth-data', 'auth.json', '--key-file', 'key.txt'],
-    'an auth_data, whoever made it': () => ['--auth-data', 'auth.json', '--trust-unverified'],
+    'an auth_data of unknown origin': () => ['--auth-data', 'auth.json', '--trust-unverified'],
   };
 
   it.each(Object.entries(trusted))('is named by %s', async (_, recipient) => {
@@ -245,7 +246,7 @@ describe.concurrent('the backup objects', () => {
       await work.run(['encrypt', 'export.json', ...to, '--json']),
     ];
     expect([text.code, json.code]).toEqual([0, 0]);
-    expect(text.stderr).toContain('2 sessions were there more than once');
+    expect(text.stderr).toContain('2 sessions are duplicates');
     expect(JSON.parse(json.stdout)).toMatchObject({ total: 4, ok: 4, duplicates: 2 });
     const { rooms } = work.json('backup.json') as BackupFile;
     const indexes = Object.values(rooms).map(({ sessions }) =>

@@ -286,7 +286,7 @@ describe('migrate', () => {
     expect(end.stderr).toMatch(message);
   });
 
-  it('serve takes a name where it takes a URL, and says when it is none', async () => {
+  it('serve takes a name in place of a URL, and rejects anything else', async () => {
     const work = new Workspace();
     for (const wrong of ['not a server', 'http://', '@alice']) {
       const end = await work.run(['serve', '--db', 'backup.db', '--homeserver', wrong]);

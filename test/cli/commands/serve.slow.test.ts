@@ -26,6 +26,14 @@ function run(...args: string[]): Promise<{ code: number; stdout: string; stderr:
   });
 }
 
+/** The lines of a log, each of which has to be JSON. */
+function linesOf(text: string): Record<string, unknown>[] {
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
 test('serve --dev --json prints where it is and who may come, and SIGTERM ends it without a trace', async () => {
   const temporary = join(directory, 'tmp');
   rmSync(temporary, { recursive: true, force: true });
@@ -163,15 +171,45 @@ test('metrics and logs tell of requests and hold no token', async () => {
   );
   expect((await fetch(`${url}/metrics`)).status).toBe(404);
   await ended(child, 'SIGTERM');
-  const entries = log
-    .trim()
-    .split('\n')
-    .map((text) => JSON.parse(text) as Record<string, unknown>);
+  const entries = linesOf(log);
   expect(entries).toContainEqual(
     expect.objectContaining({ message: 'request', status: 404, user_id: '@a:x' }),
   );
   expect(log).not.toContain(TOKEN);
   expect(log).not.toContain('!room');
+}, 60_000);
+
+test('warnings are lines of the log too', async () => {
+  const url = 'postgres://backup:secret@127.0.0.1:1/backup';
+  const { code, stderr } = await run('serve', '--postgres', url, '--tokens', tokensFile(directory));
+  expect(code).toBe(2);
+  expect(stderr).not.toContain('secret');
+  expect(linesOf(stderr)).toMatchObject([
+    { level: 'info', message: expect.stringContaining('warning: others on this machine') as string },
+    { level: 'error', message: expect.stringContaining('--postgres: store-failed') as string },
+  ]);
+});
+
+test('what packages print is a line of the log, and SIGHUP stops like SIGTERM', async () => {
+  const db = join(directory, 'hangup.db');
+  const args = ['--db', db, '--tokens', tokensFile(directory), '--listen', '127.0.0.1:0', '--json'];
+  const noise = `setTimeout(() => {
+    console.error(new Error('a\\nb'));
+    console.log('c');
+    process.emitWarning('d');
+  }, 3000)`;
+  const noisy = `data:text/javascript,${encodeURIComponent(noise)}`;
+  const child = spawn(process.execPath, ['--import', noisy, MAIN, 'serve', ...args]);
+  let [out, log] = ['', ''];
+  child.stdout.on('data', (data) => (out += String(data)));
+  child.stderr.on('data', (data) => (log += String(data)));
+  while (!log.includes('"d"')) await new Promise((resolve) => setTimeout(resolve, 50));
+  await ended(child, 'SIGHUP');
+  expect(child.exitCode).toBe(0);
+  expect(linesOf(log).map(({ message }) => message)).toEqual(['a\nb', 'c', 'd']);
+  expect(linesOf(out)).toHaveLength(1);
+  // The log of the database was brought into it.
+  expect(existsSync(`${db}-wal`)).toBe(false);
 }, 60_000);
 
 describe('wrong usage is exit code 2 and says what is wrong', () => {
@@ -183,6 +221,11 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
     ['a homeserver that is no URL', () => ['--db', 'x', '--homeserver', 'http://['], '--homeserver'],
     ['a tokens file that is not there', () => ['--db', 'x', '--tokens', join(directory, 'none')], 'ENOENT'],
     ['a bad address', () => ['--db', 'x', ...tokens(), '--listen', 'x'], '--listen'],
+    [
+      'a check of PostgreSQL',
+      () => ['--postgres', 'postgres://127.0.0.1/x', ...tokens(), '--check'],
+      '--check is for a database of --db',
+    ],
     [
       'a bad number',
       () => ['--db', 'x', ...tokens(), '--max-body', '50M'],
@@ -216,7 +259,14 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
   ])('%s', async (_name, args, message) => {
     const { code, stderr, stdout } = await run('serve', ...args());
     expect([code, stdout]).toEqual([2, '']);
-    expect(stderr).toContain(message);
+    // A wrong command line is explained; all else is a line of the log.
+    const isUsage = stderr.startsWith('megolm-backup serve: ') && stderr.endsWith('--help\n');
+    const said = isUsage
+      ? stderr
+      : linesOf(stderr)
+          .map((line) => line.message)
+          .join();
+    expect(said).toContain(message);
     expect(existsSync('x')).toBe(false);
   });
 });

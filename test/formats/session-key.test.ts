@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { areConnected } from '../../src/formats/megolm-ratchet.js';
+import { areConnected } from '../../src/formats/session-key.js';
 import { libolm, type MegolmExports } from '../support/peers.js';
 
 const INDEXES = [

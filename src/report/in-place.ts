@@ -1,0 +1,50 @@
+import type { BackupRecord } from '../batch/decrypt.js';
+import type { KeyBackupError } from '../errors.js';
+import type { BackupEntry, BackupItem } from '../wire/backup-reader.js';
+import type { Place } from './report.js';
+
+/** A place in the input that holds no readable record. */
+interface Fault extends Place {
+  readonly ok: false;
+  readonly error: KeyBackupError;
+  readonly wellFormed: false;
+}
+
+/**
+ * Runs a batch over what a reader gives. Every result comes out with its place in the input, and the faults that the
+ * reader found come out among them.
+ *
+ * @param take - Makes an input of an entry.
+ * @param batch - Gives one result for each input, in order.
+ */
+export async function* resultsInPlace<Input, Result extends object>(
+  items: AsyncIterable<BackupItem>,
+  take: (entry: BackupEntry) => Input,
+  batch: (inputs: AsyncGenerator<Input, void, undefined>) => AsyncIterable<Result>,
+): AsyncGenerator<(Result & Place) | Fault, void, undefined> {
+  const places: Place[] = [];
+  const faults: Fault[] = [];
+  async function* inputs(): AsyncGenerator<Input, void, undefined> {
+    for await (const item of items) {
+      const { room_id, session_id, path } = item;
+      if (item.error) {
+        faults.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
+      } else {
+        places.push({ room_id, session_id, path });
+        yield take(item);
+      }
+    }
+  }
+  for await (const result of batch(inputs())) {
+    const place = places.shift();
+    if (!place) throw new Error('a batch gave more results than it was given keys');
+    yield { ...result, ...place };
+    yield* faults.splice(0);
+  }
+  yield* faults;
+}
+
+/** The entry of a backup as the input of a batch. */
+export function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
+  return { room_id, session_id, key_backup_data: value };
+}
