@@ -22,7 +22,7 @@ import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
-import { UsageError, WRONG_KEY } from '../errors.js';
+import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
 import { openKeysFile, readJsonObject } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
@@ -229,13 +229,14 @@ async function open(
     if (!result.ok) explain(result, accountData, terminal);
     return keys;
   }
-  const [{ by, keyMatches, masterKey }] = keys;
+  const [{ by, keyMatches, masterKey, flags }] = keys;
   terminal.stderr(`${result.ok ? 'opened with' : 'tried as'} ${UNLOCKED_BY[by]}\n`);
   if (!keyMatches) {
     terminal.stderr(
       'the auth_data has no usable public key, so whether the key fits shows only when it is tried\n',
     );
   }
+  if (flags.includes('double-base64-public-key')) terminal.stderr(`the public key is ${TWICE}\n`);
   const signed = isSigned(authData, masterKey);
   if (signed !== null) {
     terminal.stderr(
