@@ -20,6 +20,7 @@ const DOCUMENTS = [
   'SECURITY.md',
   'CHANGELOG.md',
   'CONTRIBUTING.md',
+  'RELEASING.md',
   'vectors/README.md',
   ...readdirSync(join(root, 'docs'))
     .filter((name) => name.endsWith('.md'))
@@ -80,6 +81,16 @@ function anchors(markdown: string): string[] {
       .replaceAll(' ', '-'),
   );
 }
+
+test('README.md links to every document for people', () => {
+  const readme = read('README.md');
+  for (const path of DOCUMENTS.filter((name) => name !== 'README.md')) expect(readme).toContain(`](${path})`);
+});
+
+test('docs/running-the-server.md begins with a list of its sections', () => {
+  const [, list, text] = /^((?:.*\n)*?)(## (?:.*\n)*)/.exec(read('docs/running-the-server.md')) ?? [];
+  for (const anchor of anchors(text.replace(/^# .*$/gm, ''))) expect(list).toContain(`](#${anchor})`);
+});
 
 describe.each(['docs/architecture.md', 'docs/how-the-scheme-works.md', 'CONTRIBUTING.md'])('%s', (path) => {
   const spans = codeSpans(prose(read(path)));
