@@ -1,5 +1,5 @@
 import type { Backend } from '../../src/batch/backend.js';
-import { readBackup } from '../../src/wire/backup-reader.js';
+import { readSavedKeys } from '../../src/wire/backup-reader.js';
 import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
@@ -105,7 +105,7 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
+  return rescueItems(readSavedKeys(chunks(), { form: 'rooms' }), key, { ...settings, backend });
 }
 
 async function openServer(
