@@ -1,5 +1,5 @@
 import type { Backend } from '../../src/batch/backend.js';
-import { readBackup } from '../../src/wire/backup-reader.js';
+import { readSavedKeys } from '../../src/wire/backup-reader.js';
 import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
@@ -122,7 +122,7 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
+  return rescueItems(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
     ...settings,
     backend,
   });

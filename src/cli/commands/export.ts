@@ -5,7 +5,7 @@ import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
-import { readBackup, type BackupEntry } from '../../wire/backup-reader.js';
+import { readSavedKeys, type BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
 import { openKeysFile, readUtf8 } from '../files.js';
@@ -68,7 +68,7 @@ async function decrypt(
   const sessions = new SessionArray(output);
   try {
     await withProgress(terminal, async (show) => {
-      for await (const item of readBackup(utf8Of([plaintext], 'key export'), { form: 'array' })) {
+      for await (const item of readSavedKeys(utf8Of([plaintext], 'key export'), { form: 'array' })) {
         throwIfAborted(signal);
         show(report.ok + report.failed, undefined);
         try {
