@@ -2,7 +2,7 @@ import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
-import { parseObject, type JsonObject } from '../encoding/json.js';
+import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
 import { readBackup, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
@@ -142,9 +142,19 @@ export async function readText(
  * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
  */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
+  return (await readJson(path, file, terminal, parseObject)) as JsonObject;
+}
+
+/** {@link readJsonObject} of any JSON value. */
+export async function readJson(
+  path: string,
+  file: SmallFile,
+  terminal: Terminal,
+  parse: (text: string, field: string) => unknown = parseShallow,
+): Promise<unknown> {
   const text = await readText(path, file, terminal);
   try {
-    return parseObject(text, path);
+    return parse(text, path);
   } catch (cause) {
     throw new InputError(cause instanceof Error ? cause.message : String(cause), { cause });
   }
