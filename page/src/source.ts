@@ -7,9 +7,10 @@ import { Restore } from '../../src/client/restore.js';
 import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
-import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
+import { isJsonObject, parseShallow, type JsonObject } from '../../src/encoding/json.js';
 import { decodeTextFile, utf8Of } from '../../src/encoding/text-file.js';
-import type { AccountData } from '../../src/secret-storage/key-description.js';
+import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
+import { accountDataOf, type AccountData } from '../../src/secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { Task } from './messages.js';
 import { onlyTo } from './only-to.js';
@@ -25,7 +26,8 @@ export interface ReadSettings {
 /** Where the keys come from. */
 export interface Source {
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
   readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
 }
 
@@ -65,17 +67,18 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
       backups.push(file);
       continue;
     }
-    const object = parseObject(await textOf(file), file.name);
+    const value = parseShallow(await textOf(file), file.name);
+    const object = isJsonObject(value) && !isJsonObject(value.account_data) ? value : {};
     if (isJsonObject(object.rooms)) backups.push(file);
-    else if (isJsonObject(object.auth_data)) versions.push(object.auth_data);
+    else if (isJsonObject(object.auth_data)) versions.push(authDataOf(object, file.name));
     else if (typeof object.public_key === 'string') versions.push(object);
-    else accounts.push(object);
+    else accounts.push(accountDataOf(value));
   }
   const backup = only(backups, 'a backup ({"rooms": ...})');
   const authData = only(versions, 'a version (with auth_data)');
   return {
     authData,
-    accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
+    accountData: accounts.length === 0 ? undefined : only(accounts, 'account data'),
     restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
 }
@@ -94,6 +97,15 @@ async function textOf(file: File): Promise<string> {
   throw new KeyBackupError(
     'bad-json',
     `${file.name}: expected a backup, got an encrypted export file, which your client imports as it is`,
+  );
+}
+
+/** The `auth_data` of a version. */
+function authDataOf({ algorithm = BACKUP_ALGORITHM, auth_data }: JsonObject, name: string): JsonObject {
+  if (algorithm === BACKUP_ALGORITHM) return auth_data as JsonObject;
+  throw new KeyBackupError(
+    'unsupported-algorithm',
+    `${name}: algorithm: expected ${BACKUP_ALGORITHM}, got another`,
   );
 }
 

@@ -2,7 +2,7 @@ import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
-import { parseObject, type JsonObject } from '../encoding/json.js';
+import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
 import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
 import { readSavedKeys, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
@@ -166,9 +166,19 @@ function asInputError(cause: unknown): unknown {
  * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
  */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
+  return (await readJson(path, file, terminal, parseObject)) as JsonObject;
+}
+
+/** {@link readJsonObject} of any JSON value. */
+export async function readJson(
+  path: string,
+  file: SmallFile,
+  terminal: Terminal,
+  parse: (text: string, field: string) => unknown = parseShallow,
+): Promise<unknown> {
   const text = await readText(path, file, terminal);
   if (text.trim() === '') throw new InputError(`${path}: expected ${file.what}, got an empty file`);
-  return orInputError(() => parseObject(text, path));
+  return orInputError(() => parse(text, path));
 }
 
 /** Whether there is a plain file under this name, or one that a link leads to. */

@@ -19,11 +19,11 @@ import {
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
-import type { AccountData } from '../../secret-storage/key-description.js';
+import { accountDataOf, secretStorageState, type AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
 import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
-import { openKeysFile, readJsonObject } from '../files.js';
+import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
@@ -57,8 +57,8 @@ declared-unauthenticated). The export file itself does not tell them apart.
     'backup-file': { value: 'FILE', help: 'the answer of GET /room_keys/keys' },
     'account-data-file': {
       value: 'FILE',
-      help: `a JSON object of account data, event type to content; without it only the backup's own decryption key or
-        passphrase fits`,
+      help: `account data: event type to content, an answer of /sync or of Synapse's admin API, or a list of events;
+        without it only the backup's own decryption key or passphrase fits`,
     },
     'key-file': { value: 'FILE', help: 'your key or phrase, on one line; - is standard input' },
     'export-passphrase-file': {
@@ -141,7 +141,8 @@ async function writeExport(
 /** Where a rescue reads the backup: saved files, or a homeserver. */
 interface RescueSource {
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
   /** Every key of the backup, or the reason why it could not be read. */
   restore(
     key: BackupDecryptionKey,
@@ -168,10 +169,9 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
     throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
   }
   const authData = await readAuthDataFile(version, terminal);
-  const file = { what: 'account data', maxBytes: MAX_ACCOUNT_DATA };
   return {
     authData,
-    accountData: accountData === undefined ? {} : await readJsonObject(accountData, file, terminal),
+    accountData: accountData === undefined ? undefined : await readAccountData(accountData, terminal),
     restore(key, settings, onShare) {
       const keys = openKeysFile(backup, 'rooms', terminal);
       const onProgress = () => {
@@ -180,6 +180,13 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
       return rescueItems(keys.items, key, { ...settings, onProgress });
     },
   };
+}
+
+async function readAccountData(path: string, terminal: Terminal): Promise<AccountData> {
+  const value = await readJson(path, { what: 'account data', maxBytes: MAX_ACCOUNT_DATA }, terminal);
+  const accountData = accountDataOf(value);
+  if (secretStorageState(accountData) === 'none') terminal.stderr(`${path} holds no secret storage\n`);
+  return accountData;
 }
 
 /** The current backup of an account. */
@@ -241,7 +248,7 @@ async function open(
 
 function explain(
   { error, tried, suggestion }: NotUnlocked,
-  accountData: AccountData,
+  accountData: AccountData | undefined,
   terminal: Terminal,
 ): void {
   terminal.stderr(`megolm-backup rescue: ${error.code}: ${error.message}\n`);
@@ -249,9 +256,9 @@ function explain(
     if (attempt.error !== error)
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
-  if (['wrong-key', 'missing-field'].includes(error.code) && Object.keys(accountData).length === 0) {
+  if (['wrong-key', 'missing-field'].includes(error.code) && accountData === undefined) {
     terminal.stderr(
-      'it may be the key of the secret storage, which is in the account data: give the account data\n',
+      'it may be the key of the secret storage, which is in the account data: give the account data (--account-data-file)\n',
     );
   }
   if (suggestion) {
