@@ -1,6 +1,6 @@
 import type { Backend } from '../../src/batch/backend.js';
 import { readBackup } from '../../src/wire/backup-reader.js';
-import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
+import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
@@ -25,7 +25,10 @@ export interface ReadSettings {
 export interface Source {
   readonly authData: JsonObject;
   readonly accountData: AccountData;
-  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
+  readonly restore: (
+    key: BackupDecryptionKey,
+    settings: ReadSettings,
+  ) => AsyncIterable<RescuedKey | RescuedEntry>;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -93,7 +96,7 @@ function restoreFile(
   backend: Backend,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
-): AsyncGenerator<RescuedKey, void, undefined> {
+): AsyncGenerator<RescuedEntry, void, undefined> {
   let read = 0;
   async function* chunks() {
     const reader = file.stream().getReader();
@@ -105,7 +108,7 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
+  return rescueEntries(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
 }
 
 async function openServer(
