@@ -15,6 +15,13 @@ export interface Task {
   readonly correct: boolean;
 }
 
+/** The first message to the worker. */
+export interface Start {
+  readonly task: Task;
+  /** The worker's own code, from which it starts others. */
+  readonly workerSource: string;
+}
+
 /** What became of the keys of a room. */
 export interface RoomCount {
   readonly room_id: string;

@@ -1,6 +1,6 @@
 import type { Backend } from '../../src/batch/backend.js';
 import { readSavedKeys } from '../../src/wire/backup-reader.js';
-import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
+import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
@@ -28,7 +28,10 @@ export interface Source {
   readonly authData: JsonObject;
   /** `undefined` if it was not given. */
   readonly accountData: AccountData | undefined;
-  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
+  readonly restore: (
+    key: BackupDecryptionKey,
+    settings: ReadSettings,
+  ) => AsyncIterable<RescuedKey | RescuedEntry>;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -122,7 +125,7 @@ function restoreFile(
   backend: Backend,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
-): AsyncGenerator<RescuedKey, void, undefined> {
+): AsyncGenerator<RescuedEntry, void, undefined> {
   let read = 0;
   async function* chunks() {
     const reader = file.stream().getReader();
@@ -134,7 +137,7 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
+  return rescueEntries(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
     ...settings,
     backend,
   });

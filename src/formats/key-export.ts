@@ -169,20 +169,37 @@ export async function* writeKeyExport(
 ): AsyncGenerator<string, void, void> {
   expectIterable(sessions, 'sessions');
   expectOptions(options);
-  const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
+  const { onResult } = options;
+  async function* entries(): AsyncGenerator<string, void, void> {
+    let index = 0;
+    for await (const session of abortable(sessions, options.signal)) {
+      const result = resultOf(index++, session, () => prepareExportedSession(session));
+      onResult?.(result);
+      if (result.ok) yield JSON.stringify(result.session);
+    }
+  }
+  yield* writeEntries(entries(), passphrase, options);
+}
+
+/**
+ * {@link writeKeyExport} of entries that `prepareExportedSession` has made fit, as JSON.
+ *
+ * @throws {@link KeyBackupError} as {@link writeKeyExport}.
+ */
+export async function* writeEntries(
+  entries: AsyncIterable<string>,
+  passphrase: string,
+  options: Omit<WriteExportOptions, 'onResult'>,
+): AsyncGenerator<string, void, void> {
+  const { iterations = EXPORT_ITERATIONS, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const sizer = new ChunkSizer(signal);
   let separator = '[';
   let pending = '';
-  let index = 0;
   try {
-    for await (const session of abortable(sessions, signal)) {
-      const result = resultOf(index++, session, () => prepareExportedSession(session));
-      onResult?.(result);
-      if (result.ok) {
-        pending += `${separator}${JSON.stringify(result.session)}`;
-        separator = ',';
-      }
+    for await (const entry of entries) {
+      pending += `${separator}${entry}`;
+      separator = ',';
       if (pending.length >= PIECE) {
         yield await sealer.push(utf8Encode(pending));
         pending = '';

@@ -10,9 +10,10 @@ import {
   disposeRescueKeys,
   exportRescued,
   KeyMatchCounter,
-  rescueItems,
+  rescueEntries,
   rescueKeys,
   UNLOCKED_BY,
+  type RescuedEntry,
   type RescuedKey,
   type RescueKey,
 } from '../../report/rescue.js';
@@ -148,7 +149,7 @@ interface RescueSource {
     key: BackupDecryptionKey,
     settings: DecryptSettings & BatchOptions,
     onShare: (share: number | undefined) => void,
-  ): AsyncIterable<RescuedKey>;
+  ): AsyncIterable<RescuedKey | RescuedEntry>;
 }
 
 interface SourceOptions extends ServerOptions {
@@ -177,7 +178,7 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
       const onProgress = () => {
         onShare(keys.share);
       };
-      return rescueItems(keys.items, key, { ...settings, onProgress });
+      return rescueEntries(keys.items, key, { ...settings, onProgress });
     },
   };
 }
