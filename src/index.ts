@@ -18,10 +18,13 @@ export type { DeriveOptions } from './scheme/passphrase.js';
 export type { ReadOptions, SessionData, SessionDataFlag } from './scheme/session-data.js';
 export {
   BACKUP_ALGORITHM,
+  addSignature,
+  authDataBytes,
   createAuthData,
   ed25519Signer,
   signAuthData,
   verifyAuthData,
+  type AsyncSigner,
   type AuthData,
   type AuthDataVerdict,
   type SignatureState,

@@ -15,6 +15,8 @@ const MAIN = [
   'MASTER_KEY_SECRET',
   'SECRET_STORAGE_ALGORITHM',
   'SecretStorageKey',
+  'addSignature',
+  'authDataBytes',
   'authenticateSessions',
   'createAuthData',
   'decryptSession',

@@ -66,6 +66,8 @@ testWrongTypes({
     Simd: () => simd.simdBackend(),
   },
   valid: {
+    addSignature: () => [authData, '@a:x', 'ed25519:DEVICE', base64(new Uint8Array(64))],
+    authDataBytes: () => [authData],
     addBackupMac: () => [session_data, macKey(), 'stable'],
     authenticateSessions: () => [[record], key, () => session, {}],
     base64Decode: () => ['AQI', 'field'],
