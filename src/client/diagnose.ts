@@ -226,7 +226,7 @@ function takeLocal(local: Map<string, KeyRank>, item: DownloadedItem): boolean {
   const rank = local.get(id);
   if (!rank) return false;
   local.delete(id);
-  const stored = item.error ? undefined : rankOfRecord(item.value);
+  const stored = item.error ? undefined : rankOfRecord(item.key_backup_data);
   // Compares what the copies can decrypt, whatever their `is_verified`.
   return !stored || replaces({ ...rank, is_verified: stored.is_verified }, stored);
 }

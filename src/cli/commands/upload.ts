@@ -172,7 +172,8 @@ async function upload(
 
 /** Every entry of the file, malformed ones included: the engine rejects and counts them. */
 async function* sessions(items: KeysFile['items']): AsyncGenerator<ExportedSessionData, void, undefined> {
-  for await (const item of items) yield (item.error ? undefined : item.value) as ExportedSessionData;
+  for await (const item of items)
+    yield (item.error ? undefined : item.key_backup_data) as ExportedSessionData;
 }
 
 /** Where an earlier run stopped; `undefined` if there was none, or it was of another backup. */
