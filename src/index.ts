@@ -69,8 +69,8 @@ export {
   type Provenance,
 } from './batch/decrypt.js';
 export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
-export { groupByRoom, recordsIn, type RankedRecord, type RecordsByRoom } from './wire/rooms.js';
-export type { KeyRank } from './wire/replacement.js';
+export { groupByRoom, recordsIn, type RankedRecord, type RecordsByRoom } from './batch/rooms.js';
+export type { KeyRank } from './formats/replacement.js';
 export {
   authenticateSessions,
   type AuthenticateOptions,

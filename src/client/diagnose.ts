@@ -12,7 +12,7 @@ import {
   type VerifyOptions,
 } from '../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { replaces, type KeyRank } from '../wire/replacement.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 import type { VersionInfo } from '../wire/types.js';
 import { RoomKeys } from './api.js';
 import { expectInfo, isBackupEnabled } from './backup.js';

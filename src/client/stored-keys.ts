@@ -1,5 +1,5 @@
 import type { SessionIdSet } from '../wire/session-id-set.js';
-import { replaces, type KeyRank } from '../wire/replacement.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 import { checkBackupMac, type BackupMacKey } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';

@@ -1,7 +1,7 @@
 import { expectIterable, expectOptions, expectText } from '../encoding/arguments.js';
 import { expectObject, jsonPath, ownValue } from '../encoding/json.js';
-import type { BackupRecord } from '../batch/decrypt.js';
-import { replaces, type KeyRank } from './replacement.js';
+import type { BackupRecord } from './decrypt.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 
 /** The records of a backup by room and session: the body of `PUT` and `GET /room_keys/keys`. */
 
