@@ -18,10 +18,13 @@ export type { DeriveOptions } from './scheme/passphrase.js';
 export type { ReadOptions, SessionData, SessionDataFlag } from './scheme/session-data.js';
 export {
   BACKUP_ALGORITHM,
+  addSignature,
+  authDataBytes,
   createAuthData,
   ed25519Signer,
   signAuthData,
   verifyAuthData,
+  type AsyncSigner,
   type AuthData,
   type AuthDataVerdict,
   type SignatureState,
@@ -66,6 +69,8 @@ export {
   type Provenance,
 } from './batch/decrypt.js';
 export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
+export { groupByRoom, recordsIn, type RankedRecord, type RecordsByRoom } from './batch/rooms.js';
+export type { KeyRank } from './formats/replacement.js';
 export {
   authenticateSessions,
   type AuthenticateOptions,

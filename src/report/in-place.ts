@@ -45,6 +45,6 @@ export async function* resultsInPlace<Input, Result extends object>(
 }
 
 /** The entry of a backup as the input of a batch. */
-export function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
-  return { room_id, session_id, key_backup_data: value };
+export function asRecord({ room_id = '', session_id = '', key_backup_data }: BackupEntry): BackupRecord {
+  return { room_id, session_id, key_backup_data };
 }

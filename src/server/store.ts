@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { jsonPath } from '../encoding/json.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { KeyBackupError, messageOf } from '../errors.js';
-import type { KeyRank } from '../wire/replacement.js';
+import type { KeyRank } from '../formats/replacement.js';
 import type { KeysChanged } from '../wire/types.js';
 
 /**

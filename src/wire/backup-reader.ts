@@ -16,19 +16,20 @@ const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRAC
  */
 export type BackupForm = 'rooms' | 'sessions' | 'array';
 
-/** A record that was read, not yet checked: `value` is any JSON value. */
+/** A record that was read. */
 export interface BackupEntry {
   /** From the map key; in an array the field of the record, `undefined` when it is no string. */
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
   /** The JSON path in the body. */
   readonly path: string;
-  readonly value: unknown;
+  /** Any JSON value, not yet checked. In the form `array` the whole element: what is in an export file is a session. */
+  readonly key_backup_data: unknown;
   readonly error?: undefined;
 }
 
 /** A place in the body that holds no readable record, and why. */
-export interface BackupFault extends Omit<BackupEntry, 'value' | 'error'> {
+export interface BackupFault extends Omit<BackupEntry, 'key_backup_data' | 'error'> {
   readonly error: KeyBackupError;
 }
 
@@ -373,7 +374,8 @@ export class BackupReader {
     if (error) {
       this.#fault(error, session_id);
     } else if (session_id !== undefined && this.#seen.add(this.#roomId ?? '', session_id)) {
-      this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, value: read.value });
+      const key_backup_data = read.value;
+      this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, key_backup_data });
     } else {
       this.#fault('expected once, got again; this copy is not used', session_id);
     }
@@ -385,7 +387,7 @@ export class BackupReader {
       return;
     }
     const [room_id, session_id] = [ownString(value, 'room_id'), ownString(value, 'session_id')];
-    this.#items.push({ room_id, session_id, path: this.#path, value });
+    this.#items.push({ room_id, session_id, path: this.#path, key_backup_data: value });
   }
 
   #parse(): Parsed {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { utf8Encode } from '../../src/encoding/utf8.js';
-import { replaces } from '../../src/wire/replacement.js';
+import { replaces } from '../../src/formats/replacement.js';
 import type {
   BackupStore,
   KeyPosition,

@@ -1,6 +1,6 @@
 /* eslint-disable @typescript-eslint/require-await -- the model is synchronous, the interface is not */
 import { utf8Decode } from '../../src/encoding/utf8.js';
-import { replaces } from '../../src/wire/replacement.js';
+import { replaces } from '../../src/formats/replacement.js';
 import type {
   BackupStore,
   KeyOrigin,

@@ -42,7 +42,7 @@ function summary(items: readonly BackupItem[]): unknown[] {
   return items.map((item) =>
     item.error
       ? [item.room_id, item.session_id, item.path, item.error.code]
-      : [item.room_id, item.session_id, item.path, item.value],
+      : [item.room_id, item.session_id, item.path, item.key_backup_data],
   );
 }
 
@@ -90,7 +90,7 @@ describe('a backup that is all right', () => {
     const { items } = await read('{"rooms":{"__proto__":{"sessions":{"__proto__":{"__proto__":1}}}}}');
     expect(items).toHaveLength(1);
     expect(items[0].room_id).toBe('__proto__');
-    expect(JSON.stringify(items[0].error ?? items[0].value)).toBe('{"__proto__":1}');
+    expect(JSON.stringify(items[0].error ?? items[0].key_backup_data)).toBe('{"__proto__":1}');
   });
 
   it('keeps ids that are names of the form', async () => {
@@ -552,5 +552,5 @@ it('reads a long record that comes in single bytes', () => {
     return reader.push(piece);
   });
   reader.end();
-  expect(items.map((item) => item.error ?? item.value)).toEqual([value, 1]);
+  expect(items.map((item) => item.error ?? item.key_backup_data)).toEqual([value, 1]);
 });

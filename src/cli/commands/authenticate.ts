@@ -218,7 +218,7 @@ async function readTrustedCopies(path: string, terminal: Terminal): Promise<Trus
   for await (const item of openKeysFile(path, 'array', terminal).items) {
     try {
       if (item.error) throw item.error;
-      const session = expectObject(item.value, 'session');
+      const session = expectObject(item.key_backup_data, 'session');
       const roomId = expectString(session, 'room_id', 'session');
       const sessionId = expectString(session, 'session_id', 'session');
       copies.set(idOf(roomId, sessionId), session as unknown as ExportedSessionData);

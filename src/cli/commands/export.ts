@@ -73,7 +73,7 @@ async function decrypt(
         show(report.ok + report.failed, undefined);
         try {
           if (item.error) throw item.error;
-          const { session, flags } = readExportedSession(item.value);
+          const { session, flags } = readExportedSession(item.key_backup_data);
           report.succeeded(item, flags);
           await sessions.write(session);
         } catch (error) {
@@ -103,7 +103,7 @@ async function encrypt(
         report.refused(item, item.error);
       } else {
         current = item;
-        yield item.value;
+        yield item.key_backup_data;
       }
     }
   }

@@ -188,7 +188,7 @@ async function* sessions(
 ): AsyncGenerator<ExportedSessionData, void, undefined> {
   for await (const item of items) {
     if (item.error) onUnreadable(item);
-    else yield item.value as ExportedSessionData;
+    else yield item.key_backup_data as ExportedSessionData;
   }
 }
 
