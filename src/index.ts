@@ -43,6 +43,7 @@ export {
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
 export type { SenderFlag } from './formats/sender-fields.js';
 export type { ExportEntry } from './formats/exported-session.js';
+export type { ExportPassphraseForm } from './formats/export-passwords.js';
 export {
   readKeyExport,
   writeKeyExport,
@@ -102,6 +103,7 @@ export {
   type UnlockedBy,
   type UnlockedKey,
 } from './secret-storage/account-secrets.js';
+export type { PassphraseForm } from './scheme/passphrase-forms.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,

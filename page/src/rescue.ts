@@ -8,6 +8,7 @@ import {
   type RescueKey,
 } from '../../src/report/rescue.js';
 import { localBackend } from '../../src/backends/local-web.js';
+import type { Progress } from '../../src/async.js';
 import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { secretStorageState } from '../../src/secret-storage/key-description.js';
@@ -58,7 +59,12 @@ async function open(
   backend: Backend,
   tell: (answer: Answer) => void,
 ): Promise<RescueKey[]> {
-  const options = { authData, accountData, backend };
+  let derived = 0;
+  const onProgress = ({ done, total }: Progress) => {
+    if (done !== total || ++derived < 2) return;
+    tell({ kind: 'status', text: `Trying your phrase as keyboards change it: ${derived} forms so far.` });
+  };
+  const options = { authData, accountData, backend, onProgress };
   let result = await unlock(key, options);
   if (!result.ok && result.suggestion && correct) {
     disposeRescueKeys(rescueKeys(result));

@@ -1,6 +1,7 @@
 import type { Backend } from '../../src/batch/backend.js';
 import { readSavedKeys } from '../../src/wire/backup-reader.js';
 import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
+import { pastedToken } from '../../src/client/access-token.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
@@ -155,7 +156,12 @@ async function openServer(
   // Finding the server takes no token; with it, only the server that was found is contacted.
   const baseUrl = await discoverHomeserver(homeserver.trim(), { onRetry });
   expectSecure(baseUrl);
-  const roomKeys = new RoomKeys({ baseUrl, accessToken: token.trim(), fetch: onlyTo(baseUrl), onRetry });
+  const roomKeys = new RoomKeys({
+    baseUrl,
+    accessToken: pastedToken(token) ?? token.trim(),
+    fetch: onlyTo(baseUrl),
+    onRetry,
+  });
   const info = await roomKeys.currentVersion();
   if (!info) throw new PageError('no-backup', 'this account has no backup');
   return {

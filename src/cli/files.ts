@@ -18,7 +18,7 @@ export interface KeysFile {
 /** What a file should be, for people who gave another. */
 const FORMS = {
   rooms: 'a backup, {"rooms": ...}, as GET /room_keys/keys gives it',
-  array: 'an array of ExportedSessionData',
+  array: 'an array of ExportedSessionData, or {"sessions": [...]}',
 } as const;
 
 /** How an encrypted export file begins. */

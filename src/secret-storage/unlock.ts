@@ -14,8 +14,10 @@ import {
   type UnlockedKey,
 } from './account-secrets.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
+import { keySymbols, pastedKey } from '../scheme/pasted-key.js';
 import { MAX_ITERATIONS, deriveKey, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
-import { decodeRecoveryKey } from '../scheme/recovery-key.js';
+import { passphraseForms, type PassphraseForm } from '../scheme/passphrase-forms.js';
+import { caseFault, decodeRecoveryKey } from '../scheme/recovery-key.js';
 
 /** Users hold "a recovery key" or "a passphrase" and cannot know which of four things it is: this tries them all. */
 
@@ -37,7 +39,7 @@ export interface Suggestion {
   readonly text: string;
   readonly by: UnlockedBy;
   /** What differs from the text given. */
-  readonly change: Mistake | 'NFC' | 'NFKC' | 'outer-space';
+  readonly change: Mistake | PassphraseForm;
 }
 
 /**
@@ -74,8 +76,8 @@ const MAX_TOTAL_ITERATIONS = 2 * MAX_ITERATIONS;
  * A key is accepted only if it derives the backup's public key, matches the MAC of the storage, or decrypts a stored
  * secret. If the `auth_data` has no usable public key, a possible key of the backup is rejected as `unproven-key` and
  * offered as {@link NotUnlocked.unproven}. A mistyped key is corrected by single substitutions, swaps, omissions and
- * insertions; a wrong phrase is tried in NFC, in NFKC and without outer space. The result is offered as `suggestion`, not
- * used.
+ * insertions; a wrong phrase is tried in the other forms of {@link PassphraseForm}, each of which costs a derivation. The
+ * result is offered as `suggestion`, not used.
  *
  * @param given - What the user typed, or pasted.
  * @returns The key and what `given` was, or why nothing fits.
@@ -238,17 +240,9 @@ class Search {
   }
 
   async #searchPhrase(phrase: string): Promise<Suggestion | undefined> {
-    const forms: [string, Suggestion['change']][] = [
-      [phrase.trim(), 'outer-space'],
-      [phrase.normalize('NFC'), 'NFC'],
-      [phrase.normalize('NFKC'), 'NFKC'],
-    ];
-    const seen = new Set([phrase]);
     const tried = this.#tried.length;
     const unproven = this.#unproven.length;
-    for (const [text, change] of forms) {
-      if (seen.has(text) || text === '') continue;
-      seen.add(text);
+    for (const { text, form } of passphraseForms(phrase)) {
       const found = await this.#tryPhrases(text);
       // Only the text given is reported.
       this.#tried.length = tried;
@@ -257,7 +251,7 @@ class Search {
         found.key.dispose();
         found.storageKey?.dispose();
         found.masterKey?.dispose();
-        return { text, by: found.by, change };
+        return { text, by: found.by, change: form };
       }
     }
     return undefined;
@@ -268,7 +262,8 @@ class Search {
   }
 
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
-    if (looksLikeKey(given)) return 'error' in read ? read.error : this.#reasonOfKey();
+    const isKey = looksLikeKey(given) || caseFault(keySymbols(given)) !== undefined;
+    if (isKey) return 'error' in read ? read.error : this.#reasonOfKey();
     const isWrong = this.#tried.some(({ error }) => error.code === 'wrong-passphrase');
     if (isWrong) {
       return new KeyBackupError(
@@ -296,8 +291,9 @@ type ReadKey =
 
 /** The 32 bytes in what was given, where it has the form of a key. */
 function readKey(given: string): ReadKey {
+  const pasted = pastedKey(given);
+  if (pasted?.form === 'base64') return { bytes: base64Decode(pasted.text, 'key'), form: 'bytes' };
   const symbols = given.replace(/[\s\u0085]+/g, '');
-  if (/^[A-Za-z0-9+/]{43}=?$/.test(symbols)) return { bytes: base64Decode(symbols, 'key'), form: 'bytes' };
   try {
     if (symbols.includes(',')) {
       const { key } = BackupDecryptionKey.fromSecret(symbols);
@@ -305,7 +301,7 @@ function readKey(given: string): ReadKey {
       key.dispose();
       return { bytes, form: 'bytes' };
     }
-    return { bytes: decodeRecoveryKey(given), form: 'text' };
+    return { bytes: decodeRecoveryKey(pasted?.text ?? keySymbols(given)), form: 'text' };
   } catch (error) {
     return { error: error as KeyBackupError };
   }

@@ -12,7 +12,7 @@ const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRAC
  * What the body holds:
  * - `rooms`: `{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}`, the answer of `GET /room_keys/keys`;
  * - `sessions`: `{"sessions":{SESSION:KeyBackupData}}`, the answer for one room;
- * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds.
+ * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds, or `{"sessions":[...]}`.
  */
 export type BackupForm = 'rooms' | 'sessions' | 'array';
 
@@ -127,6 +127,8 @@ export class BackupReader {
   /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read; the first 16. */
   readonly fields = new Map<string, unknown>();
   readonly #form: BackupForm;
+  /** The field of an object that holds the keys. */
+  readonly #field: string;
   readonly #extent: JsonExtent;
   readonly #levels: { readonly level: Level; readonly path: string }[] = [];
   #expected: Expected = 'value';
@@ -150,6 +152,7 @@ export class BackupReader {
   constructor(options: BackupReaderOptions = {}) {
     const { form = 'rooms', roomId, maxRecordBytes = DEFAULT_RECORD_BYTES, maxDepth = 64 } = options;
     this.#form = form;
+    this.#field = form === 'array' ? 'sessions' : form;
     if (form === 'sessions') this.#roomId = roomId;
     this.#extent = new JsonExtent({ bytes: maxRecordBytes, depth: maxDepth });
   }
@@ -195,6 +198,7 @@ export class BackupReader {
       throw (this.#failure = this.#error('truncated', message));
     }
     if (!this.#hasKeys) {
+      if (this.#form === 'array') throw this.#unlikeForm();
       throw new KeyBackupError('missing-field', `${this.#form}: expected an object, got nothing`);
     }
   }
@@ -250,7 +254,7 @@ export class BackupReader {
       case 'next':
         if (byte !== COMMA) this.#reject(offset);
         this.#expected = isArray ? 'value' : 'key';
-        if (isArray) this.#path = jsonPath('', ++this.#index);
+        if (isArray) this.#path = jsonPath(this.#top?.path ?? '', ++this.#index);
         return true;
       case 'end':
         return this.#reject(offset);
@@ -284,19 +288,15 @@ export class BackupReader {
 
   /** Opens a container that the reader enters. Returns false for everything else. */
   #enter(level: Level | undefined, byte: number): boolean {
+    const isArray = this.#form === 'array';
     if (level === undefined) {
-      const isArray = this.#form === 'array';
-      if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE)) {
-        throw new KeyBackupError('bad-json', `the body: expected ${isArray ? 'an array' : 'an object'}`);
-      }
-      this.#open(isArray ? 'array' : 'body');
-      this.#hasKeys = isArray;
-      if (isArray) this.#path = jsonPath('', 0);
+      if (byte !== OPEN_BRACE && !(isArray && byte === OPEN_BRACKET)) throw this.#unlikeForm();
+      this.#open(byte === OPEN_BRACE ? 'body' : 'array');
       return true;
     }
-    if (byte !== OPEN_BRACE || this.#key === undefined) return false;
+    if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE) || this.#key === undefined) return false;
     let isRepeated: boolean;
-    if (level === 'body' && this.#key === this.#form) {
+    if (level === 'body' && this.#key === this.#field) {
       isRepeated = this.#hasKeys;
       this.#hasKeys = true;
     } else if (level === 'rooms') {
@@ -317,6 +317,9 @@ export class BackupReader {
   #open(level: Level): void {
     this.#levels.push({ level, path: this.#path });
     this.#expected = 'first';
+    if (level !== 'array') return;
+    this.#hasKeys = true;
+    this.#path = jsonPath(this.#path, (this.#index = 0));
   }
 
   #leave(): true {
@@ -358,7 +361,7 @@ export class BackupReader {
         }
         break;
       case 'body':
-        if (this.#key === this.#form) throw this.#error('bad-json', 'expected an object');
+        if (this.#key === this.#field) throw this.#unlikeForm();
         if (badJson) throw badJson;
         if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS) {
           this.fields.set(this.#key, read.value);
@@ -410,6 +413,10 @@ export class BackupReader {
 
   #error(code: ErrorCode, message: string): KeyBackupError {
     return new KeyBackupError(code, `${this.#place}: ${message}`);
+  }
+
+  #unlikeForm(): KeyBackupError {
+    return this.#error('bad-json', `expected ${this.#form === 'array' ? 'an array' : 'an object'}`);
   }
 
   /** The path in messages. */

@@ -5,6 +5,7 @@ import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
+import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import { readSavedKeys, type BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
@@ -64,7 +65,22 @@ async function decrypt(
 ): Promise<void> {
   const { signal } = terminal;
   const chunks = readUtf8(path, terminal);
-  const plaintext = await decryptKeyExport(chunks, passphrase, { backend: nodeBackend(), signal });
+  let derived = 0;
+  const plaintext = await decryptKeyExport(chunks, passphrase, {
+    backend: nodeBackend(),
+    signal,
+    onProgress({ done, total }) {
+      if (done === total && ++derived > 1 && terminal.isTerminal) {
+        terminal.progress(`${derived} forms of the passphrase tried`);
+      }
+    },
+    onOtherForm(form) {
+      const how = form === 'Latin-1' ? 'in Latin-1, as matrix-nio encodes it' : PASSPHRASE_FORMS[form];
+      terminal.stderr(`the passphrase fits ${how}\n`);
+    },
+  }).finally(() => {
+    terminal.progress('');
+  });
   const sessions = new SessionArray(output);
   try {
     await withProgress(terminal, async (show) => {

@@ -19,6 +19,7 @@ import {
 } from '../../report/rescue.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
+import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import { accountDataOf, secretStorageState, type AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
@@ -218,13 +219,21 @@ async function open(
   terminal: Terminal,
 ): Promise<RescueKey[]> {
   const { authData, accountData } = source;
-  const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal };
+  let derived = 0;
+  const onProgress = ({ done, total }: Progress) => {
+    // A phrase may come in many forms, and each takes up to a second.
+    if (done === total && ++derived > 1 && terminal.isTerminal) {
+      terminal.progress(`${derived} forms of the phrase tried`);
+    }
+  };
+  const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal, onProgress };
   let result = await unlock(given, options);
   if (!result.ok && result.suggestion && correct) {
     terminal.stderr(`corrected what was given: ${changeOf(result.suggestion.change)}\n`);
     disposeRescueKeys(rescueKeys(result));
     result = await unlock(result.suggestion.text, options);
   }
+  terminal.progress('');
   const keys = rescueKeys(result);
   if (keys.length === 0) {
     if (!result.ok) explain(result, accountData, terminal);
@@ -270,16 +279,13 @@ function explain(
 }
 
 function changeOf(change: NonNullable<NotUnlocked['suggestion']>['change']): string {
-  const changes = {
+  const mistakes = {
     substitution: 'with another character in one place',
     swap: 'with two neighbouring characters swapped',
     omission: 'with one more character',
     insertion: 'with one character less',
-    NFC: 'in Unicode normalisation form NFC',
-    NFKC: 'in Unicode normalisation form NFKC',
-    'outer-space': 'without the space around it',
   } as const;
-  return changes[change];
+  return { ...mistakes, ...PASSPHRASE_FORMS }[change];
 }
 
 /** Whether the master key has signed the backup; null when there is no master key to ask about. */
