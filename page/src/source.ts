@@ -23,6 +23,8 @@ export interface ReadSettings {
 
 /** Where the keys come from. */
 export interface Source {
+  /** How many keys a homeserver says that there are. */
+  readonly count?: number | undefined;
   readonly authData: JsonObject;
   readonly accountData: AccountData;
   readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
@@ -124,6 +126,7 @@ async function openServer(
   const info = await roomKeys.currentVersion();
   if (!info) throw new PageError('no-backup', 'this account has no backup');
   return {
+    count: info.count,
     authData: info.auth_data,
     accountData: await fetchSecretStorage(roomKeys, await ownUserId(roomKeys)),
     restore: (key, { onShare, ...settings }) =>

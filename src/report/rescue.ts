@@ -3,7 +3,7 @@ import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import { decryptSessions, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
-import type { KeyBackupError } from '../errors.js';
+import { KeyBackupError } from '../errors.js';
 import { writeKeyExport } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
@@ -83,9 +83,13 @@ export interface ExportRescuedOptions {
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
 
+/** The codes of errors that end a rescue, whatever came before. */
+const ENDING: readonly string[] = ['aborted', 'backend-failed', 'bad-parameters'];
+
 /**
  * Writes an encrypted export file of the keys that come out. Every key goes into the report, and every result into
- * `matches`.
+ * `matches`. Where the keys break off after some came out, as with a connection, the file is completed, and the report
+ * has the reason as `truncated`.
  *
  * @returns The file in pieces.
  */
@@ -102,14 +106,21 @@ export function exportRescued(
     onKey?.(place, false);
   };
   async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
-    for await (const result of keys) {
-      matches.add(result);
-      if (result.ok) {
-        current = result;
-        yield result.session;
-      } else {
-        fail(result, result.error);
+    try {
+      for await (const result of keys) {
+        matches.add(result);
+        if (result.ok) {
+          current = result;
+          yield result.session;
+        } else {
+          fail(result, result.error);
+        }
       }
+    } catch (cause) {
+      if (!(cause instanceof KeyBackupError) || ENDING.includes(cause.code) || report.ok === 0) throw cause;
+      const message = `the connection broke (${cause.code}: ${cause.message})`;
+      const error = new KeyBackupError('truncated', message, { cause });
+      fail({ room_id: undefined, session_id: undefined, path: '' }, error);
     }
   }
   return writeKeyExport(sessions(), passphrase, {
