@@ -1,8 +1,7 @@
-import { createCipheriv, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { Workspace, backupOf, type ReportFile } from './workspace.js';
+import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -115,7 +114,7 @@ describe.each([
 it('export decrypt gives the sessions before damage inside', async () => {
   const { work, sessions } = saved();
   const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
-  work.write('keys.txt', sealed(inside, 'a phrase for the export'));
+  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
   const end = await work.run([
     ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
     ...['-o', 'out', '--report', 'report.json'],
@@ -125,17 +124,6 @@ it('export decrypt gives the sessions before damage inside', async () => {
   expect(work.json('out')).toEqual(sessions);
   expect((work.json('report.json') as ReportFile).keys).toMatchObject([{ code: 'truncated' }]);
 });
-
-/** An encrypted export file of any text. */
-function sealed(text: string, passphrase: string): string {
-  const header = Buffer.from([1, ...randomBytes(32), 0, 0, 0, 1]);
-  const keys = pbkdf2Sync(passphrase, header.subarray(1, 17), 1, 64, 'sha512');
-  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), header.subarray(17, 33));
-  const covered = Buffer.concat([header, cipher.update(text), cipher.final()]);
-  const body = Buffer.concat([covered, createHmac('sha256', keys.subarray(32)).update(covered).digest()]);
-  const lines = body.toString('base64');
-  return `-----BEGIN MEGOLM SESSION DATA-----\n${lines}\n-----END MEGOLM SESSION DATA-----\n`;
-}
 
 describe('rescue from a homeserver', () => {
   let server: KeyBackupServer;
