@@ -74,6 +74,8 @@ export {
   type TrustedCopyOf,
 } from './batch/reencrypt.js';
 export {
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,
   keyDescription,
@@ -81,8 +83,6 @@ export {
   type KeyDescription,
 } from './secret-storage/key-description.js';
 export {
-  BACKUP_SECRET,
-  MASTER_KEY_SECRET,
   SecretStorageKey,
   type EncryptedSecret,
   type KeyCheck,

@@ -1,4 +1,5 @@
 import type { AuthenticityCounts } from '../../src/report/report.js';
+import type { SecretStorageState } from '../../src/secret-storage/key-description.js';
 
 /** What the page asks of its worker. */
 export interface Task {
@@ -31,6 +32,8 @@ export type Answer =
       readonly message: string;
       /** Whether something close to what was given fits; what it is stays in the worker. */
       readonly correctable: string | undefined;
+      /** Of a key or phrase that fits nothing: what the account has that it could have fitted. */
+      readonly storage?: SecretStorageState;
     }
   | {
       readonly kind: 'done';

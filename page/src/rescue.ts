@@ -10,6 +10,7 @@ import {
 import { localBackend } from '../../src/backends/local-web.js';
 import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
+import { secretStorageState } from '../../src/secret-storage/key-description.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
 import { openSource, PageError, type Source } from './source.js';
@@ -67,7 +68,8 @@ async function open(
   if (keys.length === 0 && !result.ok) {
     const { error, suggestion } = result;
     const correctable = suggestion && UNLOCKED_BY[suggestion.by];
-    tell({ kind: 'refused', code: error.code, message: error.message, correctable });
+    const storage = secretStorageState(accountData);
+    tell({ kind: 'refused', code: error.code, message: error.message, correctable, storage });
   }
   return keys;
 }

@@ -80,7 +80,7 @@ function tellCause({ total, ok, failed, fits, codes, cut, missing }: Done): void
   } else if (missing > 0) {
     cause = `The homeserver counts ${count(missing)} more keys than it sent. Start again later to try for the rest.`;
   } else if (total === 0) {
-    cause = 'It holds no keys. Is it the right account? An earlier backup may be in files that you saved.';
+    cause = 'It holds no keys. Is it the right account? Another backup may be in files that you saved.';
   } else if (refused > 0 && refused === failed) {
     cause = 'The others do not prove where they come from, and you asked for those that do only.';
   } else if (failed > 0 && ok > 0) {

@@ -7,8 +7,10 @@ import { Restore } from '../../src/client/restore.js';
 import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
-import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
-import type { AccountData } from '../../src/secret-storage/key-description.js';
+import { isJsonObject, parseShallow, type JsonObject } from '../../src/encoding/json.js';
+import { decodeTextFile, utf8Of } from '../../src/encoding/text-file.js';
+import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
+import { accountDataOf, type AccountData } from '../../src/secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { Task } from './messages.js';
 import { onlyTo } from './only-to.js';
@@ -26,7 +28,8 @@ export interface Source {
   /** How many keys a homeserver says that there are. */
   readonly count?: number | undefined;
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
   readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
 }
 
@@ -62,24 +65,50 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
   const versions: JsonObject[] = [];
   const accounts: AccountData[] = [];
   for (const file of files) {
-    const head = await file.slice(0, 4096).text();
-    if (/^\s*\{\s*"rooms"\s*:/.test(head) || file.size > MAX_SMALL_FILE) {
+    if (file.size > MAX_SMALL_FILE || /^\s*\{\s*"rooms"\s*:/.test(await startOf(file))) {
       backups.push(file);
       continue;
     }
-    const object = parseObject(await file.text(), file.name);
+    const value = parseShallow(await textOf(file), file.name);
+    const object = isJsonObject(value) && !isJsonObject(value.account_data) ? value : {};
     if (isJsonObject(object.rooms)) backups.push(file);
-    else if (isJsonObject(object.auth_data)) versions.push(object.auth_data);
+    else if (isJsonObject(object.auth_data)) versions.push(authDataOf(object, file.name));
     else if (typeof object.public_key === 'string') versions.push(object);
-    else accounts.push(object);
+    else accounts.push(accountDataOf(value));
   }
   const backup = only(backups, 'a backup ({"rooms": ...})');
   const authData = only(versions, 'a version (with auth_data)');
   return {
     authData,
-    accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
+    accountData: accounts.length === 0 ? undefined : only(accounts, 'account data'),
     restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
+}
+
+/** The first characters; what is damaged in them costs nothing else. */
+async function startOf(file: File): Promise<string> {
+  const bytes = new Uint8Array(await file.slice(0, 4096).arrayBuffer());
+  for await (const piece of utf8Of([bytes], file.name)) return new TextDecoder().decode(piece);
+  return '';
+}
+
+async function textOf(file: File): Promise<string> {
+  const text = decodeTextFile(new Uint8Array(await file.arrayBuffer()), file.name);
+  if (text.trim() === '') throw new KeyBackupError('bad-json', `${file.name}: the file is empty`);
+  if (!text.includes('-----BEGIN MEGOLM SESSION DATA')) return text;
+  throw new KeyBackupError(
+    'bad-json',
+    `${file.name}: expected a backup, got an encrypted export file, which your client imports as it is`,
+  );
+}
+
+/** The `auth_data` of a version. */
+function authDataOf({ algorithm = BACKUP_ALGORITHM, auth_data }: JsonObject, name: string): JsonObject {
+  if (algorithm === BACKUP_ALGORITHM) return auth_data as JsonObject;
+  throw new KeyBackupError(
+    'unsupported-algorithm',
+    `${name}: algorithm: expected ${BACKUP_ALGORITHM}, got another`,
+  );
 }
 
 /** One of each: to take one of two and be silent about the other would be to lose its keys. */
@@ -107,7 +136,10 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readSavedKeys(chunks(), { form: 'rooms' }), key, { ...settings, backend });
+  return rescueItems(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
+    ...settings,
+    backend,
+  });
 }
 
 async function openServer(

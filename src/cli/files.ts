@@ -2,7 +2,8 @@ import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
-import { parseObject, type JsonObject } from '../encoding/json.js';
+import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
+import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
 import { readSavedKeys, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
@@ -49,7 +50,7 @@ export function openKeysFile(
   }
   async function* items() {
     try {
-      yield* readSavedKeys(chunks(), { form });
+      yield* readSavedKeys(utf8Of(chunks(), 'the file'), { form });
     } catch (cause) {
       if (start === EXPORT_FILE) {
         throw new InputError(
@@ -58,7 +59,8 @@ export function openKeysFile(
         );
       }
       if (!(cause instanceof KeyBackupError)) throw cause;
-      throw new InputError(`${path}: expected ${FORMS[form]}: ${cause.code}: ${cause.message}`, { cause });
+      const why = read === 0 ? 'the file is empty' : `${cause.code}: ${cause.message}`;
+      throw new InputError(`${path}: expected ${FORMS[form]}: ${why}`, { cause });
     }
   }
   return {
@@ -97,6 +99,22 @@ export async function* readChunks(
   }
 }
 
+/**
+ * The bytes of a text file as UTF-8, or of standard input (`-`).
+ *
+ * @throws {@link InputError} when it cannot be read, or is no text.
+ */
+export async function* readUtf8(
+  path: string,
+  terminal: Terminal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* utf8Of(readChunks(path, terminal), path);
+  } catch (cause) {
+    throw asInputError(cause);
+  }
+}
+
 /** What a small file should be. */
 export interface SmallFile {
   readonly what: string;
@@ -111,7 +129,7 @@ export interface SmallFile {
 /**
  * Reads a small text file, or standard input (`-`).
  *
- * @throws {@link InputError} when it is unreadable or too large.
+ * @throws {@link InputError} when it is unreadable, too large, or no text in UTF-8 or UTF-16.
  */
 export async function readText(
   path: string,
@@ -127,7 +145,19 @@ export async function readText(
       throw new InputError(`${name}: expected ${what}, got more than ${maxBytes} bytes`);
     }
   }
-  return new TextDecoder().decode(Buffer.concat(parts));
+  return orInputError(() => decodeTextFile(Buffer.concat(parts), name));
+}
+
+function orInputError<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw asInputError(cause);
+  }
+}
+
+function asInputError(cause: unknown): unknown {
+  return cause instanceof KeyBackupError ? new InputError(cause.message, { cause }) : cause;
 }
 
 /**
@@ -136,12 +166,19 @@ export async function readText(
  * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
  */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
+  return (await readJson(path, file, terminal, parseObject)) as JsonObject;
+}
+
+/** {@link readJsonObject} of any JSON value. */
+export async function readJson(
+  path: string,
+  file: SmallFile,
+  terminal: Terminal,
+  parse: (text: string, field: string) => unknown = parseShallow,
+): Promise<unknown> {
   const text = await readText(path, file, terminal);
-  try {
-    return parseObject(text, path);
-  } catch (cause) {
-    throw new InputError(cause instanceof Error ? cause.message : String(cause), { cause });
-  }
+  if (text.trim() === '') throw new InputError(`${path}: expected ${file.what}, got an empty file`);
+  return orInputError(() => parse(text, path));
 }
 
 /** Whether there is a plain file under this name, or one that a link leads to. */

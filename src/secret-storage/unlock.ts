@@ -4,9 +4,15 @@ import { base64Decode } from '../encoding/base64.js';
 import { copyBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
-import { descriptionMac, passphraseParameters, type AccountData } from './key-description.js';
+import { passphraseParameters, type AccountData, type SecretStorageState } from './key-description.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
-import { AccountSecrets, type Attempt, type UnlockedBy, type UnlockedKey } from './account-secrets.js';
+import {
+  AccountSecrets,
+  type Attempt,
+  type Storage,
+  type UnlockedBy,
+  type UnlockedKey,
+} from './account-secrets.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
 import { MAX_ITERATIONS, deriveKey, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey } from '../scheme/recovery-key.js';
@@ -109,6 +115,8 @@ class Search {
   readonly #tried: Attempt[] = [];
   readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
   #iterations = 0;
+  /** Why a phrase could be compared with nothing. */
+  #incomparable: KeyBackupError | undefined;
 
   constructor(options: UnlockOptions) {
     this.#options = options;
@@ -176,15 +184,17 @@ class Search {
 
   /** The phrase as security phrase of each storage key, then as passphrase of a legacy backup. */
   async #tryPhrases(phrase: string): Promise<Unlocked | NotUnlocked | undefined> {
-    for (const storage of this.#account.storages) {
+    for (const storages of byPassphrase(this.#account.storages)) {
       const found = await this.#attempt('security-phrase', async () => {
-        const { id, description } = storage;
-        const { salt, iterations } = passphraseParameters(description);
+        const { salt, iterations } = passphraseParameters(storages[0].description);
         this.#spend(iterations);
         const bytes = await deriveKey(phrase, salt, iterations, this.#options);
-        const opened = wiping(bytes, () => this.#account.openStorage(storage, bytes, iterations));
-        // No phrase fits a malformed MAC: report that instead.
-        if (!opened) descriptionMac(description, `m.secret_storage.key.${id}`);
+        const opened = wiping(bytes, () =>
+          this.#account.openStorage(bytes, 'security-phrase', storages, iterations),
+        );
+        // What can be compared with nothing is not a wrong phrase.
+        const reason = opened ? undefined : this.#account.whyIncomparable(storages);
+        if (reason) throw (this.#incomparable ??= reason);
         return opened;
       });
       if (found) return found;
@@ -254,7 +264,7 @@ class Search {
   }
 
   #reasonOfKey(): KeyBackupError {
-    return this.#account.malformed ?? fitsNothing();
+    return this.#account.malformed ?? fitsNothing(this.#account.state);
   }
 
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
@@ -267,11 +277,16 @@ class Search {
       );
     }
     const failed = this.#tried.find(({ error }) => error.code !== 'missing-field');
-    if (failed) return failed.error;
+    const error = failed?.error ?? this.#incomparable;
+    if (error) return error;
     if ('bytes' in read) return this.#reasonOfKey();
+    const reason =
+      this.#account.state === 'unknown'
+        ? 'the backup has no passphrase, and whether there is a security phrase only the account data tells'
+        : 'this account has neither a security phrase nor a passphrase';
     return new KeyBackupError(
       'missing-field',
-      'expected a key (48 characters that start with "Es"): this account has neither a security phrase nor a passphrase',
+      `expected a key (48 characters that start with "Es"): ${reason}`,
     );
   }
 }
@@ -309,11 +324,35 @@ function hasPassphrase(authData: unknown): boolean {
   return isJsonObject(authData) && ownValue(authData, 'private_key_salt') !== undefined;
 }
 
-function fitsNothing(): KeyBackupError {
-  return new KeyBackupError(
-    'wrong-key',
-    'key: expected the account’s secret storage key or the backup’s decryption key, got one that fits neither',
-  );
+/** What else a key that is not the backup's own might be. */
+const REASONS: Readonly<Record<SecretStorageState, string>> = {
+  unknown:
+    'the backup’s decryption key, got another: whether it is that of a secret storage only the account data tells',
+  none: 'the backup’s decryption key, got another: this account has no secret storage',
+  'no-backup-key':
+    'the backup’s decryption key, got another: the secret storage of this account holds no backup key',
+  'backup-key': 'the account’s secret storage key or the backup’s decryption key, got one that fits neither',
+};
+
+function fitsNothing(state: SecretStorageState): KeyBackupError {
+  return new KeyBackupError('wrong-key', `key: expected ${REASONS[state]}`);
+}
+
+/** The storages whose keys a phrase derives alike, together; PBKDF2 is slow. */
+function byPassphrase(storages: readonly Storage[]): Iterable<readonly [Storage, ...Storage[]]> {
+  const groups = new Map<string, [Storage, ...Storage[]]>();
+  for (const storage of storages) {
+    const id = JSON.stringify(ownValue(storage.description, 'passphrase') ?? null, [
+      'algorithm',
+      'salt',
+      'iterations',
+      'bits',
+    ]);
+    const group = groups.get(id);
+    if (group) group.push(storage);
+    else groups.set(id, [storage]);
+  }
+  return groups.values();
 }
 
 function notProven(): KeyBackupError {

@@ -61,6 +61,42 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     expect(opened.problems).toEqual([]);
   });
 
+  it.each([
+    ['with byte order marks', (text: string) => Buffer.from(`\ufeff${text}`)],
+    ['in UTF-16 LE', (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le')],
+    ['in UTF-16 BE without a mark', (text: string) => Buffer.from(text, 'utf16le').swap16()],
+    ['with Ctrl-Z at their ends', (text: string) => Buffer.from(`${text}\r\n\x1a`)],
+  ])('reads files %s', async (_, encode) => {
+    const saved = { backup: backup(sample.slice(0, 3)), version, account: accountData };
+    const files = Object.entries(saved).map(([name, value]) =>
+      opened.save(`${name}.json`, encode(JSON.stringify(value))),
+    );
+    await opened.chooseFiles(files);
+    await opened.enter(storage.toRecoveryKey());
+    await opened.done();
+    expect(await opened.text('#summary')).toContain('3 of 3 keys; 0 not read');
+  });
+
+  it.each([
+    [
+      'a ZIP archive',
+      Buffer.from('PK\x03\x04'),
+      'account.json: expected a text file in UTF-8, got a ZIP archive',
+    ],
+    ['Latin-1', Buffer.from('{"a":"\xfc"}', 'latin1'), 'byte 6 is none of UTF-8; save it as UTF-8'],
+    ['an empty file', '', 'account.json: the file is empty'],
+    ['an export file', '-----BEGIN MEGOLM SESSION DATA-----\n', 'got an encrypted export file'],
+  ])('names %s', async (_, content, message) => {
+    const files = [
+      opened.save('backup.json', backup(sample.slice(0, 1))),
+      opened.save('version.json', version),
+    ];
+    await opened.chooseFiles([...files, opened.save('account.json', content)]);
+    await opened.enter(storage.toRecoveryKey());
+    await opened.refused();
+    expect(await opened.text('#error')).toContain(message);
+  });
+
   it('says why some keys were not read, in the table and in the report', async () => {
     const made = backup(sample.slice(0, 5));
     const { room_id, session_id } = sample[0];

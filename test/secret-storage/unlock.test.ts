@@ -271,7 +271,8 @@ describe('refuses', () => {
   test('more rounds in the auth_data and the account data together than one account may cost', async () => {
     const { asked, backend } = counter();
     const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 9_000_000 } };
-    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
+    const other = { ...costly, passphrase: { ...costly.passphrase, salt: 'another' } };
+    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': other };
     const legacyToo = { ...legacy, private_key_iterations: 9_000_000 };
     const result = await unlock('some phrase', { authData: legacyToo, accountData, backend });
     expect(asked.rounds).toBe(18_000_000);
@@ -283,7 +284,8 @@ describe('refuses', () => {
   test('no rounds up to that: 20,000,000 are tried', async () => {
     const { asked, backend } = counter();
     const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 10_000_000 } };
-    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
+    const other = { ...costly, passphrase: { ...costly.passphrase, salt: 'another' } };
+    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': other };
     await unlock('some phrase', { authData, accountData, backend });
     expect(asked.rounds).toBe(20_000_000);
   });
@@ -472,7 +474,7 @@ describe('opens and says which it was', () => {
       };
       await unlock('a phrase', { authData, accountData, backend: asking });
       const others = Array.from({ length: 20 }, (_, i) => i).filter((i) => i !== standard);
-      expect(salts).toEqual([standard, ...others.slice(0, 7)].map((i) => `salt ${i}`));
+      expect(salts).toEqual([standard, ...others].map((i) => `salt ${i}`));
     }
   });
 

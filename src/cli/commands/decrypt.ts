@@ -1,6 +1,7 @@
 import { nodeBackend } from '../../backends/node.js';
 import { KeyMatchCounter, rescueItems } from '../../report/rescue.js';
 import { Report } from '../../report/report.js';
+import { expectNoMismatch } from '../../scheme/keys.js';
 import { defineCommand } from '../command.js';
 import { WRONG_KEY } from '../errors.js';
 import { openKeysFile } from '../files.js';
@@ -32,7 +33,7 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
     const report = new Report();
     const fit = new KeyMatchCounter();
     try {
-      if (described) key.expectMatch(described);
+      if (described) expectNoMismatch(key, described);
       await withResultFiles(options, terminal, async (output, commitReport) => {
         const sessions = new SessionArray(output);
         await withProgress(terminal, async (show) => {

@@ -19,11 +19,11 @@ import {
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
-import type { AccountData } from '../../secret-storage/key-description.js';
+import { accountDataOf, secretStorageState, type AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
-import { UsageError, WRONG_KEY } from '../errors.js';
-import { openKeysFile, readJsonObject } from '../files.js';
+import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
+import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
@@ -58,8 +58,8 @@ declared-unauthenticated). The export file itself does not tell them apart.
     'backup-file': { value: 'FILE', help: 'the answer of GET /room_keys/keys' },
     'account-data-file': {
       value: 'FILE',
-      help: `a JSON object of account data, event type to content; without it only the backup's own decryption key or
-        passphrase fits`,
+      help: `account data: event type to content, an answer of /sync or of Synapse's admin API, or a list of events;
+        without it only the backup's own decryption key or passphrase fits`,
     },
     'key-file': { value: 'FILE', help: 'your key or phrase, on one line; - is standard input' },
     'export-passphrase-file': {
@@ -177,7 +177,8 @@ interface RescueSource {
   /** How many keys it says that it has. */
   readonly count?: number | undefined;
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
   /** Every key of the backup, or the reason why it could not be read. */
   restore(
     key: BackupDecryptionKey,
@@ -204,11 +205,10 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
     throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
   }
   const authData = await readAuthDataFile(version, terminal);
-  const file = { what: 'account data', maxBytes: MAX_ACCOUNT_DATA };
   return {
     isRemote: false,
     authData,
-    accountData: accountData === undefined ? {} : await readJsonObject(accountData, file, terminal),
+    accountData: accountData === undefined ? undefined : await readAccountData(accountData, terminal),
     restore(key, settings, onShare) {
       const keys = openKeysFile(backup, 'rooms', terminal);
       const onProgress = () => {
@@ -217,6 +217,13 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
       return rescueItems(keys.items, key, { ...settings, onProgress });
     },
   };
+}
+
+async function readAccountData(path: string, terminal: Terminal): Promise<AccountData> {
+  const value = await readJson(path, { what: 'account data', maxBytes: MAX_ACCOUNT_DATA }, terminal);
+  const accountData = accountDataOf(value);
+  if (secretStorageState(accountData) === 'none') terminal.stderr(`${path} holds no secret storage\n`);
+  return accountData;
 }
 
 /** The current backup of an account. */
@@ -261,13 +268,14 @@ async function open(
     if (!result.ok) explain(result, accountData, terminal);
     return keys;
   }
-  const [{ by, keyMatches, masterKey }] = keys;
+  const [{ by, keyMatches, masterKey, flags }] = keys;
   terminal.stderr(`${result.ok ? 'opened with' : 'tried as'} ${UNLOCKED_BY[by]}\n`);
   if (!keyMatches) {
     terminal.stderr(
       'the auth_data has no usable public key, so whether the key fits shows only when it is tried\n',
     );
   }
+  if (flags.includes('double-base64-public-key')) terminal.stderr(`the public key is ${TWICE}\n`);
   const signed = isSigned(authData, masterKey);
   if (signed !== null) {
     terminal.stderr(
@@ -279,7 +287,7 @@ async function open(
 
 function explain(
   { error, tried, suggestion }: NotUnlocked,
-  accountData: AccountData,
+  accountData: AccountData | undefined,
   terminal: Terminal,
 ): void {
   terminal.stderr(`megolm-backup rescue: ${error.code}: ${error.message}\n`);
@@ -287,9 +295,9 @@ function explain(
     if (attempt.error !== error)
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
-  if (['wrong-key', 'missing-field'].includes(error.code) && Object.keys(accountData).length === 0) {
+  if (['wrong-key', 'missing-field'].includes(error.code) && accountData === undefined) {
     terminal.stderr(
-      'it may be the key of the secret storage, which is in the account data: give the account data\n',
+      'it may be the key of the secret storage, which is in the account data: give the account data (--account-data-file)\n',
     );
   }
   if (suggestion) {
