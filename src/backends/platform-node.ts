@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { Backend } from '../batch/backend.js';
 import { nodeBackend } from './node.js';
+import { simdBackend } from './simd/index.js';
 import type { WorkerListener, WorkerThread } from './platform.js';
 import { transferOf, type Job, type Reply } from './worker-protocol.js';
 
@@ -10,11 +11,10 @@ import { transferOf, type Job, type Reply } from './worker-protocol.js';
 /** The compiler of earlier versions keeps too few vectors in registers: OpenSSL's ladder is faster there. */
 const SIMD_FROM = 24;
 
-export async function localBackend(): Promise<Backend> {
+export function localBackend(): Promise<Backend> {
   const otherwise = nodeBackend();
-  if (Number(process.versions.node.split('.')[0]) < SIMD_FROM) return otherwise;
-  const { simdBackend } = await import('./simd/index.js');
-  return simdBackend({ otherwise });
+  const version = Number(process.versions.node.split('.')[0]);
+  return Promise.resolve(version < SIMD_FROM ? otherwise : simdBackend({ otherwise }));
 }
 
 export function processors(): number {

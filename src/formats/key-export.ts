@@ -7,8 +7,15 @@ import { concat, concatAll, equal, expectAnyBytes, isBytes, wipe } from '../enco
 import { ownString, parseAny } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { MAX_ITERATIONS, passwordBytes, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
-import { AesCtr } from './aes-ctr.js';
+import { assertBytes, callBackend } from '../scheme/backend-call.js';
+import {
+  MAX_ITERATIONS,
+  passwordBytes,
+  pbkdf2,
+  type DeriveOptions,
+  type Pbkdf2Backend,
+} from '../scheme/passphrase.js';
+import { AesCtr, type AesCtrBackend } from './aes-ctr.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 
@@ -39,6 +46,27 @@ const SALT = 16;
 const IV = 16;
 const HEADER = 1 + SALT + IV + 4;
 const MAC = 32;
+
+/** HMAC-SHA-256 of data in pieces. */
+export interface StreamMac {
+  update(bytes: Uint8Array): unknown;
+  /** 32 bytes; called once. */
+  digest(): Uint8Array;
+  /** Wipes the key of unfinished data, if it can. */
+  destroy?(): void;
+}
+
+/** The part of a `Backend` that reads and writes key exports. */
+export interface ExportBackend extends Pbkdf2Backend, AesCtrBackend {
+  /** HMAC-SHA-256 in pieces. The key is not kept. */
+  readonly hmacSha256?: (key: Uint8Array) => StreamMac;
+}
+
+/** What reads and writes of key exports accept. */
+interface ExportOptions extends DeriveOptions {
+  /** Derives, encrypts and authenticates by other means; pure JavaScript otherwise. */
+  readonly backend?: ExportBackend | undefined;
+}
 
 /** The result for one entry of a file. */
 export type ExportResult =
@@ -115,7 +143,7 @@ function resultOf(index: number, entry: unknown, check: () => ExportEntry): Expo
 }
 
 /** What {@link writeKeyExport} accepts. */
-export interface WriteExportOptions extends DeriveOptions {
+export interface WriteExportOptions extends ExportOptions {
   /** Rounds of PBKDF2: 100,000 to 10,000,000; default 500,000. */
   readonly iterations?: number | undefined;
   /** Called with the result of every session, in order, before the next one is read. */
@@ -156,21 +184,21 @@ export async function* writeKeyExport(
         separator = ',';
       }
       if (pending.length >= PIECE) {
-        yield sealer.push(utf8Encode(pending));
+        yield await sealer.push(utf8Encode(pending));
         pending = '';
       }
       if (sizer.shouldYield) await sizer.yieldNow();
     }
     throwIfAborted(signal);
-    yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
-    yield sealer.end();
+    yield await sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
+    yield await sealer.end();
   } finally {
     sealer.dispose();
   }
 }
 
 /** What {@link decryptKeyExport} and {@link readKeyExport} accept. */
-export interface ReadExportOptions extends DeriveOptions {
+export interface ReadExportOptions extends ExportOptions {
   /** Most bytes of the decoded file; default {@link MAX_EXPORT_BYTES}. */
   readonly maxBytes?: number | undefined;
 }
@@ -199,7 +227,7 @@ export async function decryptKeyExport(
 ): Promise<Uint8Array> {
   expectOptions(options);
   if (typeof file !== 'string') expectIterable(file, 'key export');
-  const { signal } = options;
+  const { signal, backend } = options;
   const password = passwordBytes(passphrase);
   let keys: Uint8Array | undefined;
   try {
@@ -207,7 +235,7 @@ export async function decryptKeyExport(
     const { salt, iv, iterations } = readHeader(body);
     keys = await pbkdf2(password, salt, iterations, 64, options);
     const covered = body.subarray(0, body.length - MAC);
-    const mac = hmac.create(sha256, keys.subarray(32));
+    const mac = new ExportMac(keys.subarray(32), backend);
     for await (const piece of piecesOf(covered, signal)) mac.update(piece);
     if (!equal(mac.digest(), body.subarray(body.length - MAC))) {
       throw new KeyBackupError(
@@ -215,7 +243,8 @@ export async function decryptKeyExport(
         'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
       );
     }
-    return await decryptInPlace(keys.subarray(0, 32), iv, covered.subarray(HEADER), signal);
+    const cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
+    return await decryptInPlace(cipher, covered.subarray(HEADER), signal);
   } finally {
     wipe(password);
     if (keys) wipe(keys);
@@ -291,15 +320,13 @@ async function* piecesOf(
 
 /** A large file should not be in memory twice. */
 async function decryptInPlace(
-  key: Uint8Array,
-  iv: Uint8Array,
+  cipher: AesCtr,
   ciphertext: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const cipher = new AesCtr(key, iv);
   try {
-    for await (const piece of piecesOf(ciphertext, signal)) piece.set(cipher.update(piece));
-    const last = cipher.final();
+    for await (const piece of piecesOf(ciphertext, signal)) piece.set(await cipher.update(piece));
+    const last = await cipher.final();
     ciphertext.set(last, ciphertext.length - last.length);
     return ciphertext;
   } catch (error) {
@@ -309,16 +336,49 @@ async function decryptInPlace(
   }
 }
 
+/** The MAC of a file, by a backend or in pure JavaScript. */
+class ExportMac {
+  readonly #mac: StreamMac;
+  readonly #backend: ExportBackend;
+
+  /** @param key - 32 bytes; copied. */
+  constructor(key: Uint8Array, backend: ExportBackend = { name: 'pure JavaScript' }) {
+    this.#backend = backend;
+    this.#mac = this.#call(() => backend.hmacSha256?.(key)) ?? hmac.create(sha256, key);
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#call(() => this.#mac.update(bytes));
+  }
+
+  digest(): Uint8Array {
+    return assertBytes(
+      this.#backend,
+      'hmacSha256',
+      this.#call(() => this.#mac.digest()),
+      MAC,
+    );
+  }
+
+  dispose(): void {
+    this.#mac.destroy?.();
+  }
+
+  #call<T>(call: () => T): T {
+    return callBackend(this.#backend, 'hmacSha256', call);
+  }
+}
+
 /** Writes an encrypted file piece by piece: encrypts, authenticates and armors. */
 class ExportSealer {
   readonly #cipher: AesCtr;
-  readonly #mac;
+  readonly #mac: ExportMac;
   readonly #armor = new ArmorWriter();
   #header: Uint8Array;
 
-  private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array) {
-    this.#cipher = new AesCtr(keys.subarray(0, 32), iv);
-    this.#mac = hmac.create(sha256, keys.subarray(32));
+  private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array, backend?: ExportBackend) {
+    this.#cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
+    this.#mac = new ExportMac(keys.subarray(32), backend);
     this.#header = header;
   }
 
@@ -328,7 +388,7 @@ class ExportSealer {
    * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`;
    * `backend-failed`.
    */
-  static async create(passphrase: string, iterations: number, options: DeriveOptions): Promise<ExportSealer> {
+  static async create(passphrase: string, iterations: number, options: ExportOptions): Promise<ExportSealer> {
     if (!Number.isInteger(iterations) || iterations < MIN_EXPORT_ITERATIONS || iterations > MAX_ITERATIONS) {
       throw new KeyBackupError(
         'bad-parameters',
@@ -349,7 +409,7 @@ class ExportSealer {
     try {
       const keys = await pbkdf2(password, salt, iterations, 64, options);
       const header = concat(Uint8Array.of(VERSION), salt, iv, u32(iterations));
-      const sealer = new ExportSealer(keys, header, iv);
+      const sealer = new ExportSealer(keys, header, iv, options.backend);
       wipe(keys);
       return sealer;
     } finally {
@@ -358,16 +418,17 @@ class ExportSealer {
   }
 
   /** Adds plaintext. Returns the text that is complete so far, maybe none. */
-  push(plaintext: Uint8Array): string {
-    const bytes = concat(this.#header, this.#cipher.update(plaintext));
+  async push(plaintext: Uint8Array): Promise<string> {
+    const bytes = concat(this.#header, await this.#cipher.update(plaintext));
+    wipe(plaintext);
     this.#header = new Uint8Array(0);
     this.#mac.update(bytes);
     return this.#armor.push(bytes);
   }
 
   /** The rest of the file. Wipes the keys. */
-  end(): string {
-    const last = this.#cipher.final();
+  async end(): Promise<string> {
+    const last = await this.#cipher.final();
     this.#mac.update(last);
     return this.#armor.push(concat(last, this.#mac.digest())) + this.#armor.end();
   }
@@ -375,7 +436,7 @@ class ExportSealer {
   /** Wipes the keys of an unfinished file. */
   dispose(): void {
     this.#cipher.dispose();
-    this.#mac.destroy();
+    this.#mac.dispose();
   }
 }
 

@@ -2,14 +2,8 @@ import { expectFunction, expectOptions } from '../encoding/arguments.js';
 import type { Context, Hono } from 'hono';
 import type { IdentifyCaller } from './identify.js';
 import { importPeer } from '../errors.js';
-import {
-  MatrixError,
-  errorResponse,
-  preflightResponse,
-  readBody,
-  type Holding,
-  type RequestContext,
-} from './http.js';
+import { errorResponse, preflightResponse, readBody, type Holding, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import * as keys from './keys.js';
 import { createInFlight, type InFlightLimits } from './in-flight.js';
 import { createRateLimit, type RateLimit } from './rate-limit.js';
@@ -24,7 +18,7 @@ export interface HandlerOptions {
   readonly maxBody?: number;
   /** Bytes of one key's record, or of one version, at most; default 64 KiB. */
   readonly maxRecord?: number;
-  /** Bytes of bodies and responses in memory at once; default 32 MiB of one user, 128 MiB of all. */
+  /** Bytes of bodies and responses in memory at once; default 32 MiB of one user, 128 MiB of all, or 2 and 4 bodies. */
   readonly inFlight?: InFlightLimits;
   /** What a user may hold; default unlimited. */
   readonly quota?: Quota;
@@ -109,7 +103,12 @@ export async function createApp(options: HandlerOptions): Promise<Hono> {
   const app = new Hono({ getPath: (request, context) => rawPath(request, context?.env) });
   const limit = options.rateLimit ? createRateLimit(options.rateLimit) : undefined;
   const { maxBody = MAX_BODY, maxRecord = MAX_RECORD, quota = {}, store } = options;
-  const hold = createInFlight(options.inFlight ?? IN_FLIGHT);
+  const hold = createInFlight(
+    options.inFlight ?? {
+      perUser: Math.max(IN_FLIGHT.perUser, 2 * maxBody),
+      total: Math.max(IN_FLIGHT.total, 4 * maxBody),
+    },
+  );
 
   for (const [path, operations] of Object.entries(ROUTES)) {
     app.all(`/_matrix/client/:api{v3|r0|unstable}${path}`, async (context) => {

@@ -4,7 +4,7 @@ import { expectArray, expectOptions, expectText } from '../encoding/arguments.js
 import { concatAll } from '../encoding/bytes.js';
 import { parseJsonBytes } from '../encoding/json.js';
 import { describe } from '../errors.js';
-import { MatrixError, limitExceeded } from './http.js';
+import { MatrixError, limitExceeded } from './matrix-error.js';
 import { createRateLimit, forgetOldest, type RateLimit } from './rate-limit.js';
 import { MAX_ID, isLonger } from './store.js';
 

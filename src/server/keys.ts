@@ -1,4 +1,5 @@
-import { MatrixError, jsonResponse, textResponse, type RequestContext } from './http.js';
+import { jsonResponse, textResponse, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import { readPosition, streamKeys, type Paging } from './stream-keys.js';
 import { keyOfSession, keysOfRoom, keysOfRooms } from './put-body.js';
 import type { KeyScope, KeyToWrite } from './store.js';

@@ -6,7 +6,7 @@ import { KeyBackupError } from '../errors.js';
 import { JSON_BYTES } from '../wire/json-extent.js';
 import { checkKeyBackupData } from '../wire/validate.js';
 import { NONE, endOfString, isPlain, readRecord } from './compact-record.js';
-import { recordTooLarge } from './http.js';
+import { recordTooLarge } from './matrix-error.js';
 import { longId, type KeyToWrite } from './store.js';
 
 /**

@@ -1,5 +1,5 @@
 import { now } from '../async.js';
-import { limitExceeded } from './http.js';
+import { limitExceeded } from './matrix-error.js';
 
 /** How often one user may call. */
 export interface RateLimit {

@@ -3,7 +3,8 @@ import { yieldToEventLoop } from '../async.js';
 import { concatAll } from '../encoding/bytes.js';
 import { parseJson } from '../encoding/json.js';
 import { utf8Encode } from '../encoding/utf8.js';
-import { MatrixError, jsonResponse, streamOf, type RequestContext } from './http.js';
+import { jsonResponse, streamOf, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import { PAGE_BYTES, type KeyPage, type KeyPosition } from './store.js';
 import { unknownVersion } from './versions.js';
 

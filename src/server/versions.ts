@@ -1,6 +1,7 @@
 import { checkNewVersion, checkVersionUpdate } from '../wire/validate.js';
 import { parseJsonBytes } from '../encoding/json.js';
-import { MatrixError, jsonResponse, textResponse, type RequestContext } from './http.js';
+import { jsonResponse, textResponse, type RequestContext } from './http.js';
+import { MatrixError } from './matrix-error.js';
 import type { Quota, StoredVersion } from './store.js';
 
 /** `POST /room_keys/version` */

@@ -112,7 +112,7 @@ export async function killLoop(kills: number): Promise<void> {
             if (++acknowledgements === 5 + (kill % 7)) resolve();
           }
         };
-        void Promise.all([write(), write(), write(), write()]);
+        void Promise.all(Array.from({ length: 8 }, write));
       });
       await enough;
       await new Promise((resolve) => setTimeout(resolve, (kill * 7) % 23));

@@ -12,6 +12,7 @@ import {
   type ExportFile,
   type ExportResult,
   type ReadExportOptions,
+  type StreamMac,
   type WriteExportOptions,
 } from '../../src/formats/key-export.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
@@ -407,6 +408,39 @@ describe('writing', () => {
 
   test('refuses an empty passphrase', async () => {
     expect((await rejection(writeKeyExport(few, '').next())).code).toBe('bad-parameters');
+  });
+
+  test('reads with and without the ciphers of a backend what was written without and with them', async () => {
+    const { pbkdf2, aesCtr, hmacSha256 } = backend;
+    const derivesOnly = { name: 'derives only', pbkdf2 };
+    for (const [writer, reader] of [
+      [derivesOnly, backend],
+      [backend, derivesOnly],
+      [
+        { ...derivesOnly, aesCtr },
+        { ...derivesOnly, hmacSha256 },
+      ],
+    ]) {
+      const { file } = await write(sample, { backend: writer });
+      const read = await readKeyExport(file, 'right', { backend: reader });
+      expect(read.map((result) => result.ok && result.session)).toEqual(sample);
+    }
+  });
+
+  test.each<[string, StreamMac]>([
+    [
+      'fails',
+      {
+        update() {
+          throw new TypeError('no');
+        },
+        digest: () => new Uint8Array(32),
+      },
+    ],
+    ['has another length', { update: () => undefined, digest: () => new Uint8Array(31) }],
+  ])('ends with backend-failed when the MAC of a backend %s', async (_, mac) => {
+    const failing = { ...backend, hmacSha256: () => mac };
+    expect((await rejection(write(few, { backend: failing }))).code).toBe('backend-failed');
   });
 
   test('gives back what went in', async () => {

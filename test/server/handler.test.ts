@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MatrixError } from '../../src/server/http.js';
+import { MatrixError } from '../../src/server/matrix-error.js';
 import { createHandler, type Handler, type RequestRecord } from '../../src/server/handler.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { KeyBackupError } from '../../src/errors.js';

@@ -6,7 +6,7 @@ import {
   parseTokensFile,
   type HomeserverOptions,
 } from '../../src/server/identify.js';
-import { MatrixError } from '../../src/server/http.js';
+import { MatrixError } from '../../src/server/matrix-error.js';
 import { createRateLimit } from '../../src/server/rate-limit.js';
 
 const request = (token?: string, query = ''): Request =>

@@ -1,11 +1,6 @@
 import { createHandler, type Handler } from '../../src/server/handler.js';
-import {
-  MatrixError,
-  errorResponse,
-  jsonResponse,
-  preflightResponse,
-  readBody,
-} from '../../src/server/http.js';
+import { errorResponse, jsonResponse, preflightResponse, readBody } from '../../src/server/http.js';
+import { MatrixError } from '../../src/server/matrix-error.js';
 import { listen } from '../../src/server/listen.js';
 import { identify, temporarySqlite } from './serving.js';
 

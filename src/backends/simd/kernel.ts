@@ -2,6 +2,7 @@ import { LIMBS, carry, fromBytes, isZeroElement } from '../../curve25519/field.j
 import { ModuleBuilder, load, multiplyAdd } from './emitter.js';
 import { CONSTANTS, ELEMENT, loadElement, product, square, storeElement } from './field.js';
 import { addLadder } from './ladder.js';
+import { addCompress } from './sha256.js';
 import { addPointSums, addSelect } from './table-sums.js';
 
 /** The functions of the module. Arguments are addresses and counts. */
@@ -14,6 +15,7 @@ interface Functions {
   readonly select: (points: number, window: number, digits: number, count: number) => void;
   readonly differences: (sum: number, other: number, prefix: number, count: number) => void;
   readonly addPoints: (sum: number, other: number, prefix: number, count: number, inverse: number) => void;
+  readonly compress: (out: number, state: number, block: number, rounds: number) => void;
   /** out = x y + z, of single vectors. */
   readonly multiplyAdd: (out: number, x: number, y: number, z: number) => void;
 }
@@ -34,7 +36,14 @@ export const START = SCRATCH + 4 * ELEMENT;
 /** Units of 64 KiB. */
 const PAGES = 16;
 
-/** The module and its memory. Every element is a pair, one number in each lane. */
+/**
+ * The module and its memory. Every element is a pair, one number in each lane.
+ *
+ * The machine code was read that V8 makes of all functions, on Node 24.22 and 26.12 for x64, by the baseline and by the
+ * optimizing compiler: the only jumps are those of the loops and, once a loop, of the checks for interrupts and for the
+ * budget of the compiler; every multiplyAdd is one vfmadd, and no selection became a branch. That of other processors
+ * and engines was not.
+ */
 export class Kernel {
   readonly functions: Functions;
   readonly bytes: Uint8Array;
@@ -156,6 +165,7 @@ function moduleBytes(): Uint8Array {
   addLadder(module);
   addSelect(module);
   addPointSums(module);
+  addCompress(module);
   module.add('multiplyAdd', 4, (f, out, x, y, z) => {
     f.store(out, 0, multiplyAdd(load(x, 0), load(y, 0), load(z, 0)));
   });

@@ -27,7 +27,7 @@ import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -96,17 +96,10 @@ declared-unauthenticated). The export file itself does not tell them apart.
       }
       const { report, fit } = outcome;
       if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-      const left = salvage ? [] : report.salvageable;
-      if (left.length > 0) {
-        const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
-        terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
-      }
-      tellSummary(report, isJsonSummary(options), terminal, {
-        authenticity: report.authenticity,
+      tellReading(report, { json: isJsonSummary(options), salvage }, terminal, {
         opened_by: opened.by,
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
-        salvageable: Object.fromEntries(left),
       });
       return report.exitCode;
     } finally {

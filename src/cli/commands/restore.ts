@@ -8,7 +8,7 @@ import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, KEY_FILE, READING } from '../options.js';
 import { SessionArray, expectTwoFiles, withOutput, withReportFile } from '../outputs.js';
 import { PartialFile } from '../partial-file.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -68,7 +68,7 @@ its progress.
     } finally {
       key.dispose();
     }
-    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
+    tellReading(report, { json: isJsonSummary(options), salvage }, terminal);
     return outcome === 'all' ? report.exitCode : 1;
   },
 });

@@ -125,15 +125,19 @@ export function createBackground(
   };
 }
 
-/** Deletes some keys of a version, or of a discarded room. Returns whether there were any. */
+/** Deletes some keys of a version, or of discarded rooms. Returns whether there were any. */
 function deleteSomeKeys(writer: SqliteConnection, version: number | undefined): boolean {
   const [condition, parameters] = version === undefined ? ['< 0', []] : ['= ?', [version]];
-  const room = writer.first(`SELECT id FROM rooms WHERE version ${condition} LIMIT 1`, parameters)?.[0];
-  if (room === undefined) return false;
-  const deleted = writer.all(
-    'DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE room = ? LIMIT ?) RETURNING id',
-    [room, STEP_ROWS],
-  );
-  if (deleted.length < STEP_ROWS) writer.run('DELETE FROM rooms WHERE id = ?', [room]);
-  return true;
+  let left = STEP_ROWS;
+  while (left > 0) {
+    const room = writer.first(`SELECT id FROM rooms WHERE version ${condition} LIMIT 1`, parameters)?.[0];
+    if (room === undefined) break;
+    const deleted = writer.all(
+      'DELETE FROM keys WHERE id IN (SELECT id FROM keys WHERE room = ? LIMIT ?) RETURNING id',
+      [room, left],
+    );
+    if (deleted.length < left) writer.run('DELETE FROM rooms WHERE id = ?', [room]);
+    left -= deleted.length + 1;
+  }
+  return left < STEP_ROWS;
 }
