@@ -111,7 +111,7 @@ async function read(
     truncated: codes.get('truncated') !== undefined,
     authenticity,
     codes: [...codes],
-    salvageable: salvage ? [] : salvageable,
+    salvageable: salvage ? [] : [...salvageable],
     rooms: rooms.counts,
     exported: summary.ok > 0 || summary.failed === 0 ? exported.whole('text/plain') : undefined,
     report: new Blob([report.head, lines.whole(), Report.TAIL], { type: 'application/json' }),

@@ -1,5 +1,5 @@
 import type { Backend } from '../../src/batch/backend.js';
-import { readBackup } from '../../src/wire/backup-reader.js';
+import { readSavedKeys } from '../../src/wire/backup-reader.js';
 import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
@@ -8,6 +8,7 @@ import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
+import { decodeTextFile, utf8Of } from '../../src/encoding/text-file.js';
 import type { AccountData } from '../../src/secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { Task } from './messages.js';
@@ -63,12 +64,11 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
   const versions: JsonObject[] = [];
   const accounts: AccountData[] = [];
   for (const file of files) {
-    const head = await file.slice(0, 4096).text();
-    if (/^\s*\{\s*"rooms"\s*:/.test(head) || file.size > MAX_SMALL_FILE) {
+    if (file.size > MAX_SMALL_FILE || /^\s*\{\s*"rooms"\s*:/.test(await startOf(file))) {
       backups.push(file);
       continue;
     }
-    const object = parseObject(await file.text(), file.name);
+    const object = parseObject(await textOf(file), file.name);
     if (isJsonObject(object.rooms)) backups.push(file);
     else if (isJsonObject(object.auth_data)) versions.push(object.auth_data);
     else if (typeof object.public_key === 'string') versions.push(object);
@@ -81,6 +81,23 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
     accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
     restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
+}
+
+/** The first characters; what is damaged in them costs nothing else. */
+async function startOf(file: File): Promise<string> {
+  const bytes = new Uint8Array(await file.slice(0, 4096).arrayBuffer());
+  for await (const piece of utf8Of([bytes], file.name)) return new TextDecoder().decode(piece);
+  return '';
+}
+
+async function textOf(file: File): Promise<string> {
+  const text = decodeTextFile(new Uint8Array(await file.arrayBuffer()), file.name);
+  if (text.trim() === '') throw new KeyBackupError('bad-json', `${file.name}: the file is empty`);
+  if (!text.includes('-----BEGIN MEGOLM SESSION DATA')) return text;
+  throw new KeyBackupError(
+    'bad-json',
+    `${file.name}: expected a backup, got an encrypted export file, which your client imports as it is`,
+  );
 }
 
 /** One of each: to take one of two and be silent about the other would be to lose its keys. */
@@ -108,7 +125,10 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueEntries(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
+  return rescueEntries(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
+    ...settings,
+    backend,
+  });
 }
 
 async function openServer(

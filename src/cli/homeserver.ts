@@ -130,7 +130,7 @@ export async function existingBackup(
   if (!info) {
     throw new InputError(
       version === undefined
-        ? 'there is no backup on this account; "upload --create" makes one'
+        ? 'there is no backup on this account; is it the right account, and the right homeserver?'
         : `there is no backup version ${quote(version)} on this account; "versions" shows the current one`,
     );
   }

@@ -27,9 +27,9 @@ export async function readSecretLine(
 }
 
 function onlyLine(text: string, what: string): string {
-  const line = text.replace(/\r?\n$/, '');
+  const line = text.replace(/^[\r\n]+|[\r\n]+$/g, '');
   if (line === '') throw new InputError(`${what}: expected one line, got nothing`);
-  if (/[\r\n]/.test(line.trim())) throw new InputError(`${what}: expected one line, got several`);
+  if (/[\r\n]/.test(line)) throw new InputError(`${what}: expected one line, got several`);
   return line;
 }
 

@@ -44,7 +44,7 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
 };
 
 /** A key to read a backup with. */
-export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey'>;
+export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey' | 'flags'>;
 
 /**
  * The keys to try on a backup in turn: the proven one, or those that could not be checked against anything. Empty if
@@ -57,7 +57,7 @@ export function rescueKeys(result: Unlocked | NotUnlocked): RescueKey[] {
     result.storageKey?.dispose();
     return [result];
   }
-  const keys = result.unproven.map((one) => ({ ...one, keyMatches: false, masterKey: undefined }));
+  const keys = result.unproven.map((one) => ({ ...one, keyMatches: false, masterKey: undefined, flags: [] }));
   if (!result.suggestion) return keys;
   disposeRescueKeys(keys);
   return [];

@@ -6,7 +6,13 @@ import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
 import { ed25519Signer, type Signer, type SigningKey } from '../scheme/auth-data.js';
 import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
-import { BackupDecryptionKey, BackupPublicKey, decodeSecret } from '../scheme/keys.js';
+import {
+  BackupDecryptionKey,
+  comparableKey,
+  compareKey,
+  decodeSecret,
+  type PublicKeyFlag,
+} from '../scheme/keys.js';
 import {
   descriptionMac,
   isDeleted,
@@ -36,8 +42,11 @@ export interface UnlockedKey {
   readonly storageKey: SecretStorageKey | undefined;
   /** From the secret storage; `undefined` if it is missing or unreadable. The caller disposes of it. */
   readonly masterKey: MasterKey | undefined;
-  /** `comma-separated-bytes`: the secret is in the form of an old client. */
-  readonly flags: readonly 'comma-separated-bytes'[];
+  /**
+   * `comma-separated-bytes`: the secret is in the form of an old client. `double-base64-public-key`: the `auth_data` is
+   * readable, but nothing can be encrypted to it.
+   */
+  readonly flags: readonly ('comma-separated-bytes' | PublicKeyFlag)[];
 }
 
 /** One way that was tried in vain. */
@@ -59,20 +68,20 @@ export interface Storage {
 export class AccountSecrets {
   /** The keys of the secret storage, the default one first. */
   readonly storages: readonly Storage[];
-  readonly #publicKey: BackupPublicKey | undefined;
+  readonly #comparable: ReturnType<typeof comparableKey>;
   readonly #authData: unknown;
   readonly #accountData: AccountData;
 
   constructor(authData: unknown, accountData: AccountData = {}) {
     this.#authData = authData;
     this.#accountData = accountData;
-    this.#publicKey = publicKeyOr(authData);
+    this.#comparable = comparableKey(authData);
     this.storages = storagesOf(accountData);
   }
 
   /** Whether the `auth_data` has a public key to compare a key with. */
   get hasPublicKey(): boolean {
-    return this.#publicKey !== undefined;
+    return this.#comparable !== undefined;
   }
 
   /** Which key these 32 bytes are, if any. */
@@ -95,7 +104,8 @@ export class AccountSecrets {
   openBackup(bytes: Uint8Array, by: UnlockedBy): UnlockedKey | undefined {
     if (!this.#matches(bytes)) return undefined;
     const key = BackupDecryptionKey.fromBytes(bytes);
-    return { by, key, keyMatches: true, storageKey: undefined, masterKey: undefined, flags: [] };
+    const { flags = [] } = this.#comparable ?? {};
+    return { by, key, keyMatches: true, storageKey: undefined, masterKey: undefined, flags };
   }
 
   /** Finds the backup's key with a storage key derived from a phrase; `undefined` if it is the wrong one. */
@@ -117,10 +127,10 @@ export class AccountSecrets {
   }
 
   #matches(bytes: Uint8Array): boolean {
-    if (!this.#publicKey) return false;
+    if (!this.hasPublicKey) return false;
     const key = BackupDecryptionKey.fromBytes(bytes);
     try {
-      return key.matches(this.#authData);
+      return compareKey(key, this.#authData) === true;
     } finally {
       key.dispose();
     }
@@ -131,7 +141,7 @@ export class AccountSecrets {
     try {
       const secret = storageKey.decryptSecret(BACKUP_SECRET, ownValue(this.#accountData, BACKUP_SECRET));
       const { key, flags } = BackupDecryptionKey.fromSecret(secret);
-      if (this.#publicKey && !key.matches(this.#authData)) {
+      if (compareKey(key, this.#authData) === false) {
         key.dispose();
         throw new KeyBackupError(
           'wrong-key',
@@ -140,7 +150,8 @@ export class AccountSecrets {
       }
       const masterKey = this.#masterKey(storageKey);
       opened = true;
-      return { by, key, keyMatches: this.#publicKey !== undefined, storageKey, masterKey, flags };
+      const { flags: more = [] } = this.#comparable ?? {};
+      return { by, key, keyMatches: this.hasPublicKey, storageKey, masterKey, flags: [...flags, ...more] };
     } catch (error) {
       if (!(error instanceof KeyBackupError)) throw error;
       return { as: by, error: explained(error) };
@@ -178,16 +189,6 @@ export class AccountSecrets {
       // Not every account has one, and the backup can be read without.
       return undefined;
     }
-  }
-}
-
-function publicKeyOr(authData: unknown): BackupPublicKey | undefined {
-  if (authData === undefined) return undefined;
-  try {
-    return BackupPublicKey.fromAuthData(authData);
-  } catch {
-    // The records will tell whether the key is right.
-    return undefined;
   }
 }
 

@@ -88,6 +88,33 @@ export async function* readBackup(
   reader.end();
 }
 
+/**
+ * {@link readBackup} of a saved file. An error that ends the reading costs nothing that came before it: it is the last
+ * item, a `truncated` one at the place that was reached.
+ *
+ * @throws {@link KeyBackupError} as {@link readBackup}, if nothing came before; whatever `chunks` throws.
+ */
+export async function* readSavedKeys(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: BackupReaderOptions = {},
+): AsyncGenerator<BackupItem, void, undefined> {
+  const reader = new BackupReader(options);
+  let found = false;
+  try {
+    for await (const chunk of chunks) {
+      for (const items of reader.read(chunk)) {
+        found = true;
+        yield* items;
+      }
+    }
+    reader.end();
+  } catch (error) {
+    const { damage } = reader;
+    if (!found || !damage || damage.error.cause !== error) throw error;
+    yield damage;
+  }
+}
+
 /** What may come next between two values. `first`: a member, or the end of a container that was just opened. */
 type Expected = 'first' | 'key' | 'colon' | 'value' | 'next' | 'end';
 
@@ -114,7 +141,7 @@ export class BackupReader {
   #hasKeys = false;
   #index = 0;
   #length = 0;
-  #failure: { readonly error: unknown } | undefined;
+  #failure: KeyBackupError | undefined;
   #items: BackupItem[] = [];
   readonly #rooms = new SessionIdSet();
   readonly #seen = new SessionIdSet();
@@ -141,12 +168,13 @@ export class BackupReader {
    * @throws {@link KeyBackupError} as {@link readBackup}, but never together with records: those come first.
    */
   push(chunk: Uint8Array): BackupItem[] {
-    if (this.#failure) throw this.#failure.error;
+    if (this.#failure) throw this.#failure;
     this.#items = [];
     try {
       this.#scan(chunk);
     } catch (error) {
-      this.#failure = { error };
+      if (!(error instanceof KeyBackupError)) throw error;
+      this.#failure = error;
       if (this.#items.length === 0) throw error;
     }
     this.#length += chunk.length;
@@ -160,14 +188,24 @@ export class BackupReader {
    * not even an empty one.
    */
   end(): void {
-    if (this.#failure) throw this.#failure.error;
+    if (this.#failure) throw this.#failure;
     if (this.#expected !== 'end') {
       const message = `the body ended after ${this.#length} bytes, before its last bracket`;
-      throw this.#error('truncated', message);
+      throw (this.#failure = this.#error('truncated', message));
     }
     if (!this.#hasKeys) {
       throw new KeyBackupError('missing-field', `${this.#form}: expected an object, got nothing`);
     }
+  }
+
+  /** What made the reader give up, as a fault of the place that it had reached; its `cause` is what was thrown. */
+  get damage(): BackupFault | undefined {
+    const cause = this.#failure;
+    if (!cause) return undefined;
+    const message =
+      cause.code === 'truncated' ? 'the file ends early' : `the file is damaged at ${cause.message}`;
+    const error = new KeyBackupError('truncated', message, { cause });
+    return { room_id: this.#roomId, session_id: undefined, path: this.#path, error };
   }
 
   #scan(chunk: Uint8Array): void {

@@ -23,12 +23,12 @@ import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import type { AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
-import { UsageError, WRONG_KEY } from '../errors.js';
+import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
 import { openKeysFile, readJsonObject } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -97,17 +97,10 @@ declared-unauthenticated). The export file itself does not tell them apart.
       }
       const { report, fit } = outcome;
       if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-      const left = salvage ? [] : report.salvageable;
-      if (left.length > 0) {
-        const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
-        terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
-      }
-      tellSummary(report, isJsonSummary(options), terminal, {
-        authenticity: report.authenticity,
+      tellReading(report, { json: isJsonSummary(options), salvage }, terminal, {
         opened_by: opened.by,
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
-        salvageable: Object.fromEntries(left),
       });
       return report.exitCode;
     } finally {
@@ -230,13 +223,14 @@ async function open(
     if (!result.ok) explain(result, accountData, terminal);
     return keys;
   }
-  const [{ by, keyMatches, masterKey }] = keys;
+  const [{ by, keyMatches, masterKey, flags }] = keys;
   terminal.stderr(`${result.ok ? 'opened with' : 'tried as'} ${UNLOCKED_BY[by]}\n`);
   if (!keyMatches) {
     terminal.stderr(
       'the auth_data has no usable public key, so whether the key fits shows only when it is tried\n',
     );
   }
+  if (flags.includes('double-base64-public-key')) terminal.stderr(`the public key is ${TWICE}\n`);
   const signed = isSigned(authData, masterKey);
   if (signed !== null) {
     terminal.stderr(
