@@ -6,7 +6,7 @@ export interface WebWorker {
   postMessage(message: unknown, transfer: ArrayBuffer[]): void;
   terminate(): void;
   onmessage: ((event: { data: Reply }) => void) | null;
-  onerror: ((event: { message?: string }) => void) | null;
+  onerror: ((event: { message?: string; preventDefault?: () => void }) => void) | null;
   onmessageerror: (() => void) | null;
 }
 
@@ -15,7 +15,10 @@ export function threadOf(worker: WebWorker, listener: WorkerListener): WorkerThr
   worker.onmessage = ({ data }) => {
     listener.onReply(data);
   };
-  worker.onerror = ({ message }) => {
+  worker.onerror = (event) => {
+    const { message } = event;
+    // Handled here: it is no uncaught error of this thread too.
+    event.preventDefault?.();
     listener.onDeath(new Error(message ?? 'the worker could not be loaded'));
   };
   worker.onmessageerror = () => {

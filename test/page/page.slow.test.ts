@@ -230,11 +230,11 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   it('can be cancelled in the middle and used again', async () => {
     await opened.giveFiles(backup(sample, { copies: 20 }), 'large.json');
     await opened.enter(key.toRecoveryKey());
-    await page.waitForSelector('#rate:has-text(" keys,")');
+    await expect.poll(() => page.workers().length, { timeout: 20_000 }).toBe(3);
     await page.click('#cancel');
     expect(await page.isVisible('#form')).toBe(true);
     expect(await page.isVisible('#results')).toBe(false);
-    // And with the worker goes all that it held in memory.
+    // And with the workers goes all that they held in memory.
     await expect.poll(() => page.workers().length).toBe(0);
     await opened.toStep(1);
     await page.click('button[aria-label="Remove large.json"]');
@@ -242,6 +242,17 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#summary')).toContain('3 of 3 keys');
+  });
+
+  it('loses no key when one of its workers dies', async () => {
+    await opened.giveFiles(backup(sample, { copies: 20 }));
+    await opened.enter(key.toRecoveryKey());
+    await expect.poll(() => page.workers().length, { timeout: 20_000 }).toBe(3);
+    // The first has started the others.
+    await page.workers()[2].evaluate('setTimeout(() => { throw new Error("out of memory"); })');
+    await opened.done();
+    expect(await opened.text('#summary')).toContain('20000 of 20000 keys; 0 not read');
+    expect(opened.problems.join()).not.toContain('out of memory');
   });
 
   it('takes 10,000 keys', async () => {

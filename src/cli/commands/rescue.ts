@@ -244,7 +244,8 @@ async function serverSource(options: ServerOptions, terminal: Terminal): Promise
         const onProgress = (progress: Progress) => {
           onShare(shareOf(progress));
         };
-        return new Restore(roomKeys, info, key, { ...settings, onProgress });
+        // Without a backend it takes workers where the server counts many keys.
+        return new Restore(roomKeys, info, key, { ...settings, backend: undefined, onProgress });
       },
     };
   });
