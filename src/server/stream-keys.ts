@@ -90,9 +90,9 @@ function turn(): Promise<void> {
 }
 
 async function giveTurns(): Promise<void> {
-  for (let next: (() => void) | undefined = waiting[0]; next; next = waiting[0]) {
+  while (waiting.length > 0) {
     await yieldToEventLoop();
-    next();
+    waiting[0]();
     waiting.shift();
   }
 }

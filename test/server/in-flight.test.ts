@@ -275,7 +275,7 @@ test('reads one page of all downloads in a round of the event loop', async () =>
   const { store, handler, versions } = await begin({});
   await store.writeKeys('@user0:x', versions[0], [keyOf('!r:x', 'a'), keyOf('!r:x', 'b')], {}, undefined);
   let [reads, most, isOver] = [0, 0, false];
-  const { readKeys } = store;
+  const readKeys = store.readKeys.bind(store);
   // The same keys thirty times.
   store.readKeys = (user, version, scope, after, limit) =>
     readKeys(user, version, scope, reads++ < 30 * 30 ? undefined : after, limit);
