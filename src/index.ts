@@ -43,6 +43,7 @@ export {
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
 export type { SenderFlag } from './formats/sender-fields.js';
 export type { ExportEntry } from './formats/exported-session.js';
+export type { ExportPassphraseForm } from './formats/export-passwords.js';
 export {
   readKeyExport,
   writeKeyExport,
@@ -79,6 +80,8 @@ export {
   type TrustedCopyOf,
 } from './batch/reencrypt.js';
 export {
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,
   keyDescription,
@@ -86,8 +89,6 @@ export {
   type KeyDescription,
 } from './secret-storage/key-description.js';
 export {
-  BACKUP_SECRET,
-  MASTER_KEY_SECRET,
   SecretStorageKey,
   type EncryptedSecret,
   type KeyCheck,
@@ -102,6 +103,7 @@ export {
   type UnlockedBy,
   type UnlockedKey,
 } from './secret-storage/account-secrets.js';
+export type { PassphraseForm } from './scheme/passphrase-forms.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,

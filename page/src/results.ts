@@ -73,7 +73,7 @@ function tellCause({ total, ok, failed, fits, codes, truncated }: Done): void {
   } else if (truncated) {
     cause = 'The file ends early. These are the keys before its end; if you can, save the file again.';
   } else if (total === 0) {
-    cause = 'It holds no keys. Is it the right account? An earlier backup may be in files that you saved.';
+    cause = 'It holds no keys. Is it the right account? Another backup may be in files that you saved.';
   } else if (refused > 0 && refused === failed) {
     cause = 'The others do not prove where they come from, and you asked for those that do only.';
   } else if (failed > 0 && ok > 0) {

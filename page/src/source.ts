@@ -1,14 +1,17 @@
 import type { Backend } from '../../src/batch/backend.js';
-import { readBackup } from '../../src/wire/backup-reader.js';
-import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
+import { readSavedKeys } from '../../src/wire/backup-reader.js';
+import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
+import { pastedToken } from '../../src/client/access-token.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
 import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
-import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
-import type { AccountData } from '../../src/secret-storage/key-description.js';
+import { isJsonObject, parseShallow, type JsonObject } from '../../src/encoding/json.js';
+import { decodeTextFile, utf8Of } from '../../src/encoding/text-file.js';
+import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
+import { accountDataOf, type AccountData } from '../../src/secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { Task } from './messages.js';
 import { onlyTo } from './only-to.js';
@@ -24,8 +27,12 @@ export interface ReadSettings {
 /** Where the keys come from. */
 export interface Source {
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
-  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
+  readonly restore: (
+    key: BackupDecryptionKey,
+    settings: ReadSettings,
+  ) => AsyncIterable<RescuedKey | RescuedEntry>;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -60,24 +67,50 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
   const versions: JsonObject[] = [];
   const accounts: AccountData[] = [];
   for (const file of files) {
-    const head = await file.slice(0, 4096).text();
-    if (/^\s*\{\s*"rooms"\s*:/.test(head) || file.size > MAX_SMALL_FILE) {
+    if (file.size > MAX_SMALL_FILE || /^\s*\{\s*"rooms"\s*:/.test(await startOf(file))) {
       backups.push(file);
       continue;
     }
-    const object = parseObject(await file.text(), file.name);
+    const value = parseShallow(await textOf(file), file.name);
+    const object = isJsonObject(value) && !isJsonObject(value.account_data) ? value : {};
     if (isJsonObject(object.rooms)) backups.push(file);
-    else if (isJsonObject(object.auth_data)) versions.push(object.auth_data);
+    else if (isJsonObject(object.auth_data)) versions.push(authDataOf(object, file.name));
     else if (typeof object.public_key === 'string') versions.push(object);
-    else accounts.push(object);
+    else accounts.push(accountDataOf(value));
   }
   const backup = only(backups, 'a backup ({"rooms": ...})');
   const authData = only(versions, 'a version (with auth_data)');
   return {
     authData,
-    accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
+    accountData: accounts.length === 0 ? undefined : only(accounts, 'account data'),
     restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
+}
+
+/** The first characters; what is damaged in them costs nothing else. */
+async function startOf(file: File): Promise<string> {
+  const bytes = new Uint8Array(await file.slice(0, 4096).arrayBuffer());
+  for await (const piece of utf8Of([bytes], file.name)) return new TextDecoder().decode(piece);
+  return '';
+}
+
+async function textOf(file: File): Promise<string> {
+  const text = decodeTextFile(new Uint8Array(await file.arrayBuffer()), file.name);
+  if (text.trim() === '') throw new KeyBackupError('bad-json', `${file.name}: the file is empty`);
+  if (!text.includes('-----BEGIN MEGOLM SESSION DATA')) return text;
+  throw new KeyBackupError(
+    'bad-json',
+    `${file.name}: expected a backup, got an encrypted export file, which your client imports as it is`,
+  );
+}
+
+/** The `auth_data` of a version. */
+function authDataOf({ algorithm = BACKUP_ALGORITHM, auth_data }: JsonObject, name: string): JsonObject {
+  if (algorithm === BACKUP_ALGORITHM) return auth_data as JsonObject;
+  throw new KeyBackupError(
+    'unsupported-algorithm',
+    `${name}: algorithm: expected ${BACKUP_ALGORITHM}, got another`,
+  );
 }
 
 /** One of each: to take one of two and be silent about the other would be to lose its keys. */
@@ -93,7 +126,7 @@ function restoreFile(
   backend: Backend,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
-): AsyncGenerator<RescuedKey, void, undefined> {
+): AsyncGenerator<RescuedEntry, void, undefined> {
   let read = 0;
   async function* chunks() {
     const reader = file.stream().getReader();
@@ -105,7 +138,10 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(chunks(), { form: 'rooms' }), key, { ...settings, backend });
+  return rescueEntries(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
+    ...settings,
+    backend,
+  });
 }
 
 async function openServer(
@@ -120,7 +156,12 @@ async function openServer(
   // Finding the server takes no token; with it, only the server that was found is contacted.
   const baseUrl = await discoverHomeserver(homeserver.trim(), { onRetry });
   expectSecure(baseUrl);
-  const roomKeys = new RoomKeys({ baseUrl, accessToken: token.trim(), fetch: onlyTo(baseUrl), onRetry });
+  const roomKeys = new RoomKeys({
+    baseUrl,
+    accessToken: pastedToken(token) ?? token.trim(),
+    fetch: onlyTo(baseUrl),
+    onRetry,
+  });
   const info = await roomKeys.currentVersion();
   if (!info) throw new PageError('no-backup', 'this account has no backup');
   return {

@@ -8,6 +8,7 @@ import {
   createCipheriv,
   createDecipheriv,
   createHash,
+  createHmac,
   createPrivateKey,
   createPublicKey,
   diffieHellman,
@@ -46,7 +47,16 @@ const AES_FROM = Number(process.versions.node.split('.')[0]) >= 24 ? 1024 : 0;
  * ```
  */
 export function nodeBackend(): CompleteBackend {
-  return Object.freeze({ ...pureBackend, name: 'node:crypto', agreeMany, seal, open, pbkdf2: derive });
+  return Object.freeze({
+    ...pureBackend,
+    name: 'node:crypto',
+    agreeMany,
+    seal,
+    open,
+    pbkdf2: derive,
+    aesCtr,
+    hmacSha256,
+  });
 }
 
 const agreeMany: CompleteBackend['agreeMany'] = (privateKey, publicKeys) => {
@@ -131,6 +141,11 @@ const open: CompleteBackend['open'] = (sharedSecret, ciphertext, mac) => {
     wipe(keys.all);
   }
 };
+
+const aesCtr: NonNullable<CompleteBackend['aesCtr']> = (key, counter, bytes) =>
+  plainBytes(createCipheriv('aes-256-ctr', key, counter).update(bytes));
+
+const hmacSha256: NonNullable<CompleteBackend['hmacSha256']> = (key) => createHmac('sha256', key);
 
 /** OpenSSL cannot be interrupted; on abort the engine stops waiting. */
 const derive: CompleteBackend['pbkdf2'] = async (passphrase, salt, iterations, length) => {

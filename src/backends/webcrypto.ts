@@ -6,14 +6,15 @@
 
 import type { Backend, CompleteBackend } from '../batch/backend.js';
 import { concat, equal, wipe } from '../encoding/bytes.js';
+import { aesCtr as aesCtrInJavaScript } from '../formats/aes-ctr.js';
 import { agreeMany as agreeManyInJavaScript, publicKeyOf } from '../curve25519/x25519.js';
 import { pbkdf2Sha512 } from '../scheme/passphrase.js';
 import { pkcs8 } from './pkcs8.js';
 
 /**
  * The browser's own X25519, which works on threads of its own: with many agreements under way it decrypts faster
- * than pure JavaScript. Only agreements and PBKDF2 gain: HKDF and AES of a room key take longer through promises than in
- * pure JavaScript, and for encryption the engine's tables are faster.
+ * than pure JavaScript. Agreements, PBKDF2 and the AES of key exports gain: HKDF and AES of a room key take longer through
+ * promises than in pure JavaScript, and for encryption the engine's tables are faster.
  *
  * Where the browser has no X25519, or its results differ from the engine's, every operation is done in pure JavaScript
  * instead. The browser is not asked before the first operation.
@@ -35,6 +36,7 @@ export function webCryptoBackend(): Backend & Pick<CompleteBackend, 'agreeMany'>
     name: 'WebCrypto',
     pipeline: { chunk: 256, depth: 2 },
     agreeMany,
+    aesCtr,
     // Pure JavaScript tells how far it is, so it is named where there is no WebCrypto.
     get pbkdf2() {
       const subtle = findSubtle();
@@ -54,6 +56,7 @@ interface Subtle {
     usages: string[],
   ): Promise<object>;
   deriveBits(algorithm: object, key: object, length: number): Promise<ArrayBuffer>;
+  encrypt(algorithm: object, key: object, data: Uint8Array): Promise<ArrayBuffer>;
 }
 
 const X25519 = { name: 'X25519' };
@@ -147,6 +150,22 @@ async function derive(
   } catch {
     return pbkdf2Sha512(passphrase, salt, iterations, length, options);
   }
+}
+
+/** For pieces of some kilobytes: a call takes longer than a block. */
+async function aesCtr(...task: Parameters<NonNullable<Backend['aesCtr']>>): Promise<Uint8Array> {
+  const [raw, counter, bytes] = task;
+  const subtle = findSubtle();
+  try {
+    if (subtle) {
+      const name = 'AES-CTR';
+      const key = await subtle.importKey('raw', raw, { name }, false, ['encrypt']);
+      return new Uint8Array(await subtle.encrypt({ name, counter, length: 128 }, key, bytes));
+    }
+  } catch {
+    // Pure JavaScript does it instead, whatever the reason.
+  }
+  return aesCtrInJavaScript(...task);
 }
 
 /** Absent outside secure contexts. */

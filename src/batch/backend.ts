@@ -4,7 +4,8 @@ import { concatAll, isBytes, wipe } from '../encoding/bytes.js';
 import { isJsonObject } from '../encoding/json.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { assertBytes, awaitBackend, callBackend } from '../scheme/backend-call.js';
-import { pbkdf2Sha512, type Pbkdf2Backend } from '../scheme/passphrase.js';
+import type { ExportBackend } from '../formats/key-export.js';
+import { pbkdf2Sha512 } from '../scheme/passphrase.js';
 import {
   MAC_LENGTH,
   open,
@@ -32,7 +33,7 @@ export interface Pipeline {
  *
  * Many keys travel in one array, 32 bytes each, one after the other.
  */
-export interface CompleteBackend extends Pbkdf2Backend {
+export interface CompleteBackend extends ExportBackend {
   /** One agreement for each ephemeral private key (32 bytes each, unclamped) with one recipient. */
   readonly encapsulateMany: (
     recipient: Uint8Array,
@@ -52,7 +53,7 @@ export interface CompleteBackend extends Pbkdf2Backend {
     mac: Uint8Array,
   ) => Uint8Array | undefined;
   /** PBKDF2-HMAC-SHA-512. */
-  readonly pbkdf2: NonNullable<Pbkdf2Backend['pbkdf2']>;
+  readonly pbkdf2: NonNullable<ExportBackend['pbkdf2']>;
   /** Set by a backend that works beside this thread; otherwise a chunk at a time, as large as fits between two yields. */
   readonly pipeline?: Pipeline | undefined;
   /** A whole chunk, for workers: agreements under new ephemeral keys, `seal` and base64. */

@@ -44,6 +44,8 @@ export interface Definition<O extends Options> {
   /** Names of the positional arguments: in brackets if optional, joined by | if one of a few words. */
   readonly arguments?: readonly string[];
   readonly options: O;
+  /** Names of the options that may also come from environment variables. */
+  readonly environment?: readonly string[];
   readonly exitCodes: string;
   readonly example: string;
   /** Returns the exit code: 0 all well, 1 it ran but some keys failed or a check did not hold. */
@@ -63,7 +65,7 @@ export interface Command {
 
 /** Makes a command of its definition. */
 export function defineCommand<const O extends Options>(definition: Definition<O>): Command {
-  const { name, summary, options, arguments: names = [] } = definition;
+  const { name, summary, options, arguments: names = [], environment = [] } = definition;
   return {
     name,
     summary,
@@ -71,7 +73,7 @@ export function defineCommand<const O extends Options>(definition: Definition<O>
     options,
     help: helpOf(definition),
     async run(args, terminal) {
-      const { values, positionals } = parse(args, options, names);
+      const { values, positionals } = parse(args, options, names, fromEnvironment(terminal.env, environment));
       return definition.run(values as Values<O>, terminal, ...positionals);
     },
   };
@@ -129,7 +131,36 @@ export function expectNone(given: Readonly<Record<string, unknown>>, form: strin
   if (found !== undefined) throw new UsageError(`--${found} is for ${form} only`);
 }
 
-function parse(args: readonly string[], options: Options, names: readonly string[]) {
+const PREFIX = 'MEGOLM_BACKUP_';
+
+/** The environment variable of an option: `MEGOLM_BACKUP_MAX_KEYS` of `max-keys`. */
+export function variableOf(option: string): string {
+  return PREFIX + option.toUpperCase().replaceAll('-', '_');
+}
+
+/**
+ * The options that environment variables give; an empty variable gives nothing.
+ *
+ * @throws {@link UsageError} for a variable that looks mistyped. Others may belong to something else: Kubernetes sets
+ * `MEGOLM_BACKUP_SERVICE_HOST` for a service of this name.
+ */
+function fromEnvironment(env: Terminal['env'], names: readonly string[]): Map<string, string> {
+  const known = names.map(variableOf);
+  for (const variable of Object.keys(env)) {
+    if (!variable.startsWith(PREFIX) || known.includes(variable)) continue;
+    const suffixes = known.map((name) => name.slice(PREFIX.length));
+    const near = didYouMean(variable.slice(PREFIX.length), suffixes).replace('mean ', `mean ${PREFIX}`);
+    if (near !== '') throw new UsageError(`unknown variable ${quote(variable)}${near}`);
+  }
+  return new Map(names.map((name) => [name, env[variableOf(name)] ?? '']));
+}
+
+function parse(
+  args: readonly string[],
+  options: Options,
+  names: readonly string[],
+  environment: ReadonlyMap<string, string>,
+) {
   const { tokens } = parseArgs({
     args: [...args],
     strict: false,
@@ -162,6 +193,14 @@ function parse(args: readonly string[], options: Options, names: readonly string
       );
     }
     given.set(name, [...(given.get(name) ?? []), value ?? '']);
+  }
+  for (const [name, value] of environment) {
+    if (given.has(name) || value === '') continue;
+    const isFlag = options[name].value === undefined;
+    if (isFlag && !/^(?:true|false)$/.test(value)) {
+      throw new UsageError(`${variableOf(name)}: expected true or false, got ${quote(value)}`);
+    }
+    if (!isFlag || value === 'true') given.set(name, [value]);
   }
   expectArguments(positionals, names);
   expectFilesKept(given, positionals, options);
@@ -245,7 +284,7 @@ const WIDTH = 100;
 const MAX_TERM = 26;
 
 function helpOf<O extends Options>(definition: Definition<O>): string {
-  const { name, usage, description, options, exitCodes, example } = definition;
+  const { name, usage, description, options, environment = [], exitCodes, example } = definition;
   const terms = Object.entries(options).map(([option, { value, short, help }]) => {
     const names = `${short === undefined ? '' : `-${short}, `}--${option}`;
     return { term: [names, placeholder({ value })].join(' ').trim(), help };
@@ -269,9 +308,17 @@ function helpOf<O extends Options>(definition: Definition<O>): string {
     `usage: ${forms.map((form) => `megolm-backup ${name} ${form}`).join('\n       ')}`,
     description.trim(),
     ...(lines.length === 0 ? [] : [`options:\n${lines.join('\n')}`]),
+    ...(environment.length === 0 ? [] : [wrap(environmentHelp(environment), WIDTH).join('\n')]),
     wrap(exitCodes, WIDTH).join('\n'),
     `example:\n  ${example}\n`,
   ].join('\n\n');
+}
+
+function environmentHelp(names: readonly string[]): string {
+  const which =
+    names.length < 4 ? names.map(variableOf).join(' and ') : `every option, as ${PREFIX} and its name`;
+  const flags = names.length < 4 ? '' : `: ${variableOf(names[0])}. A flag is true or false`;
+  return `The environment may give ${which}${flags}. The command line takes precedence.`;
 }
 
 function wrap(text: string, width: number): string[] {

@@ -2,8 +2,9 @@ import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
-import { parseObject, type JsonObject } from '../encoding/json.js';
-import { readBackup, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
+import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
+import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
+import { readSavedKeys, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
 
@@ -17,7 +18,7 @@ export interface KeysFile {
 /** What a file should be, for people who gave another. */
 const FORMS = {
   rooms: 'a backup, {"rooms": ...}, as GET /room_keys/keys gives it',
-  array: 'an array of ExportedSessionData',
+  array: 'an array of ExportedSessionData, or {"sessions": [...]}',
 } as const;
 
 /** How an encrypted export file begins. */
@@ -27,8 +28,7 @@ const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
  * Opens a file of keys: a backup (`rooms`) or an export (`array`).
  *
  * @param path - A file, or `-` for standard input.
- * @throws {@link InputError} from the items when the file cannot be read or is not JSON of that form, after the
- * last key that could be read.
+ * @throws {@link InputError} from the items when the file cannot be read, or does not begin as JSON of that form.
  */
 export function openKeysFile(
   path: string,
@@ -37,7 +37,6 @@ export function openKeysFile(
 ): KeysFile {
   let size: number | undefined;
   let read = 0;
-  let found = 0;
   let start = '';
   async function* chunks() {
     const look = (stats: Stats) => {
@@ -51,10 +50,7 @@ export function openKeysFile(
   }
   async function* items() {
     try {
-      for await (const item of readBackup(chunks(), { form })) {
-        found++;
-        yield item;
-      }
+      yield* readSavedKeys(utf8Of(chunks(), 'the file'), { form });
     } catch (cause) {
       if (start === EXPORT_FILE) {
         throw new InputError(
@@ -63,8 +59,8 @@ export function openKeysFile(
         );
       }
       if (!(cause instanceof KeyBackupError)) throw cause;
-      const why = `${cause.code}: ${cause.message}`;
-      throw new InputError(`${path}: ${found > 0 ? why : `expected ${FORMS[form]}: ${why}`}`, { cause });
+      const why = read === 0 ? 'the file is empty' : `${cause.code}: ${cause.message}`;
+      throw new InputError(`${path}: expected ${FORMS[form]}: ${why}`, { cause });
     }
   }
   return {
@@ -103,6 +99,22 @@ export async function* readChunks(
   }
 }
 
+/**
+ * The bytes of a text file as UTF-8, or of standard input (`-`).
+ *
+ * @throws {@link InputError} when it cannot be read, or is no text.
+ */
+export async function* readUtf8(
+  path: string,
+  terminal: Terminal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* utf8Of(readChunks(path, terminal), path);
+  } catch (cause) {
+    throw asInputError(cause);
+  }
+}
+
 /** What a small file should be. */
 export interface SmallFile {
   readonly what: string;
@@ -117,7 +129,7 @@ export interface SmallFile {
 /**
  * Reads a small text file, or standard input (`-`).
  *
- * @throws {@link InputError} when it is unreadable or too large.
+ * @throws {@link InputError} when it is unreadable, too large, or no text in UTF-8 or UTF-16.
  */
 export async function readText(
   path: string,
@@ -133,7 +145,19 @@ export async function readText(
       throw new InputError(`${name}: expected ${what}, got more than ${maxBytes} bytes`);
     }
   }
-  return new TextDecoder().decode(Buffer.concat(parts));
+  return orInputError(() => decodeTextFile(Buffer.concat(parts), name));
+}
+
+function orInputError<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw asInputError(cause);
+  }
+}
+
+function asInputError(cause: unknown): unknown {
+  return cause instanceof KeyBackupError ? new InputError(cause.message, { cause }) : cause;
 }
 
 /**
@@ -142,12 +166,19 @@ export async function readText(
  * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
  */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
+  return (await readJson(path, file, terminal, parseObject)) as JsonObject;
+}
+
+/** {@link readJsonObject} of any JSON value. */
+export async function readJson(
+  path: string,
+  file: SmallFile,
+  terminal: Terminal,
+  parse: (text: string, field: string) => unknown = parseShallow,
+): Promise<unknown> {
   const text = await readText(path, file, terminal);
-  try {
-    return parseObject(text, path);
-  } catch (cause) {
-    throw new InputError(cause instanceof Error ? cause.message : String(cause), { cause });
-  }
+  if (text.trim() === '') throw new InputError(`${path}: expected ${file.what}, got an empty file`);
+  return orInputError(() => parse(text, path));
 }
 
 /** Whether there is a plain file under this name, or one that a link leads to. */

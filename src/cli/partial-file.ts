@@ -137,6 +137,12 @@ export class PartialFile {
     await rm(this.statePath, { force: true });
   }
 
+  /** Removes what there is. */
+  async discard(): Promise<void> {
+    await this.close();
+    for (const path of [this.path, this.statePath]) await rm(path, { force: true });
+  }
+
   /** Leaves the file as it is; may be called again. */
   async close(): Promise<void> {
     await this.#file.close();

@@ -56,6 +56,28 @@ export function isJsonSummary({
 }
 
 /**
+ * {@link tellSummary} of a command that reads a backup: also where the keys come from, and what else there is.
+ *
+ * @param salvage - Whether malformed keys were read; `undefined` in a command that has no such option.
+ */
+export function tellReading(
+  report: Report,
+  { json, salvage }: { readonly json: boolean; readonly salvage?: boolean },
+  terminal: Terminal,
+  more: Readonly<Record<string, unknown>> = {},
+  text = report.text,
+): void {
+  const salvageable = salvage === true ? [] : [...report.salvageable];
+  const sum = salvageable.reduce((all, [, count]) => all + count, 0);
+  const codes = salvageable.map(([code, count]) => `${count} ${code}`).join(', ');
+  const how = salvage === undefined ? '"decrypt" or "restore" and --salvage' : '--salvage';
+  const hint = sum === 0 ? '' : `${sum} more can perhaps be read with ${how}: ${codes}\n`;
+  const { authenticity, authenticityText } = report;
+  const all = { authenticity, ...more, salvageable: Object.fromEntries(salvageable) };
+  tellSummary(report, json, terminal, all, text + authenticityText + hint);
+}
+
+/**
  * Says at the end what became of the keys: as JSON, else for people.
  *
  * @param more - What the JSON says besides the numbers of the report.
@@ -65,7 +87,7 @@ export function tellSummary(
   json: boolean,
   terminal: Terminal,
   more: Readonly<Record<string, unknown>> = {},
-  text = report.text + report.authenticityText,
+  text = report.text,
 ): void {
   const { summary, codes } = report;
   if (json) terminal.stdout(`${JSON.stringify({ ...summary, ...more, codes: Object.fromEntries(codes) })}\n`);

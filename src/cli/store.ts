@@ -3,6 +3,7 @@ import { createRequire, isBuiltin } from 'node:module';
 import { KeyBackupError } from '../errors.js';
 import type { SqliteOptions } from '../server/sqlite/index.js';
 import type { BackupStore } from '../server/store.js';
+import { variableOf } from './command.js';
 import { InputError, UsageError } from './errors.js';
 import type { Terminal } from './terminal.js';
 
@@ -52,7 +53,8 @@ export async function openStore(
     return orUnusable(`--db: ${db}`, openSqliteStore(db, sqlite));
   }
   if (postgres !== undefined && db === undefined) {
-    if (URL.canParse(postgres) && new URL(postgres).password !== '') {
+    const isArgument = postgres !== terminal.env[variableOf('postgres')];
+    if (isArgument && URL.canParse(postgres) && new URL(postgres).password !== '') {
       terminal.stderr(
         'warning: others on this machine can read the password in --postgres; use PGPASSWORD\n',
       );

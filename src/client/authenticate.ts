@@ -83,6 +83,7 @@ export async function authenticateBackup(
   options: AuthenticateBackupOptions = {},
 ): Promise<AuthenticateOutcome> {
   expectReadable(roomKeys, info, key, options);
+  key.expectMatch(info.auth_data);
   expectFunction(trusted, 'trusted');
   const { into = 'same', onResult } = options;
   const version = await targetOf(roomKeys, info, key, options);

@@ -21,7 +21,7 @@ import {
 } from '../scheme/auth-data.js';
 import { KeyBackupError } from '../errors.js';
 import { ownValue, type JsonObject } from '../encoding/json.js';
-import { BackupPublicKey, type BackupDecryptionKey } from '../scheme/keys.js';
+import { BackupPublicKey, expectNoMismatch, type BackupDecryptionKey } from '../scheme/keys.js';
 import { accountData, setAccountData } from './account.js';
 import { RequestError } from './http-error.js';
 import { RoomKeys, type CallOptions } from './api.js';
@@ -152,10 +152,10 @@ export function expectAlgorithm(info: Pick<VersionInfo, 'version' | 'algorithm'>
 }
 
 /**
- * Checks what every reader of a backup gets.
+ * Checks what every reader of a backup gets. Without a usable public key, the records tell whether the key fits.
  *
- * @throws {@link KeyBackupError} `wrong-key` for the key of another backup; `unsupported-algorithm`; `bad-auth-data`,
- * `low-order-key`; `bad-parameters` for anything else that is wrong.
+ * @throws {@link KeyBackupError} `wrong-key` for the key of another backup; `unsupported-algorithm`; `bad-parameters`
+ * for anything else that is wrong.
  */
 export function expectReadable(
   roomKeys: RoomKeys,
@@ -166,7 +166,7 @@ export function expectReadable(
   expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectAlgorithm(info);
   expectOptions(options);
-  expectMethod(key, 'matches', 'key').expectMatch(info.auth_data);
+  expectNoMismatch(expectMethod(key, 'matches', 'key'), info.auth_data);
 }
 
 /** @throws {@link KeyBackupError} `bad-parameters` unless this has the fields of a version that are used everywhere. */

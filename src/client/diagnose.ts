@@ -5,6 +5,7 @@ import { excerpt, quote } from '../encoding/quote.js';
 import { KeyBackupError } from '../errors.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
+import { KeyMatchCounter } from '../report/rescue.js';
 import {
   BACKUP_ALGORITHM,
   verifyAuthData,
@@ -128,11 +129,13 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   const trust = { userId: userId ?? '', trustedKeys, knownKeys, decryptionKey: key };
   const { authData, findings: problems } = checkBackupTrust(info, trust);
   findings.push(...problems);
-  const fitting = authData?.keyMatches === true ? key : undefined;
+  // A key that cannot be compared is tried on the records.
+  const tried = authData && authData.keyMatches !== false ? key : undefined;
   let keys: KeysDiagnosis | undefined;
-  if (fitting || options.sessions) {
-    const examined = await examineKeys(roomKeys, info, fitting, options);
+  if (tried || options.sessions) {
+    const examined = await examineKeys(roomKeys, info, tried, options);
     keys = examined.keys;
+    if (!examined.fits) findings.push(otherKey());
     findings.push(...keyFindings(info, examined));
   }
   findings.sort((a, b) => WEIGHTS.indexOf(a.severity) - WEIGHTS.indexOf(b.severity));
@@ -150,6 +153,8 @@ interface Examined {
   readonly better: number;
   /** How many local keys are not in the backup. */
   readonly missing: number;
+  /** False if every record was encrypted to another key. */
+  readonly fits: boolean;
 }
 
 /** Tries each key, and compares it with the local copy. */
@@ -163,6 +168,7 @@ async function examineKeys(
   const damage = new Map<string, number>();
   const authenticity = noAuthenticity();
   const waiting: DownloadedItem[] = [];
+  const fit = new KeyMatchCounter();
   let total = 0;
   let readable = 0;
   let better = 0;
@@ -176,6 +182,7 @@ async function examineKeys(
   if (key) {
     const batch = { signal, backend, onProgress, total: info.count };
     for await (const result of decryptSessions(recordsOf(download, waiting), key, batch)) {
+      fit.add(result);
       if (result.ok) {
         readable++;
         authenticity[result.authenticity]++;
@@ -188,16 +195,18 @@ async function examineKeys(
     }
   }
   const tried = key ? { readable, authenticity } : { readable: undefined, authenticity: undefined };
-  return { keys: { total, ...tried, damage: Object.fromEntries(damage) }, better, missing: local.size };
+  const keys = { total, ...tried, damage: Object.fromEntries(damage) };
+  return { keys, better, missing: local.size, fits: fit.fits };
 }
 
-function* keyFindings({ count }: VersionInfo, { keys, better, missing }: Examined): Generator<Finding> {
+function* keyFindings({ count }: VersionInfo, { keys, better, missing, fits }: Examined): Generator<Finding> {
   const { total, damage, authenticity = noAuthenticity() } = keys;
   if (count !== undefined && total !== count) {
     const message = `The server counts ${count} keys and gave ${total}`;
     yield finding('count-differs', message, Math.abs(count - total));
   }
   for (const [code, damaged] of Object.entries(damage)) {
+    if (!fits && code === 'mac-mismatch') continue;
     const [what, advice = UPLOAD_AGAIN] = DAMAGE[code] ?? ['cannot be read'];
     yield finding('damaged-keys', `${damaged} keys ${what} (${code})`, damaged, advice);
   }
@@ -275,9 +284,8 @@ export function checkBackupTrust(info: VersionInfo, trust: VerifyOptions): Backu
   const findings: Finding[] = [];
   if (!publicKey) {
     findings.push(finding('bad-public-key', `The backup has no usable public key: ${reason}`));
-  } else if (keyMatches === false) {
-    findings.push(finding('wrong-key', 'The decryption key is the key of another backup'));
   }
+  if (keyMatches === false) findings.push(otherKey());
   if (publicKey && asked && !trusted) {
     findings.push(finding('untrusted', `The backup is not trusted: ${reason}`));
   }
@@ -288,26 +296,39 @@ export function checkBackupTrust(info: VersionInfo, trust: VerifyOptions): Backu
   return { info, authData, usable: publicKey && !asked ? undefined : trusted, findings };
 }
 
+function otherKey(): Finding {
+  return finding('wrong-key', 'The decryption key is the key of another backup');
+}
+
 function finding(code: FindingCode, message: string, count?: number, advice?: string): Finding {
   const [severity, usual] = ADVICE[code];
   return { code, severity, count, message, advice: advice ?? usual };
 }
 
-const UPLOAD_AGAIN = 'Upload them again from a device that has them; delete them from the backup first';
+const UPLOAD_AGAIN =
+  'If a device still has them, replace them from it (delete these, then upload); otherwise leave them as they are';
 const UPLOAD_OR_SALVAGE = `${UPLOAD_AGAIN}; salvage may read some`;
 
 const ADVICE: Readonly<Record<FindingCode, readonly [severity: Finding['severity'], advice: string]>> = {
-  'no-backup': ['error', 'Make one, and upload the local keys'],
-  'backup-unwanted': ['warning', 'Delete the backup, or turn backup on again'],
-  'unknown-algorithm': ['error', 'Use the client that made it, or make a new backup'],
-  'bad-public-key': ['error', 'Nothing can be written to it: make a new backup and upload the local keys'],
+  'no-backup': [
+    'error',
+    'Is it the right account, and the right homeserver? A device that has keys can begin a backup',
+  ],
+  'backup-unwanted': ['warning', 'Its keys can be read all the same; turn backup on again to add new ones'],
+  'unknown-algorithm': ['error', 'Use the client that made it'],
+  'bad-public-key': [
+    'error',
+    'Its keys can be read: restore them with its decryption key. Nothing can be added to it; new keys need a backup ' +
+      'beside it, made after these are safe',
+  ],
   'wrong-key': [
     'error',
-    'Look for the key of this backup (an older key, or the one in secret storage); if it is lost, make a new backup',
+    'The backup itself is fine: look for its own key, on another device, in secret storage, or among other keys you saved',
   ],
   untrusted: [
     'error',
-    'Sign it with a verified device or the master key if it is your own; otherwise make a new backup',
+    'If it is your own, give its decryption key, or sign it with a verified device or the master key. Until then upload ' +
+      'nothing to it; reading it is safe',
   ],
   'invalid-signature': ['warning', 'Sign the backup again with that key'],
   'count-differs': [
@@ -325,7 +346,7 @@ const ADVICE: Readonly<Record<FindingCode, readonly [severity: Finding['severity
     'Rewrite them from copies that came straight from their senders (authenticate), or restore without them ' +
       '(requireAuthenticated)',
   ],
-  'better-local-keys': ['warning', UPLOAD_AGAIN],
+  'better-local-keys': ['warning', 'Upload them; where the server keeps its copy, delete that first'],
   'keys-not-backed-up': ['warning', 'Upload them'],
 };
 

@@ -11,6 +11,8 @@ export interface DownloadOptions extends CallOptions {
   readonly rooms?: readonly string[] | undefined;
   /** Keys to leave out. Every key that is yielded is added. */
   readonly exclude?: SessionIdSet | undefined;
+  /** Gets the `rooms` that hold nothing. */
+  readonly emptyRooms?: string[] | undefined;
   /** Most keys of one answer, if the server can page; default 10,000. */
   readonly pageKeys?: number | undefined;
 }
@@ -34,7 +36,13 @@ export async function* downloadKeys(
   expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectText(version, 'version');
   expectOptions(options);
-  const { rooms = [undefined], exclude = new SessionIdSet(), pageKeys = 10_000, signal } = options;
+  const {
+    rooms = [undefined],
+    exclude = new SessionIdSet(),
+    emptyRooms = [],
+    pageKeys = 10_000,
+    signal,
+  } = options;
   // The places that hold no record: few, or the backup is lost anyway.
   const faults = new Set<string>();
   for (const roomId of new Set(rooms)) {
@@ -42,11 +50,13 @@ export async function* downloadKeys(
     let from: string | undefined;
     let attempt = 0;
     let complete = false;
+    let isEmpty = true;
     while (!complete) {
       const page = roomKeys.keys(version, { roomId, from, limit: pageKeys }, { signal });
       try {
         let next = await page.next();
         for (; next.done !== true; next = await page.next()) {
+          if (next.value.length > 0) isEmpty = false;
           const batch = next.value.filter((item) => isNew(item, exclude, faults));
           if (batch.length === 0) continue;
           // Progress after a failure shows that repeating helps.
@@ -62,6 +72,7 @@ export async function* downloadKeys(
         await page.return(undefined);
       }
     }
+    if (isEmpty && roomId !== undefined) emptyRooms.push(roomId);
   }
 }
 

@@ -50,7 +50,7 @@ export class KeyLookup {
   #last: Promise<unknown> = Promise.resolve();
   #pausedUntil = 0;
 
-  /** @throws {@link KeyBackupError} `wrong-key`, `unsupported-algorithm`, `bad-auth-data`, `low-order-key`. */
+  /** @throws {@link KeyBackupError} `wrong-key`, `unsupported-algorithm`. */
   constructor(
     roomKeys: RoomKeys,
     info: VersionInfo,

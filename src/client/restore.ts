@@ -66,6 +66,8 @@ export interface RestoreSummary {
   readonly authenticity: Readonly<AuthenticityCounts>;
   /** Delivered by earlier runs. */
   readonly skipped: number;
+  /** Which of the `rooms` asked for hold no key. */
+  readonly emptyRooms: readonly string[];
   /** How many fewer keys came than the server counted; `undefined` without its count, and for single rooms. */
   readonly missing: number | undefined;
   /** Whether the keys have changed since the `state` was made. */
@@ -75,7 +77,7 @@ export interface RestoreSummary {
 /**
  * A restore: an async iterable of one result per key, while the backup downloads.
  *
- * The key is compared with the backup's public key before the download. A bad key is one result with its reason and
+ * The key is compared with the backup's public key before the download; if that is malformed, the records tell. A bad key is one result with its reason and
  * does not end the restore. A broken connection is made again, and no key comes twice; a body that ends early is an
  * error.
  *
@@ -109,6 +111,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   /** Downloaded and not delivered yet, in the order of the results. */
   readonly #waiting: DownloadedItem[] = [];
   readonly #failedIds: (readonly [string, string])[] = [];
+  readonly #emptyRooms: string[] = [];
   #ok = 0;
   #failed = 0;
   #flagged = 0;
@@ -119,7 +122,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
   /**
    * @param info - The version, as the server gave it.
    * @throws {@link KeyBackupError} `wrong-key` for the key of another backup; `unsupported-algorithm`;
-   * `bad-auth-data`, `low-order-key`; `bad-parameters` for the state of another version, `bad-length` for a damaged one.
+   * `bad-parameters` for the state of another version, `bad-length` for a damaged one.
    */
   constructor(roomKeys: RoomKeys, info: VersionInfo, key: BackupDecryptionKey, options: RestoreOptions = {}) {
     expectReadable(roomKeys, info, key, options);
@@ -147,6 +150,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
       flagged: this.#flagged,
       authenticity: { ...this.#authenticity },
       skipped: this.#skipped,
+      emptyRooms: [...this.#emptyRooms],
       changed: this.#options.state !== undefined && this.#options.state.etag !== etag,
     };
   }
@@ -191,7 +195,7 @@ export class Restore implements AsyncIterable<RestoreResult> {
 
   async *#download(): AsyncGenerator<DownloadedItem[], void, undefined> {
     const { rooms, signal, pageKeys } = this.#options;
-    const options = { rooms, exclude: this.#deliveredIds, pageKeys, signal };
+    const options = { rooms, exclude: this.#deliveredIds, emptyRooms: this.#emptyRooms, pageKeys, signal };
     try {
       yield* downloadKeys(this.#roomKeys, this.#info.version, options);
     } catch (error) {

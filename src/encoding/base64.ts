@@ -12,6 +12,13 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 const INVALID = 64;
 const EQUALS = 61;
 
+/** Bytes on a runtime that writes their base64 itself, several times as fast. */
+interface WithBase64 extends Uint8Array {
+  readonly toBase64?: (options: { readonly omitPadding: boolean }) => string;
+}
+
+const UNPADDED = { omitPadding: true };
+
 let symbols: Uint8Array | undefined;
 let values: Uint8Array | undefined;
 
@@ -42,6 +49,8 @@ function valueTable(): Uint8Array {
  */
 export function base64Encode(bytes: Uint8Array): string {
   expectAnyBytes(bytes, 'bytes');
+  const { toBase64 } = bytes as WithBase64;
+  if (typeof toBase64 === 'function') return toBase64.call(bytes, UNPADDED);
   const table = symbolTable();
   const rest = bytes.length % 3;
   const codes = new Uint8Array(Math.ceil((bytes.length * 4) / 3));

@@ -1,10 +1,26 @@
 import { ctr } from '@noble/ciphers/aes.js';
 import { copyBytes, wipe, BlockBuffer } from '../encoding/bytes.js';
+import { assertBytes, awaitBackend } from '../scheme/backend-call.js';
 
 const BLOCK = 16;
 
+/** The part of a `Backend` that encrypts in pieces. */
+export interface AesCtrBackend {
+  readonly name: string;
+  /**
+   * AES-256-CTR, either way: 16-byte blocks of data, of which the last may be shorter, and the counter of the first, 16
+   * bytes, big-endian. Gives a new array.
+   */
+  readonly aesCtr?: (
+    key: Uint8Array,
+    counter: Uint8Array,
+    bytes: Uint8Array,
+  ) => Uint8Array | Promise<Uint8Array>;
+}
+
 /** AES-256-CTR of data in pieces, either way, with a counter of 16 bytes, big-endian. */
 export class AesCtr {
+  readonly #backend: AesCtrBackend | undefined;
   readonly #key: Uint8Array;
   readonly #counter: Uint8Array;
   readonly #rest = new BlockBuffer(BLOCK);
@@ -12,20 +28,22 @@ export class AesCtr {
   /**
    * @param key - 32 bytes; copied.
    * @param iv - 16 bytes, the first counter; copied.
+   * @param backend - Encrypts by other means than pure JavaScript.
    */
-  constructor(key: Uint8Array, iv: Uint8Array) {
+  constructor(key: Uint8Array, iv: Uint8Array, backend?: AesCtrBackend) {
+    this.#backend = backend?.aesCtr && backend;
     this.#key = copyBytes(key);
     this.#counter = copyBytes(iv);
   }
 
-  /** Adds a piece. Returns the whole blocks so far. */
-  update(bytes: Uint8Array): Uint8Array {
+  /** Adds a piece, once the one before is done. Returns the whole blocks so far. */
+  update(bytes: Uint8Array): Promise<Uint8Array> {
     return this.#apply(this.#rest.push(bytes));
   }
 
   /** The rest, less than a block. Wipes the key. */
-  final(): Uint8Array {
-    const last = this.#apply(this.#rest.take());
+  async final(): Promise<Uint8Array> {
+    const last = await this.#apply(this.#rest.take());
     this.dispose();
     return last;
   }
@@ -35,11 +53,14 @@ export class AesCtr {
     wipe(this.#key);
   }
 
-  #apply(bytes: Uint8Array): Uint8Array {
+  async #apply(bytes: Uint8Array): Promise<Uint8Array> {
     if (bytes.length === 0) return bytes;
-    const result = ctr(this.#key, this.#counter).encrypt(bytes);
+    const backend = this.#backend;
+    const counter = copyBytes(this.#counter);
     this.#advance(Math.ceil(bytes.length / BLOCK));
-    return result;
+    if (!backend) return ctr(this.#key, counter).encrypt(bytes);
+    const result = await awaitBackend(backend, 'aesCtr', () => backend.aesCtr?.(this.#key, counter, bytes));
+    return assertBytes(backend, 'aesCtr', result, bytes.length);
   }
 
   #advance(blocks: number): void {

@@ -1,14 +1,22 @@
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { type AbortSignalLike, ChunkSizer, throwIfAborted, abortable } from '../async.js';
+import { type AbortSignalLike, ChunkSizer, callback, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { concat, concatAll, equal, expectAnyBytes, isBytes, wipe } from '../encoding/bytes.js';
-import { ownString, parseAny } from '../encoding/json.js';
+import { isJsonObject, ownString, ownValue, parseAny } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { MAX_ITERATIONS, passwordBytes, pbkdf2, type DeriveOptions } from '../scheme/passphrase.js';
-import { AesCtr } from './aes-ctr.js';
+import { assertBytes, callBackend } from '../scheme/backend-call.js';
+import {
+  MAX_ITERATIONS,
+  passwordBytes,
+  pbkdf2,
+  type DeriveOptions,
+  type Pbkdf2Backend,
+} from '../scheme/passphrase.js';
+import { AesCtr, type AesCtrBackend } from './aes-ctr.js';
+import { beginsAsJson, passwordsOf, type ExportPassphraseForm } from './export-passwords.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 
@@ -39,6 +47,27 @@ const SALT = 16;
 const IV = 16;
 const HEADER = 1 + SALT + IV + 4;
 const MAC = 32;
+
+/** HMAC-SHA-256 of data in pieces. */
+export interface StreamMac {
+  update(bytes: Uint8Array): unknown;
+  /** 32 bytes; called once. */
+  digest(): Uint8Array;
+  /** Wipes the key of unfinished data, if it can. */
+  destroy?(): void;
+}
+
+/** The part of a `Backend` that reads and writes key exports. */
+export interface ExportBackend extends Pbkdf2Backend, AesCtrBackend {
+  /** HMAC-SHA-256 in pieces. The key is not kept. */
+  readonly hmacSha256?: (key: Uint8Array) => StreamMac;
+}
+
+/** What reads and writes of key exports accept. */
+interface ExportOptions extends DeriveOptions {
+  /** Derives, encrypts and authenticates by other means; pure JavaScript otherwise. */
+  readonly backend?: ExportBackend | undefined;
+}
 
 /** The result for one entry of a file. */
 export type ExportResult =
@@ -96,7 +125,8 @@ export async function readKeyExport(
 /** The entries in a decrypted file, which is wiped. */
 function parseArray(plaintext: Uint8Array): readonly unknown[] {
   try {
-    const value = parseAny(utf8Decode(plaintext, 'key export'), 'key export');
+    const parsed = parseAny(utf8Decode(plaintext, 'key export').replace(/^\ufeff/, ''), 'key export');
+    const value = isJsonObject(parsed) ? (ownValue(parsed, 'sessions') ?? parsed) : parsed;
     if (Array.isArray(value)) return value;
     throw new KeyBackupError('bad-json', `key export: expected an array inside, got ${describe(value)}`);
   } finally {
@@ -115,7 +145,7 @@ function resultOf(index: number, entry: unknown, check: () => ExportEntry): Expo
 }
 
 /** What {@link writeKeyExport} accepts. */
-export interface WriteExportOptions extends DeriveOptions {
+export interface WriteExportOptions extends ExportOptions {
   /** Rounds of PBKDF2: 100,000 to 10,000,000; default 500,000. */
   readonly iterations?: number | undefined;
   /** Called with the result of every session, in order, before the next one is read. */
@@ -141,38 +171,57 @@ export async function* writeKeyExport(
 ): AsyncGenerator<string, void, void> {
   expectIterable(sessions, 'sessions');
   expectOptions(options);
-  const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
+  const { onResult } = options;
+  async function* entries(): AsyncGenerator<string, void, void> {
+    let index = 0;
+    for await (const session of abortable(sessions, options.signal)) {
+      const result = resultOf(index++, session, () => prepareExportedSession(session));
+      onResult?.(result);
+      if (result.ok) yield JSON.stringify(result.session);
+    }
+  }
+  yield* writeEntries(entries(), passphrase, options);
+}
+
+/**
+ * {@link writeKeyExport} of entries that `prepareExportedSession` has made fit, as JSON.
+ *
+ * @throws {@link KeyBackupError} as {@link writeKeyExport}.
+ */
+export async function* writeEntries(
+  entries: AsyncIterable<string>,
+  passphrase: string,
+  options: Omit<WriteExportOptions, 'onResult'>,
+): AsyncGenerator<string, void, void> {
+  const { iterations = EXPORT_ITERATIONS, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const sizer = new ChunkSizer(signal);
   let separator = '[';
   let pending = '';
-  let index = 0;
   try {
-    for await (const session of abortable(sessions, signal)) {
-      const result = resultOf(index++, session, () => prepareExportedSession(session));
-      onResult?.(result);
-      if (result.ok) {
-        pending += `${separator}${JSON.stringify(result.session)}`;
-        separator = ',';
-      }
+    for await (const entry of entries) {
+      pending += `${separator}${entry}`;
+      separator = ',';
       if (pending.length >= PIECE) {
-        yield sealer.push(utf8Encode(pending));
+        yield await sealer.push(utf8Encode(pending));
         pending = '';
       }
       if (sizer.shouldYield) await sizer.yieldNow();
     }
     throwIfAborted(signal);
-    yield sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
-    yield sealer.end();
+    yield await sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
+    yield await sealer.end();
   } finally {
     sealer.dispose();
   }
 }
 
 /** What {@link decryptKeyExport} and {@link readKeyExport} accept. */
-export interface ReadExportOptions extends DeriveOptions {
+export interface ReadExportOptions extends ExportOptions {
   /** Most bytes of the decoded file; default {@link MAX_EXPORT_BYTES}. */
   readonly maxBytes?: number | undefined;
+  /** Other forms of a passphrase that does not fit are tried, some twenty derivations, and this is told which one fits. */
+  readonly onOtherForm?: ((form: ExportPassphraseForm) => void) | undefined;
 }
 
 /** A file in memory, or as it is read. */
@@ -199,26 +248,50 @@ export async function decryptKeyExport(
 ): Promise<Uint8Array> {
   expectOptions(options);
   if (typeof file !== 'string') expectIterable(file, 'key export');
-  const { signal } = options;
-  const password = passwordBytes(passphrase);
-  let keys: Uint8Array | undefined;
+  const passwords = passwordsOf(passphrase, options.onOtherForm !== undefined);
   try {
     const body = await readBody(file, options);
-    const { salt, iv, iterations } = readHeader(body);
-    keys = await pbkdf2(password, salt, iterations, 64, options);
-    const covered = body.subarray(0, body.length - MAC);
-    const mac = hmac.create(sha256, keys.subarray(32));
-    for await (const piece of piecesOf(covered, signal)) mac.update(piece);
-    if (!equal(mac.digest(), body.subarray(body.length - MAC))) {
-      throw new KeyBackupError(
-        'wrong-passphrase',
-        'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
-      );
+    const header = readHeader(body);
+    for (const { bytes, form } of passwords) {
+      const plaintext = await openBody(body, header, bytes, form === undefined, options);
+      if (!plaintext) continue;
+      if (form !== undefined) callback(() => options.onOtherForm?.(form));
+      return plaintext;
     }
-    return await decryptInPlace(keys.subarray(0, 32), iv, covered.subarray(HEADER), signal);
+    throw new KeyBackupError(
+      'wrong-passphrase',
+      'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
+    );
   } finally {
-    wipe(password);
-    if (keys) wipe(keys);
+    wipe(...passwords.map(({ bytes }) => bytes));
+  }
+}
+
+/**
+ * Decrypts the body in place, if this is its password.
+ *
+ * @param certain - Whether the MAC is compared whatever the first bytes look like: it takes long for a large file.
+ */
+async function openBody(
+  body: Uint8Array,
+  { salt, iv, iterations }: ExportHeader,
+  password: Uint8Array,
+  certain: boolean,
+  options: ReadExportOptions,
+): Promise<Uint8Array | undefined> {
+  const { signal, backend } = options;
+  const keys = await pbkdf2(password, salt, iterations, 64, options);
+  try {
+    const covered = body.subarray(0, body.length - MAC);
+    const ciphertext = covered.subarray(HEADER);
+    if (!certain && !beginsAsJson(keys.subarray(0, 32), iv, ciphertext)) return undefined;
+    const mac = new ExportMac(keys.subarray(32), backend);
+    for await (const piece of piecesOf(covered, signal)) mac.update(piece);
+    if (!equal(mac.digest(), body.subarray(body.length - MAC))) return undefined;
+    const cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
+    return await decryptInPlace(cipher, ciphertext, signal);
+  } finally {
+    wipe(keys);
   }
 }
 
@@ -291,15 +364,13 @@ async function* piecesOf(
 
 /** A large file should not be in memory twice. */
 async function decryptInPlace(
-  key: Uint8Array,
-  iv: Uint8Array,
+  cipher: AesCtr,
   ciphertext: Uint8Array,
   signal: AbortSignalLike | undefined,
 ): Promise<Uint8Array> {
-  const cipher = new AesCtr(key, iv);
   try {
-    for await (const piece of piecesOf(ciphertext, signal)) piece.set(cipher.update(piece));
-    const last = cipher.final();
+    for await (const piece of piecesOf(ciphertext, signal)) piece.set(await cipher.update(piece));
+    const last = await cipher.final();
     ciphertext.set(last, ciphertext.length - last.length);
     return ciphertext;
   } catch (error) {
@@ -309,16 +380,49 @@ async function decryptInPlace(
   }
 }
 
+/** The MAC of a file, by a backend or in pure JavaScript. */
+class ExportMac {
+  readonly #mac: StreamMac;
+  readonly #backend: ExportBackend;
+
+  /** @param key - 32 bytes; copied. */
+  constructor(key: Uint8Array, backend: ExportBackend = { name: 'pure JavaScript' }) {
+    this.#backend = backend;
+    this.#mac = this.#call(() => backend.hmacSha256?.(key)) ?? hmac.create(sha256, key);
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#call(() => this.#mac.update(bytes));
+  }
+
+  digest(): Uint8Array {
+    return assertBytes(
+      this.#backend,
+      'hmacSha256',
+      this.#call(() => this.#mac.digest()),
+      MAC,
+    );
+  }
+
+  dispose(): void {
+    this.#mac.destroy?.();
+  }
+
+  #call<T>(call: () => T): T {
+    return callBackend(this.#backend, 'hmacSha256', call);
+  }
+}
+
 /** Writes an encrypted file piece by piece: encrypts, authenticates and armors. */
 class ExportSealer {
   readonly #cipher: AesCtr;
-  readonly #mac;
+  readonly #mac: ExportMac;
   readonly #armor = new ArmorWriter();
   #header: Uint8Array;
 
-  private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array) {
-    this.#cipher = new AesCtr(keys.subarray(0, 32), iv);
-    this.#mac = hmac.create(sha256, keys.subarray(32));
+  private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array, backend?: ExportBackend) {
+    this.#cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
+    this.#mac = new ExportMac(keys.subarray(32), backend);
     this.#header = header;
   }
 
@@ -328,7 +432,7 @@ class ExportSealer {
    * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`;
    * `backend-failed`.
    */
-  static async create(passphrase: string, iterations: number, options: DeriveOptions): Promise<ExportSealer> {
+  static async create(passphrase: string, iterations: number, options: ExportOptions): Promise<ExportSealer> {
     if (!Number.isInteger(iterations) || iterations < MIN_EXPORT_ITERATIONS || iterations > MAX_ITERATIONS) {
       throw new KeyBackupError(
         'bad-parameters',
@@ -349,7 +453,7 @@ class ExportSealer {
     try {
       const keys = await pbkdf2(password, salt, iterations, 64, options);
       const header = concat(Uint8Array.of(VERSION), salt, iv, u32(iterations));
-      const sealer = new ExportSealer(keys, header, iv);
+      const sealer = new ExportSealer(keys, header, iv, options.backend);
       wipe(keys);
       return sealer;
     } finally {
@@ -358,16 +462,17 @@ class ExportSealer {
   }
 
   /** Adds plaintext. Returns the text that is complete so far, maybe none. */
-  push(plaintext: Uint8Array): string {
-    const bytes = concat(this.#header, this.#cipher.update(plaintext));
+  async push(plaintext: Uint8Array): Promise<string> {
+    const bytes = concat(this.#header, await this.#cipher.update(plaintext));
+    wipe(plaintext);
     this.#header = new Uint8Array(0);
     this.#mac.update(bytes);
     return this.#armor.push(bytes);
   }
 
   /** The rest of the file. Wipes the keys. */
-  end(): string {
-    const last = this.#cipher.final();
+  async end(): Promise<string> {
+    const last = await this.#cipher.final();
     this.#mac.update(last);
     return this.#armor.push(concat(last, this.#mac.digest())) + this.#armor.end();
   }
@@ -375,7 +480,7 @@ class ExportSealer {
   /** Wipes the keys of an unfinished file. */
   dispose(): void {
     this.#cipher.dispose();
-    this.#mac.destroy();
+    this.#mac.dispose();
   }
 }
 

@@ -4,7 +4,9 @@ import type { Authenticity } from '../scheme/backup-mac.js';
 import { decryptSessions, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
 import type { KeyBackupError } from '../errors.js';
-import { writeKeyExport } from '../formats/key-export.js';
+import { decryptToEntries } from '../backends/entries.js';
+import { entryOf, type EntryResult } from '../batch/entries.js';
+import { writeEntries } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
@@ -30,6 +32,9 @@ export type RescuedKey = Place &
       }
   );
 
+/** What became of one key of a backup, as an entry of an export file. */
+export type RescuedEntry = Place & EntryResult;
+
 /** What a key or phrase turned out to be, for people. */
 export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
   'backup-decryption-key': 'the decryption key of the backup',
@@ -39,7 +44,7 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
 };
 
 /** A key to read a backup with. */
-export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey'>;
+export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey' | 'flags'>;
 
 /**
  * The keys to try on a backup in turn: the proven one, or those that could not be checked against anything. Empty if
@@ -52,7 +57,7 @@ export function rescueKeys(result: Unlocked | NotUnlocked): RescueKey[] {
     result.storageKey?.dispose();
     return [result];
   }
-  const keys = result.unproven.map((one) => ({ ...one, keyMatches: false, masterKey: undefined }));
+  const keys = result.unproven.map((one) => ({ ...one, keyMatches: false, masterKey: undefined, flags: [] }));
   if (!result.suggestion) return keys;
   disposeRescueKeys(keys);
   return [];
@@ -75,6 +80,15 @@ export function rescueItems(
   return resultsInPlace(items, asRecord, (records) => decryptSessions(records, key, options));
 }
 
+/** {@link rescueItems} for an export file: each key comes out as an entry of it. Takes all cores for a large backup. */
+export function rescueEntries(
+  items: AsyncIterable<BackupItem>,
+  key: BackupDecryptionKey,
+  options: BatchOptions & DecryptSettings,
+): AsyncGenerator<RescuedEntry, void, undefined> {
+  return resultsInPlace(items, asRecord, (records) => decryptToEntries(records, key, options));
+}
+
 /** How to write the export file. */
 export interface ExportRescuedOptions {
   readonly backend: Backend;
@@ -90,42 +104,27 @@ export interface ExportRescuedOptions {
  * @returns The file in pieces.
  */
 export function exportRescued(
-  keys: AsyncIterable<RescuedKey>,
+  keys: AsyncIterable<RescuedKey | RescuedEntry>,
   passphrase: string,
   report: Report,
   matches: KeyMatchCounter,
   { onKey, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
-  let current: Extract<RescuedKey, { ok: true }> | undefined;
-  const fail = (place: Place, error: KeyBackupError) => {
-    report.refused(place, error);
-    onKey?.(place, false);
-  };
-  async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
+  async function* entries(): AsyncGenerator<string, void, undefined> {
     for await (const result of keys) {
       matches.add(result);
-      if (result.ok) {
-        current = result;
-        yield result.session;
+      const entry = 'session' in result ? entryOf(result) : result;
+      if (entry.ok) {
+        report.succeeded(result, entry.flags, entry.authenticity);
+        onKey?.(result, true);
+        yield entry.json;
       } else {
-        fail(result, result.error);
+        report.refused(result, entry.error);
+        onKey?.(result, false);
       }
     }
   }
-  return writeKeyExport(sessions(), passphrase, {
-    ...options,
-    // Called for the session that was yielded last.
-    onResult(result) {
-      if (!current) return;
-      if (result.ok) {
-        const flags = new Set<string>([...current.flags, ...result.flags]);
-        report.succeeded(current, [...flags], current.authenticity);
-        onKey?.(current, true);
-      } else {
-        fail(current, result.error);
-      }
-    },
-  });
+  return writeEntries(entries(), passphrase, options);
 }
 
 /** Counts what the results of records tell about the key: if every MAC was made with another key, it is the wrong one. */

@@ -11,7 +11,13 @@ import { DISPOSE, SecretBytes, copyBytes, expectAnyBytes, expectBytes } from '..
 import { KeyBackupError, describe } from '../errors.js';
 import { isSignedBy, publicSigningKeyOf, sign } from '../curve25519/ed25519.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
-import { BackupPublicKey, type BackupDecryptionKey } from './keys.js';
+import {
+  BackupPublicKey,
+  comparableKey,
+  compareKey,
+  type BackupDecryptionKey,
+  type PublicKeyFlag,
+} from './keys.js';
 import { excerpt } from '../encoding/quote.js';
 
 /**
@@ -216,8 +222,10 @@ export interface AuthDataVerdict {
   readonly reason: string;
   /** `undefined` without a usable public key; the backup is not trusted then. */
   readonly publicKey: BackupPublicKey | undefined;
-  /** Whether the given decryption key is this backup's. */
+  /** Whether the given decryption key is this backup's; `undefined` without one, or nothing to compare it with. */
   readonly keyMatches: boolean | undefined;
+  /** `double-base64-public-key`: readable, but nothing can be encrypted to it. */
+  readonly flags: readonly PublicKeyFlag[];
   readonly signatures: readonly SignatureVerdict[];
 }
 
@@ -268,8 +276,8 @@ export function verifyAuthData(authData: unknown, options: VerifyOptions): AuthD
   const signatures = verifySignatures(object, options.userId, keys);
   const { decryptionKey } = options;
   if (decryptionKey !== undefined) expectMethod(decryptionKey, 'matches', 'decryptionKey');
-  const keyMatches = decryptionKey && (publicKey ? decryptionKey.matches(object) : false);
-  const base = { publicKey, keyMatches, signatures };
+  const keyMatches = decryptionKey && compareKey(decryptionKey, object);
+  const base = { publicKey, keyMatches, signatures, flags: comparableKey(object)?.flags ?? [] };
   if (!publicKey) return { trusted: false, by: null, reason: problem, ...base };
   if (keyMatches) {
     return { trusted: true, by: 'decryption-key', reason: 'the decryption key is this backup’s', ...base };

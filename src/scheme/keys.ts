@@ -1,9 +1,9 @@
 import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { MIN_ITERATIONS, checkParameters, derivePassphraseKey, type DeriveOptions } from './passphrase.js';
-import { base64Decode, base64Encode } from '../encoding/base64.js';
+import { base64Decode, base64DecodeOr, base64Encode } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, SecretBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
-import { isJsonObject, ownValue } from '../encoding/json.js';
+import { isJsonObject, ownString, ownValue } from '../encoding/json.js';
 import { isLowOrder } from '../curve25519/edwards.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
 import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
@@ -56,8 +56,8 @@ export class BackupPublicKey {
   }
 
   /**
-   * Reads `public_key` of an `auth_data`. Some accounts have malformed ones (60 characters that decode to 45 bytes): such
-   * a backup can be reset but not written to.
+   * Reads `public_key` of an `auth_data`, to encrypt to it. Some accounts have malformed ones (58 to 60 characters): such a
+   * backup can be read but not written to.
    *
    * @param authData - The `auth_data` object as it came from the server.
    * @throws {@link KeyBackupError} `bad-auth-data`, `low-order-key`.
@@ -80,10 +80,8 @@ export class BackupPublicKey {
     } catch (cause) {
       throw new KeyBackupError(
         'bad-auth-data',
-        `${(cause as KeyBackupError).message} (${text.length} characters); this backup has to be reset`,
-        {
-          cause,
-        },
+        `${(cause as KeyBackupError).message} (${text.length} characters); this backup can be read but not written to`,
+        { cause },
       );
     }
     return BackupPublicKey.#checked(bytes, field);
@@ -224,7 +222,7 @@ export class BackupDecryptionKey {
     expectOptions(options);
     const { iterations } = checkParameters(authData);
     const expected = hasPublicKey(authData)
-      ? withoutHighBit(BackupPublicKey.fromAuthData(authData))
+      ? withoutHighBit(comparableKey(authData)?.publicKey ?? BackupPublicKey.fromAuthData(authData))
       : undefined;
     if (!expected) expectUnprovenAllowed(iterations, options.allowUnproven);
     const key = new BackupDecryptionKey(await derivePassphraseKey(passphrase, authData, options));
@@ -272,18 +270,52 @@ export class BackupDecryptionKey {
    * @throws {@link KeyBackupError} `wrong-key` unless {@link BackupDecryptionKey.matches}, and what that throws.
    */
   expectMatch(authData: unknown): void {
-    if (!this.matches(authData)) {
-      throw new KeyBackupError(
-        'wrong-key',
-        'decryption key: expected the one that derives auth_data.public_key, got the key of another backup',
-      );
-    }
+    if (!this.matches(authData)) throw wrongKey();
   }
 
   /** Overwrites the key, but not strings, nor copies made by the runtime or `toBytes`. */
   dispose(): void {
     this.#secret.dispose();
   }
+}
+
+/** What is wrong with a `public_key` that can be compared with all the same; nheko encodes it in base64 twice. */
+export type PublicKeyFlag = 'double-base64-public-key';
+
+/**
+ * The public key of an `auth_data` to compare a decryption key with, but not to encrypt to: also where it is encoded in
+ * base64 twice. `undefined` if it is unusable: then only the records tell whether a key fits.
+ */
+export function comparableKey(
+  authData: unknown,
+): { readonly publicKey: BackupPublicKey; readonly flags: readonly PublicKeyFlag[] } | undefined {
+  try {
+    return { publicKey: BackupPublicKey.fromAuthData(authData), flags: [] };
+  } catch {
+    const text = ownString(authData, 'public_key');
+    const inner = base64DecodeOr(text, 43) ?? base64DecodeOr(text, 44);
+    const bytes = inner && base64DecodeOr(String.fromCharCode(...inner), 32);
+    if (!bytes || isLowOrder(bytes)) return undefined;
+    return { publicKey: BackupPublicKey.fromBytes(bytes), flags: ['double-base64-public-key'] };
+  }
+}
+
+/** Whether a key derives the public key of an `auth_data`; `undefined` if that has none to compare with. */
+export function compareKey(key: BackupDecryptionKey, authData: unknown): boolean | undefined {
+  const comparable = comparableKey(authData);
+  return comparable && key.matches({ public_key: comparable.publicKey.toBase64() });
+}
+
+/** For readers: throws `wrong-key` for the key of another backup; what cannot be compared is left to the records. */
+export function expectNoMismatch(key: BackupDecryptionKey, authData: unknown): void {
+  if (compareKey(key, authData) === false) throw wrongKey();
+}
+
+function wrongKey(): KeyBackupError {
+  return new KeyBackupError(
+    'wrong-key',
+    'decryption key: expected the one that derives auth_data.public_key, got the key of another backup',
+  );
 }
 
 /** X25519 ignores bit 255: with or without it, a public key is the same. */

@@ -11,7 +11,7 @@ export type { IdentifyCaller, Caller, HomeserverOptions, StaticToken } from './i
 export { MatrixError } from './matrix-error.js';
 export type { ErrorBody } from '../wire/types.js';
 export { createLog, createMetrics, withHealth } from './observability.js';
-export type { Log, Metrics } from './observability.js';
+export type { Log, LogLevel, Metrics } from './observability.js';
 export type { InFlightLimits } from './in-flight.js';
 export type { RateLimit } from './rate-limit.js';
 export { newVersionId } from './store.js';

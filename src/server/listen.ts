@@ -4,8 +4,9 @@
  * @packageDocumentation
  */
 
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { expectFunction } from '../encoding/arguments.js';
 import { importPeer } from '../errors.js';
 import type { Handler } from './handler.js';
 
@@ -57,23 +58,16 @@ export interface Listening {
  * ```
  */
 export async function listen(handler: Handler, options: ListenOptions = {}): Promise<Listening> {
-  const { createAdaptorServer } = await importPeer(
-    () => import('@hono/node-server'),
-    'hono@4 @hono/node-server@2',
-  );
+  const listener = await listenerOf(handler, options.overrideGlobalObjects ?? false);
   const { headersTimeout = 10_000, requestTimeout = 120_000, idleTimeout = 90_000 } = options;
-  const server = createAdaptorServer({
-    fetch: handler,
-    overrideGlobalObjects: options.overrideGlobalObjects ?? false,
-    createServer,
-    serverOptions: {
-      headersTimeout,
-      requestTimeout,
-      keepAliveTimeout: idleTimeout,
-      // How often Node looks for requests that took too long.
-      connectionsCheckingInterval: Math.min(1000, headersTimeout, requestTimeout),
-    },
-  }) as Server;
+  const serverOptions = {
+    headersTimeout,
+    requestTimeout,
+    keepAliveTimeout: idleTimeout,
+    // How often Node looks for requests that took too long.
+    connectionsCheckingInterval: Math.min(1000, headersTimeout, requestTimeout),
+  };
+  const server = createServer(serverOptions, (request, response) => void listener(request, response));
   server.setTimeout(idleTimeout);
   await started(server, options.host ?? '127.0.0.1', options.port ?? 0);
   const { address, family, port } = server.address() as AddressInfo;
@@ -81,6 +75,50 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
     stop: (graceMilliseconds = 10_000) => stopped(server, graceMilliseconds),
   };
+}
+
+/** Answers a request of `node:http`; never rejects. */
+export type NodeListener = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+/**
+ * Makes a handler a listener of `node:http`, for a server or a framework that has routes of its own: Express, Koa, Fastify.
+ *
+ * The path may begin with a prefix that the framework removes: `originalUrl`, where a framework sets it, is used instead
+ * when it is a path of Matrix. A request whose body something else has read, such as a body parser, gets 500 and the
+ * reason.
+ *
+ * @throws KeyBackupError `missing-dependency` when `@hono/node-server` is not installed.
+ *
+ * @example
+ * ```ts
+ * const listener = await nodeListener(handler);
+ * createServer(listener); // node:http
+ * express().use('/_matrix/client', listener); // before any body parser
+ * ```
+ */
+export async function nodeListener(handler: Handler): Promise<NodeListener> {
+  expectFunction(handler, 'handler');
+  const listener = await listenerOf(handler, false);
+  return async (request: IncomingMessage & { originalUrl?: string }, response) => {
+    if (request.readableDidRead) {
+      response.writeHead(500, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ errcode: 'M_UNKNOWN', error: BODY_WAS_READ }));
+      return;
+    }
+    if (request.originalUrl?.startsWith('/_matrix/')) request.url = request.originalUrl;
+    await listener(request, response);
+  };
+}
+
+const BODY_WAS_READ =
+  'The body of this request was read before it came to the key backup: mount nodeListener() before any body parser';
+
+async function listenerOf(handler: Handler, overrideGlobalObjects: boolean): Promise<NodeListener> {
+  const { getRequestListener } = await importPeer(
+    () => import('@hono/node-server'),
+    'hono@4 @hono/node-server@2',
+  );
+  return getRequestListener(handler, { overrideGlobalObjects });
 }
 
 function started(server: Server, host: string, port: number): Promise<void> {

@@ -1,5 +1,5 @@
 import { expectFunction, expectOptions, expectText } from '../encoding/arguments.js';
-import { KeyBackupError, importPeer, messageOf } from '../errors.js';
+import { KeyBackupError, describe, importPeer, messageOf } from '../errors.js';
 import type { Handler, RequestRecord } from './handler.js';
 import type { BackupStore } from './store.js';
 
@@ -29,8 +29,21 @@ export interface Log {
   request(record: RequestRecord): void;
   /** A failure that the caller was not told of. */
   error(error: unknown): void;
+  /** What an administrator should look at. */
+  warn(message: string): void;
   /** Anything else, such as the start. */
   note(message: string, fields?: Readonly<Record<string, string | number>>): void;
+}
+
+/** What a log writes: this level and those above it. Requests are `info`, or `error` from status 500 on. */
+export type LogLevel = 'info' | 'warn' | 'error';
+
+/** From the most verbose to the least. */
+const LEVELS: readonly LogLevel[] = ['info', 'warn', 'error'];
+
+/** Whether a text is a {@link LogLevel}. */
+export function isLogLevel(text: unknown): text is LogLevel {
+  return LEVELS.some((level) => level === text);
 }
 
 /**
@@ -39,12 +52,22 @@ export interface Log {
  * @param write - Takes one line or several, each with its newline. Lines of one turn of the event loop are written
  * together after it, so that no answer waits for the log.
  * @param now - Default: the time.
+ * @param least - The lowest level that is written; default `info`, everything.
+ * @throws KeyBackupError `bad-parameters` for another level.
  */
-export function createLog(write: (lines: string) => void, now: () => Date = () => new Date()): Log {
+export function createLog(
+  write: (lines: string) => void,
+  now: () => Date = () => new Date(),
+  least: LogLevel = 'info',
+): Log {
   expectFunction(write, 'write');
   expectFunction(now, 'now');
+  if (!isLogLevel(least)) {
+    throw new KeyBackupError('bad-parameters', `least: expected info, warn or error, got ${describe(least)}`);
+  }
   let lines = '';
-  const line = (level: string, fields: object): void => {
+  const line = (level: LogLevel, fields: object): void => {
+    if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return;
     if (lines === '') {
       setImmediate(() => {
         const written = lines;
@@ -69,6 +92,10 @@ export function createLog(write: (lines: string) => void, now: () => Date = () =
       const code = error instanceof KeyBackupError ? error.code : undefined;
       // The cause stays out: errors of a database may quote the parameters of a statement.
       line('error', { message: messageOf(error) ?? 'unknown error', code });
+    },
+    warn: (message) => {
+      expectText(message, 'message');
+      line('warn', { message });
     },
     note: (message, fields = {}) => {
       expectText(message, 'message');

@@ -67,6 +67,7 @@ describe('a restore', () => {
       failed: 0,
       flagged: 0,
       skipped: 0,
+      emptyRooms: [],
       changed: false,
     });
     expect(progress[0]).toEqual({ done: 0, total: 100, failed: 0 });
@@ -109,9 +110,9 @@ describe('a restore', () => {
     fill(server, sessions);
     const rooms = ['!room1:example.org', '!room3:example.org', '!room1:example.org', '!none:example.org'];
     const progress: Progress[] = [];
-    const results = await all(
-      await begin(clientOf(server), { rooms, onProgress: (step) => progress.push(step) }),
-    );
+    const restore = await begin(clientOf(server), { rooms, onProgress: (step) => progress.push(step) });
+    const results = await all(restore);
+    expect(restore.summary.emptyRooms).toEqual(['!none:example.org']);
     expect(ids(results)).toEqual(idsOf(sessions.filter(({ room_id }) => rooms.includes(room_id))));
     expect(results[0].path).toMatch(/^sessions/);
     expect(progress.at(-1)).toEqual({ done: 12, total: undefined, failed: 0 });

@@ -14,6 +14,12 @@ describe('encoding', () => {
     }
   });
 
+  it('leaves it to a runtime that writes base64 itself', () => {
+    const toBase64 = (options: object) => JSON.stringify(options);
+    expect(base64Encode(Object.assign(Uint8Array.of(1), { toBase64 }))).toBe('{"omitPadding":true}');
+    expect(base64Encode(Object.assign(Uint8Array.of(1), { toBase64: 'not a function' }))).toBe('AQ');
+  });
+
   it('is unpadded standard base64 of any bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {

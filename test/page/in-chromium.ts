@@ -69,10 +69,11 @@ export class OpenedPage {
     return this.requests.filter((url) => !/^(file|blob):/.test(url));
   }
 
-  /** Saves a file, as JSON unless it is text. Returns its path. */
+  /** Saves a file, as JSON unless it is text or bytes. Returns its path. */
   save(name: string, value: unknown): string {
     const path = join(this.#folder, name);
-    writeFileSync(path, typeof value === 'string' ? value : JSON.stringify(value));
+    const isContent = typeof value === 'string' || value instanceof Uint8Array;
+    writeFileSync(path, isContent ? value : JSON.stringify(value));
     return path;
   }
 

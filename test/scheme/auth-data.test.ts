@@ -272,7 +272,12 @@ describe('the verdict', () => {
         [device],
       );
       const verdict = verify(signed, { trustedKeys: [deviceKey], decryptionKey: key });
-      expect(verdict).toMatchObject({ trusted: false, by: null, keyMatches: false, publicKey: undefined });
+      expect(verdict).toMatchObject({
+        trusted: false,
+        by: null,
+        keyMatches: undefined,
+        publicKey: undefined,
+      });
       expect(verdict.reason).toContain('auth_data.public_key');
       expect(verdict.signatures).toMatchObject([{ state: 'valid-trusted' }]);
     }

@@ -1,9 +1,9 @@
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { createApp, createHandler, type Handler } from '../../src/server/handler.js';
+import { nodeListener } from '../../src/server/listen.js';
 import { withHealth } from '../../src/server/observability.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { TOKEN_A, identify } from '../support/serving.js';
@@ -27,17 +27,75 @@ test('mounts under hono, beside other routes', async () => {
   }
 });
 
-test('serves under node:http through a request listener', async () => {
-  const handler: Handler = await createHandler({ store: createMemoryStore(), identify });
-  const listener = getRequestListener(handler, { overrideGlobalObjects: false });
-  const server = createServer((incoming, outgoing) => void listener(incoming, outgoing));
+/** Listens with what a framework would do to a request before it is the listener's turn. */
+async function withServer(
+  before: (request: IncomingMessage & { originalUrl?: string }) => void | Promise<void>,
+  work: (url: string) => Promise<void>,
+): Promise<void> {
+  const listener = await nodeListener(await createHandler({ store: createMemoryStore(), identify }));
+  const server = createServer(
+    (incoming, outgoing) => void Promise.resolve(before(incoming)).then(() => listener(incoming, outgoing)),
+  );
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  const { pathname, search } = new globalThis.URL(URL);
-  const headers = { authorization: `Bearer ${TOKEN_A}` };
-  await expectUnknownVersion(await fetch(`http://127.0.0.1:${port}${pathname}${search}`, { headers }));
-  server.closeAllConnections();
-  await new Promise((resolve) => server.close(resolve));
+  try {
+    await work(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
+const PATH = URL.slice('http://localhost'.length);
+const authorization = `Bearer ${TOKEN_A}`;
+
+test.each([
+  ['as it is', PATH, (url: string) => url],
+  [
+    'under a prefix of Matrix that a framework cut off',
+    PATH,
+    (url: string) => url.replace('/_matrix/client', ''),
+  ],
+  [
+    'under a prefix of its own that a framework cut off',
+    `/backup${PATH}`,
+    (url: string) => url.replace('/backup', ''),
+  ],
+])('serves under node:http %s', async (_name, path, cutOff) => {
+  await withServer(
+    (incoming) => {
+      incoming.originalUrl = incoming.url ?? '';
+      incoming.url = cutOff(incoming.originalUrl);
+    },
+    async (url) => expectUnknownVersion(await fetch(url + path, { headers: { authorization } })),
+  );
+});
+
+test('says so when something else has read the body', async () => {
+  const create = (url: string): Promise<Response> =>
+    fetch(`${url}/_matrix/client/v3/room_keys/version`, {
+      method: 'POST',
+      headers: { authorization },
+      body: JSON.stringify({ algorithm: 'a', auth_data: {} }),
+    });
+  await withServer(
+    () => undefined,
+    async (url) => {
+      expect((await create(url)).status).toBe(200);
+    },
+  );
+  await withServer(
+    async (incoming) => {
+      for await (const _ of incoming);
+    },
+    async (url) => {
+      const response = await create(url);
+      expect(response.status).toBe(500);
+      expect(await response.json()).toEqual({
+        errcode: 'M_UNKNOWN',
+        error: expect.stringContaining('before any body parser') as string,
+      });
+    },
+  );
 });
 
 test('health says whether the store answers, without a token', async () => {

@@ -52,6 +52,24 @@ test('lines of one turn are written together after it, in their order', async ()
   expect(written).toHaveLength(2);
 });
 
+test.each([
+  ['info', ['info', 'warn', 'error', 'info', 'error']],
+  ['warn', ['warn', 'error', 'error']],
+  ['error', ['error', 'error']],
+] as const)('a log of level %s has the lines of that level and above', async (least, levels) => {
+  let written = '';
+  const log = createLog((lines) => (written += lines), undefined, least);
+  const request = { method: 'GET', route: '', milliseconds: 1, userId: undefined };
+  log.note('started');
+  log.warn('strange');
+  log.error(new Error('broken'));
+  log.request({ ...request, status: 404 });
+  log.request({ ...request, status: 503 });
+  await turn();
+  const found = written.trim().split('\n');
+  expect(found.map((line) => (JSON.parse(line) as { level: string }).level)).toEqual(levels);
+});
+
 test.each<[string, Partial<BackupStore>, number, unknown]>([
   ['answers', {}, 200, { status: 'ok' }],
   ['reports no fault', { fault: () => undefined }, 200, { status: 'ok' }],

@@ -554,3 +554,41 @@ it('reads a long record that comes in single bytes', () => {
   reader.end();
   expect(items.map((item) => item.error ?? item.key_backup_data)).toEqual([value, 1]);
 });
+
+describe('an array in an object', () => {
+  async function read(text: string, size = 1 << 16): Promise<string> {
+    const bytes = new TextEncoder().encode(text);
+    const chunks = [];
+    for (let i = 0; i < bytes.length; i += size) chunks.push(bytes.slice(i, i + size));
+    const said: string[] = [];
+    try {
+      for await (const { path, session_id, error } of readBackup(chunks, { form: 'array' })) {
+        said.push(`${path} ${error?.code ?? session_id ?? 'nameless'}`);
+      }
+    } catch (error) {
+      said.push((error as { code: string }).code);
+    }
+    return said.join(', ');
+  }
+
+  it.each([
+    ['{"sessions":[{"session_id":"a"},{"session_id":"b"}]}', 'sessions[0] a, sessions[1] b'],
+    ['{"version":1,"sessions":[{"session_id":"a"}],"more":[1]}', 'sessions[0] a'],
+    ['{"sessions":[]}', ''],
+    [
+      '{"sessions":[{"session_id":"a"},oops,{"session_id":"b"}]}',
+      'sessions[0] a, sessions[1] bad-json, sessions[2] b',
+    ],
+    [
+      '{"sessions":[{"session_id":"a"}],"sessions":[{"session_id":"b"}]}',
+      'sessions[0] a, sessions bad-json, sessions[0] b',
+    ],
+    ['{"sessions":[{"session_id":"a"}', 'sessions[0] a, truncated'],
+    ['{"sessions":{"a":1}}', 'bad-json'],
+    ['{"other":[1]}', 'bad-json'],
+    ['[{"session_id":"a"},{"session_id":"b"}]', '[0] a, [1] b'],
+    ['7', 'bad-json'],
+  ])('%s', async (text, expected) => {
+    for (const size of [1, 5, 1 << 16]) expect(await read(text, size)).toBe(expected);
+  });
+});

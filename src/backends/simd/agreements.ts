@@ -11,7 +11,7 @@ const TABLE = WINDOWS * WINDOW;
 const MOST_TABLES = 2;
 
 /** Tables stay in memory. All behind them is wiped after every chunk. */
-const WORK = START + MOST_TABLES * TABLE;
+export const WORK = START + MOST_TABLES * TABLE;
 
 /** Agreements at a time. Larger chunks gain less than 1 %. */
 const LADDERS = 128;

@@ -48,6 +48,19 @@ export const multiplyAdd = vectorOperation(0x107);
 export const isEqual = vectorOperation(0x47);
 export const and = vectorOperation(0x4e);
 
+// In four lanes of 32-bit integers.
+export const addI32 = vectorOperation(0xae);
+export const xor = vectorOperation(0x51);
+const or = vectorOperation(0x50);
+const shiftLeftI32 = vectorOperation(0xab);
+export const shiftRightI32 = vectorOperation(0xad);
+/** Bits of the first where the mask has a one, else of the second. */
+export const select = vectorOperation(0x52);
+
+export function rotateRight(x: Code, bits: number): Code {
+  return or(shiftRightI32(x, i32(bits)), shiftLeftI32(x, i32(32 - bits)));
+}
+
 const splatI32 = vectorOperation(0x11);
 const replaceSecondI32 = operation(0xfd, 0x1c, 1);
 const fromI32 = vectorOperation(0xfe);
@@ -65,6 +78,11 @@ export function load(address: Code, offset: number): Code {
 /** One double, in both lanes. */
 export function loadSplat(address: Code, offset: number): Code {
   return [address, 0xfd, 0x0a, 3, ...leb(offset)];
+}
+
+/** One 32-bit integer, in all four lanes. */
+export function loadSplatI32(address: Code, offset: number): Code {
+  return [address, 0xfd, 0x09, 2, ...leb(offset)];
 }
 
 export function loadByte(address: Code, offset = 0): Code {

@@ -1,17 +1,33 @@
 /**
- * X25519 by WebAssembly with relaxed SIMD.
+ * X25519 and HKDF by WebAssembly with relaxed SIMD.
  *
  * @packageDocumentation
  */
 
 import { callback } from '../../async.js';
-import { pureBackend, type Backend, type CompleteBackend } from '../../batch/backend.js';
+import {
+  decryptMany,
+  encryptMany,
+  pureBackend,
+  tryRecord,
+  type Backend,
+  type CompleteBackend,
+} from '../../batch/backend.js';
 import { ladderMany } from '../../curve25519/montgomery-ladder.js';
-import { BASE_POINT, baseTable, hasTable, tableOf, type Encapsulated } from '../../curve25519/x25519.js';
+import {
+  BASE_POINT,
+  baseTable,
+  generatePrivateKeys,
+  hasTable,
+  tableOf,
+  type Encapsulated,
+} from '../../curve25519/x25519.js';
 import { expectOptions } from '../../encoding/arguments.js';
-import { equal, wipe } from '../../encoding/bytes.js';
+import { concatAll, equal, wipe } from '../../encoding/bytes.js';
 import { KeyBackupError } from '../../errors.js';
-import type { Agreements } from './agreements.js';
+import { openSessionData, sealSessionData } from '../../scheme/session-data.js';
+import { areDerived, openWith, sealWith } from './derived.js';
+import type { Simd } from './self-test.js';
 
 /** How to make a backend with SIMD. */
 export interface SimdOptions {
@@ -24,31 +40,39 @@ export interface SimdOptions {
   readonly onMismatch?: ((error: KeyBackupError) => void) | undefined;
 }
 
+/** A backend with SIMD. */
+export interface SimdBackend extends Backend {
+  readonly encapsulateMany: CompleteBackend['encapsulateMany'];
+  readonly agreeMany: CompleteBackend['agreeMany'];
+  readonly encryptMany: NonNullable<Backend['encryptMany']>;
+  readonly decryptMany: NonNullable<Backend['decryptMany']>;
+}
+
 /** From this many agreements on, the gain is more than the check of one of them. */
 const MANY = 16;
 
 /** From this many agreements with one recipient on, ladders take longer than building a table. */
 const TABLE_FROM = 64;
 
-let made: Promise<Agreements | undefined> | undefined;
+let made: Promise<Simd | undefined> | undefined;
 /** Set when a result was wrong. */
 let isOff = false;
 
 /**
  * Whether this runtime has WebAssembly with relaxed SIMD, may compile it, rounds a fused multiplication and addition
- * once, and then makes the same agreements as pure JavaScript. Tested once, by using it.
+ * once, and then gives the same results as pure JavaScript. Tested once, by using it.
  */
 export async function hasSimd(): Promise<boolean> {
-  return (await agreements()) !== undefined;
+  return (await ready()) !== undefined;
 }
 
 /**
- * X25519 by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto. The module is
- * made in memory at the first operation. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
+ * X25519 and HKDF by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto, and four
+ * derivations. The module is made in memory at the first operation. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
  *
  * Where the runtime has no relaxed SIMD, or may not compile it, or gives other results than pure JavaScript, `otherwise`
- * does everything. One agreement of every chunk that is encrypted is compared with pure JavaScript: nobody could read a
- * backup with wrong ones. A wrong one on decryption fails as `mac-mismatch`.
+ * does everything. One session of every chunk that is encrypted is compared with pure JavaScript, because a wrong result
+ * would make a backup that cannot be read. A wrong one on decryption fails as `mac-mismatch`.
  *
  * The module branches on no secret and no address in it depends on one. It is not audited, see SECURITY.md.
  *
@@ -66,49 +90,114 @@ export async function hasSimd(): Promise<boolean> {
  * }
  * ```
  */
-export function simdBackend(
-  options: SimdOptions = {},
-): Backend & Pick<CompleteBackend, 'encapsulateMany' | 'agreeMany'> {
+export function simdBackend(options: SimdOptions = {}): SimdBackend {
   expectOptions(options);
   const { otherwise = pureBackend, onMismatch } = options;
-  const other: Pick<CompleteBackend, 'encapsulateMany' | 'agreeMany'> = { ...pureBackend, ...otherwise };
+  const other: CompleteBackend = { ...pureBackend, ...otherwise };
+
+  /** Whether a result is right; if not, SIMD is never used again. */
+  function confirm(what: string, isRight: boolean): boolean {
+    if (isRight) return true;
+    isOff = true;
+    const error = new KeyBackupError('backend-failed', `SIMD: ${what}: expected the same as in JavaScript`);
+    callback(() => onMismatch?.(error));
+    return false;
+  }
+
+  async function encapsulateMany(
+    recipient: Uint8Array,
+    ephemeralPrivateKeys: Uint8Array,
+  ): Promise<Encapsulated> {
+    const simd = await readyFor(ephemeralPrivateKeys);
+    if (!simd) return other.encapsulateMany(recipient, ephemeralPrivateKeys);
+    const made = encapsulate(simd, recipient, ephemeralPrivateKeys);
+    const slot = anyOf(ephemeralPrivateKeys);
+    const [key, publicKey, secret] = [ephemeralPrivateKeys, made.ephemeralPublicKeys, made.sharedSecrets].map(
+      (keys) => keyAt(keys, slot),
+    );
+    if (confirm('X25519', isAgreement(key, BASE_POINT, publicKey) && isAgreement(key, recipient, secret)))
+      return made;
+    wipe(made.sharedSecrets);
+    return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
+  }
+
+  async function agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promise<Uint8Array> {
+    const simd = await readyFor(publicKeys);
+    return simd
+      ? simd.agreements.ladderMany(privateKey, publicKeys)
+      : other.agreeMany(privateKey, publicKeys);
+  }
+
+  /** What {@link sealWith} and {@link openWith} need; undefined where SIMD is not used. */
+  async function derive(sharedSecrets: Uint8Array): Promise<Uint8Array | undefined> {
+    const simd = await readyFor(sharedSecrets);
+    if (!simd) return undefined;
+    const derived = simd.derivedKeys.deriveMany(sharedSecrets);
+    const slot = anyOf(sharedSecrets);
+    if (confirm('HKDF', areDerived(derived, slot, keyAt(sharedSecrets, slot)))) return derived;
+    wipe(derived);
+    return undefined;
+  }
+
   return Object.freeze({
     ...otherwise,
     name: `SIMD or ${otherwise.name}`,
     pipeline: undefined,
-    async encapsulateMany(recipient: Uint8Array, ephemeralPrivateKeys: Uint8Array): Promise<Encapsulated> {
-      const count = ephemeralPrivateKeys.length / 32;
-      const simd = count < MANY ? undefined : await agreements();
-      if (!simd) return other.encapsulateMany(recipient, ephemeralPrivateKeys);
-      const encapsulated = encapsulate(simd, recipient, ephemeralPrivateKeys);
-      const one = 32 * Math.floor(Math.random() * count);
-      if (isRight(recipient, ephemeralPrivateKeys, encapsulated, one)) return encapsulated;
-      wipe(encapsulated.sharedSecrets);
-      isOff = true;
-      const error = new KeyBackupError(
-        'backend-failed',
-        'SIMD: expected the result of the ladder, got another',
-      );
-      callback(() => onMismatch?.(error));
-      return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
+    encapsulateMany,
+    agreeMany,
+    async encryptMany(recipient, plaintexts, settings) {
+      if (plaintexts.length < MANY) return encryptMany(other, recipient, plaintexts, settings);
+      const privateKeys = generatePrivateKeys(plaintexts.length);
+      let sharedSecrets: Uint8Array = privateKeys;
+      let derived: Uint8Array | undefined;
+      try {
+        const { ephemeralPublicKeys, ...made } = await encapsulateMany(recipient, privateKeys);
+        sharedSecrets = made.sharedSecrets;
+        derived = await derive(sharedSecrets);
+        return plaintexts.map((plaintext, slot) => {
+          const sealBy = derived ? sealWith(derived, slot, other) : other.seal;
+          return sealSessionData(
+            plaintext,
+            keyAt(ephemeralPublicKeys, slot),
+            keyAt(sharedSecrets, slot),
+            sealBy,
+          );
+        });
+      } finally {
+        wipe(privateKeys, sharedSecrets, derived ?? privateKeys);
+      }
     },
-    async agreeMany(privateKey: Uint8Array, publicKeys: Uint8Array): Promise<Uint8Array> {
-      const simd = publicKeys.length < 32 * MANY ? undefined : await agreements();
-      return simd ? simd.ladderMany(privateKey, publicKeys) : other.agreeMany(privateKey, publicKeys);
+    async decryptMany(privateKey, parsed, settings) {
+      if (parsed.length < MANY) return decryptMany(other, privateKey, parsed, settings);
+      const sharedSecrets = await agreeMany(privateKey, concatAll(parsed.map(({ ephemeral }) => ephemeral)));
+      let derived: Uint8Array | undefined;
+      try {
+        derived = await derive(sharedSecrets);
+        return parsed.map((one, slot) => {
+          const openBy = derived ? openWith(derived, slot, other) : other.open;
+          return tryRecord(() => openSessionData(one, keyAt(sharedSecrets, slot), openBy));
+        });
+      } finally {
+        wipe(sharedSecrets, derived ?? sharedSecrets);
+      }
     },
-  });
+  } satisfies SimdBackend);
 }
 
-async function agreements(): Promise<Agreements | undefined> {
-  if (isOff) return undefined;
-  return (made ??= make());
+async function ready(): Promise<Simd | undefined> {
+  return isOff ? undefined : (made ??= make());
+}
+
+/** SIMD, where it may be used and the keys are many enough. */
+async function readyFor(keys: Uint8Array): Promise<Simd | undefined> {
+  return keys.length < 32 * MANY ? undefined : ready();
 }
 
 /** Loads what is in files of its own, so that a program that has little to do loads nothing. */
-async function make(): Promise<Agreements | undefined> {
+async function make(): Promise<Simd | undefined> {
   try {
-    const { testedAgreements } = await import('./self-test.js');
-    return await testedAgreements();
+    const { testedSimd } = await import('./self-test.js');
+    return await testedSimd();
   } catch {
     // Also where a bundler left the file out.
     return undefined;
@@ -116,40 +205,30 @@ async function make(): Promise<Agreements | undefined> {
 }
 
 function encapsulate(
-  simd: Agreements,
+  { agreements }: Simd,
   recipient: Uint8Array,
   ephemeralPrivateKeys: Uint8Array,
 ): Encapsulated {
   const isWorthATable = hasTable(recipient) || ephemeralPrivateKeys.length >= 32 * TABLE_FROM;
   const table = isWorthATable ? tableOf(recipient) : null;
-  if (table) {
-    const [ephemeralPublicKeys, sharedSecrets] = simd.tableProducts(
-      [baseTable(), table],
-      ephemeralPrivateKeys,
-    );
-    return { ephemeralPublicKeys, sharedSecrets };
-  }
-  return {
-    ephemeralPublicKeys: simd.ladderMany(ephemeralPrivateKeys, BASE_POINT),
-    sharedSecrets: simd.ladderMany(ephemeralPrivateKeys, recipient),
-  };
+  const [ephemeralPublicKeys, sharedSecrets] = table
+    ? agreements.tableProducts([baseTable(), table], ephemeralPrivateKeys)
+    : [BASE_POINT, recipient].map((point) => agreements.ladderMany(ephemeralPrivateKeys, point));
+  return { ephemeralPublicKeys, sharedSecrets };
 }
 
-/** Whether pure JavaScript makes the same of the key at an offset. */
-function isRight(
-  recipient: Uint8Array,
-  ephemeralPrivateKeys: Uint8Array,
-  { ephemeralPublicKeys, sharedSecrets }: Encapsulated,
-  at: number,
-): boolean {
-  const key = ephemeralPrivateKeys.subarray(at, at + 32);
-  const secret = ladderMany(key, recipient);
-  try {
-    return (
-      equal(ladderMany(key, BASE_POINT), ephemeralPublicKeys.subarray(at, at + 32)) &&
-      equal(secret, sharedSecrets.subarray(at, at + 32))
-    );
-  } finally {
-    wipe(secret);
-  }
+function isAgreement(privateKey: Uint8Array, publicKey: Uint8Array, result: Uint8Array): boolean {
+  const expected = ladderMany(privateKey, publicKey);
+  const isSame = equal(expected, result);
+  wipe(expected);
+  return isSame;
+}
+
+function keyAt(keys: Uint8Array, slot: number): Uint8Array {
+  return keys.subarray(32 * slot, 32 * (slot + 1));
+}
+
+/** A random slot. */
+function anyOf(keys: Uint8Array): number {
+  return Math.floor((Math.random() * keys.length) / 32);
 }

@@ -2,6 +2,7 @@ import { LIMBS, carry, fromBytes, isZeroElement } from '../../curve25519/field.j
 import { ModuleBuilder, load, multiplyAdd } from './emitter.js';
 import { CONSTANTS, ELEMENT, loadElement, product, square, storeElement } from './field.js';
 import { addLadder } from './ladder.js';
+import { addCompress } from './sha256.js';
 import { addPointSums, addSelect } from './table-sums.js';
 
 /** The functions of the module. Arguments are addresses and counts. */
@@ -14,6 +15,7 @@ interface Functions {
   readonly select: (points: number, window: number, digits: number, count: number) => void;
   readonly differences: (sum: number, other: number, prefix: number, count: number) => void;
   readonly addPoints: (sum: number, other: number, prefix: number, count: number, inverse: number) => void;
+  readonly compress: (out: number, state: number, block: number, rounds: number) => void;
   /** out = x y + z, of single vectors. */
   readonly multiplyAdd: (out: number, x: number, y: number, z: number) => void;
 }
@@ -163,6 +165,7 @@ function moduleBytes(): Uint8Array {
   addLadder(module);
   addSelect(module);
   addPointSums(module);
+  addCompress(module);
   module.add('multiplyAdd', 4, (f, out, x, y, z) => {
     f.store(out, 0, multiplyAdd(load(x, 0), load(y, 0), load(z, 0)));
   });

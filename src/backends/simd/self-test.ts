@@ -4,9 +4,17 @@ import { ladderMany } from '../../curve25519/montgomery-ladder.js';
 import { BASE_POINT, WIDTH } from '../../curve25519/x25519.js';
 import { equal } from '../../encoding/bytes.js';
 import { Agreements } from './agreements.js';
+import { areDerived } from './derived.js';
+import { DerivedKeys } from './derived-keys.js';
 import { EXPONENTS, LIMBS } from './field.js';
 import { Kernel } from './kernel.js';
 import { WINDOW, WINDOWS } from './table-sums.js';
+
+/** What one kernel does. */
+export interface Simd {
+  readonly agreements: Agreements;
+  readonly derivedKeys: DerivedKeys;
+}
 
 /**
  * Makes the module, and tests it.
@@ -14,17 +22,20 @@ import { WINDOW, WINDOWS } from './table-sums.js';
  * @returns Undefined if it would give wrong results.
  * @throws Where it cannot be made.
  */
-export async function testedAgreements(): Promise<Agreements | undefined> {
+export async function testedSimd(): Promise<Simd | undefined> {
   const kernel = await Kernel.make();
   if (!kernel.isFused()) return undefined;
-  const simd = new Agreements(kernel);
-  // Three, so that both lanes and an odd count are tried.
-  const keys = Uint8Array.from({ length: 96 }, (_, i) => (i * 151 + 89) & 255);
+  const agreements = new Agreements(kernel);
+  const derivedKeys = new DerivedKeys(kernel);
+  // Five, so that all lanes and incomplete turns are tried.
+  const keys = Uint8Array.from({ length: 160 }, (_, i) => (i * 151 + 89) & 255);
   const table = tableForTest();
+  const derived = derivedKeys.deriveMany(keys);
   const isRight =
-    equal(simd.ladderMany(keys, keys), ladderMany(keys, keys)) &&
-    equal(simd.tableProducts([table], keys)[0], tableProducts([table], keys)[0]);
-  return isRight ? simd : undefined;
+    equal(agreements.ladderMany(keys, keys), ladderMany(keys, keys)) &&
+    equal(agreements.tableProducts([table], keys)[0], tableProducts([table], keys)[0]) &&
+    [0, 1, 2, 3, 4].every((slot) => areDerived(derived, slot, keys.subarray(32 * slot, 32 * slot + 32)));
+  return isRight ? { agreements, derivedKeys } : undefined;
 }
 
 /** Any points will do, also beside the curve: both sides add them by the same formula. A true table takes longer to build. */

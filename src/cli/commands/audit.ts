@@ -19,6 +19,7 @@ never kept there. "serve --keep-audit" sets how long this is kept.
     session: { value: 'ID', help: 'only this session' },
     json: { help: 'one JSON object a line' },
   },
+  environment: Object.keys(DATABASE),
   exitCodes:
     'Exit code 0 when it could be read, also when nothing was replaced; 2 for wrong usage or no such database.',
   example: 'megolm-backup audit --db backup.db --user @alice:example.org',

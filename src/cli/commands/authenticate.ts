@@ -28,7 +28,7 @@ import {
   VERIFIED,
 } from '../options.js';
 import { BackupObjects, withReportFile, withResultFiles } from '../outputs.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -237,10 +237,10 @@ function tell(
   json: boolean,
   terminal: Terminal,
 ): void {
-  const { failed, authenticity, authenticityText } = report;
+  const { failed, cutText } = report;
   const { authenticated, declared, already, unknown, conflicting } = counts;
   const text =
     `${authenticated} authenticated, ${declared} declared unauthenticated, ${already} had a right backup_mac already, ` +
     `${unknown} without a trusted copy, ${conflicting} contradict theirs, ${failed - conflicting} unreadable\n`;
-  tellSummary(report, json, terminal, { authenticity, ...counts, ...more }, text + authenticityText);
+  tellReading(report, { json }, terminal, { ...counts, ...more }, text + cutText);
 }

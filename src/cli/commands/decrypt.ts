@@ -1,12 +1,13 @@
 import { nodeBackend } from '../../backends/node.js';
 import { KeyMatchCounter, rescueItems } from '../../report/rescue.js';
 import { Report } from '../../report/report.js';
+import { expectNoMismatch } from '../../scheme/keys.js';
 import { defineCommand } from '../command.js';
 import { WRONG_KEY } from '../errors.js';
 import { openKeysFile } from '../files.js';
 import { AUTH_DATA, KEY_FILE, READING } from '../options.js';
 import { SessionArray, withResultFiles } from '../outputs.js';
-import { isJsonSummary, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyFile } from '../secrets.js';
 
 export const command = defineCommand({
@@ -32,7 +33,7 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
     const report = new Report();
     const fit = new KeyMatchCounter();
     try {
-      if (described) key.expectMatch(described);
+      if (described) expectNoMismatch(key, described);
       await withResultFiles(options, terminal, async (output, commitReport) => {
         const sessions = new SessionArray(output);
         await withProgress(terminal, async (show) => {
@@ -64,7 +65,7 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
       key.dispose();
     }
     if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
+    tellReading(report, { json: isJsonSummary(options), salvage }, terminal);
     return report.exitCode;
   },
 });

@@ -17,6 +17,7 @@ its users' writes then wait, or fail with 503 after 5 s and are repeated. Interr
     user: { value: 'ID', required: true, help: 'the user to erase' },
     yes: { help: 'confirm' },
   },
+  environment: Object.keys(DATABASE),
   exitCodes:
     'Exit code 0 when the user was erased, 1 when there was nothing, 2 for wrong usage or no such database.',
   example: 'megolm-backup erase-user --db backup.db --user @alice:example.org --yes',

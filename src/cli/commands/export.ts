@@ -1,13 +1,15 @@
 import { throwIfAborted } from '../../async.js';
 import { nodeBackend } from '../../backends/node.js';
+import { utf8Of } from '../../encoding/text-file.js';
 import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
-import { readBackup, type BackupEntry } from '../../wire/backup-reader.js';
+import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
+import { readSavedKeys, type BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
-import { openKeysFile, readChunks } from '../files.js';
+import { openKeysFile, readUtf8 } from '../files.js';
 import { JSON_SUMMARY, OUTPUT, REPORT } from '../options.js';
 import { SessionArray, withResultFiles, type Output } from '../outputs.js';
 import { isJsonSummary, tellSummary, withProgress } from '../results.js';
@@ -62,12 +64,27 @@ async function decrypt(
   terminal: Terminal,
 ): Promise<void> {
   const { signal } = terminal;
-  const chunks = readChunks(path, terminal);
-  const plaintext = await decryptKeyExport(chunks, passphrase, { backend: nodeBackend(), signal });
+  const chunks = readUtf8(path, terminal);
+  let derived = 0;
+  const plaintext = await decryptKeyExport(chunks, passphrase, {
+    backend: nodeBackend(),
+    signal,
+    onProgress({ done, total }) {
+      if (done === total && ++derived > 1 && terminal.isTerminal) {
+        terminal.progress(`${derived} forms of the passphrase tried`);
+      }
+    },
+    onOtherForm(form) {
+      const how = form === 'Latin-1' ? 'in Latin-1, as matrix-nio encodes it' : PASSPHRASE_FORMS[form];
+      terminal.stderr(`the passphrase fits ${how}\n`);
+    },
+  }).finally(() => {
+    terminal.progress('');
+  });
   const sessions = new SessionArray(output);
   try {
     await withProgress(terminal, async (show) => {
-      for await (const item of readBackup([plaintext], { form: 'array' })) {
+      for await (const item of readSavedKeys(utf8Of([plaintext], 'key export'), { form: 'array' })) {
         throwIfAborted(signal);
         show(report.ok + report.failed, undefined);
         try {

@@ -1,11 +1,14 @@
 import { Restore, type RestoredKey, type RestoreState } from '../../client/restore.js';
+import { quote } from '../../encoding/quote.js';
 import { flagsOf, Report } from '../../report/report.js';
+import { KeyMatchCounter } from '../../report/rescue.js';
 import { defineCommand } from '../command.js';
+import { WRONG_KEY } from '../errors.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, KEY_FILE, READING } from '../options.js';
 import { SessionArray, expectTwoFiles, withOutput, withReportFile } from '../outputs.js';
 import { PartialFile } from '../partial-file.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -27,8 +30,8 @@ its progress.
     room: { value: 'ID', repeatable: true, help: 'only this room; may be repeated' },
     ...READING,
   },
-  exitCodes: `Exit code 0 when every key was read, 1 when some were not, when a backup_mac is wrong, or when the key is the
-    wrong one, 2 when there is no way to the server.`,
+  exitCodes: `Exit code 0 when every key was read, 1 when some were not, when a backup_mac is wrong, when the key is the
+    wrong one, or when a room has no key, 2 when there is no way to the server.`,
   example:
     'megolm-backup restore --homeserver @alice:example.org --token-file token.txt --key-file key.txt -o sessions.json',
   async run({ keyFile, room, salvage, requireAuthenticated, ...options }, terminal) {
@@ -36,6 +39,7 @@ its progress.
     expectTwoFiles(output, options.report);
     const key = await readKeyFile(keyFile, terminal);
     const report = new Report();
+    let outcome = 'all' as Outcome;
     try {
       const roomKeys = await connect(options, terminal);
       const { signal } = terminal;
@@ -50,23 +54,27 @@ its progress.
         if (output === '-') {
           await withOutput(output, terminal, async (result) => {
             const sessions = new SessionArray(result);
-            await run(restore, total, report, terminal, ({ session }) => sessions.write(session));
+            outcome = await run(restore, total, report, terminal, ({ session }) => sessions.write(session));
+            if (outcome === 'nothing') return;
             await sessions.end();
             await result.commit();
           });
         } else {
           const file = await PartialFile.open(output, info.version, rooms, terminal);
-          await restoreToFile(file, begin, total, report, terminal);
+          outcome = await restoreToFile(file, begin, total, report, terminal);
         }
         await commitReport(report);
       });
     } finally {
       key.dispose();
     }
-    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
-    return report.exitCode;
+    tellReading(report, { json: isJsonSummary(options), salvage }, terminal);
+    return outcome === 'all' ? report.exitCode : 1;
   },
 });
+
+/** `part`: some rooms hold no key. `nothing`: they all do, or the key does not fit; no file is left then. */
+type Outcome = 'all' | 'part' | 'nothing';
 
 async function restoreToFile(
   file: PartialFile,
@@ -74,15 +82,16 @@ async function restoreToFile(
   total: number | undefined,
   report: Report,
   terminal: Terminal,
-): Promise<void> {
+): Promise<Outcome> {
   try {
     const restore = begin(file.state);
     Object.assign(report.authenticity, file.authenticity);
     for (const place of file.flagged) report.succeeded(place, place.flags);
     report.ok = restore.summary.skipped;
     let saved = Date.now();
+    let outcome: Outcome;
     try {
-      await run(restore, total, report, terminal, async (result) => {
+      outcome = await run(restore, total, report, terminal, async (result) => {
         const { session, room_id, session_id, path, authenticity } = result;
         await file.sessions.write(session);
         const flags = flagsOf(result.flags, authenticity);
@@ -99,7 +108,8 @@ async function restoreToFile(
       );
       throw error;
     }
-    await file.finish();
+    await (outcome === 'nothing' ? file.discard() : file.finish());
+    return outcome;
   } finally {
     await file.close();
   }
@@ -111,10 +121,12 @@ async function run(
   report: Report,
   terminal: Terminal,
   write: (result: RestoredKey) => Promise<void>,
-): Promise<void> {
+): Promise<Outcome> {
+  const fit = new KeyMatchCounter();
   await withProgress(terminal, (show) =>
     withServer(async () => {
       for await (const result of restore) {
+        fit.add(result);
         if (result.ok) {
           await write(result);
           report.succeeded(result, result.flags, result.authenticity);
@@ -126,7 +138,13 @@ async function run(
       }
     }),
   );
-  const { missing, changed } = restore.summary;
+  const { missing, changed, emptyRooms, skipped } = restore.summary;
   if (missing) terminal.stderr(`the server counts ${missing} more keys than it sent\n`);
   if (changed) terminal.stderr('the backup has changed since the restore began\n');
+  for (const room of emptyRooms) terminal.stderr(`the backup has no key of the room ${quote(room)}\n`);
+  // Keys of an earlier run prove the key.
+  const fits = fit.fits || skipped > 0;
+  if (!fits) terminal.stderr(`${WRONG_KEY}\n`);
+  if (!fits || (emptyRooms.length > 0 && report.ok + report.failed === 0)) return 'nothing';
+  return emptyRooms.length > 0 ? 'part' : 'all';
 }

@@ -6,8 +6,9 @@ import { setFlagsFromString } from 'node:v8';
 import { quote } from '../../encoding/quote.js';
 import { yieldToEventLoop } from '../../async.js';
 import { KeyBackupError, messageOf } from '../../errors.js';
+import { discoverHomeserver } from '../../client/discovery.js';
 import { createHandler, type Handler } from '../../server/handler.js';
-import { createLog, createMetrics, withHealth, type Log } from '../../server/observability.js';
+import { createLog, createMetrics, isLogLevel, withHealth, type Log } from '../../server/observability.js';
 import {
   identifyByHomeserver,
   identifyByTokens,
@@ -51,6 +52,10 @@ const OPTIONS = {
     value: 'DAYS',
     help: 'how long "audit" can tell which device replaced which key; default 90',
   },
+  'log-level': {
+    value: 'LEVEL',
+    help: 'info (a line a request; default), warn, or error',
+  },
   dev: {
     help: `a temporary database, a free port and two users; it answers as their homeserver, so that the commands of
       clients can be tried with it`,
@@ -68,13 +73,19 @@ GET /health answers 200 while the database does. SIGTERM and SIGHUP stop it once
 What it prints to standard error is a line of JSON each, also when it cannot start.
 `,
   options: OPTIONS,
+  environment: Object.keys(OPTIONS),
   exitCodes: `Exit code 0 when it was stopped, 2 for wrong usage, a missing package, or a database or an address that cannot
     be had.`,
   example: 'megolm-backup serve --db /var/lib/megolm-backup/backup.db --homeserver http://127.0.0.1:8008',
   async run(options, terminal) {
-    const log = createLog((lines) => {
+    const { logLevel = 'info' } = options;
+    if (!isLogLevel(logLevel)) {
+      throw new UsageError(`--log-level: expected info, warn or error, got ${quote(logLevel)}`);
+    }
+    const write = (lines: string): void => {
       terminal.stderr(lines);
-    });
+    };
+    const log = createLog(write, undefined, logLevel);
     if (options.dev) return serve(options, terminal, log);
     try {
       return await serve(options, logEverything(log, terminal), log);
@@ -157,6 +168,7 @@ async function serve(
       return Promise.resolve();
     });
     announce(server.url, users, json, terminal);
+    if (homeserver !== undefined) cleanups.push(warnIfSilent(homeserver, log));
     await stopping;
   } finally {
     for (const cleanup of cleanups.reverse()) await cleanup();
@@ -167,7 +179,7 @@ async function serve(
 /** Makes a line of the log of all that this process would print to standard error otherwise. */
 function logEverything(log: Log, terminal: Terminal): Terminal {
   const stderr = (text: string): void => {
-    log.note(text.trim());
+    log.warn(text.trim());
   };
   for (const name of ['log', 'info', 'warn', 'error'] as const) {
     console[name] = (value: unknown) => {
@@ -234,6 +246,21 @@ async function homeserverUrl(homeserver: string, terminal: Terminal): Promise<st
   if (!/^https?:/i.test(homeserver)) return findHomeserver('--homeserver', homeserver, terminal);
   expectUrl('--homeserver', homeserver);
   return homeserver;
+}
+
+/** Asks whether a homeserver is there, and logs if not. Returns what ends the question. */
+function warnIfSilent(homeserver: string, log: Log): () => Promise<void> {
+  const ending = new AbortController();
+  const { signal } = ending;
+  const asking = discoverHomeserver(homeserver, { retries: 0, signal }).catch((error: unknown) => {
+    if (signal.aborted) return;
+    const why = messageOf(error) ?? 'no answer';
+    log.warn(`--homeserver: no homeserver answers, so requests get 503 until one does: ${why}`);
+  });
+  return async () => {
+    ending.abort();
+    await asking;
+  };
 }
 
 /** The operating system may refuse the address. */

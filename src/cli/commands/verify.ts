@@ -2,6 +2,7 @@ import { excerpt } from '../../encoding/quote.js';
 import { verifyAuthData, type AuthDataVerdict, type SignatureState } from '../../scheme/auth-data.js';
 import { defineCommand, parseUserId } from '../command.js';
 import { KEY_FILE, TRUSTED_KEY } from '../options.js';
+import { TWICE } from '../errors.js';
 import { parseSigningKey, readAuthDataFile, readKeyFile } from '../secrets.js';
 
 export const command = defineCommand({
@@ -46,13 +47,14 @@ const STATES: Readonly<Record<SignatureState, string>> = {
   'valid-trusted': 'valid and trusted',
 };
 
-function asJson({ trusted, by, reason, publicKey, keyMatches, signatures }: AuthDataVerdict) {
+function asJson({ trusted, by, reason, publicKey, keyMatches, flags, signatures }: AuthDataVerdict) {
   return {
     trusted,
     by,
     reason,
     public_key: publicKey?.toBase64() ?? null,
     ...(keyMatches !== undefined && { key_matches: keyMatches }),
+    ...(flags.length > 0 && { flags }),
     signatures: signatures.map(({ userId, keyId, state, reason: why }) => ({
       user_id: userId,
       key_id: keyId,
@@ -62,10 +64,10 @@ function asJson({ trusted, by, reason, publicKey, keyMatches, signatures }: Auth
   };
 }
 
-function asText({ trusted, by, reason, publicKey, signatures }: AuthDataVerdict): string {
+function asText({ trusted, by, reason, publicKey, flags, signatures }: AuthDataVerdict): string {
   const lines = [
     `${trusted ? `trusted (by ${by === 'signature' ? 'a signature' : 'the decryption key'})` : 'NOT trusted'}: ${reason}`,
-    `public key: ${publicKey?.toBase64() ?? 'none that can be used'}`,
+    `public key: ${publicKey?.toBase64() ?? (flags.length > 0 ? TWICE : 'none that can be used')}`,
     ...signatures.map(
       ({ userId, keyId, state, reason: why }) =>
         `${excerpt(userId)} ${excerpt(keyId)}: ${STATES[state]} (${why})`,

@@ -4,6 +4,8 @@ import { pureBackend, type Backend } from '../../../src/batch/backend.js';
 import { POINT } from '../../../src/backends/simd/field.js';
 import * as simdModule from '../../../src/backends/simd/index.js';
 import { X2 } from '../../../src/backends/simd/ladder.js';
+import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
+import { decryptSessionData } from '../../../src/scheme/session-data.js';
 import { agreeMany, encapsulateMany, publicKeyOf } from '../../../src/curve25519/x25519.js';
 import { backendContract } from '../../contracts/backend.js';
 import { x25519Contract } from '../../contracts/x25519.js';
@@ -125,14 +127,15 @@ describe('a runtime', () => {
           },
         })),
     ],
-    ...['ladder', 'select', 'differences', 'addPoints', 'multiply', 'squareTimes'].map(
+    ...['ladder', 'select', 'differences', 'addPoints', 'multiply', 'squareTimes', 'compress'].map(
       (name): [string, () => unknown] => [
         `has a wrong ${name}`,
         () =>
           withExports((exports) => ({
             [name]: (...addresses: number[]) => {
               exports[name](...addresses);
-              flip(exports, addresses[0] + (name === 'ladder' ? X2 : 0));
+              if (name === 'compress') flipWord(exports, addresses[0]);
+              else flip(exports, addresses[0] + (name === 'ladder' ? X2 : 0));
             },
           })),
       ],
@@ -155,15 +158,27 @@ describe('a runtime', () => {
     for (const lane of [0, 1]) doubles[address / 8 + lane] += 1;
   }
 
+  /** Changes the first word of a hash in all four lanes. */
+  function flipWord({ memory }: Exports, address: number) {
+    const words = new Uint32Array(memory.buffer, address, 4);
+    words.forEach((word, lane) => (words[lane] = word ^ 1));
+  }
+
   describe('whose results become wrong after the test at the start', () => {
     let isWrong = false;
+    let isHashWrong = false;
 
     beforeEach(() => {
       isWrong = false;
+      isHashWrong = false;
       withExports((exports) => ({
         ladder(work, first, second) {
           exports.ladder(work, first, second);
           if (isWrong) flip(exports, work + X2);
+        },
+        compress(out, ...addresses) {
+          exports.compress(out, ...addresses);
+          if (isHashWrong) flipWord(exports, out);
         },
         select(points, window, digits, count) {
           exports.select(points, window, digits, count);
@@ -185,7 +200,7 @@ describe('a runtime', () => {
         [
           expect.objectContaining({
             code: 'backend-failed',
-            message: 'SIMD: expected the result of the ladder, got another',
+            message: 'SIMD: X25519: expected the same as in JavaScript',
           }),
         ],
       ]);
@@ -197,6 +212,21 @@ describe('a runtime', () => {
       await expectRight(simdBackend({ otherwise: other, onMismatch }), count);
       expect(other.encapsulateMany).toHaveBeenCalledTimes(1);
       expect(onMismatch).toHaveBeenCalledTimes(1);
+    });
+
+    test('seals a chunk whose keys were derived wrongly again, and tells once', async () => {
+      const onMismatch = vi.fn();
+      const backend = simdBackend({ onMismatch });
+      expect(await hasSimd()).toBe(true);
+      isHashWrong = true;
+      const key = BackupDecryptionKey.fromBytes(privateKeys.subarray(0, 32));
+      const plaintexts = Array.from({ length: 20 }, (_, i) => new Uint8Array(100 * i).fill(i));
+      const sealed = await backend.encryptMany(recipient, plaintexts, {});
+      expect(sealed.map((data) => decryptSessionData(data, key).plaintext)).toEqual(plaintexts);
+      expect(onMismatch.mock.calls).toEqual([
+        [expect.objectContaining({ message: 'SIMD: HKDF: expected the same as in JavaScript' })],
+      ]);
+      expect(await hasSimd()).toBe(false);
     });
 
     test('does without somebody to tell', async () => {

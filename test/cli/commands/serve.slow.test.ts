@@ -1,4 +1,7 @@
 import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -185,10 +188,62 @@ test('warnings are lines of the log too', async () => {
   expect(code).toBe(2);
   expect(stderr).not.toContain('secret');
   expect(linesOf(stderr)).toMatchObject([
-    { level: 'info', message: expect.stringContaining('warning: others on this machine') as string },
+    { level: 'warn', message: expect.stringContaining('warning: others on this machine') as string },
     { level: 'error', message: expect.stringContaining('--postgres: store-failed') as string },
   ]);
 });
+
+test('the environment configures it, the password of PostgreSQL too', () => {
+  const env = { ...process.env, MEGOLM_BACKUP_POSTGRES: 'postgres://backup:secret@127.0.0.1:1/backup' };
+  const args = ['serve', '--tokens', tokensFile(directory)];
+  const refused = spawnSync(process.execPath, [MAIN, ...args], { env, encoding: 'utf8' });
+  expect(refused).toMatchObject({ status: 2, stdout: '' });
+  expect(linesOf(refused.stderr)).toMatchObject([
+    { level: 'error', message: expect.stringContaining('--postgres: store-failed') as string },
+  ]);
+});
+
+test('a homeserver that does not answer is a warning, and keeps nothing from starting or stopping', async () => {
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const absent = `http://127.0.0.1:${await freePort()}`;
+  const { port } = silent.address() as AddressInfo;
+  const wrong = createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1');
+  await once(wrong, 'listening');
+  for (const [homeserver, warning] of [
+    [absent, /^--homeserver: no homeserver answers, .*ECONNREFUSED/],
+    [
+      `http://127.0.0.1:${(wrong.address() as AddressInfo).port}`,
+      /^--homeserver: no homeserver answers, .*JSON/,
+    ],
+    [`http://127.0.0.1:${port}`, undefined],
+  ] as const) {
+    const child = spawn(process.execPath, [MAIN, 'serve'], {
+      env: {
+        ...process.env,
+        MEGOLM_BACKUP_DB: join(directory, 'alone.db'),
+        MEGOLM_BACKUP_HOMESERVER: homeserver,
+        MEGOLM_BACKUP_LISTEN: '127.0.0.1:0',
+        MEGOLM_BACKUP_JSON: 'true',
+        MEGOLM_BACKUP_LOG_LEVEL: 'warn',
+      },
+    });
+    let log = '';
+    child.stderr.on('data', (data) => (log += String(data)));
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    const { url } = JSON.parse(String(line)) as { url: string };
+    expect((await fetch(`${url}/health`)).status).toBe(200);
+    while (warning && log === '') await new Promise((resolve) => setTimeout(resolve, 50));
+    await ended(child, 'SIGTERM');
+    expect(child.exitCode).toBe(0);
+    if (warning) {
+      const message = expect.stringMatching(warning) as string;
+      expect(linesOf(log)).toEqual([{ time: expect.any(String) as string, level: 'warn', message }]);
+    } else expect(log).toBe('');
+  }
+  silent.closeAllConnections();
+  for (const server of [silent, wrong]) server.close();
+}, 60_000);
 
 test('what packages print is a line of the log, and SIGHUP stops like SIGTERM', async () => {
   const db = join(directory, 'hangup.db');
@@ -255,6 +310,11 @@ describe('wrong usage is exit code 2 and says what is wrong', () => {
       '--listen: ',
     ],
     ['--dev with a database', () => ['--dev', '--db', 'x'], '--dev'],
+    [
+      'a level of the log that is not one',
+      () => ['--dev', '--log-level', 'debug'],
+      '--log-level: expected info',
+    ],
     ['an unknown option', () => ['--frobnicate'], '--frobnicate'],
   ])('%s', async (_name, args, message) => {
     const { code, stderr, stdout } = await run('serve', ...args());

@@ -1,0 +1,137 @@
+import { gzipSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { createAuthData } from '../../src/scheme/auth-data.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
+import { Workspace, backupOf, exportFile, type Ended } from './workspace.js';
+
+/** Text as other systems write it. */
+const ENCODINGS: Record<string, (text: string) => Uint8Array> = {
+  'with a byte order mark': (text) => Buffer.from(`\ufeff${text}`),
+  'with CRLF': (text) => Buffer.from(text.replace(/\n?$/, '\n').replace(/\n/g, '\r\n')),
+  'with Ctrl-Z at its end': (text) => Buffer.from(`${text}\r\n\x1a`),
+  'in UTF-16 LE with a byte order mark': (text) => Buffer.from(`\ufeff${text}`, 'utf16le'),
+  'in UTF-16 BE with a byte order mark': (text) => Buffer.from(`\ufeff${text}`, 'utf16le').swap16(),
+  'in UTF-16 LE without one': (text) => Buffer.from(text, 'utf16le'),
+  'in UTF-16 BE without one': (text) => Buffer.from(text, 'utf16le').swap16(),
+};
+
+/** What people have instead, and what it is called. */
+const OTHERS: Record<string, [content: (text: string) => Uint8Array, message: RegExp]> = {
+  'compressed, is named': [(text) => gzipSync(text), /got a compressed file; unpack it/],
+  'in a ZIP archive, is named': [
+    (text) => Buffer.from(`PK\x03\x04${text}`),
+    /got a ZIP archive or an office document/,
+  ],
+  'in a web page, is named': [(text) => Buffer.from(`<!DOCTYPE html><pre>${text}`), /got a web page/],
+  'in rich text, is named': [(text) => Buffer.from(`{\\rtf1 ${text}}`), /got a rich text document/],
+  'in a PDF, is named': [(text) => Buffer.from(`%PDF-1.4 ${text}`), /got a PDF/],
+  'empty, is named': [() => Buffer.from(''), /empty|got nothing|expected the line/],
+};
+
+/** Every file that a command reads, and a command line that reads it and nothing else that is unusual. */
+const COMMANDS: Record<string, readonly string[]> = {
+  'keys.json': ['decrypt', 'keys.json', '--key-file', 'key.txt'],
+  'key.txt': ['decrypt', 'keys.json', '--key-file', 'key.txt'],
+  'version.json': ['decrypt', 'keys.json', '--key-file', 'key.txt', '--auth-data', 'version.json'],
+  'sessions.json': ['encrypt', 'sessions.json', '--key-file', 'key.txt'],
+  'mac-key.txt': ['encrypt', 'sessions.json', '--key-file', 'key.txt', '--mac-key-file', 'mac-key.txt'],
+  'trusted.json': [
+    'authenticate',
+    'keys.json',
+    '--key-file',
+    'key.txt',
+    '--trusted',
+    'trusted.json',
+    '--all',
+  ],
+  'element-keys.txt': ['export', 'decrypt', 'element-keys.txt', '--passphrase-file', 'phrase.txt'],
+  'phrase.txt': ['export', 'decrypt', 'element-keys.txt', '--passphrase-file', 'phrase.txt'],
+  'to-export.json': ['export', 'encrypt', 'to-export.json', '--passphrase-file', 'phrase.txt'],
+  ...Object.fromEntries(
+    ['r-version.json', 'r-keys.json', 'r-account.json', 'r-key.txt', 'r-phrase.txt'].map((name) => [
+      name,
+      [
+        ...['rescue', '--version-file', 'r-version.json', '--backup-file', 'r-keys.json'],
+        ...['--account-data-file', 'r-account.json', '--key-file', 'r-key.txt'],
+        ...['--export-passphrase-file', 'r-phrase.txt'],
+      ],
+    ]),
+  ),
+};
+
+/** A workspace with all of these files as they should be. */
+async function prepared(): Promise<Workspace> {
+  const work = new Workspace();
+  const { key } = work;
+  const sessions = [work.session()];
+  const storage = SecretStorageKey.generate('k');
+  const phrase = 'ein Passwort für Zoë';
+  const version = {
+    algorithm: 'm.megolm_backup.v1.curve25519-aes-sha2',
+    auth_data: createAuthData(key.publicKey),
+  };
+  for (const name of ['keys.json', 'r-keys.json']) work.writeJson(name, backupOf(sessions, key));
+  for (const name of ['version.json', 'r-version.json']) work.writeJson(name, version);
+  for (const name of ['sessions.json', 'trusted.json', 'to-export.json']) work.writeJson(name, sessions);
+  for (const name of ['phrase.txt', 'r-phrase.txt']) work.write(name, `${phrase}\n`);
+  work.write('element-keys.txt', await exportFile(sessions, phrase));
+  work.write('r-key.txt', storage.toRecoveryKey());
+  work.writeJson('r-account.json', {
+    'm.secret_storage.default_key': { key: 'k' },
+    'm.secret_storage.key.k': storage.describe(),
+    'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', key.toBase64()),
+  });
+  await work.run(['mac-key', '--key-file', 'key.txt', '-o', 'mac-key.txt']);
+  return work;
+}
+
+const run = (work: Workspace, name: string): Promise<Ended> =>
+  work.run([...COMMANDS[name], '-o', 'out', '--force']);
+
+describe('a file of another system', () => {
+  it.each(Object.entries(ENCODINGS))('is read %s, by every command', async (_, encode) => {
+    const work = await prepared();
+    for (const name of Object.keys(COMMANDS)) work.write(name, encode(work.read(name)));
+    // Each command line once.
+    const names = new Map(Object.entries(COMMANDS).map(([name, args]) => [args.join(' '), name])).values();
+    for (const name of names) {
+      expect({ name, ...(await run(work, name)) }).toMatchObject({ name, code: 0 });
+    }
+  });
+
+  it.each(Object.entries(OTHERS))('%s, by every command', async (_, [content, message]) => {
+    const work = await prepared();
+    for (const name of Object.keys(COMMANDS)) {
+      const good = work.read(name);
+      work.write(name, content(good));
+      const end = await run(work, name);
+      expect({ name, code: end.code, stderr: end.stderr }).toEqual({
+        name,
+        // A file without its first line is a damaged export, not unreadable input.
+        code: name === 'element-keys.txt' && content('x').length === 0 ? 1 : 2,
+        stderr: expect.stringMatching(message) as string,
+      });
+      work.write(name, good);
+      expect(work.filesBut(...Object.keys(COMMANDS))).toEqual([]);
+    }
+  });
+
+  it('whose bytes are not UTF-8 is named with the place, and nothing is decoded into something else', async () => {
+    const work = await prepared();
+    for (const name of [
+      'phrase.txt',
+      'r-phrase.txt',
+      'version.json',
+      'key.txt',
+      'r-account.json',
+      'mac-key.txt',
+    ]) {
+      const good = work.read(name);
+      work.write(name, Buffer.from(`${good.trim().slice(0, -1)}\xfc`, 'latin1'));
+      const end = await run(work, name);
+      expect({ name, code: end.code }).toEqual({ name, code: 2 });
+      expect(end.stderr).toMatch(/got another encoding: byte \d+ is none of UTF-8; save it as UTF-8/);
+      work.write(name, good);
+    }
+  });
+});
