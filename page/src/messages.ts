@@ -47,8 +47,10 @@ export type Answer =
       readonly opened: string;
       /** Whether the key is the backup's, as far as its records tell. */
       readonly fits: boolean;
-      /** Whether the file of the backup ends in the middle. */
-      readonly truncated: boolean;
+      /** What ended before its end, so that only the keys before that came. */
+      readonly cut: 'file' | 'connection' | undefined;
+      /** How many fewer keys the homeserver sent than it counts. */
+      readonly missing: number;
       readonly total: number;
       readonly ok: number;
       readonly failed: number;

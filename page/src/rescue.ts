@@ -107,16 +107,18 @@ async function read(
   const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
     backend,
     onKey(place, ok) {
-      rooms.of(place)[ok ? 'ok' : 'failed']++;
+      if (place.room_id !== undefined) rooms.of(place)[ok ? 'ok' : 'failed']++;
       tellProgress();
     },
   });
   for await (const piece of pieces) exported.add(piece);
-  const { summary, authenticity, codes, salvageable } = report;
+  const { summary, authenticity, codes, cut, salvageable } = report;
+  const ending = task.source.kind === 'server' ? ('connection' as const) : ('file' as const);
   return {
     ...summary,
     fits: fit.fits,
-    truncated: codes.get('truncated') !== undefined,
+    cut: cut && ending,
+    missing: Math.max(0, (source.count ?? 0) - summary.total),
     authenticity,
     codes: [...codes],
     salvageable: salvage ? [] : [...salvageable],

@@ -26,6 +26,8 @@ export interface ReadSettings {
 
 /** Where the keys come from. */
 export interface Source {
+  /** How many keys a homeserver says that there are. */
+  readonly count?: number | undefined;
   readonly authData: JsonObject;
   /** `undefined` if it was not given. */
   readonly accountData: AccountData | undefined;
@@ -165,6 +167,7 @@ async function openServer(
   const info = await roomKeys.currentVersion();
   if (!info) throw new PageError('no-backup', 'this account has no backup');
   return {
+    count: info.count,
     authData: info.auth_data,
     accountData: await fetchSecretStorage(roomKeys, await ownUserId(roomKeys)),
     restore: (key, { onShare, ...settings }) =>

@@ -37,11 +37,12 @@ export class Report {
   flagged = 0;
   /** How many failed, by code. */
   readonly codes = new Map<string, number>();
+  /** Why the input ended before its end. */
+  cut: KeyBackupError | undefined;
   /** How many of those that failed `salvage` may read, by code. */
   readonly salvageable = new Map<string, number>();
   /** How many of those that came out prove where they come from, and how many do not. */
   readonly authenticity = noAuthenticity();
-  #cut: string | undefined;
   readonly #lines: string[] = [];
   readonly #list: (line: string) => void;
   readonly #onRefused: ((place: Place, error: KeyBackupError) => void) | undefined;
@@ -78,7 +79,7 @@ export class Report {
     for (const codes of isSalvageable(error) ? [this.codes, this.salvageable] : [this.codes]) {
       codes.set(error.code, (codes.get(error.code) ?? 0) + 1);
     }
-    if (error.code === 'truncated') this.#cut = error.message;
+    if (error.code === 'truncated') this.cut = error;
     this.#add({
       ...named(place),
       path: rooted(place.path),
@@ -110,7 +111,7 @@ export class Report {
 
   /** Why the input ended before its end, and how much was read; empty if it did not. */
   get cutText(): string {
-    return this.#cut === undefined ? '' : `${this.#cut}: ${this.ok} keys recovered\n`;
+    return this.cut ? `${this.cut.message}: ${this.ok} keys recovered\n` : '';
   }
 
   /** {@link authenticityCountsText}, and a warning about wrong MACs. */

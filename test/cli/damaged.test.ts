@@ -1,8 +1,7 @@
-import { createCipheriv, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { Workspace, backupOf, type ReportFile } from './workspace.js';
+import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -115,7 +114,7 @@ describe.each([
 it('export decrypt gives the sessions before damage inside', async () => {
   const { work, sessions } = saved();
   const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
-  work.write('keys.txt', sealed(inside, 'a phrase for the export'));
+  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
   const end = await work.run([
     ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
     ...['-o', 'out', '--report', 'report.json'],
@@ -126,16 +125,96 @@ it('export decrypt gives the sessions before damage inside', async () => {
   expect((work.json('report.json') as ReportFile).keys).toMatchObject([{ code: 'truncated' }]);
 });
 
-/** An encrypted export file of any text. */
-function sealed(text: string, passphrase: string): string {
-  const header = Buffer.from([1, ...randomBytes(32), 0, 0, 0, 1]);
-  const keys = pbkdf2Sync(passphrase, header.subarray(1, 17), 1, 64, 'sha512');
-  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), header.subarray(17, 33));
-  const covered = Buffer.concat([header, cipher.update(text), cipher.final()]);
-  const body = Buffer.concat([covered, createHmac('sha256', keys.subarray(32)).update(covered).digest()]);
-  const lines = body.toString('base64');
-  return `-----BEGIN MEGOLM SESSION DATA-----\n${lines}\n-----END MEGOLM SESSION DATA-----\n`;
-}
+describe('rescue from a homeserver', () => {
+  let server: KeyBackupServer;
+  let made: ReturnType<typeof saved>;
+
+  beforeEach(async () => {
+    server = await new KeyBackupServer().start();
+    made = saved();
+    const { work, text } = made;
+    const version = server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey) });
+    const { rooms } = JSON.parse(text) as ReturnType<typeof backupOf>;
+    for (const [room, { sessions }] of Object.entries(rooms)) {
+      for (const [id, record] of Object.entries(sessions)) server.store(version, room, id, record as never);
+    }
+    work.write('token.txt', 'syt_token\n');
+    server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
+  });
+
+  afterEach(() => server.stop());
+
+  const rescue = () =>
+    made.work.run([
+      ...['rescue', '--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'],
+      ...['--export-passphrase-file', 'phrase.txt', '-o', 'out', '--report', 'report.json'],
+    ]);
+
+  /** The second answer ends the retries. */
+  const breakAfter = (bytes: number) => {
+    server.faults = [
+      { kind: 'truncate', bytes },
+      { kind: 'answer', status: 403, body: '{"errcode":"M_FORBIDDEN","error":"no"}' },
+    ];
+  };
+
+  const sessionsIn = async (name: string) => {
+    const { work } = made;
+    const phrase = ['--passphrase-file', 'phrase.txt'];
+    await work.run(['export', 'decrypt', name, ...phrase, '-o', 'sessions.json', '--force']);
+    return work.json('sessions.json') as unknown[];
+  };
+
+  it('keeps what came before the connection broke, and the same command gets all', async () => {
+    const { work, sessions } = made;
+    breakAfter(9000);
+    const broken = await rescue();
+    expect(broken.code).toBe(2);
+    const [, came] = /(\d+) of 12 keys are in out\.partial, a whole export file/.exec(broken.stderr) ?? [];
+    expect(broken.stderr).toContain(`M_FORBIDDEN "no"): ${came} keys recovered\n`);
+    expect(work.mode('out.partial')).toBe('600');
+    const kept = await sessionsIn('out.partial');
+    expect(kept).toHaveLength(Number(came));
+    expect(kept.length).toBeGreaterThan(3);
+    for (const name of ['out', 'report.json']) expect(work.filesBut()).not.toContain(name);
+
+    breakAfter(2500);
+    const worse = await rescue();
+    expect(worse.code).toBe(2);
+    expect(worse.stderr).toContain('out.partial, which has more, stays');
+    expect(await sessionsIn('out.partial')).toEqual(kept);
+
+    expect(await rescue()).toMatchObject({ code: 0 });
+    expect(await sessionsIn('out')).toEqual(sessions);
+  });
+
+  it('writes nothing where not one key came', async () => {
+    breakAfter(20);
+    const { work } = made;
+    const broken = await rescue();
+    expect(broken.code).toBe(2);
+    expect(broken.stderr).toContain('M_FORBIDDEN');
+    expect(work.filesBut('phrase.txt', 'version.json', 'trusted.json', 'token.txt')).toEqual([]);
+  });
+
+  it('says when the homeserver sends fewer keys than it counts', async () => {
+    server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+    const [{ version, algorithm, auth_data }] = server.versions;
+    const body = JSON.stringify({ version, algorithm, auth_data, etag: '1', count: KEYS + 3 });
+    for (const command of ['rescue', 'restore']) {
+      server.faults = [{ kind: 'misreport', body }];
+      const { work } = made;
+      const end = await (command === 'rescue'
+        ? rescue()
+        : work.run([
+            ...['restore', '--homeserver', server.url, '--token-file', 'token.txt'],
+            ...['--key-file', 'key.txt', '-o', 'restored'],
+          ]));
+      expect(end, command).toMatchObject({ code: 1 });
+      expect(end.stderr).toContain('the server counts 3 more keys than it sent\n');
+    }
+  });
+});
 
 it('upload of a damaged array sends the sessions before the damage, and says where it is', async () => {
   const { work, sessions } = saved();

@@ -221,7 +221,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#results-title')).toBe('2 of 3 keys recovered');
-    expect(await opened.text('#cause')).toContain('The file ends early.');
+    expect(await opened.text('#cause')).toContain('The file ends early, or is damaged.');
     expect(await opened.exported()).toHaveLength(2);
     const report = JSON.parse(await opened.download('report')) as ReportFile;
     expect(report).toMatchObject({ total: 3, ok: 2, failed: 1, keys: [{ code: 'truncated' }] });
@@ -553,6 +553,31 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       expect(contacted.filter((request) => !request.startsWith(`${url}/`))).toEqual([]);
       expect(contacted.join()).not.toContain('syt_SECRET');
       expect(page.url()).not.toContain('SECRET');
+    });
+
+    it('gives the keys that came before the connection broke for good', async () => {
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
+      const body = '{"errcode":"M_FORBIDDEN","error":"no"}';
+      server.faults = [
+        { kind: 'truncate', bytes: 9000 },
+        { kind: 'answer', status: 403, body, headers: CORS },
+      ];
+      await signIn(server.url);
+      await opened.done();
+      const [, came] = /^(\d+) of 20 keys recovered$/.exec(await opened.text('#results-title')) ?? [];
+      expect(Number(came)).toBeGreaterThan(3);
+      expect(await opened.text('#cause')).toContain('The connection broke.');
+      expect(await opened.exported()).toHaveLength(Number(came));
+    });
+
+    it('says when the homeserver sends fewer keys than it counts', async () => {
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+      const answer = { ...version, version: server.versions[0].version, etag: '1', count: 23 };
+      server.faults = [{ kind: 'misreport', body: JSON.stringify(answer) }];
+      await signIn(server.url);
+      await opened.done();
+      expect(await opened.text('#results-title')).toBe('20 of 23 keys recovered');
+      expect(await opened.text('#cause')).toContain('The homeserver counts 3 more keys than it sent.');
     });
 
     it('shows that it waits for a server that does not answer', async () => {

@@ -65,7 +65,6 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
       key.dispose();
     }
     if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-    tellReading(report, { json: isJsonSummary(options), salvage }, terminal);
-    return report.exitCode;
+    return tellReading(report, { json: isJsonSummary(options), salvage }, terminal);
   },
 });

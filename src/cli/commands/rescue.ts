@@ -45,7 +45,8 @@ export const command = defineCommand({
   ],
   description: `
 Gets the message keys out of a backup, the current one of an account or one in saved files, and writes them to an
-encrypted export file. Your key or phrase may be any of these; the command finds out which, and says so:
+encrypted export file. If the connection to a homeserver breaks for good, the keys that came are in FILE.partial,
+an export file like any other. Your key or phrase may be any of these; the command finds out which, and says so:
   the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look
   alike), the security phrase, the passphrase of an old backup.
 It is asked for on the terminal or read from a file, and so is a new passphrase for the export file.
@@ -98,17 +99,43 @@ declared-unauthenticated). The export file itself does not tell them apart.
       }
       const { report, fit } = outcome;
       if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-      tellReading(report, { json: isJsonSummary(options), salvage }, terminal, {
+      const { count, isRemote } = source;
+      const code = tellReading(report, { json: isJsonSummary(options), salvage, count }, terminal, {
         opened_by: opened.by,
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
       });
-      return report.exitCode;
+      if (!isRemote || !report.cut) return code;
+      tellPartial(outcome, count, options.output, terminal);
+      return 2;
     } finally {
       disposeRescueKeys(keys);
     }
   },
 });
+
+/** What came of a backup. */
+interface Outcome {
+  readonly report: Report;
+  readonly fit: KeyMatchCounter;
+  /** Whether the keys that came before the connection broke are in `FILE.partial`. */
+  readonly isPartial: boolean;
+}
+
+/** Says where the keys are that came before the connection broke. */
+function tellPartial(
+  { report: { ok }, isPartial }: Outcome,
+  count: number | undefined,
+  output: string,
+  terminal: Terminal,
+): void {
+  const keys = count === undefined ? `${ok} keys` : `${ok} of ${count} keys`;
+  const partial = `${output}.partial`;
+  const where = isPartial
+    ? `are in ${output === '-' ? 'the output' : partial}, a whole export file`
+    : `came; ${partial}, which has more, stays`;
+  terminal.stderr(`${keys} ${where}. The same command starts again and gets the rest\n`);
+}
 
 /** Writes what a key reads, and the report; a key that does not fit may leave neither behind. */
 async function writeExport(
@@ -117,11 +144,12 @@ async function writeExport(
   passphrase: string,
   options: DecryptSettings & OutputPaths & { readonly mayDiscard: boolean },
   terminal: Terminal,
-): Promise<{ report: Report; fit: KeyMatchCounter }> {
+): Promise<Outcome> {
   const { salvage, requireAuthenticated, mayDiscard } = options;
   const report = new Report();
   const fit = new KeyMatchCounter();
   const settings = { backend: nodeBackend(), signal: terminal.signal };
+  let isPartial = false;
   await withResultFiles(options, terminal, async (result, commitReport) => {
     await withProgress(terminal, (show) =>
       withServer(async () => {
@@ -134,14 +162,22 @@ async function writeExport(
         }
       }),
     );
+    // Without a report: the same command is to run again.
+    if (source.isRemote && report.cut) {
+      isPartial = await result.commitPartial();
+      return false;
+    }
     if (fit.fits || !mayDiscard) await commitReport(report);
     return report.ok > 0 || report.failed === 0;
   });
-  return { report, fit };
+  return { report, fit, isPartial };
 }
 
 /** Where a rescue reads the backup: saved files, or a homeserver. */
 interface RescueSource {
+  readonly isRemote: boolean;
+  /** How many keys it says that it has. */
+  readonly count?: number | undefined;
   readonly authData: JsonObject;
   /** `undefined` if it was not given. */
   readonly accountData: AccountData | undefined;
@@ -172,6 +208,7 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
   }
   const authData = await readAuthDataFile(version, terminal);
   return {
+    isRemote: false,
     authData,
     accountData: accountData === undefined ? undefined : await readAccountData(accountData, terminal),
     restore(key, settings, onShare) {
@@ -199,6 +236,8 @@ async function serverSource(options: ServerOptions, terminal: Terminal): Promise
     const info = await existingBackup(roomKeys, signal);
     const userId = await ownUserId(roomKeys, { signal });
     return {
+      isRemote: true,
+      count: info.count,
       authData: info.auth_data,
       accountData: await fetchSecretStorage(roomKeys, userId, { signal }),
       restore(key, settings, onShare) {

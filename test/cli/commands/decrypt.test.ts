@@ -338,7 +338,6 @@ describe.concurrent('a file that is no backup', () => {
     'deeply nested': () => '{"rooms":'.repeat(100_000),
     'deeply nested arrays': () => `{"rooms":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
     'zero bytes': () => new Uint8Array(1000),
-    'UTF-16': (good) => Buffer.from(`\ufeff${good}`, 'utf16le'),
   };
 
   it.each(Object.entries(broken))('because it is %s, leaves no file', async (_, make) => {
@@ -347,7 +346,7 @@ describe.concurrent('a file that is no backup', () => {
     const end = await folder.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
     expect(end.code).toBe(2);
     expect(end.stderr).toMatch(
-      /^megolm-backup decrypt: backup\.json: expected a backup.*: (bad-json|truncated|missing-field): /,
+      /^megolm-backup decrypt: backup\.json: expected a backup.*: (bad-json: |truncated: |missing-field: |the file is empty)/,
     );
     expect(end.stderr.length).toBeLessThan(400);
     expect(folder.filesBut('backup.json', 'good.json')).toEqual([]);
@@ -368,7 +367,7 @@ describe.concurrent('a file that is no backup', () => {
       const end = await folder.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'out.json']);
       expect(end.code).toBe(2);
       expect(end.stderr).toMatch(
-        /export\.json: expected an array of ExportedSessionData: (bad-json|truncated): /,
+        /export\.json: expected an array of ExportedSessionData: (bad-json: |truncated: |the file is empty)/,
       );
       expect(folder.filesBut('export.json')).toEqual([]);
     },
