@@ -13,7 +13,7 @@ export {
 } from './errors.js';
 export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
 export type { JsonObject } from './encoding/json.js';
-export { BackupDecryptionKey, BackupPublicKey } from './scheme/keys.js';
+export { BackupDecryptionKey, BackupPublicKey, type PublicKeyFlag } from './scheme/keys.js';
 export type { DeriveOptions } from './scheme/passphrase.js';
 export type { ReadOptions, SessionData, SessionDataFlag } from './scheme/session-data.js';
 export {

@@ -158,7 +158,7 @@ export async function storeBackupMacKey(
   expectOptions(options);
   const { names = 'unstable', signal, ...writing } = options;
   for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
-    // A key of an earlier backup under the other name would contradict this one.
+    // A key of another backup under the other name would contradict this one.
     if (spelling !== names && !(await accountData(roomKeys, userId, name, { signal }))) continue;
     const content = storageKey.encryptSecret(name, macKey.toBase64(), writing);
     await setAccountData(roomKeys, userId, name, content, { signal });
@@ -169,7 +169,7 @@ export async function storeBackupMacKey(
  * Fetches the MAC key of a backup from the user's secret storage.
  *
  * @param options - With the decryption key as `key`, the MAC key of another backup is rejected. Without it the secret
- * may be that of an earlier backup.
+ * may be that of another backup.
  * @returns `undefined` if it does not exist.
  * @throws {@link RequestError}; {@link KeyBackupError} as `readMacKeySecret` throws it: `wrong-key`, and the errors of
  * an unreadable secret.

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LOOKALIKE } from '../../src/cli/errors.js';
 import { encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
@@ -123,6 +124,15 @@ it('reads a version file with a number as version and neither count nor etag', a
   }
 });
 
+it('diagnose says of another key that the backup is fine, and what people mistake for its key', async () => {
+  backUp({});
+  const end = await work.run(['diagnose', ...reach(), '--key-file', 'other.txt']);
+  expect(end.code).toBe(1);
+  expect(end.stdout).toContain('The backup itself is fine');
+  expect(end.stdout).toContain(LOOKALIKE);
+  expect(end.stdout).not.toMatch(/make a new|reset|delete/i);
+});
+
 describe('restore of rooms', () => {
   const restore = (...rooms: string[]) => [
     ...['restore', ...reach(), '--key-file', 'key.txt', ...rooms.flatMap((room) => ['--room', room])],
@@ -151,7 +161,7 @@ describe('restore of rooms', () => {
   });
 });
 
-it('asks after an account without a backup, and tells nobody to make one', async () => {
+it('asks after an account without a backup instead of advising to make one', async () => {
   const key = ['--key-file', 'key.txt'];
   for (const args of [
     ['restore', ...reach(), ...key, ...out],

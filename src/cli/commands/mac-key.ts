@@ -7,7 +7,7 @@ import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { pastedKey } from '../../scheme/pasted-key.js';
 import { PASSPHRASE_FORMS, passphraseForms } from '../../scheme/passphrase-forms.js';
-import { defaultKeyId, keyDescription, type AccountData } from '../../secret-storage/key-description.js';
+import { anyDescription, defaultKeyId, type AccountData } from '../../secret-storage/key-description.js';
 import { SecretStorageKey } from '../../secret-storage/secret-storage.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
@@ -174,7 +174,7 @@ async function openStorage(
   } catch (error) {
     // It may be a phrase, if the key has one.
     const isPhrase = error instanceof KeyBackupError && error.code === 'bad-recovery-key';
-    if (!isPhrase || !Object.hasOwn(keyDescription(accountData, keyId), 'passphrase')) throw error;
+    if (!isPhrase || !Object.hasOwn(anyDescription(accountData, keyId), 'passphrase')) throw error;
     const options = { keyId, signal, backend: nodeBackend() };
     return fromAnyForm(
       given,
