@@ -14,7 +14,14 @@ if (isNeeded && !isThere) console.log('SIMD was not tested on Node 24: NODE_24 d
 
 test.runIf(isNeeded && isThere)('the tests of SIMD pass on Node 24', async () => {
   const root = fileURLToPath(new URL('../../..', import.meta.url));
-  const files = ['field.test', 'agreements.test', 'agreements.slow.test', 'index.test'];
+  const files = [
+    'field.test',
+    'agreements.test',
+    'agreements.slow.test',
+    'derived-keys.test',
+    'index.test',
+    'peers.test',
+  ];
   const { stdout } = await promisify(execFile)(
     NODE_24 ?? '',
     [
