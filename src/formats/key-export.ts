@@ -120,15 +120,21 @@ function resultOf(index: number, entry: unknown, check: () => ExportEntry): Expo
 export interface WriteExportOptions extends DeriveOptions {
   /** Rounds of PBKDF2: 100,000 to 10,000,000; default 500,000. */
   readonly iterations?: number | undefined;
+  /**
+   * Leaves out, as `missing-field`, sessions without a claimed `ed25519` key: matrix-nio (weechat-matrix, pantalaimon)
+   * refuses a whole file over one of them. Without this they are written with the flag `no-claimed-ed25519`.
+   */
+  readonly strict?: boolean | undefined;
   /** Called with the result of every session, in order, before the next one is read. */
   readonly onResult?: ((result: ExportResult) => void) | undefined;
 }
 
 /**
- * Writes a key export file that every client imports.
+ * Writes a key export file for clients to import: vodozemac (Element) takes all of it, matrix-nio with `strict`. Element X
+ * imports no files.
  *
- * Every session goes through `prepareExportedSession`; one that importers reject is left out, because they would reject
- * the whole file. `onResult` reports each. `onProgress` counts the rounds of the key derivation, which comes first.
+ * Every session goes through `prepareExportedSession`; one that vodozemac rejects is left out, because it would reject the
+ * whole file. `onResult` reports each. `onProgress` counts the rounds of the key derivation, which comes first.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable; they are not kept.
@@ -143,7 +149,7 @@ export async function* writeKeyExport(
 ): AsyncGenerator<string, void, void> {
   expectIterable(sessions, 'sessions');
   expectOptions(options);
-  const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
+  const { iterations = EXPORT_ITERATIONS, strict = false, onResult, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const sizer = new ChunkSizer(signal);
   let separator = '[';
@@ -151,7 +157,9 @@ export async function* writeKeyExport(
   let index = 0;
   try {
     for await (const session of abortable(sessions, signal)) {
-      const result = resultOf(index++, session, () => prepareExportedSession(session));
+      const result = resultOf(index++, session, () =>
+        expectClaimedKey(prepareExportedSession(session), strict),
+      );
       onResult?.(result);
       if (result.ok) {
         pending += `${separator}${JSON.stringify(result.session)}`;
@@ -169,6 +177,16 @@ export async function* writeKeyExport(
   } finally {
     sealer.dispose();
   }
+}
+
+function expectClaimedKey(entry: ExportEntry, strict: boolean): ExportEntry {
+  const { session, flags } = entry;
+  if (Object.hasOwn(session.sender_claimed_keys ?? {}, 'ed25519')) return entry;
+  if (!strict) return { session, flags: [...flags, 'no-claimed-ed25519'] };
+  throw new KeyBackupError(
+    'missing-field',
+    'sender_claimed_keys.ed25519: expected a key, without which matrix-nio refuses the whole file, got nothing',
+  );
 }
 
 /** What {@link decryptKeyExport} and {@link readKeyExport} accept. */

@@ -79,6 +79,8 @@ export function rescueItems(
 export interface ExportRescuedOptions {
   readonly backend: Backend;
   readonly signal?: WaitOptions['signal'];
+  /** See `writeKeyExport`. */
+  readonly strict?: boolean;
   /** Called for every key once it is in the report. */
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
