@@ -1,5 +1,5 @@
 import { KeyBackupError } from '../errors.js';
-import { prepareExportedSession } from '../formats/exported-session.js';
+import { prepareEntry } from '../formats/exported-session.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import type { DecryptedSession, DecryptResult } from './decrypt.js';
 
@@ -32,7 +32,7 @@ type Decrypted =
 export function entryOf(result: Decrypted): EntryResult {
   if (!result.ok) return { ok: false, error: result.error, wellFormed: result.wellFormed };
   try {
-    const { session, flags } = prepareExportedSession(result.session);
+    const { session, flags } = prepareEntry(result.session);
     const all = flags.length === 0 ? result.flags : [...new Set([...result.flags, ...flags])];
     return { ok: true, json: JSON.stringify(session), flags: all, authenticity: result.authenticity };
   } catch (error) {

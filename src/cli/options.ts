@@ -46,6 +46,14 @@ export const OUTPUT = {
   force: { help: 'overwrite an output that exists' },
 } as const satisfies Options;
 
+/** For commands that write an encrypted export file. */
+export const STRICT = {
+  strict: {
+    help: `leave out keys without a claimed ed25519 key, which are flagged otherwise (no-claimed-ed25519): matrix-nio
+      (weechat-matrix, pantalaimon) refuses a whole file over one of them`,
+  },
+} as const satisfies Options;
+
 export const REPORT = {
   report: { value: 'OUTPUT', help: 'write what became of every failed or flagged key' },
 } as const satisfies Options;

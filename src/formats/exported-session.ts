@@ -48,6 +48,22 @@ export function prepareExportedSession(session: unknown): ExportEntry {
   return { session: { ...fields, room_id, session_id }, flags };
 }
 
+/** {@link prepareExportedSession}, with the flag `no-claimed-ed25519` where matrix-nio would refuse the whole file. */
+export function prepareEntry(session: unknown): ExportEntry {
+  const entry = prepareExportedSession(session);
+  if (Object.hasOwn(entry.session.sender_claimed_keys ?? {}, 'ed25519')) return entry;
+  return { session: entry.session, flags: [...entry.flags, 'no-claimed-ed25519'] };
+}
+
+/** @throws {@link KeyBackupError} `missing-field` for an entry with that flag. */
+export function expectClaimedKey(flags: readonly string[]): void {
+  if (!flags.includes('no-claimed-ed25519')) return;
+  throw new KeyBackupError(
+    'missing-field',
+    'sender_claimed_keys.ed25519: expected a key, without which matrix-nio refuses the whole file, got nothing',
+  );
+}
+
 /**
  * Reads an entry of a key export that may come from any client. Absent sender fields pass with a flag; the session
  * key and the session id have to be right.

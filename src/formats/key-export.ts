@@ -18,7 +18,7 @@ import {
 import { AesCtr, type AesCtrBackend } from './aes-ctr.js';
 import { beginsAsJson, passwordsOf, type ExportPassphraseForm } from './export-passwords.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
-import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
+import { expectClaimedKey, prepareEntry, readExportedSession, type ExportEntry } from './exported-session.js';
 
 /**
  * Key exports: the encrypted file ("element-keys.txt") that clients write and import.
@@ -148,15 +148,21 @@ function resultOf(index: number, entry: unknown, check: () => ExportEntry): Expo
 export interface WriteExportOptions extends ExportOptions {
   /** Rounds of PBKDF2: 100,000 to 10,000,000; default 500,000. */
   readonly iterations?: number | undefined;
+  /**
+   * Leaves out, as `missing-field`, sessions without a claimed `ed25519` key: matrix-nio (weechat-matrix, pantalaimon)
+   * refuses a whole file over one of them. Without this they are written with the flag `no-claimed-ed25519`.
+   */
+  readonly strict?: boolean | undefined;
   /** Called with the result of every session, in order, before the next one is read. */
   readonly onResult?: ((result: ExportResult) => void) | undefined;
 }
 
 /**
- * Writes a key export file that every client imports.
+ * Writes a key export file for clients to import: vodozemac (Element) takes all of it, matrix-nio with `strict`. Element X
+ * imports no files.
  *
- * Every session goes through `prepareExportedSession`; one that importers reject is left out, because they would reject
- * the whole file. `onResult` reports each. `onProgress` counts the rounds of the key derivation, which comes first.
+ * Every session goes through `prepareExportedSession`; one that vodozemac rejects is left out, because it would reject the
+ * whole file. `onResult` reports each. `onProgress` counts the rounds of the key derivation, which comes first.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  * @param sessions - `ExportedSessionData`, in an array, an iterable or an async iterable; they are not kept.
@@ -171,11 +177,15 @@ export async function* writeKeyExport(
 ): AsyncGenerator<string, void, void> {
   expectIterable(sessions, 'sessions');
   expectOptions(options);
-  const { onResult } = options;
+  const { onResult, strict = false } = options;
   async function* entries(): AsyncGenerator<string, void, void> {
     let index = 0;
     for await (const session of abortable(sessions, options.signal)) {
-      const result = resultOf(index++, session, () => prepareExportedSession(session));
+      const result = resultOf(index++, session, () => {
+        const entry = prepareEntry(session);
+        if (strict) expectClaimedKey(entry.flags);
+        return entry;
+      });
       onResult?.(result);
       if (result.ok) yield JSON.stringify(result.session);
     }
@@ -191,7 +201,7 @@ export async function* writeKeyExport(
 export async function* writeEntries(
   entries: AsyncIterable<string>,
   passphrase: string,
-  options: Omit<WriteExportOptions, 'onResult'>,
+  options: Omit<WriteExportOptions, 'onResult' | 'strict'>,
 ): AsyncGenerator<string, void, void> {
   const { iterations = EXPORT_ITERATIONS, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);

@@ -19,6 +19,8 @@ export type SenderFlag =
   | 'unusable-sender-key'
   /** The claimed keys are not an object of strings, or their `ed25519` is not a point of the curve. `{}` is written. */
   | 'unusable-claimed-key'
+  /** The claimed keys have no `ed25519`. Told when an export file is written: matrix-nio refuses the whole file. */
+  | 'no-claimed-ed25519'
   /** The chain is not an array, or a key in it is not canonical base64 of 32 bytes. Unusable keys are not written. */
   | 'unusable-forwarding-chain';
 

@@ -165,6 +165,7 @@ export function flagsOf(overlooked: readonly string[], authenticity?: Authentici
 /** Flags that say what follows from the others, and how a reason says it. */
 const CONSEQUENCES: Readonly<Record<string, string>> = {
   'unreadable-by-others': 'other implementations cannot read this record',
+  'no-claimed-ed25519': 'matrix-nio refuses an export file over a session without a claimed ed25519 key',
   'wrong-mac': 'its backup_mac is wrong: somebody without the key wrote it',
 };
 

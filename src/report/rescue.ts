@@ -6,6 +6,7 @@ import type { BatchOptions } from '../batch/run.js';
 import { KeyBackupError } from '../errors.js';
 import { decryptToEntries } from '../backends/entries.js';
 import { entryOf, type EntryResult } from '../batch/entries.js';
+import { expectClaimedKey } from '../formats/exported-session.js';
 import { writeEntries } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
@@ -93,6 +94,8 @@ export function rescueEntries(
 export interface ExportRescuedOptions {
   readonly backend: Backend;
   readonly signal?: WaitOptions['signal'];
+  /** See `writeKeyExport`. */
+  readonly strict?: boolean;
   /** Called for every key once it is in the report. */
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
@@ -112,13 +115,13 @@ export function exportRescued(
   passphrase: string,
   report: Report,
   matches: KeyMatchCounter,
-  { onKey, ...options }: ExportRescuedOptions,
+  { onKey, strict = false, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
   async function* entries(): AsyncGenerator<string, void, undefined> {
     try {
       for await (const result of keys) {
         matches.add(result);
-        const entry = 'session' in result ? entryOf(result) : result;
+        const entry = strictly('session' in result ? entryOf(result) : result, strict);
         if (entry.ok) {
           report.succeeded(result, entry.flags, entry.authenticity);
           onKey?.(result, true);
@@ -138,6 +141,16 @@ export function exportRescued(
     }
   }
   return writeEntries(entries(), passphrase, options);
+}
+
+/** With `strict`, an entry that makes an importer refuse the whole file is an error. */
+function strictly(entry: EntryResult, strict: boolean): EntryResult {
+  try {
+    if (entry.ok && strict) expectClaimedKey(entry.flags);
+    return entry;
+  } catch (error) {
+    return { ok: false, error: error as KeyBackupError, wellFormed: true };
+  }
 }
 
 /** Counts what the results of records tell about the key: if every MAC was made with another key, it is the wrong one. */

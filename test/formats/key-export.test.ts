@@ -436,6 +436,36 @@ describe('reading with other forms of the passphrase', () => {
   });
 });
 
+describe('a session without a claimed ed25519 key', () => {
+  const without = [
+    few[0],
+    { ...few[1], sender_claimed_keys: {} },
+    { ...few[2], sender_claimed_keys: { curve: 'x' } },
+  ];
+  async function written(options: WriteExportOptions) {
+    const told: (string | readonly string[])[] = [];
+    const onResult = (result: ExportResult) => {
+      told.push(result.ok ? result.flags : result.error.code);
+    };
+    let file = '';
+    const settings = { backend, iterations: 100_000, onResult, ...options };
+    for await (const piece of writeKeyExport(without, 'right', settings)) file += piece;
+    return { told, count: (await readKeyExport(file, 'right', { backend })).length };
+  }
+
+  test('is written, and flagged', async () => {
+    const flagged = ['no-claimed-ed25519'];
+    expect(await written({})).toEqual({ told: [[], flagged, flagged], count: 3 });
+  });
+
+  test('is left out where every importer that was tried has to take the file', async () => {
+    expect(await written({ strict: true })).toEqual({
+      told: [[], 'missing-field', 'missing-field'],
+      count: 1,
+    });
+  });
+});
+
 describe('reading an object of sessions', () => {
   test('as another program writes it', async () => {
     const plaintext = JSON.stringify({ version: 1, sessions: few });

@@ -509,7 +509,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     expect(codes).toEqual({
       [noRoom.session_id]: 'bad-json',
       [noSender.session_id]: 'bad-length',
-      [badClaim.session_id]: ['unusable-claimed-key', 'unreadable-by-others'],
+      [badClaim.session_id]: ['unusable-claimed-key', 'unreadable-by-others', 'no-claimed-ed25519'],
       [noPoint]: 'bad-session-key',
     });
     const file = await opened.download('export');

@@ -161,7 +161,7 @@ test('a record that other implementations drop is flagged once, and mended in th
   const file = await exported(await rescued([{ room_id, session_id, path: 'here', key_backup_data }]));
   expect(JSON.parse(report.json)).toMatchObject({
     flagged: 1,
-    keys: [{ path: '$.here', flags: ['unusable-claimed-key', 'unreadable-by-others'] }],
+    keys: [{ path: '$.here', flags: ['unusable-claimed-key', 'unreadable-by-others', 'no-claimed-ed25519'] }],
   });
   const [written] = await readKeyExport(file, 'a passphrase', { backend });
   expect(written).toMatchObject({ ok: true, flags: [], session: { sender_claimed_keys: {} } });

@@ -7,10 +7,10 @@ import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
 import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import { readSavedKeys, type BackupEntry } from '../../wire/backup-reader.js';
-import { defineCommand } from '../command.js';
+import { defineCommand, expectNone } from '../command.js';
 import { UsageError } from '../errors.js';
 import { openKeysFile, readUtf8 } from '../files.js';
-import { JSON_SUMMARY, OUTPUT, REPORT } from '../options.js';
+import { JSON_SUMMARY, OUTPUT, REPORT, STRICT } from '../options.js';
 import { SessionArray, withResultFiles, type Output } from '../outputs.js';
 import { isJsonSummary, tellSummary, withProgress } from '../results.js';
 import { readNewPassphrase, readSecretLine } from '../secrets.js';
@@ -22,8 +22,12 @@ export const command = defineCommand({
   usage: ['decrypt FILE --passphrase-file FILE [options]', 'encrypt FILE --passphrase-file FILE [options]'],
   description: `
 decrypt reads the encrypted export file that a Matrix client wrote ("element-keys.txt") and gives an array of
-ExportedSessionData. encrypt makes such a file of that array: every client imports it. An entry that would
-make a client reject the whole file is repaired where possible, else left out and counted with its reason.
+ExportedSessionData. encrypt makes such a file of that array. An entry that would make Element (vodozemac)
+reject the whole file is repaired where possible, else left out and counted with its reason.
+
+Tried importers: Element Web and Desktop take the file; matrix-nio (weechat-matrix, pantalaimon) with --strict,
+and a passphrase of ASCII characters; Element X imports no files. The other way out, which every client reads:
+"upload" puts the keys into the current backup of the account.
 `,
   arguments: ['decrypt|encrypt', 'FILE'],
   options: {
@@ -32,6 +36,7 @@ make a client reject the whole file is repaired where possible, else left out an
       help: `one line with the passphrase of the export file; - is standard input. It has nothing to do with the recovery
         key or the security phrase of the account`,
     },
+    ...STRICT,
     ...REPORT,
     ...OUTPUT,
     ...JSON_SUMMARY,
@@ -39,15 +44,16 @@ make a client reject the whole file is repaired where possible, else left out an
   exitCodes: `Exit code 0 when every entry came through, 1 when some did not or the passphrase is wrong, 2 for wrong usage
     or unreadable input.`,
   example: 'megolm-backup export decrypt element-keys.txt --passphrase-file phrase.txt -o sessions.json',
-  async run({ passphraseFile, ...options }, terminal, direction, path) {
+  async run({ passphraseFile, strict, ...options }, terminal, direction, path) {
     if (direction !== 'decrypt' && direction !== 'encrypt') {
       throw new UsageError('expected "decrypt" or "encrypt"');
     }
+    if (direction === 'decrypt') expectNone({ strict }, 'export encrypt');
     const [ask, convert] = direction === 'decrypt' ? [readSecretLine, decrypt] : [readNewPassphrase, encrypt];
     const passphrase = await ask(passphraseFile, 'passphrase of the export', terminal);
     const report = new Report();
     await withResultFiles(options, terminal, async (result, commitReport) => {
-      await convert(path, passphrase, result, report, terminal);
+      await convert(path, passphrase, result, report, terminal, strict);
       await commitReport(report);
       return true;
     });
@@ -110,6 +116,7 @@ async function encrypt(
   output: Output,
   report: Report,
   terminal: Terminal,
+  strict: boolean,
 ): Promise<void> {
   const file = openKeysFile(path, 'array', terminal);
   let current: BackupEntry | undefined;
@@ -127,6 +134,7 @@ async function encrypt(
     const pieces = writeKeyExport(sessions(), passphrase, {
       backend: nodeBackend(),
       signal: terminal.signal,
+      strict,
       onResult(result) {
         // Called for the session that was yielded last.
         if (!current) return;

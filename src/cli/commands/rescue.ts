@@ -27,7 +27,7 @@ import { defineCommand } from '../command.js';
 import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
 import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
-import { HOMESERVER, READING } from '../options.js';
+import { HOMESERVER, READING, STRICT } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
 import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
@@ -53,6 +53,10 @@ It is asked for on the terminal or read from a file, and so is a new passphrase 
 
 The summary says how many keys prove where they come from (verified) and how many do not (no-mac, wrong-mac,
 declared-unauthenticated). The export file itself does not tell them apart.
+
+Element Web and Desktop import the file; matrix-nio (weechat-matrix, pantalaimon) one written with --strict;
+Element X imports no files. The other way out, which every client reads: "export decrypt" and "upload" put the
+keys into the current backup of the account.
 `,
   options: {
     ...HOMESERVER,
@@ -69,6 +73,7 @@ declared-unauthenticated). The export file itself does not tell them apart.
       help: 'a new passphrase for the export file, on one line; - is standard input',
     },
     correct: { help: 'if exactly one key a typing mistake away from yours fits, use that one' },
+    ...STRICT,
     ...READING,
   },
   exitCodes: `Exit code 0 when every key came out, 1 when some did not, when a backup_mac is wrong, or when nothing fits, 2
@@ -142,10 +147,10 @@ async function writeExport(
   { key }: RescueKey,
   source: RescueSource,
   passphrase: string,
-  options: DecryptSettings & OutputPaths & { readonly mayDiscard: boolean },
+  options: DecryptSettings & OutputPaths & { readonly mayDiscard: boolean; readonly strict: boolean },
   terminal: Terminal,
 ): Promise<Outcome> {
-  const { salvage, requireAuthenticated, mayDiscard } = options;
+  const { salvage, requireAuthenticated, mayDiscard, strict } = options;
   const report = new Report();
   const fit = new KeyMatchCounter();
   const settings = { backend: nodeBackend(), signal: terminal.signal };
@@ -157,7 +162,7 @@ async function writeExport(
         const keys = source.restore(key, reading, (share) => {
           show(report.ok + report.failed, share);
         });
-        for await (const piece of exportRescued(keys, passphrase, report, fit, settings)) {
+        for await (const piece of exportRescued(keys, passphrase, report, fit, { ...settings, strict })) {
           await result.write(piece);
         }
       }),

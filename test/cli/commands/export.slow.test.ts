@@ -54,6 +54,28 @@ describe.concurrent('export', () => {
     expect(work.json('out.json')).toEqual([session]);
   });
 
+  it('flags entries that matrix-nio refuses a file for, and leaves them out with --strict', async () => {
+    const work = workspace();
+    const sessions = [work.session(), work.session({ sender_claimed_keys: {} })];
+    work.writeJson('in.json', sessions);
+    work.write('keys.txt', '');
+    const flagged = await work.run([...ENCRYPT, '--report', 'report.json']);
+    expect(flagged).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('1 of them flagged') as string,
+    });
+    const report = work.json('report.json') as ReportFile;
+    expect(report.keys).toMatchObject([{ path: '$[1]', flags: ['no-claimed-ed25519'] }]);
+    const strict = await work.run([...ENCRYPT, '--strict', '--report', 'report.json']);
+    expect(strict).toMatchObject({ code: 1 });
+    expect((work.json('report.json') as ReportFile).keys).toMatchObject([
+      { path: '$[1]', code: 'missing-field' },
+    ]);
+    work.write('keys.txt', work.read('out.txt'));
+    expect(await work.run(DECRYPT)).toMatchObject({ code: 0 });
+    expect(work.json('out.json')).toEqual(sessions.slice(0, 1));
+  });
+
   it('reads an object of sessions, encrypts it and takes it as what to encrypt', async () => {
     const work = workspace();
     const session = work.session();
@@ -147,7 +169,7 @@ describe.concurrent('export', () => {
     expect(keys.map(({ path, code, flags }) => [path, code, flags])).toEqual([
       ['$[0]', 'bad-length', []],
       ['$[1]', 'bad-json', []],
-      ['$[3]', undefined, ['unusable-claimed-key']],
+      ['$[3]', undefined, ['unusable-claimed-key', 'no-claimed-ed25519']],
     ]);
     work.write('keys.txt', work.read('out.txt'));
     await work.run(DECRYPT);
