@@ -89,7 +89,10 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
 
 /** The description of a key for reading: whatever there is. The secrets under a key prove it as well. */
 export function anyDescription(accountData: AccountData, id: string): KeyDescription {
-  const content = ownValue(accountData, `${KEY_TYPE}${id}`);
+  const content = ownValue(
+    expectObject(accountData, 'account data'),
+    `${KEY_TYPE}${expectText(id, 'key id')}`,
+  );
   return (isJsonObject(content) ? content : {}) as KeyDescription;
 }
 
