@@ -11,6 +11,7 @@ const slow = process.env.TIER === 'slow';
  */
 const ALONE = [
   'test/backends/auto.test.ts',
+  'test/backends/entries.test.ts',
   'test/backends/simd/index.test.ts',
   'test/backends/workers.test.ts',
   'test/curve25519/x25519.test.ts',

@@ -10,7 +10,7 @@ const read = (name) => readFileSync(`${root}page/${name}`, 'utf8');
 async function bundle(entry, define = {}) {
   const { outputFiles } = await build({
     entryPoints: [`${root}page/src/${entry}`],
-    alias: { '#platform': `${root}src/backends/platform-pure.ts` },
+    alias: { '#platform': `${root}page/src/platform.ts` },
     bundle: true,
     charset: 'utf8',
     define,

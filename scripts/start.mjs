@@ -1,7 +1,7 @@
 // The main job on real input: a server on a temporary SQLite file; a backup made there, a sample export of 1,000
 // megolm sessions uploaded, restored with the text form of the key, and compared. Run by `npm start`, which builds.
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -20,8 +20,13 @@ const sessions = JSON.parse(
   await readFile(new URL('../vectors/sample-export.json', import.meta.url), 'utf8'),
 );
 const rooms = new Set(sessions.map(({ room_id }) => room_id));
-const perKey = (milliseconds) => `${((1000 * milliseconds) / sessions.length).toFixed(0)} µs a key`;
-console.log(`A round trip of ${number(sessions.length)} megolm sessions in ${rooms.size} rooms\n`);
+const seconds = (milliseconds) => `in ${(milliseconds / 1000).toFixed(1)} s`;
+const kilobytes = (bytes) => `${number(Math.round(bytes / 1000))} KB`;
+const sizeOf = async (path) => (await stat(path)).size;
+const line = (what, value) => console.log(`${what.padEnd(26)}${value}`);
+console.log(
+  `A backup of ${number(sessions.length)} room keys of ${rooms.size} rooms, and back, on this machine only.\n`,
+);
 
 // A server that knows one user, on a temporary file and a free port.
 const folder = await mkdtemp(join(tmpdir(), 'megolm-backup-'));
@@ -31,7 +36,7 @@ const sha256 = createHash('sha256').update(token).digest('hex');
 const store = await openSqliteStore(file);
 const identify = identifyByTokens([{ sha256, user_id, device_id: 'SAMPLEDEV' }]);
 const server = await listen(await createHandler({ store, identify }));
-console.log(`server, on SQLite                         ${server.url}`);
+line('server', server.url);
 
 try {
   // A device makes the backup and uploads what it has.
@@ -42,9 +47,9 @@ try {
   const recoveryKey = key.toRecoveryKey();
   const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [device] });
   device.dispose();
-  console.log(`backup version                            ${info.version}`);
-  console.log(`public key                                ${key.publicKey.toBase64()}`);
-  console.log(`recovery key (the backup decryption key)  ${recoveryKey}\n`);
+  line('backup version', info.version);
+  line('its public key', key.publicKey.toBase64());
+  line('its recovery key', `${recoveryKey}\n`);
 
   const uploadStart = performance.now();
   const trust = { userId: user_id, decryptionKey: key };
@@ -83,15 +88,15 @@ try {
   }
   check('another key is refused before anything is downloaded', refusal === 'wrong-key');
 
-  console.log(`encrypted, uploaded    ${number(upload.uploaded)} sessions, ${perKey(uploadTime)}`);
-  console.log(`downloaded, decrypted  ${number(restored.size)} sessions, ${perKey(restoreTime)}`);
-  // The database and its log, where new rows are until they are moved.
-  const sizes = (await readdir(folder)).map(async (name) => (await stat(join(folder, name))).size);
-  const bytes = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-  console.log(`on the server's disk   ${number(bytes)} bytes\n`);
+  line('encrypted and uploaded', `${number(upload.uploaded)} keys ${seconds(uploadTime)}`);
+  line('downloaded and decrypted', `${number(restored.size)} keys ${seconds(restoreTime)}`);
 } finally {
   await server.stop();
+  const log = await sizeOf(`${file}-wal`);
+  // This moves the log into the database.
   await store.close();
+  line('database', kilobytes(await sizeOf(file)));
+  line('write-ahead log', `${kilobytes(log)} while the server ran, empty now\n`);
   await rm(folder, { recursive: true });
 }
 
@@ -99,3 +104,10 @@ for (const { name, holds } of checks) console.log(`${holds ? 'ok    ' : 'FAILED'
 const failed = checks.filter(({ holds }) => !holds).length;
 console.log(`\n${checks.length - failed} checks passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
+if (failed === 0) {
+  console.log(`
+Try next:
+  node dist/cli/main.js serve --dev    a server to try clients with
+  node dist/cli/main.js help rescue    how to get messages back with a recovery key
+  npm run page                         dist/page/rescue.html, the same in a browser`);
+}

@@ -13,15 +13,18 @@ export {
 } from './errors.js';
 export type { AbortSignalLike, Progress, SignalOptions, WaitOptions } from './async.js';
 export type { JsonObject } from './encoding/json.js';
-export { BackupDecryptionKey, BackupPublicKey } from './scheme/keys.js';
+export { BackupDecryptionKey, BackupPublicKey, type PublicKeyFlag } from './scheme/keys.js';
 export type { DeriveOptions } from './scheme/passphrase.js';
 export type { ReadOptions, SessionData, SessionDataFlag } from './scheme/session-data.js';
 export {
   BACKUP_ALGORITHM,
+  addSignature,
+  authDataBytes,
   createAuthData,
   ed25519Signer,
   signAuthData,
   verifyAuthData,
+  type AsyncSigner,
   type AuthData,
   type AuthDataVerdict,
   type SignatureState,
@@ -40,6 +43,7 @@ export {
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
 export type { SenderFlag } from './formats/sender-fields.js';
 export type { ExportEntry } from './formats/exported-session.js';
+export type { ExportPassphraseForm } from './formats/export-passwords.js';
 export {
   readKeyExport,
   writeKeyExport,
@@ -66,6 +70,8 @@ export {
   type Provenance,
 } from './batch/decrypt.js';
 export type { BatchOptions, FailedSession, Outcome } from './batch/run.js';
+export { groupByRoom, recordsIn, type RankedRecord, type RecordsByRoom } from './batch/rooms.js';
+export type { KeyRank } from './formats/replacement.js';
 export {
   authenticateSessions,
   type AuthenticateOptions,
@@ -74,6 +80,8 @@ export {
   type TrustedCopyOf,
 } from './batch/reencrypt.js';
 export {
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
   SECRET_STORAGE_ALGORITHM,
   defaultKeyId,
   keyDescription,
@@ -81,8 +89,6 @@ export {
   type KeyDescription,
 } from './secret-storage/key-description.js';
 export {
-  BACKUP_SECRET,
-  MASTER_KEY_SECRET,
   SecretStorageKey,
   type EncryptedSecret,
   type KeyCheck,
@@ -97,6 +103,7 @@ export {
   type UnlockedBy,
   type UnlockedKey,
 } from './secret-storage/account-secrets.js';
+export type { PassphraseForm } from './scheme/passphrase-forms.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,

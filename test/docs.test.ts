@@ -20,6 +20,7 @@ const DOCUMENTS = [
   'SECURITY.md',
   'CHANGELOG.md',
   'CONTRIBUTING.md',
+  'RELEASING.md',
   'vectors/README.md',
   ...readdirSync(join(root, 'docs'))
     .filter((name) => name.endsWith('.md'))
@@ -80,6 +81,16 @@ function anchors(markdown: string): string[] {
       .replaceAll(' ', '-'),
   );
 }
+
+test('README.md links to every document for people', () => {
+  const readme = read('README.md');
+  for (const path of DOCUMENTS.filter((name) => name !== 'README.md')) expect(readme).toContain(`](${path})`);
+});
+
+test('docs/running-the-server.md begins with a list of its sections', () => {
+  const [, list, text] = /^((?:.*\n)*?)(## (?:.*\n)*)/.exec(read('docs/running-the-server.md')) ?? [];
+  for (const anchor of anchors(text.replace(/^# .*$/gm, ''))) expect(list).toContain(`](#${anchor})`);
+});
 
 describe.each(['docs/architecture.md', 'docs/how-the-scheme-works.md', 'CONTRIBUTING.md'])('%s', (path) => {
   const spans = codeSpans(prose(read(path)));
@@ -143,6 +154,56 @@ describe('docs/architecture.svg', () => {
     expect(calls.length).toBeGreaterThan(10);
     const page = read('docs/architecture.md');
     for (const call of calls) expect(page).toMatch(new RegExp(`\`${call}(?:\\(\\))?\``));
+  });
+
+  test('has labels that touch neither each other nor an edge or line', () => {
+    const numbers = (element: string, ...names: string[]) =>
+      names.map((name) => Number(new RegExp(` ${name}="([\\d.]+)"`).exec(element)?.[1]));
+    // The widths of a character in a wide font, in pixels.
+    const widths: Record<string, number> = { name: 9, what: 6.4, call: 7.3 };
+    const labels = [...svg.matchAll(/<text class="(\w+)"[^>]*>([^<]*)</g)].map(([element, kind, text]) => {
+      const [x, y] = numbers(element, 'x', 'y');
+      return { x, y, end: x + text.length * widths[kind], text };
+    });
+    const boxes = [...svg.matchAll(/<rect class="box"[^>]*>/g)].map(([box]) => {
+      const [x, y, width, height] = numbers(box, 'x', 'y', 'width', 'height');
+      return { x, y, end: x + width, bottom: y + height };
+    });
+    expect([labels.length > 30, boxes.length]).toEqual([true, ORDER.length - 1]);
+    for (const box of boxes) {
+      const row = labels.filter(({ y }) => y > box.y && y < box.bottom).sort((a, b) => a.x - b.x);
+      row.forEach(({ x, end, text }, i) => {
+        expect(x, text).toBeGreaterThan(box.x);
+        expect(end, text).toBeLessThan(i + 1 < row.length ? row[i + 1].x : box.end);
+      });
+    }
+    const [line] = numbers(/<line[^>]*>/.exec(svg)?.[0] ?? '', 'x1');
+    for (const { x, text } of [...labels, ...boxes.map((box) => ({ ...box, text: 'a box' }))]) {
+      expect(x, text).toBeGreaterThan(line);
+    }
+  });
+
+  test('can be read in light and in dark', () => {
+    const themes = [...svg.matchAll(/:root \{([^}]*)\}/g)].map(
+      ([, css]) => new Map([...css.matchAll(/--(\w+): (#\w{6})/g)].map(([, name, color]) => [name, color])),
+    );
+    expect(themes).toHaveLength(2);
+    for (const theme of themes) {
+      const luminance = (name: string) => {
+        const channels = (theme.get(name) ?? '').match(/\w\w/g) ?? [];
+        const [r, g, b] = channels.map((hex) => {
+          const part = parseInt(hex, 16) / 255;
+          return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      for (const text of ['ink', 'soft', 'call']) {
+        for (const ground of ['box', 'paper']) {
+          const [dark, light] = [luminance(text), luminance(ground)].sort((a, b) => a - b);
+          expect((light + 0.05) / (dark + 0.05), `${text} on ${ground}`).toBeGreaterThanOrEqual(4.5);
+        }
+      }
+    }
   });
 
   test('is a picture and nothing else', () => {

@@ -23,6 +23,7 @@ interface Snippet {
 const PAGES = [
   'README.md',
   'docs/library.md',
+  'docs/sdks.md',
   'docs/rescue.md',
   'docs/running-the-server.md',
   'docs/migrating-from-libolm.md',

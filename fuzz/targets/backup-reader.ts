@@ -72,7 +72,7 @@ function read(body: Uint8Array, form: BackupForm, seed: number, seen: Seen): { i
 function rowOf(item: BackupItem): Row {
   const { room_id, session_id, path, error } = item;
   if (error) claim(CODES.includes(error.code), `a declared code, not ${error.code}`);
-  return { room_id, session_id, path, value: error ? undefined : item.value, error: error?.code };
+  return { room_id, session_id, path, value: error ? undefined : item.key_backup_data, error: error?.code };
 }
 
 function sorted(rows: readonly Row[]): string[] {

@@ -142,7 +142,7 @@ function expected(body: Uint8Array): Restored {
           room_id,
           session_id,
           path,
-          error ? error.code : decrypted(room_id ?? '', session_id ?? '', item.value),
+          error ? error.code : decrypted(room_id ?? '', session_id ?? '', item.key_backup_data),
         ),
       );
     }

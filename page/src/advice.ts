@@ -1,3 +1,4 @@
+import type { SecretStorageState } from '../../src/secret-storage/key-description.js';
 import type { Answer } from './messages.js';
 
 type Refused = Extract<Answer, { kind: 'refused' }>;
@@ -8,11 +9,21 @@ export interface Advice {
   readonly next: string;
 }
 
-const KEY_FITS_NOTHING: Advice = {
-  what: 'This key or phrase does not open the backup.',
-  next:
+const FITS_NOTHING = 'This key or phrase does not open the backup.';
+const UNTOUCHED = 'Your backup is untouched, and you can try as often as you like.';
+const OWN_KEY =
+  'so only the recovery key or passphrase of the backup itself opens it. Is it the right account?';
+
+/** What to do about a key that fits nothing, by what the account has. */
+const KEY_FITS_NOTHING: Readonly<Record<SecretStorageState, string>> = {
+  unknown:
+    'It may be the key of the secret storage. Choose the account data as well: account.json, where the files were ' +
+    `saved by “megolm-backup save”. ${UNTOUCHED}`,
+  none: `This account has no secret storage, ${OWN_KEY} ${UNTOUCHED}`,
+  'no-backup-key': `The secret storage of this account holds no key of a backup, ${OWN_KEY} ${UNTOUCHED}`,
+  'backup-key':
     'Look for another recovery key or phrase: in a password manager, in downloads, on paper. An account whose key ' +
-    'was changed has more than one. Your backup is untouched, and you can try as often as you like.',
+    `was changed has more than one. ${UNTOUCHED}`,
 };
 const CHECK_FILES: Advice = {
   what: 'One of the files is not what this page needs.',
@@ -25,9 +36,11 @@ const TRY_LATER: Advice = {
 
 /** By the code of the error. A code that is not here gets the advice for anything else. */
 const ADVICE: Readonly<Record<string, Advice>> = {
-  'wrong-key': KEY_FITS_NOTHING,
-  'wrong-passphrase': KEY_FITS_NOTHING,
-  'mac-mismatch': KEY_FITS_NOTHING,
+  'wrong-key': { what: FITS_NOTHING, next: KEY_FITS_NOTHING['backup-key'] },
+  'unsupported-algorithm': {
+    what: 'This backup is of a kind that this page cannot read.',
+    next: 'Use the client that made it. Your backup is untouched.',
+  },
   'bad-recovery-key': {
     what: 'This is not a complete recovery key.',
     next: 'Compare it with your copy: characters that look alike, a missing group, a part of the line before it.',
@@ -77,12 +90,15 @@ const ANYTHING_ELSE: Advice = {
 };
 
 /** What to tell people about an error. */
-export function adviceFor({ code, correctable }: Refused): Advice {
+export function adviceFor({ code, correctable, storage }: Refused): Advice {
   if (correctable !== undefined) {
     return {
       what: 'That does not fit, but something very close to it does.',
       next: `It seems that a character is mistyped, missing or too many in ${correctable}.`,
     };
+  }
+  if (storage !== undefined && code !== 'bad-recovery-key') {
+    return { what: FITS_NOTHING, next: KEY_FITS_NOTHING[storage] };
   }
   return ADVICE[code] ?? ANYTHING_ELSE;
 }

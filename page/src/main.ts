@@ -1,11 +1,15 @@
 import { adviceFor } from './advice.js';
 import { button, byId, input, show } from './dom.js';
 import { LAST_STEP, enteredTask, setUpForm, showStep } from './form.js';
-import type { Answer } from './messages.js';
+import type { Answer, Start } from './messages.js';
+import { workerFrom } from './worker-from.js';
 import { setUpResults, showResults } from './results.js';
 
 /** The code of the worker, put here by the build: a page of one file has no other place for it. */
 declare const WORKER_SOURCE: string;
+
+// The build puts the code in the place of each mention.
+const workerSource = WORKER_SOURCE;
 
 const progress = byId('progress') as HTMLProgressElement;
 let worker: Worker | undefined;
@@ -18,9 +22,7 @@ function start(correct = false): void {
   progress.removeAttribute('value');
   show('work', byId('work-title'));
   started = performance.now();
-  const url = URL.createObjectURL(new Blob([WORKER_SOURCE], { type: 'text/javascript' }));
-  worker = new Worker(url);
-  URL.revokeObjectURL(url);
+  worker = workerFrom(workerSource);
   worker.onmessage = ({ data }: MessageEvent<Answer>) => {
     take(data);
   };
@@ -32,7 +34,7 @@ function start(correct = false): void {
       correctable: undefined,
     });
   };
-  worker.postMessage(enteredTask(correct));
+  worker.postMessage({ task: enteredTask(correct), workerSource } satisfies Start);
 }
 
 /** Ends the work at once, and with it everything that it held in memory. */

@@ -1,4 +1,5 @@
 import type { AuthenticityCounts } from '../../src/report/report.js';
+import type { SecretStorageState } from '../../src/secret-storage/key-description.js';
 
 /** What the page asks of its worker. */
 export interface Task {
@@ -12,6 +13,13 @@ export interface Task {
   readonly requireAuthenticated: boolean;
   /** Use the one key or phrase close to what was given, if that is what fits. */
   readonly correct: boolean;
+}
+
+/** The first message to the worker. */
+export interface Start {
+  readonly task: Task;
+  /** The worker's own code, from which it starts others. */
+  readonly workerSource: string;
 }
 
 /** What became of the keys of a room. */
@@ -31,14 +39,18 @@ export type Answer =
       readonly message: string;
       /** Whether something close to what was given fits; what it is stays in the worker. */
       readonly correctable: string | undefined;
+      /** Of a key or phrase that fits nothing: what the account has that it could have fitted. */
+      readonly storage?: SecretStorageState;
     }
   | {
       readonly kind: 'done';
       readonly opened: string;
       /** Whether the key is the backup's, as far as its records tell. */
       readonly fits: boolean;
-      /** Whether the file of the backup ends in the middle. */
-      readonly truncated: boolean;
+      /** What ended before its end, so that only the keys before that came. */
+      readonly cut: 'file' | 'connection' | undefined;
+      /** How many fewer keys the homeserver sent than it counts. */
+      readonly missing: number;
       readonly total: number;
       readonly ok: number;
       readonly failed: number;

@@ -8,8 +8,10 @@ import {
   type RescueKey,
 } from '../../src/report/rescue.js';
 import { localBackend } from '../../src/backends/local-web.js';
+import type { Progress } from '../../src/async.js';
 import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
+import { secretStorageState } from '../../src/secret-storage/key-description.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import type { Answer, RoomCount, Task } from './messages.js';
 import { openSource, PageError, type Source } from './source.js';
@@ -57,7 +59,12 @@ async function open(
   backend: Backend,
   tell: (answer: Answer) => void,
 ): Promise<RescueKey[]> {
-  const options = { authData, accountData, backend };
+  let derived = 0;
+  const onProgress = ({ done, total }: Progress) => {
+    if (done !== total || ++derived < 2) return;
+    tell({ kind: 'status', text: `Trying your phrase as keyboards change it: ${derived} forms so far.` });
+  };
+  const options = { authData, accountData, backend, onProgress };
   let result = await unlock(key, options);
   if (!result.ok && result.suggestion && correct) {
     disposeRescueKeys(rescueKeys(result));
@@ -67,7 +74,8 @@ async function open(
   if (keys.length === 0 && !result.ok) {
     const { error, suggestion } = result;
     const correctable = suggestion && UNLOCKED_BY[suggestion.by];
-    tell({ kind: 'refused', code: error.code, message: error.message, correctable });
+    const storage = secretStorageState(accountData);
+    tell({ kind: 'refused', code: error.code, message: error.message, correctable, storage });
   }
   return keys;
 }
@@ -99,19 +107,21 @@ async function read(
   const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
     backend,
     onKey(place, ok) {
-      rooms.of(place)[ok ? 'ok' : 'failed']++;
+      if (place.room_id !== undefined) rooms.of(place)[ok ? 'ok' : 'failed']++;
       tellProgress();
     },
   });
   for await (const piece of pieces) exported.add(piece);
-  const { summary, authenticity, codes, salvageable } = report;
+  const { summary, authenticity, codes, cut, salvageable } = report;
+  const ending = task.source.kind === 'server' ? ('connection' as const) : ('file' as const);
   return {
     ...summary,
     fits: fit.fits,
-    truncated: codes.get('truncated') !== undefined,
+    cut: cut && ending,
+    missing: Math.max(0, (source.count ?? 0) - summary.total),
     authenticity,
     codes: [...codes],
-    salvageable: salvage ? [] : salvageable,
+    salvageable: salvage ? [] : [...salvageable],
     rooms: rooms.counts,
     exported: summary.ok > 0 || summary.failed === 0 ? exported.whole('text/plain') : undefined,
     report: new Blob([report.head, lines.whole(), Report.TAIL], { type: 'application/json' }),

@@ -56,24 +56,31 @@ export function showResults(done: Done): void {
 
 const count = (number: number) => number.toLocaleString('en');
 
-function titleOf({ total, ok, failed }: Done): string {
-  if (total === 0) return 'This backup is empty';
+function titleOf({ total, ok, missing }: Done): string {
+  const all = total + missing;
+  if (all === 0) return 'This backup is empty';
   if (ok === 0) return 'No key could be recovered';
-  return failed === 0 ? `All ${count(ok)} keys recovered` : `${count(ok)} of ${count(total)} keys recovered`;
+  return ok === all ? `All ${count(ok)} keys recovered` : `${count(ok)} of ${count(all)} keys recovered`;
 }
 
 /** Why keys are missing, and what to do about it. */
-function tellCause({ total, ok, failed, fits, codes, truncated }: Done): void {
+function tellCause({ total, ok, failed, fits, codes, cut, missing }: Done): void {
   const refused = new Map(codes).get('not-authenticated') ?? 0;
   let cause = '';
   if (!fits) {
     cause =
       'That key does not fit this backup: not one of its keys was encrypted to it. Your backup is untouched; look ' +
       'for another recovery key, or for the files of the backup that this key belongs to.';
-  } else if (truncated) {
-    cause = 'The file ends early. These are the keys before its end; if you can, save the file again.';
+  } else if (cut === 'file') {
+    cause =
+      'The file ends early, or is damaged. These are the keys before that; if you can, save the file again.';
+  } else if (cut === 'connection') {
+    cause =
+      'The connection broke. These are the keys that came. Save them, then start again to get the rest.';
+  } else if (missing > 0) {
+    cause = `The homeserver counts ${count(missing)} more keys than it sent. Start again later to try for the rest.`;
   } else if (total === 0) {
-    cause = 'It holds no keys. Is it the right account? An earlier backup may be in files that you saved.';
+    cause = 'It holds no keys. Is it the right account? Another backup may be in files that you saved.';
   } else if (refused > 0 && refused === failed) {
     cause = 'The others do not prove where they come from, and you asked for those that do only.';
   } else if (failed > 0 && ok > 0) {

@@ -1,15 +1,17 @@
 import type { Backend } from '../../src/batch/backend.js';
-import { readBackup } from '../../src/wire/backup-reader.js';
-import { rescueItems, type RescuedKey } from '../../src/report/rescue.js';
+import { readSavedKeys } from '../../src/wire/backup-reader.js';
+import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
+import { pastedToken } from '../../src/client/access-token.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
 import { Restore } from '../../src/client/restore.js';
 import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
-import { isJsonObject, parseObject, type JsonObject } from '../../src/encoding/json.js';
+import { isJsonObject, parseShallow, type JsonObject } from '../../src/encoding/json.js';
 import { decodeTextFile, utf8Of } from '../../src/encoding/text-file.js';
-import type { AccountData } from '../../src/secret-storage/key-description.js';
+import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
+import { accountDataOf, type AccountData } from '../../src/secret-storage/key-description.js';
 import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { Task } from './messages.js';
 import { onlyTo } from './only-to.js';
@@ -24,9 +26,15 @@ export interface ReadSettings {
 
 /** Where the keys come from. */
 export interface Source {
+  /** How many keys a homeserver says that there are. */
+  readonly count?: number | undefined;
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
-  readonly restore: (key: BackupDecryptionKey, settings: ReadSettings) => AsyncIterable<RescuedKey>;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
+  readonly restore: (
+    key: BackupDecryptionKey,
+    settings: ReadSettings,
+  ) => AsyncIterable<RescuedKey | RescuedEntry>;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -65,17 +73,18 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
       backups.push(file);
       continue;
     }
-    const object = parseObject(await textOf(file), file.name);
+    const value = parseShallow(await textOf(file), file.name);
+    const object = isJsonObject(value) && !isJsonObject(value.account_data) ? value : {};
     if (isJsonObject(object.rooms)) backups.push(file);
-    else if (isJsonObject(object.auth_data)) versions.push(object.auth_data);
+    else if (isJsonObject(object.auth_data)) versions.push(authDataOf(object, file.name));
     else if (typeof object.public_key === 'string') versions.push(object);
-    else accounts.push(object);
+    else accounts.push(accountDataOf(value));
   }
   const backup = only(backups, 'a backup ({"rooms": ...})');
   const authData = only(versions, 'a version (with auth_data)');
   return {
     authData,
-    accountData: accounts.length === 0 ? {} : only(accounts, 'account data'),
+    accountData: accounts.length === 0 ? undefined : only(accounts, 'account data'),
     restore: (key, settings) => restoreFile(backup, backend, key, settings),
   };
 }
@@ -97,6 +106,15 @@ async function textOf(file: File): Promise<string> {
   );
 }
 
+/** The `auth_data` of a version. */
+function authDataOf({ algorithm = BACKUP_ALGORITHM, auth_data }: JsonObject, name: string): JsonObject {
+  if (algorithm === BACKUP_ALGORITHM) return auth_data as JsonObject;
+  throw new KeyBackupError(
+    'unsupported-algorithm',
+    `${name}: algorithm: expected ${BACKUP_ALGORITHM}, got another`,
+  );
+}
+
 /** One of each: to take one of two and be silent about the other would be to lose its keys. */
 function only<T>(found: readonly T[], what: string): T {
   if (found.length === 0) throw new KeyBackupError('missing-field', `files: expected ${what}, got none`);
@@ -110,7 +128,7 @@ function restoreFile(
   backend: Backend,
   key: BackupDecryptionKey,
   { onShare, ...settings }: ReadSettings,
-): AsyncGenerator<RescuedKey, void, undefined> {
+): AsyncGenerator<RescuedEntry, void, undefined> {
   let read = 0;
   async function* chunks() {
     const reader = file.stream().getReader();
@@ -122,7 +140,7 @@ function restoreFile(
       yield value;
     }
   }
-  return rescueItems(readBackup(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
+  return rescueEntries(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
     ...settings,
     backend,
   });
@@ -140,10 +158,16 @@ async function openServer(
   // Finding the server takes no token; with it, only the server that was found is contacted.
   const baseUrl = await discoverHomeserver(homeserver.trim(), { onRetry });
   expectSecure(baseUrl);
-  const roomKeys = new RoomKeys({ baseUrl, accessToken: token.trim(), fetch: onlyTo(baseUrl), onRetry });
+  const roomKeys = new RoomKeys({
+    baseUrl,
+    accessToken: pastedToken(token) ?? token.trim(),
+    fetch: onlyTo(baseUrl),
+    onRetry,
+  });
   const info = await roomKeys.currentVersion();
   if (!info) throw new PageError('no-backup', 'this account has no backup');
   return {
+    count: info.count,
     authData: info.auth_data,
     accountData: await fetchSecretStorage(roomKeys, await ownUserId(roomKeys)),
     restore: (key, { onShare, ...settings }) =>

@@ -1,18 +1,9 @@
 import type { WorkerListener, WorkerThread } from './platform.js';
-import { transferOf, type Job, type Reply } from './worker-protocol.js';
+import { threadOf, type WebWorker } from './web-worker.js';
 
 /** `#platform` for browsers. */
 
 export { localBackend } from './local-web.js';
-
-/** The part of the web's Worker that is used. */
-interface WebWorker {
-  postMessage(message: unknown, transfer: ArrayBuffer[]): void;
-  terminate(): void;
-  onmessage: ((event: { data: Reply }) => void) | null;
-  onerror: ((event: { message?: string }) => void) | null;
-  onmessageerror: (() => void) | null;
-}
 
 declare const Worker: new (url: URL, options: { type: 'module' }) => WebWorker;
 
@@ -26,23 +17,5 @@ export function startWorker(listener: WorkerListener, url?: URL): WorkerThread {
   const worker = url
     ? new Worker(url, { type: 'module' })
     : new Worker(new URL('./worker-web.js', import.meta.url), { type: 'module' });
-  worker.onmessage = ({ data }) => {
-    listener.onReply(data);
-  };
-  worker.onerror = ({ message }) => {
-    listener.onDeath(new Error(message ?? 'the worker could not be loaded'));
-  };
-  worker.onmessageerror = () => {
-    listener.onDeath(new Error('a message from the worker could not be read'));
-  };
-  return {
-    post(job: Job) {
-      worker.postMessage(job, transferOf(job));
-    },
-    // Workers do not keep a page alive.
-    hold: () => undefined,
-    terminate() {
-      worker.terminate();
-    },
-  };
+  return threadOf(worker, listener);
 }

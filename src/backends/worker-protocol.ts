@@ -1,6 +1,9 @@
 import { decryptMany, encryptMany, type Backend } from '../batch/backend.js';
+import { decryptChunk, type BackupRecord, type DecryptSettings } from '../batch/decrypt.js';
+import { entryOf, type EntryResult } from '../batch/entries.js';
 import { plainBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError, messageOf, type ErrorCode } from '../errors.js';
+import { BackupDecryptionKey } from '../scheme/keys.js';
 import type {
   OpenedSessionData,
   ParsedSessionData,
@@ -33,8 +36,15 @@ interface DecryptJob {
   readonly salvage: readonly boolean[];
 }
 
-/** A chunk to encrypt or decrypt. */
-export type Job = EncryptJob | DecryptJob;
+/** Records to decrypt and to write as entries of an export file. They are copied. */
+interface EntriesJob extends Pick<DecryptSettings, 'salvage' | 'requireAuthenticated'> {
+  readonly direction: 'entries';
+  readonly privateKey: Uint8Array;
+  readonly records: readonly BackupRecord[];
+}
+
+/** A chunk of keys. */
+export type Job = EncryptJob | DecryptJob | EntriesJob;
 
 /** A {@link KeyBackupError} on its way from a worker. */
 interface ErrorMessage {
@@ -55,8 +65,18 @@ interface DecryptReply {
   readonly remarks: ReadonlyMap<number, ErrorMessage | readonly SessionDataFlag[]>;
 }
 
+type Failed = Extract<EntryResult, { ok: false }>;
+
+interface EntriesReply {
+  readonly direction: 'entries';
+  readonly results: readonly (
+    Extract<EntryResult, { ok: true }> | (Omit<Failed, 'error'> & { readonly error: ErrorMessage })
+  )[];
+}
+
 /** What a worker answers. `failed` is about the whole job. */
-export type Reply = EncryptReply | DecryptReply | { readonly direction: 'failed'; readonly message: string };
+export type Reply =
+  EncryptReply | DecryptReply | EntriesReply | { readonly direction: 'failed'; readonly message: string };
 
 /**
  * Handles a worker's messages: does one job after the other, and answers each, in order.
@@ -71,9 +91,7 @@ export function answering(
   let last: Promise<void> = Promise.resolve();
   const answer = async (job: Job) => {
     try {
-      const reply = await (job.direction === 'encrypt'
-        ? encrypt(job, await backend())
-        : decrypt(job, await backend()));
+      const reply = await work(job, await backend());
       post(reply, transferOf(reply));
     } catch (error) {
       // Should this fail too, no later job is answered either: its answer would be taken for this one.
@@ -83,6 +101,17 @@ export function answering(
   return (job) => {
     last = last.then(() => answer(job));
   };
+}
+
+function work(job: Job, backend: Backend): Promise<Reply> {
+  switch (job.direction) {
+    case 'encrypt':
+      return encrypt(job, backend);
+    case 'decrypt':
+      return decrypt(job, backend);
+    case 'entries':
+      return writeEntries(job, backend);
+  }
 }
 
 async function encrypt({ recipient, plaintexts }: EncryptJob, backend: Backend): Promise<EncryptReply> {
@@ -118,6 +147,30 @@ async function decrypt(
     return result.plaintext;
   });
   return { direction: 'decrypt', plaintexts: pack(plaintexts), remarks };
+}
+
+async function writeEntries(
+  { privateKey, records, ...settings }: EntriesJob,
+  backend: Backend,
+): Promise<EntriesReply> {
+  const key = BackupDecryptionKey.fromBytes(privateKey);
+  wipe(privateKey);
+  try {
+    const results = (await decryptChunk(records, key, settings, backend)).map((result) => {
+      const entry = entryOf(result);
+      return entry.ok ? entry : { ...entry, error: { code: entry.error.code, message: entry.error.message } };
+    });
+    return { direction: 'entries', results };
+  } finally {
+    key.dispose();
+  }
+}
+
+/** The results of an {@link EntriesReply}, one per record. */
+export function entriesIn({ results }: EntriesReply): EntryResult[] {
+  return results.map((result) =>
+    result.ok ? result : { ...result, error: new KeyBackupError(result.error.code, result.error.message) },
+  );
 }
 
 /** The results of a {@link DecryptReply}, one per key. */

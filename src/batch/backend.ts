@@ -108,7 +108,11 @@ export function checkBackend(backend: Backend) {
     };
   }
 
-  function checkedOpen(sharedSecret: Uint8Array, ciphertext: Uint8Array, mac: Uint8Array) {
+  function checkedOpen(
+    sharedSecret: Uint8Array,
+    ciphertext: Uint8Array,
+    mac: Uint8Array,
+  ): Uint8Array | undefined {
     const given = callBackend(backend, 'open', () => opening.open(sharedSecret, ciphertext, mac));
     return given === undefined ? undefined : assertBytes(backend, 'open', given, ciphertext.length);
   }

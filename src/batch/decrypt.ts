@@ -20,8 +20,8 @@ import {
   type ParsedSessionData,
   type ReadOptions,
 } from '../scheme/session-data.js';
-import { decryptChunkSync, tryRecord, type Chunk } from './backend.js';
-import { only, run, runSync, type Direction, type Outcome, type RunOptions } from './run.js';
+import { decryptChunkSync, tryRecord, type Backend, type Chunk } from './backend.js';
+import { only, run, runChunk, runSync, type Direction, type Outcome, type RunOptions } from './run.js';
 
 /** Takes room keys out of a backup: parse, agree, open, check. */
 
@@ -102,6 +102,16 @@ export function decryptSessionsSync(
   options: DecryptSettings = {},
 ): DecryptResult[] {
   return runSync(records, () => decryption(key, options));
+}
+
+/** {@link decryptSessions} of one chunk, in a thread that has nothing else to do. */
+export function decryptChunk(
+  records: readonly BackupRecord[],
+  key: BackupDecryptionKey,
+  settings: DecryptSettings,
+  backend: Backend,
+): Promise<DecryptResult[]> {
+  return runChunk(records, () => decryption(key, settings), backend);
 }
 
 type MacState = ReturnType<typeof checkBackupMac>;

@@ -103,6 +103,26 @@ export function runSync<Input, Ready, Output>(
   return outcomes;
 }
 
+/** Runs a chunk by a backend, without yielding to the event loop. */
+export async function runChunk<Input, Ready, Output>(
+  inputs: readonly Input[],
+  open: () => Direction<Input, Ready, Output>,
+  backend: Backend,
+): Promise<Outcome<Output>[]> {
+  const operation = open();
+  try {
+    const states = inputs.map((input) => tryRecord(() => operation.prepare(input)));
+    const chunk = await operation.work(readyOnes(states), checkBackend(backend), {});
+    try {
+      return [...outcomesOf(inputs, states, chunk, 0)];
+    } finally {
+      chunk.dispose();
+    }
+  } finally {
+    operation.dispose?.();
+  }
+}
+
 /** The output of a batch of one. */
 export function only<Output>([outcome]: Outcome<Output>[]): Output {
   if (!outcome.ok) throw outcome.error;

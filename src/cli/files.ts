@@ -2,9 +2,9 @@ import { statSync, type Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
-import { parseObject, type JsonObject } from '../encoding/json.js';
+import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
 import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
-import { readBackup, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
+import { readSavedKeys, type BackupForm, type BackupItem } from '../wire/backup-reader.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
 
@@ -18,7 +18,7 @@ export interface KeysFile {
 /** What a file should be, for people who gave another. */
 const FORMS = {
   rooms: 'a backup, {"rooms": ...}, as GET /room_keys/keys gives it',
-  array: 'an array of ExportedSessionData',
+  array: 'an array of ExportedSessionData, or {"sessions": [...]}',
 } as const;
 
 /** How an encrypted export file begins. */
@@ -28,8 +28,7 @@ const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
  * Opens a file of keys: a backup (`rooms`) or an export (`array`).
  *
  * @param path - A file, or `-` for standard input.
- * @throws {@link InputError} from the items when the file cannot be read or is not JSON of that form, after the
- * last key that could be read.
+ * @throws {@link InputError} from the items when the file cannot be read, or does not begin as JSON of that form.
  */
 export function openKeysFile(
   path: string,
@@ -38,7 +37,6 @@ export function openKeysFile(
 ): KeysFile {
   let size: number | undefined;
   let read = 0;
-  let found = 0;
   let start = '';
   async function* chunks() {
     const look = (stats: Stats) => {
@@ -52,10 +50,7 @@ export function openKeysFile(
   }
   async function* items() {
     try {
-      for await (const item of readBackup(utf8Of(chunks(), 'the file'), { form })) {
-        found++;
-        yield item;
-      }
+      yield* readSavedKeys(utf8Of(chunks(), 'the file'), { form });
     } catch (cause) {
       if (start === EXPORT_FILE) {
         throw new InputError(
@@ -65,7 +60,7 @@ export function openKeysFile(
       }
       if (!(cause instanceof KeyBackupError)) throw cause;
       const why = read === 0 ? 'the file is empty' : `${cause.code}: ${cause.message}`;
-      throw new InputError(`${path}: ${found > 0 ? why : `expected ${FORMS[form]}: ${why}`}`, { cause });
+      throw new InputError(`${path}: expected ${FORMS[form]}: ${why}`, { cause });
     }
   }
   return {
@@ -171,9 +166,19 @@ function asInputError(cause: unknown): unknown {
  * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
  */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
+  return (await readJson(path, file, terminal, parseObject)) as JsonObject;
+}
+
+/** {@link readJsonObject} of any JSON value. */
+export async function readJson(
+  path: string,
+  file: SmallFile,
+  terminal: Terminal,
+  parse: (text: string, field: string) => unknown = parseShallow,
+): Promise<unknown> {
   const text = await readText(path, file, terminal);
   if (text.trim() === '') throw new InputError(`${path}: expected ${file.what}, got an empty file`);
-  return orInputError(() => parseObject(text, path));
+  return orInputError(() => parse(text, path));
 }
 
 /** Whether there is a plain file under this name, or one that a link leads to. */

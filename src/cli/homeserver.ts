@@ -1,3 +1,4 @@
+import { pastedToken } from '../client/access-token.js';
 import { ownUserId } from '../client/account.js';
 import { RoomKeys } from '../client/api.js';
 import { discoverHomeserver } from '../client/discovery.js';
@@ -75,14 +76,9 @@ export async function withAccount<T>(
 export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
   const text = path === undefined && variable ? variable : await readSecretLine(path, what, terminal);
-  const token = text.trim();
-  if (isToken(token)) return token;
+  const token = pastedToken(text);
+  if (token !== undefined) return token;
   throw new InputError(`${what}: expected printable characters without spaces, got others`);
-}
-
-/** Whether a text can be an access token. */
-export function isToken(text: string): boolean {
-  return /^[\x21-\x7e]+$/.test(text);
 }
 
 /**

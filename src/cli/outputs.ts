@@ -13,12 +13,15 @@ export interface Output {
   write(text: string): Promise<void>;
   /** Makes the file appear under its name. */
   commit(): Promise<void>;
+  /** Makes the file appear as `NAME.partial`. Returns false if a larger one stands there, which then stays. */
+  commitPartial(): Promise<boolean>;
 }
 
 /** What is opened has to be given up; without a commit no trace of it is left. */
 interface Target<Data = string> {
   write(data: Data): Promise<void>;
   commit(): Promise<void>;
+  commitPartial(): Promise<boolean>;
   discard(): Promise<void>;
 }
 
@@ -59,6 +62,10 @@ export async function withOutput<T>(
         await flush();
         await target.commit();
       },
+      async commitPartial() {
+        await flush();
+        return target.commitPartial();
+      },
     });
   } finally {
     await target.discard();
@@ -67,8 +74,9 @@ export async function withOutput<T>(
 
 async function openTarget(path: string | undefined, terminal: Terminal): Promise<Target> {
   const nothing = () => Promise.resolve();
+  const commitPartial = () => Promise.resolve(true);
   if (path === undefined || path === '-') {
-    return { write: (text) => terminal.write(text), commit: nothing, discard: nothing };
+    return { write: (text) => terminal.write(text), commit: nothing, commitPartial, discard: nothing };
   }
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory() === true) {
@@ -79,6 +87,7 @@ async function openTarget(path: string | undefined, terminal: Terminal): Promise
     return {
       write: (text) => orUnwritable(path, device.writeFile(text)),
       commit: nothing,
+      commitPartial,
       discard: () => device.close(),
     };
   }
@@ -90,12 +99,20 @@ async function openFile(path: string): Promise<Target<string | Uint8Array>> {
   const target = await realpath(path).catch(() => path);
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
   const file = await orUnwritable(path, open(temporary, 'wx', 0o600));
+  const commitAs = async (name: string) => {
+    await orUnwritable(path, file.sync());
+    await file.close();
+    await orUnwritable(path, rename(temporary, name));
+  };
   return {
     write: (data) => orUnwritable(path, file.writeFile(data)),
-    async commit() {
-      await orUnwritable(path, file.sync());
-      await file.close();
-      await orUnwritable(path, rename(temporary, target));
+    commit: () => commitAs(target),
+    async commitPartial() {
+      const partial = `${target}.partial`;
+      const [{ size }, earlier] = [await file.stat(), await stat(partial).catch(() => undefined)];
+      if (earlier && earlier.size > size) return false;
+      await commitAs(partial);
+      return true;
     },
     async discard() {
       await file.close();

@@ -55,6 +55,40 @@ export function isJsonSummary({
   return json && output !== '-' && report !== '-';
 }
 
+/** What a command that reads a backup knows besides its report. */
+interface Reading {
+  readonly json: boolean;
+  /** Whether malformed keys were read; absent in a command that has no such option. */
+  readonly salvage?: boolean;
+  /** How many keys the server counts, if it was asked for all of them. */
+  readonly count?: number | undefined;
+}
+
+/**
+ * {@link tellSummary} of a command that reads a backup: also where the keys come from, and what else there is.
+ *
+ * @returns The exit code.
+ */
+export function tellReading(
+  report: Report,
+  { json, salvage, count = 0 }: Reading,
+  terminal: Terminal,
+  more: Readonly<Record<string, unknown>> = {},
+  text = report.text,
+): 0 | 1 {
+  const missing = report.cut ? 0 : Math.max(0, count - report.ok - report.failed);
+  if (missing > 0) terminal.stderr(`the server counts ${missing} more keys than it sent\n`);
+  const salvageable = salvage === true ? [] : [...report.salvageable];
+  const sum = salvageable.reduce((all, [, count]) => all + count, 0);
+  const codes = salvageable.map(([code, count]) => `${count} ${code}`).join(', ');
+  const how = salvage === undefined ? '"decrypt" or "restore" and --salvage' : '--salvage';
+  const hint = sum === 0 ? '' : `${sum} more can perhaps be read with ${how}: ${codes}\n`;
+  const { authenticity, authenticityText } = report;
+  const all = { authenticity, ...more, salvageable: Object.fromEntries(salvageable) };
+  tellSummary(report, json, terminal, all, text + authenticityText + hint);
+  return missing > 0 ? 1 : report.exitCode;
+}
+
 /**
  * Says at the end what became of the keys: as JSON, else for people.
  *
@@ -65,7 +99,7 @@ export function tellSummary(
   json: boolean,
   terminal: Terminal,
   more: Readonly<Record<string, unknown>> = {},
-  text = report.text + report.authenticityText,
+  text = report.text,
 ): void {
   const { summary, codes } = report;
   if (json) terminal.stdout(`${JSON.stringify({ ...summary, ...more, codes: Object.fromEntries(codes) })}\n`);

@@ -4,6 +4,7 @@ import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
 import { BACKUP_ALGORITHM, type SigningKey } from '../scheme/auth-data.js';
 import { BackupMacKey } from '../scheme/backup-mac.js';
 import { BackupDecryptionKey, type BackupPublicKey } from '../scheme/keys.js';
+import { PASTED_CHANGES, pastedKey } from '../scheme/pasted-key.js';
 import { InputError, UsageError } from './errors.js';
 import { isFile, readJsonObject, readText } from './files.js';
 import type { Terminal } from './terminal.js';
@@ -97,8 +98,8 @@ export async function readKeyFile(
 }
 
 /**
- * Reads what a user holds: a key in its text form or base64, the file that `keygen -o` writes, or a phrase. Only the
- * end of the line is removed.
+ * Reads what a user holds: a key in its text form or base64, as it was pasted, the file that `keygen -o` writes, or a
+ * phrase, of which only the end of the line is removed.
  *
  * @throws {@link InputError} when it is unreadable or not a single line.
  */
@@ -108,7 +109,13 @@ export async function readKeyOrPhrase(
   what = 'key or phrase',
 ): Promise<string> {
   const text = await readSecret(path, what, terminal);
-  return generatedKey(text) ?? onlyLine(text, what);
+  const generated = generatedKey(text);
+  if (generated !== undefined) return generated;
+  const pasted = pastedKey(text);
+  if (!pasted) return onlyLine(text, what);
+  if (pasted.change) terminal.stderr(`the ${what} was read ${PASTED_CHANGES[pasted.change]}\n`);
+  // A parity proves a text form, but base64 may be a phrase.
+  return pasted.form === 'recovery-key' || /[\r\n]/.test(text.trim()) ? pasted.text : onlyLine(text, what);
 }
 
 /** The key in what `keygen` wrote. */
@@ -122,14 +129,11 @@ function generatedKey(text: string): string | undefined {
   }
 }
 
-/** 43 symbols, or 44 with padding, are base64 of 32 bytes; a text form has 48. */
-const BASE64_KEY = /^[A-Za-z0-9+/]{43}=?$/;
-
-function parseKey(line: string, terminal: Terminal): BackupDecryptionKey {
-  const symbols = line.replace(/\s+/g, '');
-  if (!BASE64_KEY.test(symbols) && !/^[0-9,]+$/.test(symbols)) {
-    return BackupDecryptionKey.fromRecoveryKey(line);
-  }
+function parseKey(text: string, terminal: Terminal): BackupDecryptionKey {
+  const pasted = pastedKey(text);
+  if (pasted?.form === 'base64') return BackupDecryptionKey.fromBase64(pasted.text);
+  const symbols = text.replace(/\s+/g, '');
+  if (!/^[0-9,]+$/.test(symbols)) return BackupDecryptionKey.fromRecoveryKey(pasted?.text ?? text);
   const { key, flags } = BackupDecryptionKey.fromSecret(symbols);
   if (flags.length > 0) {
     terminal.stderr('warning: the key is a list of byte values, as an old client stored it, not base64\n');
@@ -138,8 +142,7 @@ function parseKey(line: string, terminal: Terminal): BackupDecryptionKey {
 }
 
 function looksLikeKey(text: string): boolean {
-  const symbols = text.replace(/\s+/g, '');
-  return BASE64_KEY.test(symbols) || /^Es[1-9A-Za-z]{40,50}$/.test(symbols);
+  return pastedKey(text) !== undefined || /^Es[1-9A-Za-z]{40,50}$/.test(text.replace(/\s+/g, ''));
 }
 
 /** @throws {@link InputError} when the output is a file that holds a key: not even `--force` overwrites that. */
@@ -201,8 +204,8 @@ export async function chooseMacKey(
   let given: BackupMacKey | undefined;
   try {
     const what = 'backup MAC key';
-    const line = await readSecretLine(path, what, terminal);
-    given = orUnreadable(what, () => BackupMacKey.fromBase64(line.replace(/\s+/g, '')));
+    const line = await readKeyOrPhrase(path, terminal, what);
+    given = orUnreadable(what, () => BackupMacKey.fromBase64(pastedKey(line)?.text ?? line));
     given.expectMatch(publicKey);
     if (own && !given.equals(own)) {
       throw new KeyBackupError(

@@ -1,15 +1,15 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
-import { expectString, isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { expectString, ownString, type JsonObject } from '../encoding/json.js';
 import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import type { AccountData } from '../secret-storage/key-description.js';
-import { readMacKeySecret, type MacKeySecret } from '../secret-storage/account-secrets.js';
 import {
   BACKUP_SECRET,
   MASTER_KEY_SECRET,
-  type SecretStorageKey,
-  type StorageWriteOptions,
-} from '../secret-storage/secret-storage.js';
+  storageKeyIds,
+  type AccountData,
+} from '../secret-storage/key-description.js';
+import { readMacKeySecret, type MacKeySecret } from '../secret-storage/account-secrets.js';
+import type { SecretStorageKey, StorageWriteOptions } from '../secret-storage/secret-storage.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
 import { unlessMissing } from './http-error.js';
 import { expectBody, path, type HttpRequest } from './http.js';
@@ -58,8 +58,8 @@ async function requestAccountData(
   );
 }
 
-/** `unlock` tries no more keys. */
-const MAX_KEYS = 8;
+/** Descriptions, one request each. Without its description a key is proven by the secret; only a phrase needs it. */
+const MAX_DESCRIPTIONS = 100;
 
 /** What to fetch from secret storage. */
 export interface SecretStorageOptions extends CallOptions {
@@ -104,15 +104,11 @@ export async function fetchSecretStorage(
     return content;
   };
   const standard = await fetch('m.secret_storage.default_key');
-  const ids = new Set<unknown>([storageId, standard && ownValue(standard, 'key')]);
-  for (const name of secrets) {
-    const secret = await fetch(name);
-    const encrypted = secret && ownValue(secret, 'encrypted');
-    if (isJsonObject(encrypted)) for (const id of Object.keys(encrypted)) ids.add(id);
-  }
-  await fetch(MASTER_KEY_SECRET);
-  for (const id of [...ids].slice(0, MAX_KEYS)) {
-    if (typeof id === 'string') await fetch(`m.secret_storage.key.${id}`);
+  for (const name of new Set([...secrets, MASTER_KEY_SECRET])) await fetch(name);
+  const named = storageKeyIds(Object.fromEntries(found));
+  const ids = new Set([storageId, ownString(standard, 'key'), ...named]);
+  for (const id of [...ids].slice(0, MAX_DESCRIPTIONS)) {
+    if (id !== undefined) await fetch(`m.secret_storage.key.${id}`);
   }
   return Object.fromEntries(found);
 }
@@ -162,7 +158,7 @@ export async function storeBackupMacKey(
   expectOptions(options);
   const { names = 'unstable', signal, ...writing } = options;
   for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
-    // A key of an earlier backup under the other name would contradict this one.
+    // A key of another backup under the other name would contradict this one.
     if (spelling !== names && !(await accountData(roomKeys, userId, name, { signal }))) continue;
     const content = storageKey.encryptSecret(name, macKey.toBase64(), writing);
     await setAccountData(roomKeys, userId, name, content, { signal });
@@ -173,7 +169,7 @@ export async function storeBackupMacKey(
  * Fetches the MAC key of a backup from the user's secret storage.
  *
  * @param options - With the decryption key as `key`, the MAC key of another backup is rejected. Without it the secret
- * may be that of an earlier backup.
+ * may be that of another backup.
  * @returns `undefined` if it does not exist.
  * @throws {@link RequestError}; {@link KeyBackupError} as `readMacKeySecret` throws it: `wrong-key`, and the errors of
  * an unreadable secret.

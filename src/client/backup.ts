@@ -1,10 +1,21 @@
-import { expectInstance, expectMethod, expectOptions, expectText } from '../encoding/arguments.js';
+import { raceAbort, type AbortSignalLike } from '../async.js';
+import {
+  expectArray,
+  expectFunction,
+  expectInstance,
+  expectMethod,
+  expectOptions,
+  expectText,
+} from '../encoding/arguments.js';
 import type { NewVersion, VersionInfo } from '../wire/types.js';
 import {
   BACKUP_ALGORITHM,
+  authDataBytes,
   createAuthData,
   signAuthData,
   verifyAuthData,
+  type AsyncSigner,
+  type AuthData,
   type Signer,
   type VerifyOptions,
 } from '../scheme/auth-data.js';
@@ -20,7 +31,7 @@ import { quote } from '../encoding/quote.js';
 export interface NewBackup extends CallOptions {
   readonly publicKey: BackupPublicKey;
   /** What signs it: the device, and the master key if it is available. */
-  readonly signers?: readonly Signer[] | undefined;
+  readonly signers?: readonly AsyncSigner[] | undefined;
   /** Further fields of the `auth_data`, signed with it. */
   readonly extra?: JsonObject | undefined;
 }
@@ -49,12 +60,30 @@ export async function createBackup(roomKeys: RoomKeys, backup: NewBackup): Promi
   expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectOptions(backup, 'backup');
   const { publicKey, signers = [], extra, signal } = backup;
-  const auth_data = signAuthData(createAuthData(publicKey, extra), signers);
+  const auth_data = await signAsync(createAuthData(publicKey, extra), signers, signal);
   const version = await roomKeys.createVersion({ algorithm: BACKUP_ALGORITHM, auth_data }, { signal });
   // Read back: the server chooses the etag, and another client may have added keys.
   const info = await roomKeys.version(version, { signal });
   if (!info) throw new RequestError('not-found', `version ${quote(version)}: just created, and already gone`);
   return info;
+}
+
+/** {@link signAuthData} by signers that may be asynchronous; each is awaited until the signal aborts. */
+async function signAsync(
+  authData: unknown,
+  signers: readonly AsyncSigner[],
+  signal: AbortSignalLike | undefined,
+): Promise<AuthData> {
+  const message = authDataBytes(authData);
+  expectArray(signers, 'signers');
+  const signed: Pick<Signer, 'userId' | 'keyId' | 'sign'>[] = [];
+  for (const signer of signers) {
+    expectOptions(signer, 'signer');
+    expectFunction(signer.sign, 'sign');
+    const signature = await raceAbort(Promise.resolve(signer.sign(message)), signal);
+    signed.push({ userId: signer.userId, keyId: signer.keyId, sign: () => signature });
+  }
+  return signAuthData(authData, signed);
 }
 
 /** Creates a new version and then deletes the given one, so that there is always a backup. */
@@ -78,14 +107,15 @@ export async function replaceBackup(
 export async function signBackup(
   roomKeys: RoomKeys,
   version: string,
-  signers: readonly Signer[],
+  signers: readonly AsyncSigner[],
   options: CallOptions = {},
 ): Promise<NewVersion> {
   expectInstance(roomKeys, RoomKeys, 'roomKeys');
   expectText(version, 'version');
   const info = await roomKeys.version(version, options);
   if (!info) throw new RequestError('not-found', `version ${quote(version)}: the server does not have it`);
-  const update = { algorithm: info.algorithm, auth_data: signAuthData(info.auth_data, signers) };
+  const auth_data = await signAsync(info.auth_data, signers, options.signal);
+  const update = { algorithm: info.algorithm, auth_data };
   await roomKeys.updateVersion(version, update, options);
   return update;
 }

@@ -1,7 +1,7 @@
 import { utf8Encode } from '../encoding/utf8.js';
 import type { EncryptedSession } from '../batch/encrypt.js';
 import type { KeyBackupError } from '../errors.js';
-import { replaces } from '../wire/replacement.js';
+import { replaces } from '../formats/replacement.js';
 import type { KeysChanged } from '../wire/types.js';
 import type { CallOptions, RoomKeys } from './api.js';
 import { isAboutKeys, isRequestError } from './http-error.js';

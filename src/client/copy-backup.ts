@@ -170,9 +170,9 @@ async function* sealedRecords(
       const { room_id, session_id } = item;
       if (item.error) {
         onFailed({ room_id, session_id, error: item.error });
-      } else if (isFaithful([item.room_id, item.session_id, item.value])) {
+      } else if (isFaithful([item.room_id, item.session_id, item.key_backup_data])) {
         // The destination checks whether it is a record.
-        yield { key: sealKey({ ...item, key_backup_data: item.value as KeyBackupData }) };
+        yield { key: sealKey({ ...item, key_backup_data: item.key_backup_data as KeyBackupData }) };
       } else {
         const message = 'the record: expected Unicode text and integers within ±(2^53-1), got others';
         onFailed({ room_id, session_id, error: new KeyBackupError('bad-json', message) });

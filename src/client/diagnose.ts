@@ -13,7 +13,7 @@ import {
   type VerifyOptions,
 } from '../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
-import { replaces, type KeyRank } from '../wire/replacement.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 import type { VersionInfo } from '../wire/types.js';
 import { RoomKeys } from './api.js';
 import { expectInfo, isBackupEnabled } from './backup.js';
@@ -235,7 +235,7 @@ function takeLocal(local: Map<string, KeyRank>, item: DownloadedItem): boolean {
   const rank = local.get(id);
   if (!rank) return false;
   local.delete(id);
-  const stored = item.error ? undefined : rankOfRecord(item.value);
+  const stored = item.error ? undefined : rankOfRecord(item.key_backup_data);
   // Compares what the copies can decrypt, whatever their `is_verified`.
   return !stored || replaces({ ...rank, is_verified: stored.is_verified }, stored);
 }

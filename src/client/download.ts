@@ -88,8 +88,8 @@ export async function* recordsOf(
 ): AsyncGenerator<BackupRecord, void, undefined> {
   for await (const batch of download) {
     waiting.push(...batch);
-    for (const { room_id = '', session_id = '', value } of batch as BackupEntry[]) {
-      yield { room_id, session_id, key_backup_data: value };
+    for (const { room_id = '', session_id = '', key_backup_data } of batch as BackupEntry[]) {
+      yield { room_id, session_id, key_backup_data };
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { SessionIdSet } from '../wire/session-id-set.js';
-import { replaces, type KeyRank } from '../wire/replacement.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 import { checkBackupMac, type BackupMacKey } from '../scheme/backup-mac.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
@@ -35,7 +35,8 @@ export class StoredKeys {
   ): Promise<StoredKeys> {
     const stored = new StoredKeys(macKey);
     for await (const batch of downloadKeys(roomKeys, version, options)) {
-      for (const item of batch) if (!item.error) stored.#add(item.room_id, item.session_id, item.value);
+      for (const item of batch)
+        if (!item.error) stored.#add(item.room_id, item.session_id, item.key_backup_data);
     }
     return stored;
   }
@@ -79,7 +80,7 @@ export async function countWithoutRightMac(
     for (const item of batch) {
       if (item.error) continue;
       const at = sets.findIndex((ids) => ids.has(item.room_id, item.session_id));
-      if (at !== -1 && isRight(item.value, macKey)) right[at]++;
+      if (at !== -1 && isRight(item.key_backup_data, macKey)) right[at]++;
     }
   }
   return sets.map(({ size }, i) => size - right[i]);

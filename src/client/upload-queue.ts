@@ -23,6 +23,11 @@ export interface UploadQueueOptions extends Omit<
    * a 400 from a proxy or an invalid access token, or an error thrown by a callback.
    */
   readonly onError?: ((error: unknown) => void) | undefined;
+  /**
+   * Called whenever {@link UploadQueue.waiting} has changed, with the sessions that wait now. Store them, and add them
+   * to the next queue: then no session is lost when the client ends.
+   */
+  readonly onChange?: ((waiting: readonly ExportedSessionData[]) => void) | undefined;
 }
 
 /** The longest delay after failures, in milliseconds. */
@@ -80,6 +85,7 @@ export class UploadQueue {
     for (const session of sessions) this.#waiting.push(session);
     if (this.#waiting.length >= (this.#options.batchKeys ?? 200) && this.#failures === 0) void this.flush();
     else this.#schedule();
+    this.#changed();
   }
 
   /**
@@ -122,7 +128,10 @@ export class UploadQueue {
         ...this.#options,
         signal,
         onState: ({ position }) => {
+          if (position === acknowledged) return;
+          this.#waiting = this.#waiting.slice(position - acknowledged);
           acknowledged = position;
+          this.#changed();
         },
       });
       this.#failures = 0;
@@ -135,7 +144,6 @@ export class UploadQueue {
       if (onError) onError(error);
       else if (isFromCallback(error)) throw error;
     } finally {
-      this.#waiting = this.#waiting.slice(acknowledged);
       this.#running = undefined;
       this.#schedule();
     }
@@ -145,6 +153,11 @@ export class UploadQueue {
     if (this.#stopped || this.#running || this.#timer !== undefined || this.#waiting.length === 0) return;
     const { delay = 5_000 } = this.#options;
     this.#timer = setTimeout(() => void this.flush(), Math.min(MAX_DELAY, delay * 2 ** this.#failures));
+  }
+
+  #changed(): void {
+    const { onChange } = this.#options;
+    callback(() => onChange?.([...this.#waiting]));
   }
 
   #stop(): void {

@@ -1,5 +1,5 @@
 import type { KeysChanged } from '../wire/types.js';
-import { replaces, type KeyRank } from '../wire/replacement.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 import { key, keysPath, writes } from './backup.js';
 import { recommendation, specification, type Check } from './check.js';
 import { expectEqual, expectError, expectRejected, expectThat, type User } from './server-under-test.js';

@@ -35,7 +35,7 @@ const KEPT = 8;
 const TABLE_FROM = 24;
 
 /** u = 9. */
-export const BASE_POINT = Uint8Array.of(9, ...new Uint8Array(31));
+export const BASE_POINT: Uint8Array = Uint8Array.of(9, ...new Uint8Array(31));
 
 /** By public key, the least recently used first; null where there is no table, see {@link recipientPoint}. */
 let recipients: Map<string, RecipientTable | null> | undefined;

@@ -52,9 +52,14 @@ export function ownString(value: unknown, name: string): string | undefined {
  * @throws {@link KeyBackupError} `bad-json`, also for more than 512 levels of nesting.
  */
 export function parseObject(text: string, field: string): JsonObject {
+  return expectObject(parseShallow(text, field), field);
+}
+
+/** {@link parseObject} of any JSON value. */
+export function parseShallow(text: string, field: string): unknown {
   const value = parseAny(text, field);
   expectShallow(value, text, field);
-  return expectObject(value, field);
+  return value;
 }
 
 /** `JSON.parse`, but `bad-json` instead of the parser's error, which quotes the text. */

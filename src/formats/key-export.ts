@@ -1,10 +1,10 @@
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
-import { type AbortSignalLike, ChunkSizer, throwIfAborted, abortable } from '../async.js';
+import { type AbortSignalLike, ChunkSizer, callback, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
 import { concat, concatAll, equal, expectAnyBytes, isBytes, wipe } from '../encoding/bytes.js';
-import { ownString, parseAny } from '../encoding/json.js';
+import { isJsonObject, ownString, ownValue, parseAny } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe, numberOr } from '../errors.js';
 import { assertBytes, callBackend } from '../scheme/backend-call.js';
@@ -16,6 +16,7 @@ import {
   type Pbkdf2Backend,
 } from '../scheme/passphrase.js';
 import { AesCtr, type AesCtrBackend } from './aes-ctr.js';
+import { beginsAsJson, passwordsOf, type ExportPassphraseForm } from './export-passwords.js';
 import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
 import { prepareExportedSession, readExportedSession, type ExportEntry } from './exported-session.js';
 
@@ -124,7 +125,8 @@ export async function readKeyExport(
 /** The entries in a decrypted file, which is wiped. */
 function parseArray(plaintext: Uint8Array): readonly unknown[] {
   try {
-    const value = parseAny(utf8Decode(plaintext, 'key export'), 'key export');
+    const parsed = parseAny(utf8Decode(plaintext, 'key export').replace(/^\ufeff/, ''), 'key export');
+    const value = isJsonObject(parsed) ? (ownValue(parsed, 'sessions') ?? parsed) : parsed;
     if (Array.isArray(value)) return value;
     throw new KeyBackupError('bad-json', `key export: expected an array inside, got ${describe(value)}`);
   } finally {
@@ -169,20 +171,37 @@ export async function* writeKeyExport(
 ): AsyncGenerator<string, void, void> {
   expectIterable(sessions, 'sessions');
   expectOptions(options);
-  const { iterations = EXPORT_ITERATIONS, onResult, signal } = options;
+  const { onResult } = options;
+  async function* entries(): AsyncGenerator<string, void, void> {
+    let index = 0;
+    for await (const session of abortable(sessions, options.signal)) {
+      const result = resultOf(index++, session, () => prepareExportedSession(session));
+      onResult?.(result);
+      if (result.ok) yield JSON.stringify(result.session);
+    }
+  }
+  yield* writeEntries(entries(), passphrase, options);
+}
+
+/**
+ * {@link writeKeyExport} of entries that `prepareExportedSession` has made fit, as JSON.
+ *
+ * @throws {@link KeyBackupError} as {@link writeKeyExport}.
+ */
+export async function* writeEntries(
+  entries: AsyncIterable<string>,
+  passphrase: string,
+  options: Omit<WriteExportOptions, 'onResult'>,
+): AsyncGenerator<string, void, void> {
+  const { iterations = EXPORT_ITERATIONS, signal } = options;
   const sealer = await ExportSealer.create(passphrase, iterations, options);
   const sizer = new ChunkSizer(signal);
   let separator = '[';
   let pending = '';
-  let index = 0;
   try {
-    for await (const session of abortable(sessions, signal)) {
-      const result = resultOf(index++, session, () => prepareExportedSession(session));
-      onResult?.(result);
-      if (result.ok) {
-        pending += `${separator}${JSON.stringify(result.session)}`;
-        separator = ',';
-      }
+    for await (const entry of entries) {
+      pending += `${separator}${entry}`;
+      separator = ',';
       if (pending.length >= PIECE) {
         yield await sealer.push(utf8Encode(pending));
         pending = '';
@@ -201,6 +220,8 @@ export async function* writeKeyExport(
 export interface ReadExportOptions extends ExportOptions {
   /** Most bytes of the decoded file; default {@link MAX_EXPORT_BYTES}. */
   readonly maxBytes?: number | undefined;
+  /** Other forms of a passphrase that does not fit are tried, some twenty derivations, and this is told which one fits. */
+  readonly onOtherForm?: ((form: ExportPassphraseForm) => void) | undefined;
 }
 
 /** A file in memory, or as it is read. */
@@ -227,27 +248,50 @@ export async function decryptKeyExport(
 ): Promise<Uint8Array> {
   expectOptions(options);
   if (typeof file !== 'string') expectIterable(file, 'key export');
-  const { signal, backend } = options;
-  const password = passwordBytes(passphrase);
-  let keys: Uint8Array | undefined;
+  const passwords = passwordsOf(passphrase, options.onOtherForm !== undefined);
   try {
     const body = await readBody(file, options);
-    const { salt, iv, iterations } = readHeader(body);
-    keys = await pbkdf2(password, salt, iterations, 64, options);
+    const header = readHeader(body);
+    for (const { bytes, form } of passwords) {
+      const plaintext = await openBody(body, header, bytes, form === undefined, options);
+      if (!plaintext) continue;
+      if (form !== undefined) callback(() => options.onOtherForm?.(form));
+      return plaintext;
+    }
+    throw new KeyBackupError(
+      'wrong-passphrase',
+      'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
+    );
+  } finally {
+    wipe(...passwords.map(({ bytes }) => bytes));
+  }
+}
+
+/**
+ * Decrypts the body in place, if this is its password.
+ *
+ * @param certain - Whether the MAC is compared whatever the first bytes look like: it takes long for a large file.
+ */
+async function openBody(
+  body: Uint8Array,
+  { salt, iv, iterations }: ExportHeader,
+  password: Uint8Array,
+  certain: boolean,
+  options: ReadExportOptions,
+): Promise<Uint8Array | undefined> {
+  const { signal, backend } = options;
+  const keys = await pbkdf2(password, salt, iterations, 64, options);
+  try {
     const covered = body.subarray(0, body.length - MAC);
+    const ciphertext = covered.subarray(HEADER);
+    if (!certain && !(await beginsAsJson(keys.subarray(0, 32), iv, ciphertext))) return undefined;
     const mac = new ExportMac(keys.subarray(32), backend);
     for await (const piece of piecesOf(covered, signal)) mac.update(piece);
-    if (!equal(mac.digest(), body.subarray(body.length - MAC))) {
-      throw new KeyBackupError(
-        'wrong-passphrase',
-        'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
-      );
-    }
+    if (!equal(mac.digest(), body.subarray(body.length - MAC))) return undefined;
     const cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
-    return await decryptInPlace(cipher, covered.subarray(HEADER), signal);
+    return await decryptInPlace(cipher, ciphertext, signal);
   } finally {
-    wipe(password);
-    if (keys) wipe(keys);
+    wipe(keys);
   }
 }
 

@@ -12,7 +12,7 @@ interface Fault extends Place {
 
 /**
  * Runs a batch over what a reader gives. Every result comes out with its place in the input, and the faults that the
- * reader found come out among them.
+ * reader found come out among them, in the order of the input.
  *
  * @param take - Makes an input of an entry.
  * @param batch - Gives one result for each input, in order.
@@ -22,29 +22,29 @@ export async function* resultsInPlace<Input, Result extends object>(
   take: (entry: BackupEntry) => Input,
   batch: (inputs: AsyncGenerator<Input, void, undefined>) => AsyncIterable<Result>,
 ): AsyncGenerator<(Result & Place) | Fault, void, undefined> {
-  const places: Place[] = [];
-  const faults: Fault[] = [];
+  /** What was read and has not come out yet. */
+  const waiting: (Place | Fault)[] = [];
   async function* inputs(): AsyncGenerator<Input, void, undefined> {
     for await (const item of items) {
       const { room_id, session_id, path } = item;
       if (item.error) {
-        faults.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
+        waiting.push({ ok: false, room_id, session_id, path, error: item.error, wellFormed: false });
       } else {
-        places.push({ room_id, session_id, path });
+        waiting.push({ room_id, session_id, path });
         yield take(item);
       }
     }
   }
   for await (const result of batch(inputs())) {
-    const place = places.shift();
-    if (!place) throw new Error('a batch gave more results than it was given keys');
-    yield { ...result, ...place };
-    yield* faults.splice(0);
+    let next = waiting.shift();
+    for (; next && 'ok' in next; next = waiting.shift()) yield next;
+    if (!next) throw new Error('a batch gave more results than it was given keys');
+    yield { ...result, ...next };
   }
-  yield* faults;
+  yield* waiting as Fault[];
 }
 
 /** The entry of a backup as the input of a batch. */
-export function asRecord({ room_id = '', session_id = '', value }: BackupEntry): BackupRecord {
-  return { room_id, session_id, key_backup_data: value };
+export function asRecord({ room_id = '', session_id = '', key_backup_data }: BackupEntry): BackupRecord {
+  return { room_id, session_id, key_backup_data };
 }

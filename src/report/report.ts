@@ -22,8 +22,11 @@ export interface Place {
   readonly path: string;
 }
 
-/** The codes of failures that `salvage` may overlook. */
-const SALVAGEABLE = ['bad-mac-length', 'bad-padding', 'missing-field'];
+/** Whether `salvage` may overlook a failure. Of the fields, it does without those that name the sender. */
+function isSalvageable({ code, message }: KeyBackupError): boolean {
+  if (code === 'missing-field') return message.startsWith('plaintext.sender_');
+  return code === 'bad-mac-length' || code === 'bad-padding';
+}
 
 /** What became of every key: totals, and a line with the reason for each that failed or was flagged. */
 export class Report {
@@ -34,6 +37,10 @@ export class Report {
   flagged = 0;
   /** How many failed, by code. */
   readonly codes = new Map<string, number>();
+  /** Why the input ended before its end. */
+  cut: KeyBackupError | undefined;
+  /** How many of those that failed `salvage` may read, by code. */
+  readonly salvageable = new Map<string, number>();
   /** How many of those that came out prove where they come from, and how many do not. */
   readonly authenticity = noAuthenticity();
   readonly #lines: string[] = [];
@@ -69,7 +76,10 @@ export class Report {
   /** Adds a key that could not be read. */
   refused(place: Place, error: KeyBackupError): void {
     this.failed++;
-    this.codes.set(error.code, (this.codes.get(error.code) ?? 0) + 1);
+    for (const codes of isSalvageable(error) ? [this.codes, this.salvageable] : [this.codes]) {
+      codes.set(error.code, (codes.get(error.code) ?? 0) + 1);
+    }
+    if (error.code === 'truncated') this.cut = error;
     this.#add({
       ...named(place),
       path: rooted(place.path),
@@ -78,11 +88,6 @@ export class Report {
       flags: [],
     });
     this.#onRefused?.(place, error);
-  }
-
-  /** How many of those that failed `salvage` may read, by code. */
-  get salvageable(): [code: string, count: number][] {
-    return [...this.codes].filter(([code]) => SALVAGEABLE.includes(code));
   }
 
   /** The totals. */
@@ -101,7 +106,12 @@ export class Report {
     const { total, ok, failed, flagged } = this.summary;
     const codes = [...this.codes].map(([code, count]) => `  ${count} ${code}\n`).join('');
     const notes = flagged > 0 ? `, ${flagged} of them flagged` : '';
-    return `${ok} of ${total} keys${notes}; ${failed} failed\n${codes}`;
+    return `${ok} of ${total} keys${notes}; ${failed} failed\n${codes}${this.cutText}`;
+  }
+
+  /** Why the input ended before its end, and how much was read; empty if it did not. */
+  get cutText(): string {
+    return this.cut ? `${this.cut.message}: ${this.ok} keys recovered\n` : '';
   }
 
   /** {@link authenticityCountsText}, and a warning about wrong MACs. */

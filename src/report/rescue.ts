@@ -3,8 +3,10 @@ import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import { decryptSessions, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
-import type { KeyBackupError } from '../errors.js';
-import { writeKeyExport } from '../formats/key-export.js';
+import { KeyBackupError } from '../errors.js';
+import { decryptToEntries } from '../backends/entries.js';
+import { entryOf, type EntryResult } from '../batch/entries.js';
+import { writeEntries } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
@@ -29,6 +31,9 @@ export type RescuedKey = Place &
         readonly wellFormed: boolean;
       }
   );
+
+/** What became of one key of a backup, as an entry of an export file. */
+export type RescuedEntry = Place & EntryResult;
 
 /** What a key or phrase turned out to be, for people. */
 export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
@@ -75,6 +80,15 @@ export function rescueItems(
   return resultsInPlace(items, asRecord, (records) => decryptSessions(records, key, options));
 }
 
+/** {@link rescueItems} for an export file: each key comes out as an entry of it. Takes all cores for a large backup. */
+export function rescueEntries(
+  items: AsyncIterable<BackupItem>,
+  key: BackupDecryptionKey,
+  options: BatchOptions & DecryptSettings,
+): AsyncGenerator<RescuedEntry, void, undefined> {
+  return resultsInPlace(items, asRecord, (records) => decryptToEntries(records, key, options));
+}
+
 /** How to write the export file. */
 export interface ExportRescuedOptions {
   readonly backend: Backend;
@@ -83,49 +97,47 @@ export interface ExportRescuedOptions {
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
 
+/** The codes of errors that end a rescue, whatever came before. */
+const ENDING: readonly string[] = ['aborted', 'backend-failed', 'bad-parameters'];
+
 /**
  * Writes an encrypted export file of the keys that come out. Every key goes into the report, and every result into
- * `matches`.
+ * `matches`. Where the keys break off after some came out, as with a connection, the file is completed, and the report
+ * has the reason as `truncated`.
  *
  * @returns The file in pieces.
  */
 export function exportRescued(
-  keys: AsyncIterable<RescuedKey>,
+  keys: AsyncIterable<RescuedKey | RescuedEntry>,
   passphrase: string,
   report: Report,
   matches: KeyMatchCounter,
   { onKey, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
-  let current: Extract<RescuedKey, { ok: true }> | undefined;
-  const fail = (place: Place, error: KeyBackupError) => {
-    report.refused(place, error);
-    onKey?.(place, false);
-  };
-  async function* sessions(): AsyncGenerator<ExportedSessionData, void, undefined> {
-    for await (const result of keys) {
-      matches.add(result);
-      if (result.ok) {
-        current = result;
-        yield result.session;
-      } else {
-        fail(result, result.error);
+  async function* entries(): AsyncGenerator<string, void, undefined> {
+    try {
+      for await (const result of keys) {
+        matches.add(result);
+        const entry = 'session' in result ? entryOf(result) : result;
+        if (entry.ok) {
+          report.succeeded(result, entry.flags, entry.authenticity);
+          onKey?.(result, true);
+          yield entry.json;
+        } else {
+          report.refused(result, entry.error);
+          onKey?.(result, false);
+        }
       }
+    } catch (cause) {
+      if (!(cause instanceof KeyBackupError) || ENDING.includes(cause.code) || report.ok === 0) throw cause;
+      const message = `the connection broke (${cause.code}: ${cause.message})`;
+      const error = new KeyBackupError('truncated', message, { cause });
+      const place = { room_id: undefined, session_id: undefined, path: '' };
+      report.refused(place, error);
+      onKey?.(place, false);
     }
   }
-  return writeKeyExport(sessions(), passphrase, {
-    ...options,
-    // Called for the session that was yielded last.
-    onResult(result) {
-      if (!current) return;
-      if (result.ok) {
-        const flags = new Set<string>([...current.flags, ...result.flags]);
-        report.succeeded(current, [...flags], current.authenticity);
-        onKey?.(current, true);
-      } else {
-        fail(current, result.error);
-      }
-    },
-  });
+  return writeEntries(entries(), passphrase, options);
 }
 
 /** Counts what the results of records tell about the key: if every MAC was made with another key, it is the wrong one. */

@@ -5,7 +5,7 @@ import {
   expectOptions,
   expectText,
 } from '../encoding/arguments.js';
-import { base64DecodeOr, base64Encode } from '../encoding/base64.js';
+import { base64Decode, base64DecodeOr, base64Encode } from '../encoding/base64.js';
 import { signedBytes } from '../encoding/canonical-json.js';
 import { DISPOSE, SecretBytes, copyBytes, expectAnyBytes, expectBytes } from '../encoding/bytes.js';
 import { KeyBackupError, describe } from '../errors.js';
@@ -42,12 +42,17 @@ export interface AuthData {
   readonly [unknown: string]: unknown;
 }
 
-/** A signing key: a device's, or the user's cross-signing master key. */
-export interface Signer {
+/** A signing key that may be elsewhere: in an `OlmMachine` or in a native module. */
+export interface AsyncSigner {
   readonly userId: string;
   /** `ed25519:DEVICEID`, or `ed25519:` and the unpadded base64 of a master key. */
   readonly keyId: string;
   /** Signs the bytes; 64 bytes. */
+  readonly sign: (message: Uint8Array) => Uint8Array | Promise<Uint8Array>;
+}
+
+/** A signing key in memory: a device's, or the user's cross-signing master key. */
+export interface Signer extends AsyncSigner {
   readonly sign: (message: Uint8Array) => Uint8Array;
   /** Overwrites the private key if it is in memory. */
   readonly dispose: () => void;
@@ -103,11 +108,50 @@ export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {
 }
 
 /**
- * Adds signatures; existing ones and unknown fields stay.
+ * The bytes of an `auth_data` that are signed: its canonical JSON without the top-level `signatures` and `unsigned`.
  *
- * The canonical JSON without the top-level `signatures` and `unsigned` is signed. Sign with the device key AND the master
- * key if you can: the signature of a device dies with it.
+ * @see https://spec.matrix.org/v1.19/appendices/#signing-json
+ * @throws {@link KeyBackupError} `bad-auth-data`, `bad-canonical-json`.
+ */
+export function authDataBytes(authData: unknown): Uint8Array {
+  return signedBytes(expectAuthData(authData));
+}
+
+/**
+ * Adds a signature that was made elsewhere over {@link authDataBytes}; it is not verified. Existing signatures and
+ * unknown fields stay.
  *
+ * @param keyId - `ed25519:DEVICEID`, or `ed25519:` and the unpadded base64 of a master key.
+ * @param signature - Base64 of 64 bytes, padded or not.
+ * @returns A new object.
+ * @throws {@link KeyBackupError} `bad-auth-data`, `bad-parameters` for a key id without `ed25519:`, `bad-base64`,
+ * `bad-length`.
+ *
+ * @example
+ * ```ts
+ * import { BackupDecryptionKey, addSignature, authDataBytes, createAuthData, ed25519Signer } from 'megolm-backup';
+ * import { base64Encode } from 'megolm-backup/engine';
+ *
+ * const authData = createAuthData(BackupDecryptionKey.generate().publicKey);
+ * const { userId, keyId, sign } = ed25519Signer('@a:example.org', new Uint8Array(32).fill(7), 'DEVICE');
+ * const signed = addSignature(authData, userId, keyId, base64Encode(sign(authDataBytes(authData))));
+ * console.log(Object.keys(signed.signatures ?? {}).join()); // @a:example.org
+ * ```
+ */
+export function addSignature(authData: unknown, userId: string, keyId: string, signature: string): AuthData {
+  expectText(userId, 'userId');
+  expectEd25519(expectText(keyId, 'keyId'));
+  const bytes = base64Decode(expectText(signature, 'signature'), 'signature');
+  return withSignature(expectAuthData(authData), userId, keyId, bytes);
+}
+
+/**
+ * Signs with keys in memory, and adds the signatures; existing ones and unknown fields stay. `createBackup` and
+ * `signBackup` also take keys that sign asynchronously.
+ *
+ * Sign with the device key AND the master key if you can: the signature of a device dies with it.
+ *
+ * @param authData - Signed are its {@link authDataBytes}.
  * @returns A new object.
  * @throws {@link KeyBackupError} `bad-auth-data`, `bad-canonical-json`, `bad-parameters` for a key id without
  * `ed25519:`, `bad-length` for a signer whose signature is not 64 bytes.
@@ -122,22 +166,34 @@ export function createAuthData(publicKey: BackupPublicKey, extra: JsonObject = {
  * console.log(verifyAuthData(authData, { userId: '@a:example.org', decryptionKey: key }).by); // decryption-key
  * ```
  */
-export function signAuthData(authData: unknown, signers: readonly Signer[]): AuthData {
-  if (!isJsonObject(authData)) {
-    throw new KeyBackupError('bad-auth-data', `auth_data: expected an object, got ${describe(authData)}`);
-  }
+export function signAuthData(
+  authData: unknown,
+  signers: readonly Pick<Signer, 'userId' | 'keyId' | 'sign'>[],
+): AuthData {
+  const message = authDataBytes(authData);
   expectArray(signers, 'signers');
-  const message = signedBytes(authData);
-  const signatures = new Map(Object.entries(objectAt(authData, 'signatures')));
+  const unsigned = authData as JsonObject;
+  let signed = { ...unsigned, signatures: objectAt(unsigned, 'signatures') } as unknown as AuthData;
   for (const signer of signers) {
     expectOptions(signer, 'signer');
-    const { userId, keyId, sign: signBy } = signer;
+    const { userId, keyId } = signer;
     expectEd25519(expectText(keyId, 'keyId'));
-    const ofUser = new Map(Object.entries(objectAt(Object.fromEntries(signatures), userId)));
-    ofUser.set(keyId, base64Encode(expectBytes(signBy(message), 64, 'signature')));
-    signatures.set(userId, Object.fromEntries(ofUser));
+    signed = withSignature(signed, userId, keyId, signer.sign(message));
   }
-  return { ...authData, signatures: Object.fromEntries(signatures) } as unknown as AuthData;
+  return signed;
+}
+
+function withSignature(authData: JsonObject, userId: string, keyId: string, signature: Uint8Array): AuthData {
+  const signatures = objectAt(authData, 'signatures');
+  const ofUser = new Map(Object.entries(objectAt(signatures, userId)));
+  ofUser.set(keyId, base64Encode(expectBytes(signature, 64, 'signature')));
+  const all = new Map(Object.entries(signatures)).set(userId, Object.fromEntries(ofUser));
+  return { ...authData, signatures: Object.fromEntries(all) } as unknown as AuthData;
+}
+
+function expectAuthData(authData: unknown): JsonObject {
+  if (isJsonObject(authData)) return authData;
+  throw new KeyBackupError('bad-auth-data', `auth_data: expected an object, got ${describe(authData)}`);
 }
 
 function expectEd25519(keyId: string): void {

@@ -57,7 +57,10 @@ export function decodeRecoveryKey(text: unknown): Uint8Array {
   // \s has every Unicode space but NEL (U+0085), and the byte order mark.
   const symbols = text.replace(/[\s\u0085]+/g, '');
   if (!/^[1-9A-HJ-NP-Za-km-z]*$/.test(symbols)) {
-    throw badKey('alphabet', 'expected base58 characters (no 0, O, I or l), got another one');
+    throw badKey(
+      'alphabet',
+      caseFault(symbols) ?? 'expected base58 characters (no 0, O, I or l), got another one',
+    );
   }
   if (symbols.length === 0 || symbols.length > MAX_CHARACTERS) {
     throw badKey('length', `expected 48 characters, got ${symbols.length}`);
@@ -66,13 +69,24 @@ export function decodeRecoveryKey(text: unknown): Uint8Array {
   try {
     if (bytes.length !== LENGTH) throw badKey('length', `expected ${LENGTH} bytes, got ${bytes.length}`);
     if (bytes[0] !== PREFIX[0] || bytes[1] !== PREFIX[1]) {
-      throw badKey('prefix', 'expected a key that starts with "Es", got another prefix');
+      throw badKey(
+        'prefix',
+        caseFault(symbols) ?? 'expected a key that starts with "Es", got another prefix',
+      );
     }
     if (parityOf(bytes) !== 0) throw badKey('parity', 'expected a parity of zero: a character is mistyped');
     return bytes.slice(PREFIX.length, LENGTH - 1);
   } finally {
     wipe(bytes);
   }
+}
+
+/** A key in capital or in small letters only, as some keyboards and forms make it. */
+export function caseFault(symbols: string): string | undefined {
+  if (!/^es[a-z0-9]{45,47}$/i.test(symbols)) return undefined;
+  const [isUpper, isLower] = [symbols === symbols.toUpperCase(), symbols === symbols.toLowerCase()];
+  if (isUpper === isLower) return undefined;
+  return `expected capital and small letters, which differ in a key, got ${isUpper ? 'capitals' : 'small letters'} only`;
 }
 
 /** XOR of all bytes; over a whole text form, parity included, it is zero. */

@@ -305,7 +305,9 @@ let scratch: { readonly extract: Hmac; readonly expand: Hmac } | undefined;
  *
  * @returns The AES key (32 bytes), IV (16), HMAC of the EMPTY string (32), and the memory of `all`, for the caller to wipe.
  */
-export function deriveKeys(sharedSecret: Uint8Array) {
+export function deriveKeys(
+  sharedSecret: Uint8Array,
+): Readonly<Record<'aesKey' | 'iv' | 'mac' | 'all', Uint8Array>> {
   scratch ??= { extract: new Hmac().setKey(new Uint8Array(HASH)), expand: new Hmac() };
   const { extract, expand } = scratch;
   const all = new Uint8Array(4 * HASH);

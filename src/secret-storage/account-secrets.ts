@@ -2,7 +2,7 @@ import { expectMethod } from '../encoding/arguments.js';
 import { publicSigningKeyOf } from '../curve25519/ed25519.js';
 import { base64Encode } from '../encoding/base64.js';
 import { DISPOSE, SecretBytes } from '../encoding/bytes.js';
-import { expectObject, isJsonObject, ownValue } from '../encoding/json.js';
+import { expectObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
 import { ed25519Signer, type Signer, type SigningKey } from '../scheme/auth-data.js';
 import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
@@ -14,13 +14,18 @@ import {
   type PublicKeyFlag,
 } from '../scheme/keys.js';
 import {
-  descriptionMac,
+  BACKUP_SECRET,
+  MASTER_KEY_SECRET,
+  anyDescription,
   isDeleted,
-  keyDescription,
+  secretStorageState,
+  storageKeyIds,
   type AccountData,
   type KeyDescription,
+  type SecretStorageState,
 } from './key-description.js';
-import { BACKUP_SECRET, MASTER_KEY_SECRET, SecretStorageKey, provesRight } from './secret-storage.js';
+import { whyIncomparable } from './sealed-secret.js';
+import { SecretStorageKey, provesRight } from './secret-storage.js';
 
 /** The secrets of an account: what a key opens, and the keys that lie in the secret storage. */
 
@@ -35,7 +40,7 @@ export interface UnlockedKey {
   readonly key: BackupDecryptionKey;
   /**
    * Whether the key derives the public key in the `auth_data`. False only for a key from the secret storage when the
-   * `auth_data` has no usable public key: it may be the key of an earlier backup.
+   * `auth_data` has no usable public key: it may be the key of another backup.
    */
   readonly keyMatches: boolean;
   /** The key of the secret storage, to store other secrets with; the caller disposes of it. */
@@ -55,9 +60,6 @@ export interface Attempt {
   readonly error: KeyBackupError;
 }
 
-/** Account data could name any number; no account has more. */
-const MAX_STORAGES = 8;
-
 /** A key of the secret storage, as account data describes it. */
 export interface Storage {
   readonly id: string;
@@ -66,17 +68,23 @@ export interface Storage {
 
 /** Everything in an account that a key can be compared with. */
 export class AccountSecrets {
-  /** The keys of the secret storage, the default one first. */
+  /** The keys of the secret storage, those first that a secret lies under, then the default one. */
   readonly storages: readonly Storage[];
   readonly #comparable: ReturnType<typeof comparableKey>;
   readonly #authData: unknown;
   readonly #accountData: AccountData;
+  /** What can be known of a key in the secret storage. */
+  readonly state: SecretStorageState;
 
-  constructor(authData: unknown, accountData: AccountData = {}) {
+  constructor(authData: unknown, accountData?: AccountData) {
     this.#authData = authData;
-    this.#accountData = accountData;
+    this.#accountData = accountData ?? {};
+    this.state = secretStorageState(accountData);
     this.#comparable = comparableKey(authData);
-    this.storages = storagesOf(accountData);
+    this.storages = storageKeyIds(this.#accountData).map((id) => ({
+      id,
+      description: anyDescription(this.#accountData, id),
+    }));
   }
 
   /** Whether the `auth_data` has a public key to compare a key with. */
@@ -87,17 +95,18 @@ export class AccountSecrets {
   /** Which key these 32 bytes are, if any. */
   fits(bytes: Uint8Array): UnlockedBy | undefined {
     if (this.#matches(bytes)) return 'backup-decryption-key';
-    const storageKey = this.#storageKey(bytes);
-    storageKey?.dispose();
-    return storageKey && 'secret-storage-key';
+    for (const storage of this.storages) {
+      const key = this.#provenKey(storage, bytes);
+      key?.dispose();
+      if (key) return 'secret-storage-key';
+    }
+    return undefined;
   }
 
   /** Finds the backup's key with a key of 32 bytes; `undefined` if that fits nothing. */
   open(bytes: Uint8Array): UnlockedKey | Attempt | undefined {
     const backup = this.openBackup(bytes, 'backup-decryption-key');
-    if (backup) return backup;
-    const storageKey = this.#storageKey(bytes);
-    return storageKey && this.#openWith(storageKey, 'secret-storage-key');
+    return backup ?? this.openStorage(bytes, 'secret-storage-key');
   }
 
   /** The backup's key from its own bytes; `undefined` unless they derive its public key. */
@@ -108,22 +117,37 @@ export class AccountSecrets {
     return { by, key, keyMatches: true, storageKey: undefined, masterKey: undefined, flags };
   }
 
-  /** Finds the backup's key with a storage key derived from a phrase; `undefined` if it is the wrong one. */
-  openStorage(storage: Storage, bytes: Uint8Array, iterations: number): UnlockedKey | Attempt | undefined {
-    const storageKey = this.#provenKey(storage, bytes, iterations);
-    return storageKey && this.#openWith(storageKey, 'security-phrase');
+  /**
+   * Finds the backup's key with a storage key.
+   *
+   * @returns The first failure if the key is right but opens nothing; `undefined` if it is the wrong one.
+   */
+  openStorage(
+    bytes: Uint8Array,
+    by: UnlockedBy,
+    storages = this.storages,
+    iterations?: number,
+  ): UnlockedKey | Attempt | undefined {
+    let failed: Attempt | undefined;
+    for (const storage of storages) {
+      const storageKey = this.#provenKey(storage, bytes, iterations);
+      const opened = storageKey && this.#openWith(storageKey, by);
+      if (opened && !('error' in opened)) return opened;
+      failed ??= opened;
+    }
+    return failed;
   }
 
-  /** The first malformed MAC of a storage: no key can fit it. */
+  /** Why a key can be compared with none of these; `undefined` if it can with one. */
+  whyIncomparable(storages: readonly Storage[]): KeyBackupError | undefined {
+    const reasons = storages.map(({ id }) => whyIncomparable(id, this.#accountData));
+    return reasons.includes(undefined) ? undefined : reasons[0];
+  }
+
+  /** The first malformed MAC of a storage that holds no secret: no key can fit it. */
   get malformed(): KeyBackupError | undefined {
-    for (const { id, description } of this.storages) {
-      try {
-        descriptionMac(description, `m.secret_storage.key.${id}`);
-      } catch (error) {
-        return error as KeyBackupError;
-      }
-    }
-    return undefined;
+    const reasons = this.storages.map(({ id }) => whyIncomparable(id, this.#accountData));
+    return reasons.find((reason) => reason?.code.startsWith('bad-'));
   }
 
   #matches(bytes: Uint8Array): boolean {
@@ -160,14 +184,6 @@ export class AccountSecrets {
     }
   }
 
-  #storageKey(bytes: Uint8Array): SecretStorageKey | undefined {
-    for (const storage of this.storages) {
-      const key = this.#provenKey(storage, bytes);
-      if (key) return key;
-    }
-    return undefined;
-  }
-
   /** The key of a storage, if these are its bytes. The caller disposes of it. */
   #provenKey(
     { id, description }: Storage,
@@ -190,24 +206,6 @@ export class AccountSecrets {
       return undefined;
     }
   }
-}
-
-const TYPE = 'm.secret_storage.key.';
-
-function storagesOf(accountData: AccountData): Storage[] {
-  const standard = ownValue(accountData, 'm.secret_storage.default_key');
-  const first = isJsonObject(standard) ? ownValue(standard, 'key') : undefined;
-  const ids = Object.keys(accountData)
-    .filter((type) => type.startsWith(TYPE))
-    .map((type) => type.slice(TYPE.length))
-    .sort((a, b) => Number(b === first) - Number(a === first));
-  return ids.slice(0, MAX_STORAGES).flatMap((id) => {
-    try {
-      return [{ id, description: keyDescription(accountData, id) }];
-    } catch {
-      return [];
-    }
-  });
 }
 
 function explained(error: KeyBackupError): KeyBackupError {
@@ -290,7 +288,7 @@ export interface MacKeySecret {
  * decryption key as well.
  *
  * @param key - The decryption key of the backup, where it is at hand. Then a MAC key that does not fit is refused;
- * without it nothing tells whether the secret is of this backup or of one before it.
+ * without it nothing tells whether the secret is of this backup.
  * @returns `undefined` when there is no such secret.
  * @throws {@link KeyBackupError} `wrong-key` when the secret is not the MAC key of `key`, or when both names hold
  * secrets that differ and nothing tells which is right; what {@link SecretStorageKey.decryptSecret} says; `bad-base64`,
@@ -344,7 +342,7 @@ export function readMacKeySecret(
   throw new KeyBackupError(
     'wrong-key',
     own
-      ? `${BACKUP_MAC_SECRET[found[0].names]}: expected the MAC key of this backup, got another: one of a backup before it`
+      ? `${BACKUP_MAC_SECRET[found[0].names]}: expected the MAC key of this backup, got another: that of another backup`
       : `${stable} and ${unstable}: expected one key, got two: the decryption key would tell which is right`,
   );
 }

@@ -1,7 +1,15 @@
 import { expectText } from '../encoding/arguments.js';
 import { base64Decode } from '../encoding/base64.js';
 import { KeyBackupError, numberOr } from '../errors.js';
-import { expectObject, expectString, isJsonObject, ownValue } from '../encoding/json.js';
+import {
+  expectObject,
+  expectString,
+  isJsonObject,
+  ownString,
+  ownValue,
+  type JsonObject,
+} from '../encoding/json.js';
+import { BACKUP_MAC_SECRET } from '../scheme/backup-mac.js';
 import { checkIterations } from '../scheme/passphrase.js';
 import { excerpt } from '../encoding/quote.js';
 
@@ -13,6 +21,17 @@ import { excerpt } from '../encoding/quote.js';
 
 /** The only algorithm of secret storage. */
 export const SECRET_STORAGE_ALGORITHM = 'm.secret_storage.v1.aes-hmac-sha2';
+
+const KEY_TYPE = 'm.secret_storage.key.';
+
+/** The account data type of the backup decryption key, and its name as a secret. */
+export const BACKUP_SECRET = 'm.megolm_backup.v1';
+
+/** The account data type of the seed of the cross-signing master key, and its name as a secret. */
+export const MASTER_KEY_SECRET = 'm.cross_signing.master';
+
+/** The secrets that can prove a storage key. A list of our own: the server could name a million. */
+export const SECRETS = [BACKUP_SECRET, MASTER_KEY_SECRET, ...Object.values(BACKUP_MAC_SECRET)] as const;
 
 /** Content of account data, by event type, as `GET /user/{userId}/account_data/{type}` gives it. */
 export type AccountData = Readonly<Record<string, unknown>>;
@@ -51,7 +70,7 @@ export function defaultKeyId(accountData: AccountData): string {
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`.
  */
 export function keyDescription(accountData: AccountData, id: string): KeyDescription {
-  const type = `m.secret_storage.key.${expectText(id, 'key id')}`;
+  const type = `${KEY_TYPE}${expectText(id, 'key id')}`;
   const content = ownValue(expectObject(accountData, 'account data'), type);
   const field = excerpt(type);
   if (isDeleted(content)) {
@@ -66,6 +85,60 @@ export function keyDescription(accountData: AccountData, id: string): KeyDescrip
     );
   }
   return description as unknown as KeyDescription;
+}
+
+/** The description of a key for reading: whatever there is. The secrets under a key prove it as well. */
+export function anyDescription(accountData: AccountData, id: string): KeyDescription {
+  const content = ownValue(accountData, `${KEY_TYPE}${id}`);
+  return (isJsonObject(content) ? content : {}) as KeyDescription;
+}
+
+/**
+ * Account data in the forms in which people get it: contents by event type, an event or a list of events, the answer of
+ * `/sync` or of Synapse's admin API. Of anything else the result holds no secret storage.
+ */
+export function accountDataOf(value: unknown): AccountData {
+  if (Array.isArray(value)) {
+    return Object.fromEntries(
+      value.flatMap((event) => {
+        const type = ownString(event, 'type');
+        return type === undefined ? [] : [[type, ownValue(event as JsonObject, 'content')]];
+      }),
+    );
+  }
+  if (!isJsonObject(value)) return {};
+  for (const name of ['account_data', 'global', 'events']) {
+    const inner = ownValue(value, name);
+    if (typeof inner === 'object' && inner !== null) return accountDataOf(inner);
+  }
+  return typeof value.type === 'string' ? accountDataOf([value]) : value;
+}
+
+/** What account data knows of a backup key: `unknown` without account data, `none` without a secret storage. */
+export type SecretStorageState = 'unknown' | 'none' | 'no-backup-key' | 'backup-key';
+
+/** What these account data know of a backup key. */
+export function secretStorageState(accountData: AccountData | undefined): SecretStorageState {
+  if (!accountData) return 'unknown';
+  if (keyIdsUnder(accountData, BACKUP_SECRET).length > 0) return 'backup-key';
+  return storageKeyIds(accountData).length > 0 ? 'no-backup-key' : 'none';
+}
+
+/** The ids of all storage keys: those that a secret lies under, then the default one, then the others. */
+export function storageKeyIds(accountData: AccountData): string[] {
+  const described = Object.keys(accountData).filter(
+    (type) => type.startsWith(KEY_TYPE) && isJsonObject(accountData[type]) && !isDeleted(accountData[type]),
+  );
+  const others = described.map((type) => type.slice(KEY_TYPE.length));
+  const standard = ownString(ownValue(accountData, 'm.secret_storage.default_key'), 'key');
+  const ids = SECRETS.flatMap((name) => keyIdsUnder(accountData, name));
+  return [...new Set([...ids, ...others.filter((id) => id === standard), ...others])];
+}
+
+function keyIdsUnder(accountData: AccountData, name: string): string[] {
+  const content = ownValue(accountData, name);
+  const encrypted = isJsonObject(content) ? ownValue(content, 'encrypted') : undefined;
+  return isJsonObject(encrypted) ? Object.keys(encrypted) : [];
 }
 
 /** Whether account data is not there; an empty object is how clients delete it. */

@@ -1,5 +1,6 @@
 import { type AbortSignalLike, ChunkSizer } from '../async.js';
 import { wipe } from '../encoding/bytes.js';
+import { keySymbols } from '../scheme/pasted-key.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 
 /**
@@ -26,14 +27,14 @@ const MAX_FOREIGN = 2;
 
 /** Whether a text has the length and characters of a recovery key, give or take a mistake. */
 export function looksLikeKey(text: string): boolean {
-  const symbols = text.replace(/[\s\u0085]+/g, '');
+  const symbols = keySymbols(text);
   return Math.abs(symbols.length - SYMBOLS) <= 1 && foreignIn(symbols).length <= MAX_FOREIGN;
 }
 
 /**
  * Tries every single substitution, swap of neighbours, omission and insertion.
  *
- * @param text - What was typed, white space ignored.
+ * @param text - What was typed; white space, dashes and other signs are ignored.
  * @param fits - What a key of 32 bytes fits, or `undefined`. It must not keep the bytes.
  * @returns The key that fits; `undefined` if none or several do.
  * @throws {@link KeyBackupError} `aborted`.
@@ -45,7 +46,7 @@ export async function findMeantKey<Match>(
 ): Promise<MeantKey<Match> | undefined> {
   const pace = new ChunkSizer(signal);
   const found = new Map<string, MeantKey<Match>>();
-  for (const [candidate, mistake] of candidates(text.replace(/[\s\u0085]+/g, ''))) {
+  for (const [candidate, mistake] of candidates(keySymbols(text))) {
     const key = decodeOr(candidate);
     if (key) {
       try {

@@ -4,13 +4,14 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { randomBytes } from '@noble/hashes/utils.js';
 import { aesCtr } from '../formats/aes-ctr.js';
-import { BACKUP_MAC_SECRET } from '../scheme/backup-mac.js';
-import { base64Decode, base64EncodePadded } from '../encoding/base64.js';
+import { base64EncodePadded } from '../encoding/base64.js';
 import { copyBytes, equal, expectBytes, wipe, DISPOSE, SecretBytes } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
-import { expectObject, expectString, ownValue, type JsonObject } from '../encoding/json.js';
+import { ownValue } from '../encoding/json.js';
 import {
+  SECRETS,
   SECRET_STORAGE_ALGORITHM,
+  anyDescription,
   defaultKeyId,
   descriptionMac,
   keyDescription,
@@ -18,10 +19,10 @@ import {
   type AccountData,
   type KeyDescription,
 } from './key-description.js';
+import { encryptedSecret } from './sealed-secret.js';
 import { MIN_ITERATIONS, checkIterations, deriveKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
-import { quote } from '../encoding/quote.js';
 
 /**
  * Secret storage, `m.secret_storage.v1.aes-hmac-sha2`: where users keep the backup decryption key. What users call
@@ -33,16 +34,7 @@ import { quote } from '../encoding/quote.js';
  * @see https://spec.matrix.org/v1.19/client-server-api/#msecret_storagev1aes-hmac-sha2-1
  */
 
-/** The account data type of the backup decryption key, and its name as a secret. */
-export const BACKUP_SECRET = 'm.megolm_backup.v1';
-
-/** The account data type of the seed of the cross-signing master key, and its name as a secret. */
-export const MASTER_KEY_SECRET = 'm.cross_signing.master';
-
 const ZEROS = 32;
-/** Characters. A secret is a key in base64. */
-const MAX_CIPHERTEXT = 64 * 1024;
-
 /** One secret under one storage key: three fields of padded base64; padding is optional on reading. */
 export interface EncryptedSecret {
   /** 16 bytes; bit 63 is zero when written. */
@@ -116,8 +108,8 @@ export class SecretStorageKey {
   }
 
   /**
-   * Reads the text form that the user holds and checks it with the description's MAC. Without a MAC the key may read, and
-   * is proven only if a secret in the account data decrypts.
+   * Reads the text form that the user holds and checks it with the description's MAC, or with a secret in the account
+   * data: if that decrypts, the key is proven whatever the description says. Without a MAC an unproven key may read.
    *
    * @param accountData - The account data.
    * @param keyId - The key's id; the default key's otherwise.
@@ -127,9 +119,8 @@ export class SecretStorageKey {
    */
   static fromRecoveryKey(text: string, accountData: AccountData, keyId?: string): SecretStorageKey {
     const id = keyId ?? defaultKeyId(accountData);
-    const description = keyDescription(accountData, id);
     const key = new SecretStorageKey(id, decodeRecoveryKey(text));
-    return checked(key, description, accountData, 'wrong-key');
+    return checked(key, accountData, 'wrong-key');
   }
 
   /**
@@ -147,10 +138,11 @@ export class SecretStorageKey {
   ): Promise<SecretStorageKey> {
     expectOptions(options);
     const id = options.keyId ?? defaultKeyId(accountData);
-    const description = keyDescription(accountData, id);
+    const found = anyDescription(accountData, id);
+    const description = ownValue(found, 'passphrase') === undefined ? keyDescription(accountData, id) : found;
     const { salt, iterations } = passphraseParameters(description);
     const bytes = await deriveKey(passphrase, salt, iterations, options);
-    return checked(new SecretStorageKey(id, bytes, iterations), description, accountData, 'wrong-passphrase');
+    return checked(new SecretStorageKey(id, bytes, iterations), accountData, 'wrong-passphrase');
   }
 
   /**
@@ -307,14 +299,12 @@ export class SecretStorageKey {
 
 function checked(
   key: SecretStorageKey,
-  description: KeyDescription,
   accountData: AccountData,
   code: 'wrong-key' | 'wrong-passphrase',
 ): SecretStorageKey {
   try {
-    if (!descriptionMac(description, `m.secret_storage.key.${key.id}`)) {
-      decryptsAny(key, accountData);
-    } else if (key.check(description) === 'wrong') {
+    if (provesRight(key, anyDescription(accountData, key.id), accountData)) return key;
+    if (descriptionMac(keyDescription(accountData, key.id), `m.secret_storage.key.${key.id}`)) {
       const what = code === 'wrong-key' ? 'key' : 'passphrase';
       throw new KeyBackupError(code, `secret storage: expected the ${what} that fits its MAC, got another`);
     }
@@ -325,28 +315,19 @@ function checked(
   }
 }
 
-/** Proves a key by the description's MAC or, if that is absent or malformed, by a secret that it decrypts. */
+/** Proves a key by the description's MAC, or else by a secret that it decrypts. */
 export function provesRight(
   key: SecretStorageKey,
   description: KeyDescription,
   accountData: AccountData,
 ): boolean {
-  return key.check(description) === 'right' || (!hasMac(description) && decryptsAny(key, accountData));
-}
-
-function hasMac(description: KeyDescription): boolean {
-  try {
-    return descriptionMac(description, 'key description') !== undefined;
-  } catch {
-    return false;
-  }
+  const isKnown = description.algorithm === SECRET_STORAGE_ALGORITHM;
+  return (isKnown && key.check(description) === 'right') || decryptsAny(key, accountData);
 }
 
 /** Whether a key decrypts a secret that is stored under it, which proves it. */
 function decryptsAny(key: SecretStorageKey, accountData: AccountData): boolean {
-  // A list of our own: the server could name a million.
-  const names = [BACKUP_SECRET, MASTER_KEY_SECRET, ...Object.values(BACKUP_MAC_SECRET)];
-  return names.some((name) => {
+  return SECRETS.some((name) => {
     try {
       key.decryptSecret(name, ownValue(accountData, name));
       return true;
@@ -355,41 +336,6 @@ function decryptsAny(key: SecretStorageKey, accountData: AccountData): boolean {
       throw error;
     }
   });
-}
-
-interface SealedSecret {
-  readonly iv: Uint8Array;
-  readonly ciphertext: Uint8Array;
-  readonly mac: Uint8Array;
-}
-
-function encryptedSecret(name: string, content: unknown, id: string): SealedSecret {
-  const missing = (field: string) =>
-    new KeyBackupError('missing-field', `${field}: expected a secret under this storage key, got nothing`);
-  if (content === undefined) throw missing(name);
-  const encrypted = ownValue(expectObject(content, name), 'encrypted');
-  if (encrypted === undefined) throw missing(`${name}.encrypted`);
-  const stored = ownValue(expectObject(encrypted, `${name}.encrypted`), id);
-  const field = `${name}.encrypted[${quote(id)}]`;
-  if (stored === undefined) throw missing(field);
-  const secret: JsonObject = expectObject(stored, field);
-  const text = expectString(secret, 'ciphertext', field);
-  if (text.length > MAX_CIPHERTEXT) {
-    throw new KeyBackupError(
-      'too-large',
-      `${field}.ciphertext: expected at most ${MAX_CIPHERTEXT} characters, got ${text.length}`,
-    );
-  }
-  const mac = base64Decode(expectString(secret, 'mac', field), `${field}.mac`);
-  if (mac.length !== 32) {
-    throw new KeyBackupError('bad-mac-length', `${field}.mac: expected 32 bytes, got ${mac.length}`);
-  }
-  const iv = base64Decode(expectString(secret, 'iv', field), `${field}.iv`);
-  return {
-    iv: expectBytes(iv, 16, `${field}.iv`),
-    ciphertext: base64Decode(text, `${field}.ciphertext`),
-    mac,
-  };
 }
 
 /** Bit 63 is zero: the 64-bit counters of some readers must not overflow. */

@@ -4,12 +4,20 @@ import { base64Decode } from '../encoding/base64.js';
 import { copyBytes, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue } from '../encoding/json.js';
-import { descriptionMac, passphraseParameters, type AccountData } from './key-description.js';
+import { passphraseParameters, type AccountData, type SecretStorageState } from './key-description.js';
 import { BackupDecryptionKey } from '../scheme/keys.js';
-import { AccountSecrets, type Attempt, type UnlockedBy, type UnlockedKey } from './account-secrets.js';
+import {
+  AccountSecrets,
+  type Attempt,
+  type Storage,
+  type UnlockedBy,
+  type UnlockedKey,
+} from './account-secrets.js';
 import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
+import { keySymbols, pastedKey } from '../scheme/pasted-key.js';
 import { MAX_ITERATIONS, deriveKey, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
-import { decodeRecoveryKey } from '../scheme/recovery-key.js';
+import { passphraseForms, type PassphraseForm } from '../scheme/passphrase-forms.js';
+import { caseFault, decodeRecoveryKey } from '../scheme/recovery-key.js';
 
 /** Users hold "a recovery key" or "a passphrase" and cannot know which of four things it is: this tries them all. */
 
@@ -31,7 +39,7 @@ export interface Suggestion {
   readonly text: string;
   readonly by: UnlockedBy;
   /** What differs from the text given. */
-  readonly change: Mistake | 'NFC' | 'NFKC' | 'outer-space';
+  readonly change: Mistake | PassphraseForm;
 }
 
 /**
@@ -68,8 +76,8 @@ const MAX_TOTAL_ITERATIONS = 2 * MAX_ITERATIONS;
  * A key is accepted only if it derives the backup's public key, matches the MAC of the storage, or decrypts a stored
  * secret. If the `auth_data` has no usable public key, a possible key of the backup is rejected as `unproven-key` and
  * offered as {@link NotUnlocked.unproven}. A mistyped key is corrected by single substitutions, swaps, omissions and
- * insertions; a wrong phrase is tried in NFC, in NFKC and without outer space. The result is offered as `suggestion`, not
- * used.
+ * insertions; a wrong phrase is tried in the other forms of {@link PassphraseForm}, each of which costs a derivation. The
+ * result is offered as `suggestion`, not used.
  *
  * @param given - What the user typed, or pasted.
  * @returns The key and what `given` was, or why nothing fits.
@@ -109,6 +117,8 @@ class Search {
   readonly #tried: Attempt[] = [];
   readonly #unproven: { readonly by: UnprovenKey['by']; readonly bytes: Uint8Array }[] = [];
   #iterations = 0;
+  /** Why a phrase could be compared with nothing. */
+  #incomparable: KeyBackupError | undefined;
 
   constructor(options: UnlockOptions) {
     this.#options = options;
@@ -176,15 +186,17 @@ class Search {
 
   /** The phrase as security phrase of each storage key, then as passphrase of a legacy backup. */
   async #tryPhrases(phrase: string): Promise<Unlocked | NotUnlocked | undefined> {
-    for (const storage of this.#account.storages) {
+    for (const storages of byPassphrase(this.#account.storages)) {
       const found = await this.#attempt('security-phrase', async () => {
-        const { id, description } = storage;
-        const { salt, iterations } = passphraseParameters(description);
+        const { salt, iterations } = passphraseParameters(storages[0].description);
         this.#spend(iterations);
         const bytes = await deriveKey(phrase, salt, iterations, this.#options);
-        const opened = wiping(bytes, () => this.#account.openStorage(storage, bytes, iterations));
-        // No phrase fits a malformed MAC: report that instead.
-        if (!opened) descriptionMac(description, `m.secret_storage.key.${id}`);
+        const opened = wiping(bytes, () =>
+          this.#account.openStorage(bytes, 'security-phrase', storages, iterations),
+        );
+        // What can be compared with nothing is not a wrong phrase.
+        const reason = opened ? undefined : this.#account.whyIncomparable(storages);
+        if (reason) throw (this.#incomparable ??= reason);
         return opened;
       });
       if (found) return found;
@@ -228,17 +240,9 @@ class Search {
   }
 
   async #searchPhrase(phrase: string): Promise<Suggestion | undefined> {
-    const forms: [string, Suggestion['change']][] = [
-      [phrase.trim(), 'outer-space'],
-      [phrase.normalize('NFC'), 'NFC'],
-      [phrase.normalize('NFKC'), 'NFKC'],
-    ];
-    const seen = new Set([phrase]);
     const tried = this.#tried.length;
     const unproven = this.#unproven.length;
-    for (const [text, change] of forms) {
-      if (seen.has(text) || text === '') continue;
-      seen.add(text);
+    for (const { text, form } of passphraseForms(phrase)) {
       const found = await this.#tryPhrases(text);
       // Only the text given is reported.
       this.#tried.length = tried;
@@ -247,18 +251,19 @@ class Search {
         found.key.dispose();
         found.storageKey?.dispose();
         found.masterKey?.dispose();
-        return { text, by: found.by, change };
+        return { text, by: found.by, change: form };
       }
     }
     return undefined;
   }
 
   #reasonOfKey(): KeyBackupError {
-    return this.#account.malformed ?? fitsNothing();
+    return this.#account.malformed ?? fitsNothing(this.#account.state);
   }
 
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
-    if (looksLikeKey(given)) return 'error' in read ? read.error : this.#reasonOfKey();
+    const isKey = looksLikeKey(given) || caseFault(keySymbols(given)) !== undefined;
+    if (isKey) return 'error' in read ? read.error : this.#reasonOfKey();
     const isWrong = this.#tried.some(({ error }) => error.code === 'wrong-passphrase');
     if (isWrong) {
       return new KeyBackupError(
@@ -267,11 +272,16 @@ class Search {
       );
     }
     const failed = this.#tried.find(({ error }) => error.code !== 'missing-field');
-    if (failed) return failed.error;
+    const error = failed?.error ?? this.#incomparable;
+    if (error) return error;
     if ('bytes' in read) return this.#reasonOfKey();
+    const reason =
+      this.#account.state === 'unknown'
+        ? 'the backup has no passphrase, and whether there is a security phrase only the account data tells'
+        : 'this account has neither a security phrase nor a passphrase';
     return new KeyBackupError(
       'missing-field',
-      'expected a key (48 characters that start with "Es"): this account has neither a security phrase nor a passphrase',
+      `expected a key (48 characters that start with "Es"): ${reason}`,
     );
   }
 }
@@ -281,8 +291,9 @@ type ReadKey =
 
 /** The 32 bytes in what was given, where it has the form of a key. */
 function readKey(given: string): ReadKey {
+  const pasted = pastedKey(given);
+  if (pasted?.form === 'base64') return { bytes: base64Decode(pasted.text, 'key'), form: 'bytes' };
   const symbols = given.replace(/[\s\u0085]+/g, '');
-  if (/^[A-Za-z0-9+/]{43}=?$/.test(symbols)) return { bytes: base64Decode(symbols, 'key'), form: 'bytes' };
   try {
     if (symbols.includes(',')) {
       const { key } = BackupDecryptionKey.fromSecret(symbols);
@@ -290,7 +301,7 @@ function readKey(given: string): ReadKey {
       key.dispose();
       return { bytes, form: 'bytes' };
     }
-    return { bytes: decodeRecoveryKey(given), form: 'text' };
+    return { bytes: decodeRecoveryKey(pasted?.text ?? keySymbols(given)), form: 'text' };
   } catch (error) {
     return { error: error as KeyBackupError };
   }
@@ -309,11 +320,35 @@ function hasPassphrase(authData: unknown): boolean {
   return isJsonObject(authData) && ownValue(authData, 'private_key_salt') !== undefined;
 }
 
-function fitsNothing(): KeyBackupError {
-  return new KeyBackupError(
-    'wrong-key',
-    'key: expected the account’s secret storage key or the backup’s decryption key, got one that fits neither',
-  );
+/** What else a key that is not the backup's own might be. */
+const REASONS: Readonly<Record<SecretStorageState, string>> = {
+  unknown:
+    'the backup’s decryption key, got another: whether it is that of a secret storage only the account data tells',
+  none: 'the backup’s decryption key, got another: this account has no secret storage',
+  'no-backup-key':
+    'the backup’s decryption key, got another: the secret storage of this account holds no backup key',
+  'backup-key': 'the account’s secret storage key or the backup’s decryption key, got one that fits neither',
+};
+
+function fitsNothing(state: SecretStorageState): KeyBackupError {
+  return new KeyBackupError('wrong-key', `key: expected ${REASONS[state]}`);
+}
+
+/** The storages whose keys a phrase derives alike, together; PBKDF2 is slow. */
+function byPassphrase(storages: readonly Storage[]): Iterable<readonly [Storage, ...Storage[]]> {
+  const groups = new Map<string, [Storage, ...Storage[]]>();
+  for (const storage of storages) {
+    const id = JSON.stringify(ownValue(storage.description, 'passphrase') ?? null, [
+      'algorithm',
+      'salt',
+      'iterations',
+      'bits',
+    ]);
+    const group = groups.get(id);
+    if (group) group.push(storage);
+    else groups.set(id, [storage]);
+  }
+  return groups.values();
 }
 
 function notProven(): KeyBackupError {

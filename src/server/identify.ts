@@ -223,7 +223,9 @@ function readWhoami(status: number, answer: unknown): Caller {
   if (body.is_guest === true) {
     throw new MatrixError(403, 'M_GUEST_ACCESS_FORBIDDEN', 'Guests have no key backup.');
   }
-  return typeof body.device_id === 'string' && !body.device_id.includes('\0')
+  return typeof body.device_id === 'string' &&
+    !body.device_id.includes('\0') &&
+    !isLonger(body.device_id, MAX_ID)
     ? { user_id: body.user_id, device_id: body.device_id }
     : { user_id: body.user_id };
 }

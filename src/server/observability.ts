@@ -35,11 +35,11 @@ export interface Log {
   note(message: string, fields?: Readonly<Record<string, string | number>>): void;
 }
 
-/** From the most verbose to the least. */
-const LEVELS = ['info', 'warn', 'error'] as const;
-
 /** What a log writes: this level and those above it. Requests are `info`, or `error` from status 500 on. */
-export type LogLevel = (typeof LEVELS)[number];
+export type LogLevel = 'info' | 'warn' | 'error';
+
+/** From the most verbose to the least. */
+const LEVELS: readonly LogLevel[] = ['info', 'warn', 'error'];
 
 /** Whether a text is a {@link LogLevel}. */
 export function isLogLevel(text: unknown): text is LogLevel {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { jsonPath } from '../encoding/json.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { KeyBackupError, messageOf } from '../errors.js';
-import type { KeyRank } from '../wire/replacement.js';
+import type { KeyRank } from '../formats/replacement.js';
 import type { KeysChanged } from '../wire/types.js';
 
 /**
@@ -167,7 +167,7 @@ export interface Quota {
   readonly versions?: number | undefined;
   /** Keys in all versions. */
   readonly keys?: number | undefined;
-  /** UTF-8 bytes of key data and `auth_data` in all versions. */
+  /** UTF-8 bytes of keys, see {@link keyBytes}, of `auth_data`, and of the audit trail, that of deleted versions too. */
   readonly bytes?: number | undefined;
 }
 
@@ -241,6 +241,26 @@ export function isLonger(text: string, bytes: number): boolean {
   // A UTF-16 unit takes at most three.
   return text.length * 3 > bytes && Buffer.byteLength(text) > bytes;
 }
+
+/** What a key counts in a quota: UTF-8 bytes of its ids and its data. */
+export function keyBytes({ room_id, session_id, data }: KeyToWrite): number {
+  return idBytes(room_id, session_id) + data.length;
+}
+
+/** UTF-8 bytes of ids. */
+export function idBytes(...ids: readonly string[]): number {
+  return ids.reduce((sum, id) => sum + Buffer.byteLength(id), 0);
+}
+
+/** The same of a row, in the SQL of both databases. */
+export const KEY_BYTES = 'octet_length(room_id) + octet_length(session_id) + octet_length(data)';
+
+/** What an entry of the audit trail counts beside its ids: about what the row and its places in the indexes take. */
+export const ENTRY_BYTES = 128;
+
+/** What a row of the audit trail counts in a quota: UTF-8 bytes of its ids and {@link ENTRY_BYTES}. */
+export const REPLACEMENT_BYTES = `octet_length(room_id) + octet_length(session_id)
+  + coalesce(octet_length(old_device_id), 0) + coalesce(octet_length(new_device_id), 0) + ${ENTRY_BYTES}`;
 
 /** Wraps what a database's client threw. */
 export function storeFailed(cause: unknown): KeyBackupError {

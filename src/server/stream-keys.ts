@@ -44,7 +44,10 @@ export async function streamKeys(
     holding.resize(held);
     return piece;
   };
-  const next = async (): Promise<Uint8Array | undefined> => hold((await pieces.next()).value ?? undefined);
+  const next = async (): Promise<Uint8Array | undefined> => {
+    await turn();
+    return hold((await pieces.next()).value ?? undefined);
+  };
   try {
     // Until the first keys are read, the response may still be an error.
     let first = await next();
@@ -53,8 +56,7 @@ export async function streamKeys(
         () => {
           const piece = first;
           first = undefined;
-          // A client that reads fast must not keep the event loop from others.
-          return piece ?? yieldToEventLoop().then(next).catch(failed);
+          return piece ?? next().catch(failed);
         },
         () => {
           holding.release();
@@ -70,6 +72,28 @@ export async function streamKeys(
   function failed(error: unknown): never {
     context.failed(error);
     throw error;
+  }
+}
+
+/** Downloads that wait to read their next keys, in order. */
+const waiting: (() => void)[] = [];
+
+/**
+ * Waits for a download's turn. Between two turns the event loop goes round: neither a client that reads fast nor many
+ * that begin at once, for each of which the operating system takes megabytes, keep it from others.
+ */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    waiting.push(resolve);
+    if (waiting.length === 1) void giveTurns();
+  });
+}
+
+async function giveTurns(): Promise<void> {
+  while (waiting.length > 0) {
+    await yieldToEventLoop();
+    waiting[0]();
+    waiting.shift();
   }
 }
 

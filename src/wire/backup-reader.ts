@@ -12,23 +12,24 @@ const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRAC
  * What the body holds:
  * - `rooms`: `{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}`, the answer of `GET /room_keys/keys`;
  * - `sessions`: `{"sessions":{SESSION:KeyBackupData}}`, the answer for one room;
- * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds.
+ * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds, or `{"sessions":[...]}`.
  */
 export type BackupForm = 'rooms' | 'sessions' | 'array';
 
-/** A record that was read, not yet checked: `value` is any JSON value. */
+/** A record that was read. */
 export interface BackupEntry {
   /** From the map key; in an array the field of the record, `undefined` when it is no string. */
   readonly room_id: string | undefined;
   readonly session_id: string | undefined;
   /** The JSON path in the body. */
   readonly path: string;
-  readonly value: unknown;
+  /** Any JSON value, not yet checked. In the form `array` the whole element: what is in an export file is a session. */
+  readonly key_backup_data: unknown;
   readonly error?: undefined;
 }
 
 /** A place in the body that holds no readable record, and why. */
-export interface BackupFault extends Omit<BackupEntry, 'value' | 'error'> {
+export interface BackupFault extends Omit<BackupEntry, 'key_backup_data' | 'error'> {
   readonly error: KeyBackupError;
 }
 
@@ -88,6 +89,33 @@ export async function* readBackup(
   reader.end();
 }
 
+/**
+ * {@link readBackup} of a saved file. An error that ends the reading costs nothing that came before it: it is the last
+ * item, a `truncated` one at the place that was reached.
+ *
+ * @throws {@link KeyBackupError} as {@link readBackup}, if nothing came before; whatever `chunks` throws.
+ */
+export async function* readSavedKeys(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  options: BackupReaderOptions = {},
+): AsyncGenerator<BackupItem, void, undefined> {
+  const reader = new BackupReader(options);
+  let found = false;
+  try {
+    for await (const chunk of chunks) {
+      for (const items of reader.read(chunk)) {
+        found = true;
+        yield* items;
+      }
+    }
+    reader.end();
+  } catch (error) {
+    const { damage } = reader;
+    if (!found || !damage || damage.error.cause !== error) throw error;
+    yield damage;
+  }
+}
+
 /** What may come next between two values. `first`: a member, or the end of a container that was just opened. */
 type Expected = 'first' | 'key' | 'colon' | 'value' | 'next' | 'end';
 
@@ -99,6 +127,8 @@ export class BackupReader {
   /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read; the first 16. */
   readonly fields = new Map<string, unknown>();
   readonly #form: BackupForm;
+  /** The field of an object that holds the keys. */
+  readonly #field: string;
   readonly #extent: JsonExtent;
   readonly #levels: { readonly level: Level; readonly path: string }[] = [];
   #expected: Expected = 'value';
@@ -114,7 +144,7 @@ export class BackupReader {
   #hasKeys = false;
   #index = 0;
   #length = 0;
-  #failure: { readonly error: unknown } | undefined;
+  #failure: KeyBackupError | undefined;
   #items: BackupItem[] = [];
   readonly #rooms = new SessionIdSet();
   readonly #seen = new SessionIdSet();
@@ -122,6 +152,7 @@ export class BackupReader {
   constructor(options: BackupReaderOptions = {}) {
     const { form = 'rooms', roomId, maxRecordBytes = DEFAULT_RECORD_BYTES, maxDepth = 64 } = options;
     this.#form = form;
+    this.#field = form === 'array' ? 'sessions' : form;
     if (form === 'sessions') this.#roomId = roomId;
     this.#extent = new JsonExtent({ bytes: maxRecordBytes, depth: maxDepth });
   }
@@ -141,12 +172,13 @@ export class BackupReader {
    * @throws {@link KeyBackupError} as {@link readBackup}, but never together with records: those come first.
    */
   push(chunk: Uint8Array): BackupItem[] {
-    if (this.#failure) throw this.#failure.error;
+    if (this.#failure) throw this.#failure;
     this.#items = [];
     try {
       this.#scan(chunk);
     } catch (error) {
-      this.#failure = { error };
+      if (!(error instanceof KeyBackupError)) throw error;
+      this.#failure = error;
       if (this.#items.length === 0) throw error;
     }
     this.#length += chunk.length;
@@ -160,14 +192,25 @@ export class BackupReader {
    * not even an empty one.
    */
   end(): void {
-    if (this.#failure) throw this.#failure.error;
+    if (this.#failure) throw this.#failure;
     if (this.#expected !== 'end') {
       const message = `the body ended after ${this.#length} bytes, before its last bracket`;
-      throw this.#error('truncated', message);
+      throw (this.#failure = this.#error('truncated', message));
     }
     if (!this.#hasKeys) {
+      if (this.#form === 'array') throw this.#unlikeForm();
       throw new KeyBackupError('missing-field', `${this.#form}: expected an object, got nothing`);
     }
+  }
+
+  /** What made the reader give up, as a fault of the place that it had reached; its `cause` is what was thrown. */
+  get damage(): BackupFault | undefined {
+    const cause = this.#failure;
+    if (!cause) return undefined;
+    const message =
+      cause.code === 'truncated' ? 'the file ends early' : `the file is damaged at ${cause.message}`;
+    const error = new KeyBackupError('truncated', message, { cause });
+    return { room_id: this.#roomId, session_id: undefined, path: this.#path, error };
   }
 
   #scan(chunk: Uint8Array): void {
@@ -211,7 +254,7 @@ export class BackupReader {
       case 'next':
         if (byte !== COMMA) this.#reject(offset);
         this.#expected = isArray ? 'value' : 'key';
-        if (isArray) this.#path = jsonPath('', ++this.#index);
+        if (isArray) this.#path = jsonPath(this.#top?.path ?? '', ++this.#index);
         return true;
       case 'end':
         return this.#reject(offset);
@@ -245,19 +288,15 @@ export class BackupReader {
 
   /** Opens a container that the reader enters. Returns false for everything else. */
   #enter(level: Level | undefined, byte: number): boolean {
+    const isArray = this.#form === 'array';
     if (level === undefined) {
-      const isArray = this.#form === 'array';
-      if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE)) {
-        throw new KeyBackupError('bad-json', `the body: expected ${isArray ? 'an array' : 'an object'}`);
-      }
-      this.#open(isArray ? 'array' : 'body');
-      this.#hasKeys = isArray;
-      if (isArray) this.#path = jsonPath('', 0);
+      if (byte !== OPEN_BRACE && !(isArray && byte === OPEN_BRACKET)) throw this.#unlikeForm();
+      this.#open(byte === OPEN_BRACE ? 'body' : 'array');
       return true;
     }
-    if (byte !== OPEN_BRACE || this.#key === undefined) return false;
+    if (byte !== (isArray ? OPEN_BRACKET : OPEN_BRACE) || this.#key === undefined) return false;
     let isRepeated: boolean;
-    if (level === 'body' && this.#key === this.#form) {
+    if (level === 'body' && this.#key === this.#field) {
       isRepeated = this.#hasKeys;
       this.#hasKeys = true;
     } else if (level === 'rooms') {
@@ -278,6 +317,9 @@ export class BackupReader {
   #open(level: Level): void {
     this.#levels.push({ level, path: this.#path });
     this.#expected = 'first';
+    if (level !== 'array') return;
+    this.#hasKeys = true;
+    this.#path = jsonPath(this.#path, (this.#index = 0));
   }
 
   #leave(): true {
@@ -319,7 +361,7 @@ export class BackupReader {
         }
         break;
       case 'body':
-        if (this.#key === this.#form) throw this.#error('bad-json', 'expected an object');
+        if (this.#key === this.#field) throw this.#unlikeForm();
         if (badJson) throw badJson;
         if (!read.error && this.#key !== undefined && this.fields.size < MAX_FIELDS) {
           this.fields.set(this.#key, read.value);
@@ -335,7 +377,8 @@ export class BackupReader {
     if (error) {
       this.#fault(error, session_id);
     } else if (session_id !== undefined && this.#seen.add(this.#roomId ?? '', session_id)) {
-      this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, value: read.value });
+      const key_backup_data = read.value;
+      this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, key_backup_data });
     } else {
       this.#fault('expected once, got again; this copy is not used', session_id);
     }
@@ -347,7 +390,7 @@ export class BackupReader {
       return;
     }
     const [room_id, session_id] = [ownString(value, 'room_id'), ownString(value, 'session_id')];
-    this.#items.push({ room_id, session_id, path: this.#path, value });
+    this.#items.push({ room_id, session_id, path: this.#path, key_backup_data: value });
   }
 
   #parse(): Parsed {
@@ -370,6 +413,10 @@ export class BackupReader {
 
   #error(code: ErrorCode, message: string): KeyBackupError {
     return new KeyBackupError(code, `${this.#place}: ${message}`);
+  }
+
+  #unlikeForm(): KeyBackupError {
+    return this.#error('bad-json', `expected ${this.#form === 'array' ? 'an array' : 'an object'}`);
   }
 
   /** The path in messages. */

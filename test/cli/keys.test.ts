@@ -75,6 +75,12 @@ describe.concurrent('a key file', () => {
     'the text form with other white space': (key) =>
       `\t${key.toRecoveryKey().replaceAll(' ', '\u00a0')} \r\n`,
     'the text form behind a byte order mark': (key) => `\ufeff${key.toRecoveryKey()}\n`,
+    'the text form over two lines': (key) => key.toRecoveryKey().replace(/^(.{29}) /, '$1\n'),
+    'the text form over twelve lines': (key) => key.toRecoveryKey().replaceAll(' ', '\r\n'),
+    'the text form in a quoted mail': (key) => `> ${key.toRecoveryKey().replace(/^(.{29}) /, '$1\n> ')}\n`,
+    'the text form in backticks': (key) => `\`${key.toRecoveryKey().replaceAll(' ', '-')}\``,
+    'base64 over two lines': (key) => key.toBase64().replace(/^.{20}/, '$&\n'),
+    'URL-safe base64': (key) => key.toBase64().replaceAll('+', '-').replaceAll('/', '_'),
     'unpadded base64': (key) => `${key.toBase64()}\n`,
     'padded base64': (key) => `${key.toBase64()}=\n`,
     'what keygen --json prints': (key) => JSON.stringify({ recovery_key: '', private_key: key.toBase64() }),
@@ -91,6 +97,24 @@ describe.concurrent('a key file', () => {
     expect(file).toMatchObject({ code: 0, stderr: '1 of 1 keys; 0 failed\n' });
     expect(stdin).toEqual(file);
     expect(work.read('a.json')).toBe(work.read('b.json'));
+  });
+
+  it.each([
+    ['behind a label', (text: string) => `Recovery key: ${text}`, 'read out of the text around it'],
+    [
+      'with a Cyrillic letter',
+      (text: string) => text.replace('E', '\u0415'),
+      'read with Latin letters for others that look like them',
+    ],
+  ])('%s is read, and that is said', async (_, change, said) => {
+    const work = new Workspace();
+    work.writeJson('backup.json', backupOf([work.session()], work.key));
+    work.write('key', change(work.key.toRecoveryKey()));
+    const end = await work.run(['decrypt', 'backup.json', '--key-file', 'key', '-o', 'a.json']);
+    expect(end).toMatchObject({
+      code: 0,
+      stderr: `the backup decryption key was ${said}\n1 of 1 keys; 0 failed\n`,
+    });
   });
 
   it('with comma-separated bytes is read, and that is said', async () => {
@@ -131,7 +155,9 @@ describe.concurrent('a key file', () => {
     'a shortened text form': (key) => [key.toRecoveryKey().slice(0, -2), 'bad-recovery-key'],
     'a prolonged text form': (key) => [`${key.toRecoveryKey()}1`, 'bad-recovery-key'],
     'base64 of 31 bytes': (key) => [key.toBase64().slice(0, 42), 'bad-recovery-key'],
-    'url-safe base64': (key) => [`-${key.toBase64().slice(1)}`, 'bad-recovery-key'],
+    'base64 in a mixture of alphabets': (key) => [`-+${key.toBase64().slice(2)}`, 'bad-recovery-key'],
+    'a text form in capitals': (key) => [key.toRecoveryKey().toUpperCase(), 'got capitals only'],
+    'a text form in small letters': (key) => [key.toRecoveryKey().toLowerCase(), 'got small letters only'],
     'a list that is too short': (key) => [[...key.toBytes().slice(1)].join(','), 'bad-length'],
     'JSON without a key': () => ['{"public_key":"a"}', 'bad-recovery-key'],
     'JSON with another value as a key': () => ['{"private_key":{"a":1}}', 'bad-recovery-key'],

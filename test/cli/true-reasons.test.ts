@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LOOKALIKE } from '../../src/cli/errors.js';
 import { encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { directSessions } from '../support/sample.js';
 import { USER, Workspace, backupOf } from './workspace.js';
@@ -122,6 +124,15 @@ it('reads a version file with a number as version and neither count nor etag', a
   }
 });
 
+it('diagnose says of another key that the backup is fine, and what people mistake for its key', async () => {
+  backUp({});
+  const end = await work.run(['diagnose', ...reach(), '--key-file', 'other.txt']);
+  expect(end.code).toBe(1);
+  expect(end.stdout).toContain('The backup itself is fine');
+  expect(end.stdout).toContain(LOOKALIKE);
+  expect(end.stdout).not.toMatch(/make a new|reset|delete/i);
+});
+
 describe('restore of rooms', () => {
   const restore = (...rooms: string[]) => [
     ...['restore', ...reach(), '--key-file', 'key.txt', ...rooms.flatMap((room) => ['--room', room])],
@@ -150,7 +161,7 @@ describe('restore of rooms', () => {
   });
 });
 
-it('asks after an account without a backup, and tells nobody to make one', async () => {
+it('asks after an account without a backup instead of advising to make one', async () => {
   const key = ['--key-file', 'key.txt'];
   for (const args of [
     ['restore', ...reach(), ...key, ...out],
@@ -162,4 +173,72 @@ it('asks after an account without a backup, and tells nobody to make one', async
     expect(end.stdout + end.stderr).toMatch(/right account/);
     expect(end.stdout + end.stderr).not.toMatch(/--create|make one|makes one/i);
   }
+});
+
+describe('a key of the secret storage', () => {
+  const storage = SecretStorageKey.generate('k');
+  const accountData = {
+    'm.secret_storage.default_key': { key: 'k' },
+    'm.secret_storage.key.k': storage.describe(),
+  };
+  const withSecret = () => ({
+    ...accountData,
+    'm.megolm_backup.v1': storage.encryptSecret('m.megolm_backup.v1', work.key.toBase64()),
+  });
+  const serve = (data: object) => {
+    for (const [type, content] of Object.entries(data)) {
+      server.accountData.set(`${USER}/account_data/${type}`, content);
+    }
+  };
+
+  beforeEach(() => {
+    work.write('storage.txt', storage.toRecoveryKey());
+    work.secrets.push(storage.toRecoveryKey());
+    backUp({});
+  });
+
+  it.each<[string, object, RegExp]>([
+    ['no secret storage', {}, /this account has no secret storage/],
+    ['no backup key in it', accountData, /the secret storage opened, but holds no backup key/],
+  ])(
+    'on an account with %s gets the true reason, and no advice that cannot be followed',
+    async (_, data, reason) => {
+      serve(data);
+      const end = await work.run([...rescue('storage.txt'), ...reach()]);
+      expect(end.code).toBe(1);
+      expect(end.stderr).toMatch(reason);
+      expect(end.stderr).not.toContain('give the account data');
+    },
+  );
+
+  it('in account data of any form that people get opens the backup', async () => {
+    const data = withSecret();
+    const events = Object.entries(data).map(([type, content]) => ({ type, content }));
+    for (const form of [
+      events,
+      { account_data: { events } },
+      { account_data: { global: data, rooms: {} } },
+    ]) {
+      work.writeJson('account.json', form);
+      const end = await work.run([...rescue('storage.txt'), ...files, '--account-data-file', 'account.json']);
+      expect(end).toMatchObject({ code: 0 });
+    }
+  });
+
+  it('says of a file that it holds no secret storage, and still takes the backup’s own key', async () => {
+    work.writeJson('account.json', [{ type: 'm.direct', content: {} }]);
+    for (const [key, code] of [
+      ['storage.txt', 1],
+      ['key.txt', 0],
+    ] as const) {
+      const end = await work.run([...rescue(key), ...files, '--account-data-file', 'account.json']);
+      expect(end.code).toBe(code);
+      expect(end.stderr).toContain('account.json holds no secret storage');
+    }
+  });
+
+  it('without a description opens the backup of an account', async () => {
+    serve({ 'm.megolm_backup.v1': withSecret()['m.megolm_backup.v1'] });
+    expect(await work.run([...rescue('storage.txt'), ...reach()])).toMatchObject({ code: 0 });
+  });
 });

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createCipheriv, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -178,6 +178,17 @@ export async function exportFile(sessions: readonly unknown[], passphrase: strin
   const options = { iterations: 100_000, backend: nodeBackend() };
   for await (const piece of writeKeyExport(sessions, passphrase, options)) file += piece;
   return file;
+}
+
+/** An encrypted export file of any text, as another client may write it. */
+export function sealedExport(text: string, passphrase: string): string {
+  const header = Buffer.from([1, ...randomBytes(32), 0, 0, 0, 1]);
+  const keys = pbkdf2Sync(passphrase, header.subarray(1, 17), 1, 64, 'sha512');
+  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), header.subarray(17, 33));
+  const covered = Buffer.concat([header, cipher.update(text), cipher.final()]);
+  const body = Buffer.concat([covered, createHmac('sha256', keys.subarray(32)).update(covered).digest()]);
+  const lines = body.toString('base64');
+  return `-----BEGIN MEGOLM SESSION DATA-----\n${lines}\n-----END MEGOLM SESSION DATA-----\n`;
 }
 
 export interface ReportFile {

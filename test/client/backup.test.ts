@@ -1,3 +1,4 @@
+import { DeviceId, DeviceKeyId, OlmMachine, UserId, initAsync } from '@matrix-org/matrix-sdk-crypto-wasm';
 import { describe, expect, it } from 'vitest';
 import {
   createBackup,
@@ -14,9 +15,10 @@ import {
   BackupDecryptionKey,
   ed25519Signer,
   encryptSessionsSync,
+  verifyAuthData,
   type ExportedSessionData,
 } from '../../src/index.js';
-import { base64Encode } from '../../src/engine.js';
+import { base64Decode, base64Encode } from '../../src/engine.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import type { KeyBackupData } from '../../src/wire/types.js';
 import type { KeyBackupServer } from '../support/key-backup-server.js';
@@ -60,6 +62,56 @@ describe('versions', () => {
     await expect(roomKeys.deleteVersion(next.version)).resolves.toBe(true);
     expect(await roomKeys.version(next.version)).toBeUndefined();
     await expect(signBackup(roomKeys, next.version, [device])).rejects.toMatchObject({ code: 'not-found' });
+  });
+
+  it('are signed by keys in an OlmMachine', async () => {
+    await initAsync();
+    const machine = await OlmMachine.initialize(new UserId(userId), new DeviceId('OLM'));
+    const [keyId, publicKey] = ['ed25519:OLM', machine.identityKeys.ed25519.toBase64()];
+    const signer = {
+      userId,
+      keyId,
+      async sign(message: Uint8Array) {
+        const signatures = await machine.sign(new TextDecoder().decode(message));
+        const signature = signatures.getSignature(new UserId(userId), new DeviceKeyId(keyId));
+        return base64Decode(signature?.toBase64(), 'signature');
+      },
+    };
+    const roomKeys = clientOf(await startServer());
+    const info = await createBackup(roomKeys, { publicKey: key.publicKey, signers: [signer] });
+    const trust = { userId, trustedKeys: [{ keyId, publicKey }] };
+    expect(checkBackupTrust(info, trust)).toMatchObject({ usable: true, authData: { by: 'signature' } });
+    await signBackup(roomKeys, info.version, [device, signer]);
+    const signed = (await roomKeys.version(info.version))!;
+    const { signatures } = verifyAuthData(signed.auth_data, {
+      userId,
+      trustedKeys: [deviceKey, ...trust.trustedKeys],
+    });
+    expect(signatures.map(({ state }) => state)).toEqual(['valid-trusted', 'valid-trusted']);
+    machine.close();
+  });
+
+  it('are not created when a signer fails, or when the signal aborts while it signs', async () => {
+    const roomKeys = clientOf(await startServer());
+    const failing = { ...device, sign: () => Promise.reject(new RangeError('locked')) };
+    const { publicKey } = key;
+    await expect(createBackup(roomKeys, { publicKey, signers: [failing] })).rejects.toThrow('locked');
+    const controller = new AbortController();
+    const hanging = {
+      ...device,
+      sign() {
+        controller.abort();
+        return new Promise<never>(() => undefined);
+      },
+    };
+    const { signal } = controller;
+    const creating = createBackup(roomKeys, { publicKey, signers: [hanging], signal });
+    await expect(creating).rejects.toMatchObject({ code: 'aborted' });
+    const short = { ...device, sign: () => Promise.resolve(new Uint8Array(63)) };
+    await expect(createBackup(roomKeys, { publicKey, signers: [short] })).rejects.toMatchObject({
+      code: 'bad-length',
+    });
+    expect(await roomKeys.currentVersion()).toBeUndefined();
   });
 
   it('stay when a new one cannot be created', async () => {

@@ -50,7 +50,7 @@ async function contents(roomKeys: RoomKeys, version: string): Promise<Record<str
   for await (const batch of roomKeys.keys(version)) {
     for (const item of batch) {
       if (item.error) throw item.error;
-      all.push([JSON.stringify([item.room_id, item.session_id]), JSON.stringify(item.value)]);
+      all.push([JSON.stringify([item.room_id, item.session_id]), JSON.stringify(item.key_backup_data)]);
     }
   }
   return Object.fromEntries(all.sort(([a], [b]) => (a < b ? -1 : 1)));

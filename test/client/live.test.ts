@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { KeyLookup } from '../../src/client/key-lookup.js';
 import { UploadQueue, type UploadQueueOptions } from '../../src/client/upload-queue.js';
 import { uploadSessions, type UploadOutcome } from '../../src/client/upload.js';
-import { BackupDecryptionKey } from '../../src/index.js';
+import { BackupDecryptionKey, type ExportedSessionData } from '../../src/index.js';
 import type { KeyBackupServer } from '../support/key-backup-server.js';
 import { makeSessions } from '../support/sessions.js';
 import { clientOf, key, makeBackup, startServer, trust } from './support.js';
@@ -51,6 +51,48 @@ describe('keys that trickle in', () => {
     await until(() => outcomes.length >= 2);
     await queue.close();
     expect([stored(server), queue.waiting.length]).toEqual([9, 0]);
+  });
+
+  it('are told of whenever they change, so that they can be stored and given to the next queue', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const kept: string[][] = [];
+    const onChange = (waiting: readonly ExportedSessionData[]) => {
+      kept.push(waiting.map(({ session_id }) => session_id));
+    };
+    const sessions = makeSessions(5);
+    const ids = sessions.map(({ session_id }) => session_id);
+    const { queue, errors } = await begin(server, { delay: 1e6, batchKeys: 2, onChange });
+    queue.add(sessions[0]);
+    expect(kept).toEqual([ids.slice(0, 1)]);
+    // The second request of an upload of five keys fails.
+    server.faults = [
+      { kind: 'then', effect: () => undefined },
+      { kind: 'answer', status: 500, body: '' },
+    ];
+    queue.add(...sessions.slice(1));
+    await until(() => errors.length === 1);
+    queue.abort();
+    expect(kept).toEqual([ids.slice(0, 1), ids, ids.slice(2)]);
+    expect(queue.waiting.map(({ session_id }) => session_id)).toEqual(ids.slice(2));
+
+    const next = await begin(server, { onChange });
+    next.queue.add(...sessions.slice(2));
+    await next.queue.close();
+    expect([stored(server), kept.at(-1)]).toEqual([5, []]);
+  });
+
+  it('stay when what is told of them throws, and the queue stops', async () => {
+    const server = await startServer();
+    makeBackup(server);
+    const full = new Error('the disk is full');
+    const onChange = (waiting: readonly ExportedSessionData[]) => {
+      if (waiting.length === 0) throw full;
+    };
+    const { queue, errors } = await begin(server, { delay: 1e6, onChange });
+    queue.add(...makeSessions(2));
+    await queue.flush();
+    expect([errors, queue.stopped, stored(server)]).toEqual([[full], true, 2]);
   });
 
   it('stay, and are tried again, when an upload fails', async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { utf8Encode } from '../../src/encoding/utf8.js';
-import { replaces } from '../../src/wire/replacement.js';
+import { replaces } from '../../src/formats/replacement.js';
 import type {
   BackupStore,
   KeyPosition,
@@ -10,6 +10,7 @@ import type {
   Quota,
   RoomPage,
 } from '../../src/server/store.js';
+import { ENTRY_BYTES, keyBytes } from '../../src/server/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { runs } from '../support/runs.js';
 
@@ -24,6 +25,7 @@ export interface StoreUnderTest {
 let users = 0;
 const newUser = (): string => `@user${++users}_${Math.random()}:x`;
 const content = { algorithm: 'a', auth_data: '{}' };
+const OVER_BYTES = { outcome: 'over-quota', of: 'bytes' };
 
 export function keyOf(
   room_id: string,
@@ -221,7 +223,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
         outcome: 'over-quota',
         of: 'keys',
       });
-      expect(await write({ bytes: 100 }, keyOf('!r:x', 'a', 4))).toEqual({
+      expect(await write({ bytes: 200 }, keyOf('!r:x', 'a', 4))).toEqual({
         outcome: 'over-quota',
         of: 'bytes',
       });
@@ -242,7 +244,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
       });
       // What was deleted no longer counts.
       await store.deleteKeys(user, version, { room_id: '!r:x', session_id: 'b' });
-      expect(await write({ keys: 2, bytes: 400 }, keyOf('!r:x', 'c'))).toMatchObject({
+      expect(await write({ keys: 2, bytes: 600 }, keyOf('!r:x', 'c'))).toMatchObject({
         outcome: 'changed',
         count: 2,
       });
@@ -257,10 +259,61 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
       expect(await write({ keys: 2 }, a)).toMatchObject({ outcome: 'changed', count: 1 });
       expect(await write({ keys: 2 }, b, c)).toEqual({ outcome: 'over-quota', of: 'keys' });
       // A version's `auth_data` counts too.
-      const bytes = content.auth_data.length + a.data.length + b.data.length;
+      const bytes = content.auth_data.length + keyBytes(a) + keyBytes(b);
       expect(await write({ bytes: bytes - 1 }, b)).toEqual({ outcome: 'over-quota', of: 'bytes' });
       expect(await store.readVersion(user)).toMatchObject({ count: 1, etag: '1' });
       expect(await write({ keys: 2, bytes }, b)).toMatchObject({ outcome: 'changed', count: 2, etag: '2' });
+    });
+
+    it('counts long ids in the quota', async () => {
+      const user = newUser();
+      const version = await newVersion(store, user);
+      const outcomes: string[] = [];
+      for (let put = 0; put < 12; put++) {
+        const keys = Array.from({ length: 90 }, (_, i) =>
+          keyOf(`!${'r'.repeat(200)}${put}:x`, `${'é'.repeat(490)}${put}-${i}`),
+        );
+        outcomes.push((await store.writeKeys(user, version, keys, { bytes: 500_000 }, 'D')).outcome);
+      }
+      expect(outcomes).toEqual([...Array<string>(4).fill('changed'), ...Array<string>(8).fill('over-quota')]);
+      // Deleted, they count no longer: a key, a room, all.
+      const scopes = [
+        { room_id: `!${'r'.repeat(200)}0:x`, session_id: `${'é'.repeat(490)}0-7` },
+        { room_id: `!${'r'.repeat(200)}1:x` },
+        {},
+      ];
+      for (const scope of scopes) await store.deleteKeys(user, version, scope);
+      const [a, b] = [keyOf('!é:x', 'a\0'), keyOf('!é:x', 'b')];
+      const bytes = content.auth_data.length + keyBytes(a);
+      expect(keyBytes(a)).toBe('!é:x'.length + 1 + 'a\0'.length + a.data.length);
+      expect(await store.writeKeys(user, version, [a], { bytes: bytes - 1 }, 'D')).toMatchObject(OVER_BYTES);
+      expect(await store.writeKeys(user, version, [a], { bytes }, 'D')).toMatchObject({ count: 1 });
+      expect(await store.writeKeys(user, version, [b], { bytes }, 'D')).toMatchObject(OVER_BYTES);
+    });
+
+    it('counts the audit trail in the quota until it is pruned, also that of a deleted version', async () => {
+      const user = newUser();
+      const version = await newVersion(store, user);
+      const write = (index: number, bytes?: number) =>
+        store.writeKeys(user, version, [keyOf('!é:x', 'a\0', index)], { bytes }, 'DÉV');
+      const entry = Buffer.byteLength('!é:xa\0DÉVDÉV') + ENTRY_BYTES;
+      const key = content.auth_data.length + keyBytes(keyOf('!é:x', 'a\0', 9));
+      await write(9);
+      expect(await write(8, key + entry - 1)).toMatchObject(OVER_BYTES);
+      expect(await write(8, key + entry)).toMatchObject({ etag: '2' });
+      expect(await write(7, key + 2 * entry - 1)).toMatchObject(OVER_BYTES);
+      expect(await write(7, key + 2 * entry)).toMatchObject({ etag: '3' });
+      const trail = await store.readReplacements(user, 0, 10);
+      expect(trail).toHaveLength(2);
+
+      await store.deleteVersion(user, version);
+      const create = (bytes: number) => store.createVersion(user, content, { bytes });
+      const held = content.auth_data.length + 2 * entry;
+      expect(await create(held - 1)).toMatchObject(OVER_BYTES);
+      expect(await create(held)).toMatchObject({ outcome: 'created' });
+      await store.pruneReplacements(trail[1].time + 1);
+      expect(await create(2 * content.auth_data.length - 1)).toMatchObject(OVER_BYTES);
+      expect(await create(2 * content.auth_data.length)).toMatchObject({ outcome: 'created' });
     });
 
     it('writes to nothing but a version of the user that is the current one', async () => {
@@ -380,7 +433,7 @@ const key = fc
 const quota = fc.oneof(
   { weight: 4, arbitrary: fc.constant<Quota>({}) },
   fc.record<Quota>(
-    { versions: fc.nat({ max: 3 }), keys: fc.nat({ max: 8 }), bytes: fc.nat({ max: 900 }) },
+    { versions: fc.nat({ max: 3 }), keys: fc.nat({ max: 8 }), bytes: fc.nat({ max: 1_500 }) },
     { requiredKeys: [] },
   ),
 );
@@ -416,6 +469,7 @@ const operation = fc.oneof(
   },
   fc.record({ kind: fc.constant('remove' as const), who, which, scope }),
   fc.record({ kind: fc.constant('erase' as const), who }),
+  fc.record({ kind: fc.constant('prune' as const), who }),
   // In between, because what a store remembers of one read must not spoil the next.
   fc.record({ kind: fc.constant('read' as const), who, which, limit: fc.integer({ min: 1, max: 4 }) }),
 );
@@ -462,6 +516,8 @@ async function compareWithModel(store: BackupStore, operations: readonly Operati
       if (!(await model.readVersion(user, pick(op).ideal))) continue;
       const [real, ideal] = await both((s, id) => readAll(s, user, id(pick(op)), {}, op.limit));
       expect(real).toEqual(ideal);
+    } else if (op.kind === 'prune') {
+      await both((s) => s.pruneReplacements(Number.MAX_SAFE_INTEGER));
     } else {
       same(...(await both((s) => s.eraseUser(user))));
     }

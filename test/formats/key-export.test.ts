@@ -373,6 +373,88 @@ describe('reading accepts', () => {
   });
 });
 
+describe('reading with other forms of the passphrase', () => {
+  const latin1 = Buffer.from('Schl\xfcssel', 'latin1');
+  test.each<[made: string | Buffer, typed: string, form: string]>([
+    [latin1, 'Schlüssel', 'Latin-1'],
+    [latin1, 'Schlüssel'.normalize('NFD'), 'Latin-1'],
+    ['Schlüssel', 'Schlüssel'.normalize('NFD'), 'NFC'],
+    ['Schlüssel'.normalize('NFD'), 'Schlüssel', 'NFD'],
+    ['fish', 'fish ', 'outer-space'],
+    ['fish ', 'fish', 'space-behind'],
+    ['fish\n', 'fish', 'line-end'],
+    ['fish', 'Fish', 'first-letter'],
+    ['it’s', "it's", 'typographic-signs'],
+  ])('takes %j for %j, and tells the form: %s', async (made, typed, form) => {
+    const file = make({ passphrase: made as string });
+    const told: string[] = [];
+    const onOtherForm = (one: string) => {
+      told.push(one);
+    };
+    const results = await readKeyExport(file, typed, { backend, onOtherForm });
+    expect(results.map(({ ok }) => ok)).toEqual([true, true, true]);
+    expect(told).toEqual([form]);
+    // Only when asked to.
+    expect(await refusal(file, typed)).toBe('wrong-passphrase');
+  });
+
+  test('tells nothing where the passphrase itself fits, and tries no other', async () => {
+    const told = vi.fn();
+    const seen: string[] = [];
+    const counting = {
+      ...backend,
+      pbkdf2: (...args: Parameters<NonNullable<typeof backend.pbkdf2>>) => {
+        seen.push(Buffer.from(args[0]).toString());
+        return backend.pbkdf2(...args);
+      },
+    };
+    await readKeyExport(make(), 'right', { backend: counting, onOtherForm: told });
+    expect([told.mock.calls.length, seen.length]).toEqual([0, 1]);
+    await rejection(readKeyExport(make(), 'wröng', { backend: counting, onOtherForm: told }));
+    expect(told).not.toHaveBeenCalled();
+    expect(seen.length).toBeLessThanOrEqual(1 + 24);
+  });
+
+  test('refuses a changed file as before, whatever the form', async () => {
+    const file = make({ change: (bytes) => bytes.fill(0, 60, 61) });
+    expect(await refusal(file, 'right ', { backend, onOtherForm: () => undefined })).toBe('wrong-passphrase');
+  });
+
+  test('ends when aborted between two forms', async () => {
+    const abort = new AbortController();
+    let calls = 0;
+    const stopping = {
+      ...backend,
+      pbkdf2: (...args: Parameters<NonNullable<typeof backend.pbkdf2>>) => {
+        if (++calls === 3) abort.abort();
+        return backend.pbkdf2(...args);
+      },
+    };
+    const options = { backend: stopping, signal: abort.signal, onOtherForm: () => undefined };
+    expect((await rejection(readKeyExport(make(), 'wrong', options))).code).toBe('aborted');
+    expect(calls).toBe(3);
+  });
+});
+
+describe('reading an object of sessions', () => {
+  test('as another program writes it', async () => {
+    const plaintext = JSON.stringify({ version: 1, sessions: few });
+    const results = await readKeyExport(make({ plaintext }), 'right', { backend });
+    expect(results.map((result) => [result.ok, result.ok && result.session.session_id])).toEqual(
+      few.map(({ session_id }) => [true, session_id]),
+    );
+  });
+
+  test.each(['{"sessions":{}}', '{"sessions":null}', '{}', '7'])('refuses %s', async (plaintext) => {
+    expect(await refusal(make({ plaintext }))).toBe('bad-json');
+  });
+
+  test('behind a byte order mark', async () => {
+    const plaintext = `\ufeff${JSON.stringify(few)}`;
+    expect(await readKeyExport(make({ plaintext }), 'right', { backend })).toHaveLength(3);
+  });
+});
+
 describe('writing', () => {
   test.each([0, 99_999, 10_000_001, 1.5, Number.NaN, '500000' as never])(
     'refuses %s rounds',

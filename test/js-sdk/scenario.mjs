@@ -6,9 +6,10 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OlmMachine } from '@matrix-org/matrix-sdk-crypto-wasm';
 import { createClient } from 'matrix-js-sdk';
+import { encodeRecoveryKey } from 'megolm-backup/engine';
 import { logger } from 'matrix-js-sdk/lib/logger.js';
 
-const { url, control, node, main, folder } = JSON.parse(process.env.SCENARIO);
+const { url, control, node, main, folder, programs } = JSON.parse(process.env.SCENARIO);
 const USER = '@alice:localhost';
 const ROOMS = 3;
 const MESSAGES = 10;
@@ -147,6 +148,7 @@ async function scenario() {
   await judgeAuthData(info, token);
   await rescueInto(sent, exported.length, token);
   await uploadInto(first, exported, sent, token);
+  await programsOfTheDocument(first, exported.length, sent, token);
   await resetUnderUpload(first, exported, token);
 }
 
@@ -213,6 +215,28 @@ async function uploadInto(first, exported, sent, token) {
   const restored = await fourth.getCrypto().restoreKeyBackup();
   check('matrix-js-sdk restores what upload wrote', restored.imported === exported.length, restored);
   check('and decrypts the history with it', sameTexts(await readable(fourth), sent));
+}
+
+/** The functions of docs/sdks.md on clients with and without keys. */
+async function programsOfTheDocument(first, total, sent, token) {
+  const modules = await Promise.all(programs.map((file) => import(file)));
+  const { uploadAll, restoreAll } = Object.assign({}, ...modules);
+  const where = `room_keys/keys?version=${(await asServer('GET', 'room_keys/version', token)).version}`;
+  await asServer('DELETE', where, token);
+  const uploaded = await uploadAll(first);
+  const { count } = await asServer('GET', 'room_keys/version', token);
+  check(
+    'the upload of the document uploads every session',
+    uploaded.outcome === 'complete' && uploaded.uploaded > 0 && count === total,
+    uploaded,
+  );
+  const again = await uploadAll(first);
+  check('and none that is there already', again.uploaded === 0 && again.skipped === total, again);
+  const fifth = await device('FIFTH');
+  const recovery = encodeRecoveryKey(await first.getCrypto().getSessionBackupPrivateKey());
+  const { ok, failed: lost } = await restoreAll(fifth, recovery);
+  check('its restore reads every key', ok === total && lost === 0, { ok, lost });
+  check('and the client decrypts the history with them', sameTexts(await readable(fifth), sent));
 }
 
 async function saveBackupKey(client) {

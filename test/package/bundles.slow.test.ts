@@ -1,6 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 import { describe, expect, test } from 'vitest';
 import { ENTRY_POINTS, MAY_IMPORT, layerOf } from '../support/layers.js';
 import { ROOT, SUBPATHS } from './project.js';
@@ -149,6 +150,29 @@ test('one small function brings little else along', async () => {
   );
   expect(text).toContain('globalThis.encode=');
   expect(kilobytes).toBeLessThan(1.6);
+});
+
+test('the sizes in the README are right', async () => {
+  const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
+  const stated =
+    /the whole engine .*? (\d+) KB; libolm (\d+) KB[^;]*;\s+matrix-sdk-crypto-wasm (\d\.\d) MB/s.exec(readme);
+  const [engine, libolm, rust] = (stated ?? []).slice(1).map(Number);
+
+  const { kilobytes } = await bundle(everything('megolm-backup/engine'), ENGINE);
+  expect(Math.abs(kilobytes - engine)).toBeLessThan(1);
+
+  const packages = join(ROOT, 'node_modules/@matrix-org');
+  const compressed = async (...files: string[]) => {
+    const sizes = files.map(async (file) => {
+      const bytes = await readFile(join(packages, file));
+      const js = async () => (await transform(bytes, { minify: true, legalComments: 'none' })).code;
+      return gzipSync(file.endsWith('.wasm') ? bytes : await js()).length / 1000;
+    });
+    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  };
+  expect(Math.round(await compressed('olm/olm.js', 'olm/olm.wasm'))).toBe(libolm);
+  const pkg = 'matrix-sdk-crypto-wasm/pkg/matrix_sdk_crypto_wasm_bg';
+  expect(Math.round((await compressed(`${pkg}.js`, `${pkg}.wasm`)) / 100) / 10).toBe(rust);
 });
 
 test('SIMD is a file of its own, and small', async () => {

@@ -215,23 +215,26 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     expect(await opened.text('#summary')).toContain('2 of 2 keys');
   });
 
-  it('says that a backup was cut off', async () => {
+  it('gives the keys before the end of a backup that was cut off, and says so', async () => {
     const whole = JSON.stringify(backup(sample.slice(0, 3)));
     await opened.giveFiles(whole.slice(0, -10));
     await opened.enter(key.toRecoveryKey());
-    await opened.refused();
-    expect(await opened.text('#error')).toContain('truncated');
-    expect(await page.isVisible('#results')).toBe(false);
+    await opened.done();
+    expect(await opened.text('#results-title')).toBe('2 of 3 keys recovered');
+    expect(await opened.text('#cause')).toContain('The file ends early, or is damaged.');
+    expect(await opened.exported()).toHaveLength(2);
+    const report = JSON.parse(await opened.download('report')) as ReportFile;
+    expect(report).toMatchObject({ total: 3, ok: 2, failed: 1, keys: [{ code: 'truncated' }] });
   });
 
   it('can be cancelled in the middle and used again', async () => {
     await opened.giveFiles(backup(sample, { copies: 20 }), 'large.json');
     await opened.enter(key.toRecoveryKey());
-    await page.waitForSelector('#rate:has-text(" keys,")');
+    await expect.poll(() => page.workers().length, { timeout: 20_000 }).toBe(3);
     await page.click('#cancel');
     expect(await page.isVisible('#form')).toBe(true);
     expect(await page.isVisible('#results')).toBe(false);
-    // And with the worker goes all that it held in memory.
+    // And with the workers goes all that they held in memory.
     await expect.poll(() => page.workers().length).toBe(0);
     await opened.toStep(1);
     await page.click('button[aria-label="Remove large.json"]');
@@ -239,6 +242,17 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#summary')).toContain('3 of 3 keys');
+  });
+
+  it('loses no key when one of its workers dies', async () => {
+    await opened.giveFiles(backup(sample, { copies: 20 }));
+    await opened.enter(key.toRecoveryKey());
+    await expect.poll(() => page.workers().length, { timeout: 20_000 }).toBe(3);
+    // The first has started the others.
+    await page.workers()[2].evaluate('setTimeout(() => { throw new Error("out of memory"); })');
+    await opened.done();
+    expect(await opened.text('#summary')).toContain('20000 of 20000 keys; 0 not read');
+    expect(opened.problems.join()).not.toContain('out of memory');
   });
 
   it('takes 10,000 keys', async () => {
@@ -550,6 +564,31 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       expect(contacted.filter((request) => !request.startsWith(`${url}/`))).toEqual([]);
       expect(contacted.join()).not.toContain('syt_SECRET');
       expect(page.url()).not.toContain('SECRET');
+    });
+
+    it('gives the keys that came before the connection broke for good', async () => {
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
+      const body = '{"errcode":"M_FORBIDDEN","error":"no"}';
+      server.faults = [
+        { kind: 'truncate', bytes: 9000 },
+        { kind: 'answer', status: 403, body, headers: CORS },
+      ];
+      await signIn(server.url);
+      await opened.done();
+      const [, came] = /^(\d+) of 20 keys recovered$/.exec(await opened.text('#results-title')) ?? [];
+      expect(Number(came)).toBeGreaterThan(3);
+      expect(await opened.text('#cause')).toContain('The connection broke.');
+      expect(await opened.exported()).toHaveLength(Number(came));
+    });
+
+    it('says when the homeserver sends fewer keys than it counts', async () => {
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+      const answer = { ...version, version: server.versions[0].version, etag: '1', count: 23 };
+      server.faults = [{ kind: 'misreport', body: JSON.stringify(answer) }];
+      await signIn(server.url);
+      await opened.done();
+      expect(await opened.text('#results-title')).toBe('20 of 23 keys recovered');
+      expect(await opened.text('#cause')).toContain('The homeserver counts 3 more keys than it sent.');
     });
 
     it('shows that it waits for a server that does not answer', async () => {

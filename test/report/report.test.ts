@@ -111,16 +111,27 @@ describe('a key that failed', () => {
     expect(report.text).toBe('1 of 4 keys; 3 failed\n  2 bad-padding\n  1 bad-json\n');
   });
 
-  it('may be salvageable, by its code', () => {
+  it('may be salvageable, by its code and its field', () => {
     const report = new Report();
-    for (const code of ['bad-mac-length', 'mac-mismatch', 'bad-padding', 'bad-padding', 'missing-field']) {
+    for (const code of ['bad-mac-length', 'mac-mismatch', 'bad-padding', 'bad-padding']) {
       report.refused(PLACE, failure(code));
     }
-    expect(report.salvageable).toEqual([
+    for (const field of ['plaintext.sender_key', 'plaintext.session_key', 'key_backup_data.session_data']) {
+      report.refused(PLACE, new KeyBackupError('missing-field', `${field}: expected it, got nothing`));
+    }
+    expect([...report.salvageable]).toEqual([
       ['bad-mac-length', 1],
       ['bad-padding', 2],
       ['missing-field', 1],
     ]);
+  });
+
+  it('may be the end of the input, and then the text says how much was read', () => {
+    const report = new Report();
+    report.succeeded(PLACE);
+    expect(report.text).toBe('1 of 1 keys; 0 failed\n');
+    report.refused(PLACE, new KeyBackupError('truncated', 'the file ends early'));
+    expect(report.text).toBe('1 of 2 keys; 1 failed\n  1 truncated\nthe file ends early: 1 keys recovered\n');
   });
 });
 

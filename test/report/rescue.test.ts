@@ -24,7 +24,7 @@ const backend: Backend = { ...nodeBackend(), pbkdf2: () => Promise.resolve(new U
 
 function record(session: ExportedSessionData, to = key): BackupEntry {
   const { room_id, session_id, key_backup_data } = encryptSession(session, to.publicKey);
-  return { room_id, session_id, path: `at-${session_id}`, value: key_backup_data };
+  return { room_id, session_id, path: `at-${session_id}`, key_backup_data };
 }
 
 const broken: BackupFault = {
@@ -71,8 +71,8 @@ it('gives what the reader refused where nothing else is', async () => {
 });
 
 it('does not read a record whose ids are missing, and says so', async () => {
-  const { value, path } = record(first);
-  const nowhere = { room_id: undefined, session_id: undefined, path, value };
+  const { key_backup_data, path } = record(first);
+  const nowhere = { room_id: undefined, session_id: undefined, path, key_backup_data };
   expect(await rescued([nowhere])).toMatchObject([
     { ok: false, path, room_id: undefined, error: { code: 'session-id-mismatch' } },
   ]);
@@ -80,7 +80,7 @@ it('does not read a record whose ids are missing, and says so', async () => {
 
 it('reads with salvage what it does not read without', async () => {
   const item = record(first);
-  const { session_data } = item.value as { session_data: { mac: string } };
+  const { session_data } = item.key_backup_data as { session_data: { mac: string } };
   session_data.mac = Buffer.from(session_data.mac, 'base64').subarray(0, 7).toString('base64');
   expect(await rescued([item])).toMatchObject([{ ok: false, error: { code: 'bad-mac-length' } }]);
   expect(await rescued([item], { salvage: true })).toMatchObject([
@@ -157,8 +157,8 @@ test('a record that other implementations drop is flagged once, and mended in th
   const { room_id, session_id, ...fields } = first;
   const plaintext = JSON.stringify({ ...fields, sender_claimed_keys: { ed25519: 'x' } });
   const session_data = encryptSessionData(new TextEncoder().encode(plaintext), key.publicKey);
-  const value = { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
-  const file = await exported(await rescued([{ room_id, session_id, path: 'here', value }]));
+  const key_backup_data = { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
+  const file = await exported(await rescued([{ room_id, session_id, path: 'here', key_backup_data }]));
   expect(JSON.parse(report.json)).toMatchObject({
     flagged: 1,
     keys: [{ path: '$.here', flags: ['unusable-claimed-key', 'unreadable-by-others'] }],

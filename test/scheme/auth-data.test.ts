@@ -5,6 +5,8 @@ import {
   BackupDecryptionKey,
   type BackupPublicKey,
   createAuthData,
+  addSignature,
+  authDataBytes,
   ed25519Signer,
   signAuthData,
   verifyAuthData,
@@ -123,6 +125,41 @@ describe('signing', () => {
     expect(signAuthData(plain, [signer])).toEqual(signAuthData(plain, [device]));
     expect(refusal(() => ed25519Signer(USER, new Uint8Array(31))).code).toBe('bad-length');
     expect(master.keyId).toBe(masterKey.keyId);
+  });
+});
+
+describe('a signature that was made elsewhere', () => {
+  const { keyId } = device;
+  const signature = Buffer.from(device.sign(authDataBytes(plain))).toString('base64');
+
+  it('is over the canonical JSON without signatures and unsigned', () => {
+    const authData = { ...plain, unsigned: { a: 0.5 }, signatures: { '@b:x': { 'ed25519:B': 'old' } } };
+    expect(Buffer.from(authDataBytes(authData)).toString()).toBe(canonicalJson(plain));
+  });
+
+  it('is added, padded or not, as a signer’s is', () => {
+    const once = signAuthData(plain, [master]);
+    const expected = signAuthData(once, [device]);
+    for (const text of [signature, signature.replace(/=+$/, '')]) {
+      expect(addSignature(once, USER, keyId, text)).toEqual(expected);
+    }
+    expect(once).toEqual(signAuthData(plain, [master]));
+  });
+
+  it('is added for users and keys with names of prototypes', () => {
+    const signed = addSignature(plain, '__proto__', 'ed25519:__proto__', signature);
+    expect(JSON.stringify(signed.signatures)).toBe(
+      `{"__proto__":{"ed25519:__proto__":"${signature.replace(/=+$/, '')}"}}`,
+    );
+  });
+
+  it.each([
+    ['bad-length', plain, keyId, signature.slice(4)],
+    ['bad-base64', plain, keyId, '!'.repeat(86)],
+    ['bad-parameters', plain, 'curve25519:DEVICE', signature],
+    ['bad-auth-data', [], keyId, signature],
+  ])('is refused as %s', (code, authData, id, text) => {
+    expect(refusal(() => addSignature(authData, USER, id, text)).code).toBe(code);
   });
 });
 

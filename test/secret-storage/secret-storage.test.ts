@@ -7,11 +7,8 @@ import { BACKUP_MAC_SECRET, BackupMacKey } from '../../src/scheme/backup-mac.js'
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
-import {
-  BACKUP_SECRET,
-  MASTER_KEY_SECRET,
-  SecretStorageKey,
-} from '../../src/secret-storage/secret-storage.js';
+import { BACKUP_SECRET, MASTER_KEY_SECRET } from '../../src/secret-storage/key-description.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { refusal, rejection, wellSaid } from '../support/samples.js';
 
 const padded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');

@@ -5,6 +5,7 @@ import { createAuthData } from '../../src/scheme/auth-data.js';
 import { base64Decode, base64Encode } from '../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
+import { passphraseForms } from '../../src/scheme/passphrase-forms.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { unlock, type UnlockOptions } from '../../src/secret-storage/unlock.js';
@@ -243,7 +244,8 @@ describe('refuses', () => {
     );
     const { asked, backend } = counter();
     await unlock('phrase', { authData, accountData: many, backend });
-    expect(asked.calls).toBeLessThanOrEqual(8);
+    // The phrase and its other forms, once each.
+    expect(asked.calls).toBeLessThanOrEqual(8 * (1 + passphraseForms('phrase').length));
   });
 
   test('a phrase, and lists what it was tried as and not what it resembles', async () => {
@@ -271,7 +273,8 @@ describe('refuses', () => {
   test('more rounds in the auth_data and the account data together than one account may cost', async () => {
     const { asked, backend } = counter();
     const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 9_000_000 } };
-    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
+    const other = { ...costly, passphrase: { ...costly.passphrase, salt: 'another' } };
+    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': other };
     const legacyToo = { ...legacy, private_key_iterations: 9_000_000 };
     const result = await unlock('some phrase', { authData: legacyToo, accountData, backend });
     expect(asked.rounds).toBe(18_000_000);
@@ -283,7 +286,8 @@ describe('refuses', () => {
   test('no rounds up to that: 20,000,000 are tried', async () => {
     const { asked, backend } = counter();
     const costly = { ...storage.describe(), passphrase: { ...passphrase, iterations: 10_000_000 } };
-    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': costly };
+    const other = { ...costly, passphrase: { ...costly.passphrase, salt: 'another' } };
+    const accountData = { 'm.secret_storage.key.main': costly, 'm.secret_storage.key.other': other };
     await unlock('some phrase', { authData, accountData, backend });
     expect(asked.rounds).toBe(20_000_000);
   });
@@ -472,7 +476,8 @@ describe('opens and says which it was', () => {
       };
       await unlock('a phrase', { authData, accountData, backend: asking });
       const others = Array.from({ length: 20 }, (_, i) => i).filter((i) => i !== standard);
-      expect(salts).toEqual([standard, ...others.slice(0, 7)].map((i) => `salt ${i}`));
+      // Then again with other forms of the phrase.
+      expect(salts.slice(0, 20)).toEqual([standard, ...others].map((i) => `salt ${i}`));
     }
   });
 
@@ -736,6 +741,56 @@ describe('offers what was meant', () => {
     ['full-width letters', PHRASE.replace('c', 'ｃ'), 'wrong-passphrase; security-phrase by NFKC'],
   ])('%s', async (_, given, expected) => {
     expect(await outcome(given, everything)).toBe(expected);
+  });
+
+  test.each<[string, string]>([
+    ['with dashes', 'en'],
+    ['over twelve lines', '\n'],
+    ['with no-break spaces', '\u00a0'],
+    ['with zero-width spaces', '\u200b'],
+  ])('nothing where the key is whole, %s', async (_, separator) => {
+    const pasted = storage.toRecoveryKey().replaceAll(' ', separator === 'en' ? '–' : separator);
+    expect(await outcome(pasted, everything)).toBe('secret-storage-key');
+    expect(await outcome(`Recovery key: "${pasted}"`, everything)).toBe('secret-storage-key');
+    const short = pasted.slice(0, -1);
+    expect(await outcome(short, everything)).toMatch(/; secret-storage-key by omission$/);
+  });
+
+  test('nothing for a key in capitals, but says that these differ', async () => {
+    for (const given of [right.toUpperCase(), storage.toRecoveryKey().toLowerCase().replaceAll(' ', '-')]) {
+      const result = await unlock(given, { backend, ...everything });
+      expect(!result.ok && result.error).toMatchObject({
+        code: 'bad-recovery-key',
+        message: expect.stringMatching(
+          /expected capital and small letters, which differ in a key, got (capitals|small letters) only$/,
+        ) as string,
+      });
+    }
+  });
+
+  test.each<[string, string, string, string]>([
+    ['precomposed as it was typed', PHRASE.normalize('NFD'), PHRASE, 'NFD'],
+    ['with a line end from a file', 'a phrase\n', 'a phrase', 'line-end'],
+    ['with a space at its end', 'a phrase ', 'a phrase', 'space-behind'],
+    ['with typographic signs', 'it\u2019s \u201ca\u201d phrase', 'it\'s "a" phrase', 'typographic-signs'],
+    ['with plain signs', 'it\'s "a" phrase', 'it\u2019s \u201ca\u201d phrase', 'plain-signs'],
+    ['with a small first letter', 'a phrase', 'A phrase ', 'first-letter'],
+    ['with Caps Lock', 'A pHRASE', 'a Phrase', 'caps-lock'],
+    ['with no-break spaces', 'a\u00a0phrase', 'a phrase', 'no-break-space'],
+  ])('a phrase that was set %s', async (_, made, typed, form) => {
+    const key = storageKey(pbkdf2Sync(made, SALT, 10, 32, 'sha512'));
+    const accountData = {
+      'm.secret_storage.key.main': { ...key.describe(), passphrase },
+      'm.megolm_backup.v1': key.encryptSecret('m.megolm_backup.v1', backup.toBase64()),
+    };
+    expect(await outcome(typed, { authData, accountData })).toBe(
+      `wrong-passphrase; security-phrase by ${form}`,
+    );
+    const old = createAuthData(
+      BackupDecryptionKey.fromBytes(Uint8Array.from(pbkdf2Sync(made, 'salt', 5, 32, 'sha512'))).publicKey,
+      { private_key_salt: 'salt', private_key_iterations: 5 },
+    );
+    expect(await outcome(typed, { authData: old })).toBe(`wrong-passphrase; backup-passphrase by ${form}`);
   });
 
   test('the passphrase of a legacy backup, with a space after it', async () => {

@@ -54,6 +54,17 @@ describe('asking the homeserver', () => {
     expect(asked[0].url.href).toBe('http://hs.example:8008/_matrix/client/v3/account/whoami');
   });
 
+  test('a device id that is longer than any other id is not known', async () => {
+    const { identify } = homeserver(({ authorization }) =>
+      Response.json({
+        user_id: '@a:x',
+        device_id: 'D'.repeat(Number(authorization!.slice('Bearer '.length))),
+      }),
+    );
+    expect(await identify(request('255'))).toEqual({ user_id: '@a:x', device_id: 'D'.repeat(255) });
+    expect(await identify(request('256'))).toEqual({ user_id: '@a:x' });
+  });
+
   test('a success stands for a minute, by token and user_id', async () => {
     const { asked, identify, pass } = homeserver(({ url }) =>
       Response.json({ user_id: url.searchParams.get('user_id') ?? '@as:x' }),

@@ -270,3 +270,29 @@ describe('ids and records', () => {
     expect([status, json.errcode]).toEqual([413, 'M_TOO_LARGE']);
   });
 });
+
+test('reads one page of all downloads in a round of the event loop', async () => {
+  const { store, handler, versions } = await begin({});
+  await store.writeKeys('@user0:x', versions[0], [keyOf('!r:x', 'a'), keyOf('!r:x', 'b')], {}, undefined);
+  let [reads, most, isOver] = [0, 0, false];
+  const readKeys = store.readKeys.bind(store);
+  // The same keys thirty times.
+  store.readKeys = (user, version, scope, after, limit) =>
+    readKeys(user, version, scope, reads++ < 30 * 30 ? undefined : after, limit);
+  const watching = (async () => {
+    while (!isOver) {
+      const before = reads;
+      await new Promise((resolve) => setImmediate(resolve));
+      most = Math.max(most, reads - before);
+    }
+  })();
+  const url = `${API}/keys?version=${versions[0]}`;
+  const responses = await Promise.all(
+    Array.from({ length: 30 }, () => handler(new Request(url, { headers: headersOf(TOKEN_A) }))),
+  );
+  await Promise.all(responses.map((response) => response.arrayBuffer()));
+  isOver = true;
+  await watching;
+  expect(reads).toBeGreaterThan(30 * 30);
+  expect(most).toBeLessThanOrEqual(2);
+});

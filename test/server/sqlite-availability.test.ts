@@ -6,7 +6,7 @@ import { utf8Encode } from '../../src/encoding/utf8.js';
 import { withHealth } from '../../src/server/observability.js';
 import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
-import type { BackupStore } from '../../src/server/store.js';
+import { keyBytes, type BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion, readAll } from '../contracts/store.js';
 import { temporarySqlite } from '../support/serving.js';
 
@@ -117,7 +117,8 @@ test.each([{}, { room_id: '!0:x' }])(
     expect(countOf(file)).toBeGreaterThan(left);
     expect(await readAll(store, '@a:x', version)).toHaveLength(left);
     const key = keyOf('!0:x', 's0', 9);
-    const bytes = utf8Encode('{}').length + left * key.data.length + key.data.length;
+    const kept = scope.room_id === undefined ? [] : keysOf('s', 5_000, 2).filter((_, i) => i % 2 === 1);
+    const bytes = utf8Encode('{}').length + [key, ...kept].reduce((sum, one) => sum + keyBytes(one), 0);
     // The bytes of what was deleted no longer count.
     expect(await store.writeKeys('@a:x', version, [key], { bytes }, undefined)).toMatchObject({
       outcome: 'changed',

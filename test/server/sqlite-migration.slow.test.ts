@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
-import { makeSchema2 } from './schema-2.js';
+import { makeDatabase } from './earlier-schemas.js';
 import { expectMigrated, schemaOf } from './sqlite-migration.js';
 
 const KEYS = 200_000;
@@ -39,7 +39,7 @@ test('a migration of 200,000 keys that is killed in the middle is completed by t
   const directory = mkdtempSync(join(tmpdir(), 'migration-'));
   const file = join(directory, 'backup.db');
   try {
-    await makeSchema2(file, KEYS);
+    await makeDatabase(2, file, KEYS);
     // The new index takes more than all of these.
     for (const bytes of [100_000, 2_000_000, 8_000_000]) {
       await killWhileMigrating(file, bytes);

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import type { BackupStore, KeyPosition } from '../../src/server/store.js';
 import { keyOf } from '../contracts/store.js';
-import { USER, VERSION, keyAt } from './schema-2.js';
+import { USER, VERSION, keyAt } from './earlier-schemas.js';
 
 const openRaw = await loadSqlite();
 
@@ -19,7 +19,7 @@ export function ask(file: string, sql: string): unknown[] {
   return row ?? [];
 }
 
-/** Expects everything that `makeSchema2` stored, and a store that takes writes. */
+/** Expects everything that `makeDatabase` stored, and a store that takes writes. */
 export async function expectMigrated(store: BackupStore, file: string, count: number): Promise<void> {
   const before = await store.readVersion(USER, VERSION);
   expect(before).toMatchObject({ count, etag: '41', auth_data: '{"a":1}' });
@@ -64,7 +64,21 @@ export async function expectMigrated(store: BackupStore, file: string, count: nu
     'F',
   );
   expect(written).toMatchObject({ outcome: 'changed', count: count + 1, etag: '42' });
-  expect(schemaOf(file)).toBe(3);
+  expect(schemaOf(file)).toBe(4);
+  expect(
+    ask(
+      file,
+      `SELECT bytes - octet_length(auth_data) - (
+         SELECT sum(octet_length(room_id) + octet_length(session_id) + octet_length(data))
+         FROM rooms JOIN keys ON keys.room = rooms.id WHERE rooms.version = versions.id
+       ) FROM versions WHERE NOT deleted`,
+    ),
+  ).toEqual([0]);
+  expect(ask(file, 'SELECT user_id, trail_bytes FROM users')).toEqual([
+    USER,
+    // One entry was there, the other is of this write; devices have one letter each.
+    [keyAt(0), last].reduce((sum, key) => sum + Buffer.byteLength(key.room_id + key.session_id) + 2 + 128, 0),
+  ]);
   expect(ask(file, 'SELECT count(*) FROM rooms WHERE id NOT IN (SELECT room FROM keys)')).toEqual([0]);
   expect(ask(file, 'SELECT count(*) FROM keys WHERE room NOT IN (SELECT id FROM rooms)')).toEqual([0]);
   expect(ask(file, 'SELECT count(*) FROM keys')).toEqual([count + 1]);
@@ -74,5 +88,5 @@ export async function expectMigrated(store: BackupStore, file: string, count: nu
       file,
       `SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1)`,
     ),
-  ).toEqual(['keys replacements rooms sqlite_sequence versions']);
+  ).toEqual(['keys replacements rooms sqlite_sequence users versions']);
 }

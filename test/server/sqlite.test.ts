@@ -14,7 +14,7 @@ import { temporarySqlite } from '../support/serving.js';
 /** By the store's own binding: another one in this process would drop its locks. */
 const openRaw = await loadSqlite();
 
-const SOUND = { integrity: 'ok', empty: 0, homeless: 0, miscounted: 0 };
+const SOUND = { integrity: 'ok', empty: 0, homeless: 0, miscounted: 0, trail: 0 };
 
 /** What must hold after any writes and deletions: a sound file, rooms only with keys, sums that are right. */
 function stateOf(file: string): Record<string, unknown> {
@@ -26,9 +26,15 @@ function stateOf(file: string): Record<string, unknown> {
     homeless: one('SELECT count(*) FROM keys WHERE room NOT IN (SELECT id FROM rooms)'),
     miscounted: one(
       `SELECT count(*) FROM versions WHERE NOT deleted AND (count, bytes) <> (
-         SELECT count(keys.id), octet_length(auth_data) + total(octet_length(keys.data))
+         SELECT count(keys.id),
+           octet_length(auth_data) + total(octet_length(room_id) + octet_length(session_id) + octet_length(data))
          FROM rooms JOIN keys ON keys.room = rooms.id WHERE rooms.version = versions.id
        )`,
+    ),
+    trail: one(
+      `SELECT (SELECT total(trail_bytes) FROM users) - total(octet_length(room_id) + octet_length(session_id) + 128
+         + octet_length(coalesce(old_device_id, '')) + octet_length(coalesce(new_device_id, '')))
+       FROM replacements`,
     ),
   };
   database.close();

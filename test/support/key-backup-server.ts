@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { replaces } from '../../src/wire/replacement.js';
+import { replaces } from '../../src/formats/replacement.js';
 import type { KeyBackupData } from '../../src/wire/types.js';
 
 /** What happens to one request instead of, or after, what should happen. */

@@ -1,6 +1,6 @@
 /* eslint-disable @typescript-eslint/require-await -- the model is synchronous, the interface is not */
 import { utf8Decode } from '../../src/encoding/utf8.js';
-import { replaces } from '../../src/wire/replacement.js';
+import { replaces } from '../../src/formats/replacement.js';
 import type {
   BackupStore,
   KeyOrigin,
@@ -11,7 +11,7 @@ import type {
   Replacement,
   RoomPage,
 } from '../../src/server/store.js';
-import { newVersionId, pageLimit } from '../../src/server/store.js';
+import { ENTRY_BYTES, idBytes, newVersionId, pageLimit } from '../../src/server/store.js';
 
 interface Version {
   version: string;
@@ -27,6 +27,7 @@ type Stored = Omit<KeyToWrite, 'data'> & { data: string; device_id?: string };
 export function createMemoryStore(): BackupStore {
   const users = new Map<string, Version[]>();
   const trail: Replacement[] = [];
+  let entries = 0;
   const versionsOf = (user: string): Version[] => users.get(user) ?? [];
   const find = (user: string, version: string): Version | undefined =>
     versionsOf(user).find((v) => v.version === version && !v.deleted);
@@ -36,15 +37,20 @@ export function createMemoryStore(): BackupStore {
       .at(-1);
   const idOf = (key: KeyPosition): string => JSON.stringify([key.room_id, key.session_id]);
   const size = (text: string): number => Buffer.byteLength(text);
-  const over = (user: string, quota: Quota): keyof Quota | undefined => {
+  const keySize = (key: Stored): number => idBytes(key.room_id, key.session_id) + size(key.data);
+  const entrySize = ({ room_id, session_id, before, after }: Replacement): number =>
+    idBytes(room_id, session_id, before.device_id ?? '', after.device_id ?? '') + ENTRY_BYTES;
+  const over = (user: string, quota: Quota, added: Replacement[] = []): keyof Quota | undefined => {
     const versions = versionsOf(user).filter((v) => !v.deleted);
     const held = {
       versions: versions.length,
       keys: versions.reduce((sum, v) => sum + v.keys.size, 0),
-      bytes: versions.reduce(
-        (sum, v) => sum + size(v.auth_data) + [...v.keys.values()].reduce((s, k) => s + size(k.data), 0),
-        0,
-      ),
+      bytes:
+        versions.reduce(
+          (sum, v) => sum + size(v.auth_data) + [...v.keys.values()].reduce((s, k) => s + keySize(k), 0),
+          0,
+        ) +
+        [...trail.filter((entry) => entry.user_id === user), ...added].reduce((s, e) => s + entrySize(e), 0),
     };
     return (['versions', 'keys', 'bytes'] as const).find((of) => held[of] > (quota[of] ?? Infinity));
   };
@@ -130,12 +136,12 @@ export function createMemoryStore(): BackupStore {
         }
       }
       if (!any) return changed(v);
-      const of = over(user, { keys: quota.keys, bytes: quota.bytes });
+      const of = over(user, { keys: quota.keys, bytes: quota.bytes }, replaced);
       if (of) {
         v.keys = before;
         return { outcome: 'over-quota', of };
       }
-      for (const entry of replaced) trail.push({ ...entry, id: trail.length + 1 });
+      for (const entry of replaced) trail.push({ ...entry, id: ++entries });
       v.etag++;
       return changed(v);
     },

@@ -6,7 +6,8 @@ import { base64Encode } from '../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
-import { MASTER_KEY_SECRET, SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
+import { MASTER_KEY_SECRET } from '../../src/secret-storage/key-description.js';
+import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { TOKEN_A } from './serving.js';
 
 /** Whom {@link TOKEN_A} belongs to. */

@@ -42,7 +42,7 @@ function summary(items: readonly BackupItem[]): unknown[] {
   return items.map((item) =>
     item.error
       ? [item.room_id, item.session_id, item.path, item.error.code]
-      : [item.room_id, item.session_id, item.path, item.value],
+      : [item.room_id, item.session_id, item.path, item.key_backup_data],
   );
 }
 
@@ -90,7 +90,7 @@ describe('a backup that is all right', () => {
     const { items } = await read('{"rooms":{"__proto__":{"sessions":{"__proto__":{"__proto__":1}}}}}');
     expect(items).toHaveLength(1);
     expect(items[0].room_id).toBe('__proto__');
-    expect(JSON.stringify(items[0].error ?? items[0].value)).toBe('{"__proto__":1}');
+    expect(JSON.stringify(items[0].error ?? items[0].key_backup_data)).toBe('{"__proto__":1}');
   });
 
   it('keeps ids that are names of the form', async () => {
@@ -552,5 +552,43 @@ it('reads a long record that comes in single bytes', () => {
     return reader.push(piece);
   });
   reader.end();
-  expect(items.map((item) => item.error ?? item.value)).toEqual([value, 1]);
+  expect(items.map((item) => item.error ?? item.key_backup_data)).toEqual([value, 1]);
+});
+
+describe('an array in an object', () => {
+  async function read(text: string, size = 1 << 16): Promise<string> {
+    const bytes = new TextEncoder().encode(text);
+    const chunks = [];
+    for (let i = 0; i < bytes.length; i += size) chunks.push(bytes.slice(i, i + size));
+    const said: string[] = [];
+    try {
+      for await (const { path, session_id, error } of readBackup(chunks, { form: 'array' })) {
+        said.push(`${path} ${error?.code ?? session_id ?? 'nameless'}`);
+      }
+    } catch (error) {
+      said.push((error as { code: string }).code);
+    }
+    return said.join(', ');
+  }
+
+  it.each([
+    ['{"sessions":[{"session_id":"a"},{"session_id":"b"}]}', 'sessions[0] a, sessions[1] b'],
+    ['{"version":1,"sessions":[{"session_id":"a"}],"more":[1]}', 'sessions[0] a'],
+    ['{"sessions":[]}', ''],
+    [
+      '{"sessions":[{"session_id":"a"},oops,{"session_id":"b"}]}',
+      'sessions[0] a, sessions[1] bad-json, sessions[2] b',
+    ],
+    [
+      '{"sessions":[{"session_id":"a"}],"sessions":[{"session_id":"b"}]}',
+      'sessions[0] a, sessions bad-json, sessions[0] b',
+    ],
+    ['{"sessions":[{"session_id":"a"}', 'sessions[0] a, truncated'],
+    ['{"sessions":{"a":1}}', 'bad-json'],
+    ['{"other":[1]}', 'bad-json'],
+    ['[{"session_id":"a"},{"session_id":"b"}]', '[0] a, [1] b'],
+    ['7', 'bad-json'],
+  ])('%s', async (text, expected) => {
+    for (const size of [1, 5, 1 << 16]) expect(await read(text, size)).toBe(expected);
+  });
 });

@@ -28,7 +28,7 @@ import {
   VERIFIED,
 } from '../options.js';
 import { BackupObjects, withReportFile, withResultFiles } from '../outputs.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -218,7 +218,7 @@ async function readTrustedCopies(path: string, terminal: Terminal): Promise<Trus
   for await (const item of openKeysFile(path, 'array', terminal).items) {
     try {
       if (item.error) throw item.error;
-      const session = expectObject(item.value, 'session');
+      const session = expectObject(item.key_backup_data, 'session');
       const roomId = expectString(session, 'room_id', 'session');
       const sessionId = expectString(session, 'session_id', 'session');
       copies.set(idOf(roomId, sessionId), session as unknown as ExportedSessionData);
@@ -237,10 +237,10 @@ function tell(
   json: boolean,
   terminal: Terminal,
 ): void {
-  const { failed, authenticity, authenticityText } = report;
+  const { failed, cutText } = report;
   const { authenticated, declared, already, unknown, conflicting } = counts;
   const text =
     `${authenticated} authenticated, ${declared} declared unauthenticated, ${already} had a right backup_mac already, ` +
     `${unknown} without a trusted copy, ${conflicting} contradict theirs, ${failed - conflicting} unreadable\n`;
-  tellSummary(report, json, terminal, { authenticity, ...counts, ...more }, text + authenticityText);
+  tellReading(report, { json }, terminal, { ...counts, ...more }, text + cutText);
 }

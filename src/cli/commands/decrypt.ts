@@ -7,7 +7,7 @@ import { WRONG_KEY } from '../errors.js';
 import { openKeysFile } from '../files.js';
 import { AUTH_DATA, KEY_FILE, READING } from '../options.js';
 import { SessionArray, withResultFiles } from '../outputs.js';
-import { isJsonSummary, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyFile } from '../secrets.js';
 
 export const command = defineCommand({
@@ -65,7 +65,6 @@ declared-unauthenticated). Do not vouch for the latter by encrypting them again 
       key.dispose();
     }
     if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
-    return report.exitCode;
+    return tellReading(report, { json: isJsonSummary(options), salvage }, terminal);
   },
 });

@@ -2,6 +2,7 @@ import { diagnose, type Diagnosis } from '../../client/diagnose.js';
 import { excerpt } from '../../encoding/quote.js';
 import { authenticityCountsText } from '../../report/report.js';
 import { defineCommand } from '../command.js';
+import { LOOKALIKE } from '../errors.js';
 import { withAccount } from '../homeserver.js';
 import { ACCOUNT } from '../options.js';
 import { shareOf, withProgress } from '../results.js';
@@ -55,7 +56,9 @@ function asText({ state, info, authData, keys, findings }: Diagnosis): string {
   if (keys?.readable !== undefined) lines.push(`${keys.readable} of ${keys.total} keys can be read`);
   const counts = keys?.authenticity && authenticityCountsText(keys.authenticity);
   if (counts) lines.push(counts.trimEnd());
-  for (const { severity, message, advice } of findings) lines.push(`${severity}: ${message}.\n  ${advice}.`);
+  for (const { code, severity, message, advice } of findings) {
+    lines.push(`${severity}: ${message}.\n  ${advice}${code === 'wrong-key' ? `; ${LOOKALIKE}` : ''}.`);
+  }
   return `${lines.join('\n')}\n`;
 }
 

@@ -99,7 +99,7 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
             },
           };
           // The engine checks what it is given.
-          const take = ({ value }: BackupEntry) => value as ExportedSessionData;
+          const take = (entry: BackupEntry) => entry.key_backup_data as ExportedSessionData;
           const results = resultsInPlace(file.items, take, (sessions) =>
             encryptSessions(sessions, publicKey, settings),
           );

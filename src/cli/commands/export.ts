@@ -5,7 +5,8 @@ import { KeyBackupError } from '../../errors.js';
 import { readExportedSession } from '../../formats/exported-session.js';
 import { decryptKeyExport, writeKeyExport } from '../../formats/key-export.js';
 import { Report } from '../../report/report.js';
-import { readBackup, type BackupEntry } from '../../wire/backup-reader.js';
+import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
+import { readSavedKeys, type BackupEntry } from '../../wire/backup-reader.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
 import { openKeysFile, readUtf8 } from '../files.js';
@@ -64,16 +65,31 @@ async function decrypt(
 ): Promise<void> {
   const { signal } = terminal;
   const chunks = readUtf8(path, terminal);
-  const plaintext = await decryptKeyExport(chunks, passphrase, { backend: nodeBackend(), signal });
+  let derived = 0;
+  const plaintext = await decryptKeyExport(chunks, passphrase, {
+    backend: nodeBackend(),
+    signal,
+    onProgress({ done, total }) {
+      if (done === total && ++derived > 1 && terminal.isTerminal) {
+        terminal.progress(`${derived} forms of the passphrase tried`);
+      }
+    },
+    onOtherForm(form) {
+      const how = form === 'Latin-1' ? 'in Latin-1, as matrix-nio encodes it' : PASSPHRASE_FORMS[form];
+      terminal.stderr(`the passphrase fits ${how}\n`);
+    },
+  }).finally(() => {
+    terminal.progress('');
+  });
   const sessions = new SessionArray(output);
   try {
     await withProgress(terminal, async (show) => {
-      for await (const item of readBackup(utf8Of([plaintext], 'key export'), { form: 'array' })) {
+      for await (const item of readSavedKeys(utf8Of([plaintext], 'key export'), { form: 'array' })) {
         throwIfAborted(signal);
         show(report.ok + report.failed, undefined);
         try {
           if (item.error) throw item.error;
-          const { session, flags } = readExportedSession(item.value);
+          const { session, flags } = readExportedSession(item.key_backup_data);
           report.succeeded(item, flags);
           await sessions.write(session);
         } catch (error) {
@@ -103,7 +119,7 @@ async function encrypt(
         report.refused(item, item.error);
       } else {
         current = item;
-        yield item.value;
+        yield item.key_backup_data;
       }
     }
   }

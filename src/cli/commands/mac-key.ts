@@ -5,14 +5,16 @@ import { excerpt } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import { defaultKeyId, keyDescription, type AccountData } from '../../secret-storage/key-description.js';
+import { pastedKey } from '../../scheme/pasted-key.js';
+import { PASSPHRASE_FORMS, passphraseForms } from '../../scheme/passphrase-forms.js';
+import { anyDescription, defaultKeyId, type AccountData } from '../../secret-storage/key-description.js';
 import { SecretStorageKey } from '../../secret-storage/secret-storage.js';
 import { defineCommand } from '../command.js';
 import { UsageError } from '../errors.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, KEY_FILE, OUTPUT } from '../options.js';
 import { writeOutput } from '../outputs.js';
-import { expectNoKeyIn, readKeyFile, readSecretLine } from '../secrets.js';
+import { expectNoKeyIn, readKeyFile, readKeyOrPhrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
 export const command = defineCommand({
@@ -71,7 +73,7 @@ A file that holds a key already is never overwritten, not even with --force.
         return 0;
       }
       const what = 'key of the secret storage, or its phrase';
-      const given = await readSecretLine(storageKeyFile, what, terminal);
+      const given = await readKeyOrPhrase(storageKeyFile, terminal, what);
       const account = { roomKeys: await connect(options, terminal), given, storageId };
       await (store ? storeKey(account, key, terminal) : fetchKey(account, key, output, terminal));
       return 0;
@@ -161,17 +163,50 @@ async function fetchKey(
 async function openStorage(
   { roomKeys, given, storageId }: Account,
   userId: string,
-  { signal }: Terminal,
+  terminal: Terminal,
 ): Promise<SecretStorageKey> {
+  const { signal } = terminal;
   const secrets = Object.values(BACKUP_MAC_SECRET);
   const accountData: AccountData = await fetchSecretStorage(roomKeys, userId, { secrets, storageId, signal });
   const keyId = storageId ?? defaultKeyId(accountData);
   try {
-    return SecretStorageKey.fromRecoveryKey(given, accountData, keyId);
+    return SecretStorageKey.fromRecoveryKey(pastedKey(given)?.text ?? given, accountData, keyId);
   } catch (error) {
     // It may be a phrase, if the key has one.
     const isPhrase = error instanceof KeyBackupError && error.code === 'bad-recovery-key';
-    if (!isPhrase || !Object.hasOwn(keyDescription(accountData, keyId), 'passphrase')) throw error;
-    return SecretStorageKey.fromPassphrase(given, accountData, { keyId, signal, backend: nodeBackend() });
+    if (!isPhrase || !Object.hasOwn(anyDescription(accountData, keyId), 'passphrase')) throw error;
+    const options = { keyId, signal, backend: nodeBackend() };
+    return fromAnyForm(
+      given,
+      (phrase) => SecretStorageKey.fromPassphrase(phrase, accountData, options),
+      terminal,
+    );
   }
+}
+
+/** Opens with a phrase as it was given, or in another form, which is told. */
+async function fromAnyForm<T>(
+  given: string,
+  open: (phrase: string) => Promise<T>,
+  { stderr }: Terminal,
+): Promise<T> {
+  try {
+    return await open(given);
+  } catch (error) {
+    if (!isWrong(error)) throw error;
+    for (const { text, form } of passphraseForms(given)) {
+      try {
+        const opened = await open(text);
+        stderr(`the phrase fits ${PASSPHRASE_FORMS[form]}\n`);
+        return opened;
+      } catch (other) {
+        if (!isWrong(other)) throw other;
+      }
+    }
+    throw error;
+  }
+}
+
+function isWrong(error: unknown): boolean {
+  return error instanceof KeyBackupError && error.code === 'wrong-passphrase';
 }

@@ -1,4 +1,5 @@
 import type { Stats } from 'node:fs';
+import { pastedToken } from '../../client/access-token.js';
 import { ownUserId } from '../../client/account.js';
 import { RoomKeys } from '../../client/api.js';
 import { copyBackup, type CopyOutcome } from '../../client/copy-backup.js';
@@ -10,7 +11,7 @@ import { KeyBackupError } from '../../errors.js';
 import { defineCommand, isUserId } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
 import { readText } from '../files.js';
-import { expectUrl, findHomeserver, isToken, tellRetry, withServer } from '../homeserver.js';
+import { expectUrl, findHomeserver, tellRetry, withServer } from '../homeserver.js';
 import { shareOf, withProgress } from '../results.js';
 import { warnIfReadable } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
@@ -261,6 +262,7 @@ function readUser(entry: unknown, where: string): MigratingUser {
 
 /** Other text could not go into a header, and the platform's error would quote it. */
 function expectToken(value: unknown, where: string): string {
-  if (typeof value === 'string' && isToken(value)) return value;
+  const token = typeof value === 'string' ? pastedToken(value) : undefined;
+  if (token !== undefined) return token;
   throw new InputError(`${where}: expected an access token`);
 }

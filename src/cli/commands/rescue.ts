@@ -10,24 +10,26 @@ import {
   disposeRescueKeys,
   exportRescued,
   KeyMatchCounter,
-  rescueItems,
+  rescueEntries,
   rescueKeys,
   UNLOCKED_BY,
+  type RescuedEntry,
   type RescuedKey,
   type RescueKey,
 } from '../../report/rescue.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
+import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
-import type { AccountData } from '../../secret-storage/key-description.js';
+import { accountDataOf, secretStorageState, type AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import { defineCommand } from '../command.js';
 import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
-import { openKeysFile, readJsonObject } from '../files.js';
+import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING } from '../options.js';
 import { withResultFiles, type OutputPaths } from '../outputs.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readAuthDataFile, readKeyOrPhrase, readNewPassphrase } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -43,7 +45,8 @@ export const command = defineCommand({
   ],
   description: `
 Gets the message keys out of a backup, the current one of an account or one in saved files, and writes them to an
-encrypted export file. Your key or phrase may be any of these; the command finds out which, and says so:
+encrypted export file. If the connection to a homeserver breaks for good, the keys that came are in FILE.partial,
+an export file like any other. Your key or phrase may be any of these; the command finds out which, and says so:
   the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look
   alike), the security phrase, the passphrase of an old backup.
 It is asked for on the terminal or read from a file, and so is a new passphrase for the export file.
@@ -57,8 +60,8 @@ declared-unauthenticated). The export file itself does not tell them apart.
     'backup-file': { value: 'FILE', help: 'the answer of GET /room_keys/keys' },
     'account-data-file': {
       value: 'FILE',
-      help: `a JSON object of account data, event type to content; without it only the backup's own decryption key or
-        passphrase fits`,
+      help: `account data: event type to content, an answer of /sync or of Synapse's admin API, or a list of events;
+        without it only the backup's own decryption key or passphrase fits`,
     },
     'key-file': { value: 'FILE', help: 'your key or phrase, on one line; - is standard input' },
     'export-passphrase-file': {
@@ -96,24 +99,43 @@ declared-unauthenticated). The export file itself does not tell them apart.
       }
       const { report, fit } = outcome;
       if (!fit.fits) terminal.stderr(`${WRONG_KEY}\n`);
-      const left = salvage ? [] : report.salvageable;
-      if (left.length > 0) {
-        const reasons = left.map(([code, count]) => `${count} ${code}`).join(', ');
-        terminal.stderr(`left behind for reasons that --salvage may overlook: ${reasons}\n`);
-      }
-      tellSummary(report, isJsonSummary(options), terminal, {
-        authenticity: report.authenticity,
+      const { count, isRemote } = source;
+      const code = tellReading(report, { json: isJsonSummary(options), salvage, count }, terminal, {
         opened_by: opened.by,
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
-        salvageable: Object.fromEntries(left),
       });
-      return report.exitCode;
+      if (!isRemote || !report.cut) return code;
+      tellPartial(outcome, count, options.output, terminal);
+      return 2;
     } finally {
       disposeRescueKeys(keys);
     }
   },
 });
+
+/** What came of a backup. */
+interface Outcome {
+  readonly report: Report;
+  readonly fit: KeyMatchCounter;
+  /** Whether the keys that came before the connection broke are in `FILE.partial`. */
+  readonly isPartial: boolean;
+}
+
+/** Says where the keys are that came before the connection broke. */
+function tellPartial(
+  { report: { ok }, isPartial }: Outcome,
+  count: number | undefined,
+  output: string,
+  terminal: Terminal,
+): void {
+  const keys = count === undefined ? `${ok} keys` : `${ok} of ${count} keys`;
+  const partial = `${output}.partial`;
+  const where = isPartial
+    ? `are in ${output === '-' ? 'the output' : partial}, a whole export file`
+    : `came; ${partial}, which has more, stays`;
+  terminal.stderr(`${keys} ${where}. The same command starts again and gets the rest\n`);
+}
 
 /** Writes what a key reads, and the report; a key that does not fit may leave neither behind. */
 async function writeExport(
@@ -122,11 +144,12 @@ async function writeExport(
   passphrase: string,
   options: DecryptSettings & OutputPaths & { readonly mayDiscard: boolean },
   terminal: Terminal,
-): Promise<{ report: Report; fit: KeyMatchCounter }> {
+): Promise<Outcome> {
   const { salvage, requireAuthenticated, mayDiscard } = options;
   const report = new Report();
   const fit = new KeyMatchCounter();
   const settings = { backend: nodeBackend(), signal: terminal.signal };
+  let isPartial = false;
   await withResultFiles(options, terminal, async (result, commitReport) => {
     await withProgress(terminal, (show) =>
       withServer(async () => {
@@ -139,22 +162,31 @@ async function writeExport(
         }
       }),
     );
+    // Without a report: the same command is to run again.
+    if (source.isRemote && report.cut) {
+      isPartial = await result.commitPartial();
+      return false;
+    }
     if (fit.fits || !mayDiscard) await commitReport(report);
     return report.ok > 0 || report.failed === 0;
   });
-  return { report, fit };
+  return { report, fit, isPartial };
 }
 
 /** Where a rescue reads the backup: saved files, or a homeserver. */
 interface RescueSource {
+  readonly isRemote: boolean;
+  /** How many keys it says that it has. */
+  readonly count?: number | undefined;
   readonly authData: JsonObject;
-  readonly accountData: AccountData;
+  /** `undefined` if it was not given. */
+  readonly accountData: AccountData | undefined;
   /** Every key of the backup, or the reason why it could not be read. */
   restore(
     key: BackupDecryptionKey,
     settings: DecryptSettings & BatchOptions,
     onShare: (share: number | undefined) => void,
-  ): AsyncIterable<RescuedKey>;
+  ): AsyncIterable<RescuedKey | RescuedEntry>;
 }
 
 interface SourceOptions extends ServerOptions {
@@ -175,18 +207,25 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
     throw new UsageError('missing option: --homeserver, or --version-file and --backup-file');
   }
   const authData = await readAuthDataFile(version, terminal);
-  const file = { what: 'account data', maxBytes: MAX_ACCOUNT_DATA };
   return {
+    isRemote: false,
     authData,
-    accountData: accountData === undefined ? {} : await readJsonObject(accountData, file, terminal),
+    accountData: accountData === undefined ? undefined : await readAccountData(accountData, terminal),
     restore(key, settings, onShare) {
       const keys = openKeysFile(backup, 'rooms', terminal);
       const onProgress = () => {
         onShare(keys.share);
       };
-      return rescueItems(keys.items, key, { ...settings, onProgress });
+      return rescueEntries(keys.items, key, { ...settings, onProgress });
     },
   };
+}
+
+async function readAccountData(path: string, terminal: Terminal): Promise<AccountData> {
+  const value = await readJson(path, { what: 'account data', maxBytes: MAX_ACCOUNT_DATA }, terminal);
+  const accountData = accountDataOf(value);
+  if (secretStorageState(accountData) === 'none') terminal.stderr(`${path} holds no secret storage\n`);
+  return accountData;
 }
 
 /** The current backup of an account. */
@@ -197,13 +236,16 @@ async function serverSource(options: ServerOptions, terminal: Terminal): Promise
     const info = await existingBackup(roomKeys, signal);
     const userId = await ownUserId(roomKeys, { signal });
     return {
+      isRemote: true,
+      count: info.count,
       authData: info.auth_data,
       accountData: await fetchSecretStorage(roomKeys, userId, { signal }),
       restore(key, settings, onShare) {
         const onProgress = (progress: Progress) => {
           onShare(shareOf(progress));
         };
-        return new Restore(roomKeys, info, key, { ...settings, onProgress });
+        // Without a backend it takes workers where the server counts many keys.
+        return new Restore(roomKeys, info, key, { ...settings, backend: undefined, onProgress });
       },
     };
   });
@@ -217,13 +259,21 @@ async function open(
   terminal: Terminal,
 ): Promise<RescueKey[]> {
   const { authData, accountData } = source;
-  const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal };
+  let derived = 0;
+  const onProgress = ({ done, total }: Progress) => {
+    // A phrase may come in many forms, and each takes up to a second.
+    if (done === total && ++derived > 1 && terminal.isTerminal) {
+      terminal.progress(`${derived} forms of the phrase tried`);
+    }
+  };
+  const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal, onProgress };
   let result = await unlock(given, options);
   if (!result.ok && result.suggestion && correct) {
     terminal.stderr(`corrected what was given: ${changeOf(result.suggestion.change)}\n`);
     disposeRescueKeys(rescueKeys(result));
     result = await unlock(result.suggestion.text, options);
   }
+  terminal.progress('');
   const keys = rescueKeys(result);
   if (keys.length === 0) {
     if (!result.ok) explain(result, accountData, terminal);
@@ -248,7 +298,7 @@ async function open(
 
 function explain(
   { error, tried, suggestion }: NotUnlocked,
-  accountData: AccountData,
+  accountData: AccountData | undefined,
   terminal: Terminal,
 ): void {
   terminal.stderr(`megolm-backup rescue: ${error.code}: ${error.message}\n`);
@@ -256,9 +306,9 @@ function explain(
     if (attempt.error !== error)
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
-  if (['wrong-key', 'missing-field'].includes(error.code) && Object.keys(accountData).length === 0) {
+  if (['wrong-key', 'missing-field'].includes(error.code) && accountData === undefined) {
     terminal.stderr(
-      'it may be the key of the secret storage, which is in the account data: give the account data\n',
+      'it may be the key of the secret storage, which is in the account data: give the account data (--account-data-file)\n',
     );
   }
   if (suggestion) {
@@ -269,16 +319,13 @@ function explain(
 }
 
 function changeOf(change: NonNullable<NotUnlocked['suggestion']>['change']): string {
-  const changes = {
+  const mistakes = {
     substitution: 'with another character in one place',
     swap: 'with two neighbouring characters swapped',
     omission: 'with one more character',
     insertion: 'with one character less',
-    NFC: 'in Unicode normalisation form NFC',
-    NFKC: 'in Unicode normalisation form NFKC',
-    'outer-space': 'without the space around it',
   } as const;
-  return changes[change];
+  return { ...mistakes, ...PASSPHRASE_FORMS }[change];
 }
 
 /** Whether the master key has signed the backup; null when there is no master key to ask about. */

@@ -8,7 +8,7 @@ import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, KEY_FILE, READING } from '../options.js';
 import { SessionArray, expectTwoFiles, withOutput, withReportFile } from '../outputs.js';
 import { PartialFile } from '../partial-file.js';
-import { isJsonSummary, shareOf, tellSummary, withProgress } from '../results.js';
+import { isJsonSummary, shareOf, tellReading, withProgress } from '../results.js';
 import { readKeyFile } from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
@@ -30,8 +30,8 @@ its progress.
     room: { value: 'ID', repeatable: true, help: 'only this room; may be repeated' },
     ...READING,
   },
-  exitCodes: `Exit code 0 when every key was read, 1 when some were not, when a backup_mac is wrong, when the key is the
-    wrong one, or when a room has no key, 2 when there is no way to the server.`,
+  exitCodes: `Exit code 0 when every key was read, 1 when some were not or did not come, when a backup_mac is wrong, when
+    the key is the wrong one, or when a room has no key, 2 when there is no way to the server.`,
   example:
     'megolm-backup restore --homeserver @alice:example.org --token-file token.txt --key-file key.txt -o sessions.json',
   async run({ keyFile, room, salvage, requireAuthenticated, ...options }, terminal) {
@@ -39,6 +39,7 @@ its progress.
     expectTwoFiles(output, options.report);
     const key = await readKeyFile(keyFile, terminal);
     const report = new Report();
+    let count: number | undefined;
     let outcome = 'all' as Outcome;
     try {
       const roomKeys = await connect(options, terminal);
@@ -50,26 +51,26 @@ its progress.
       // Before any file is made: the key may be another backup's.
       const restore = begin();
       await withReportFile(options.report, terminal, async (commitReport) => {
-        const total = rooms ? undefined : info.count;
+        count = rooms ? undefined : info.count;
         if (output === '-') {
           await withOutput(output, terminal, async (result) => {
             const sessions = new SessionArray(result);
-            outcome = await run(restore, total, report, terminal, ({ session }) => sessions.write(session));
+            outcome = await run(restore, count, report, terminal, ({ session }) => sessions.write(session));
             if (outcome === 'nothing') return;
             await sessions.end();
             await result.commit();
           });
         } else {
           const file = await PartialFile.open(output, info.version, rooms, terminal);
-          outcome = await restoreToFile(file, begin, total, report, terminal);
+          outcome = await restoreToFile(file, begin, count, report, terminal);
         }
         await commitReport(report);
       });
     } finally {
       key.dispose();
     }
-    tellSummary(report, isJsonSummary(options), terminal, { authenticity: report.authenticity });
-    return outcome === 'all' ? report.exitCode : 1;
+    const code = tellReading(report, { json: isJsonSummary(options), salvage, count }, terminal);
+    return outcome === 'all' ? code : 1;
   },
 });
 
@@ -138,8 +139,7 @@ async function run(
       }
     }),
   );
-  const { missing, changed, emptyRooms, skipped } = restore.summary;
-  if (missing) terminal.stderr(`the server counts ${missing} more keys than it sent\n`);
+  const { changed, emptyRooms, skipped } = restore.summary;
   if (changed) terminal.stderr('the backup has changed since the restore began\n');
   for (const room of emptyRooms) terminal.stderr(`the backup has no key of the room ${quote(room)}\n`);
   // Keys of an earlier run prove the key.

@@ -54,7 +54,7 @@ the keys that came are in keys.partial.json, which "rescue" reads as well.
             if (item.error) {
               unreadable++;
             } else {
-              keys.add({ room_id, session_id, key_backup_data: item.value });
+              keys.add({ room_id, session_id, key_backup_data: item.key_backup_data });
               saved++;
             }
           }

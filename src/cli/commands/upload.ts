@@ -1,5 +1,5 @@
 import { readFile, rm } from 'node:fs/promises';
-import { reasonOf } from '../../report/report.js';
+import { reasonOf, rooted } from '../../report/report.js';
 import { ownUserId } from '../../client/account.js';
 import type { RoomKeys } from '../../client/api.js';
 import { createBackup } from '../../client/backup.js';
@@ -10,9 +10,10 @@ import {
   type UploadState,
 } from '../../client/upload.js';
 import { isJsonObject } from '../../encoding/json.js';
-import { excerpt } from '../../encoding/quote.js';
+import { excerpt, printable } from '../../encoding/quote.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
+import type { BackupFault } from '../../wire/backup-reader.js';
 import type { VersionInfo } from '../../wire/types.js';
 import { defineCommand } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
@@ -97,8 +98,8 @@ the same command resumes: EXPORT.json.upload-state records its progress.
       };
       const outcome = await upload(roomKeys, info, path, settings, terminal);
       tell(outcome, options.json, terminal);
-      const { failures, kept } = outcome;
-      return outcome.outcome === 'complete' && failures.length === 0 && kept === 0 ? 0 : 1;
+      const { failures, unreadable, kept } = outcome;
+      return outcome.outcome === 'complete' && failures.length + unreadable + kept === 0 ? 0 : 1;
     } finally {
       macKey?.dispose();
       key?.dispose();
@@ -121,18 +122,28 @@ async function findBackup(
   return created;
 }
 
+/** How an upload ended, and how many places in the file held no session. */
+interface Outcome extends UploadOutcome {
+  readonly unreadable: number;
+}
+
 async function upload(
   roomKeys: RoomKeys,
   info: VersionInfo,
   file: string,
   options: UploadOptions,
   terminal: Terminal,
-): Promise<UploadOutcome> {
+): Promise<Outcome> {
   // Standard input cannot be read again, so there is nothing to resume.
   const statePath = file === '-' ? undefined : `${file}.upload-state`;
   let state = statePath === undefined ? undefined : await readState(statePath, info, terminal);
   let saved = Date.now();
   const input = openKeysFile(file, 'array', terminal);
+  let unreadable = 0;
+  const onUnreadable = ({ path, error }: BackupFault) => {
+    unreadable++;
+    terminal.stderr(`${rooted(path)}: ${error.code}: ${printable(error.message)}\n`);
+  };
   const save = async () => {
     if (state && statePath !== undefined) await writeStateFile(statePath, `${JSON.stringify(state)}\n`);
     saved = Date.now();
@@ -140,7 +151,7 @@ async function upload(
   try {
     const outcome = await withProgress(terminal, (show) =>
       withServer(() =>
-        uploadSessions(roomKeys, info, sessions(input.items), {
+        uploadSessions(roomKeys, info, sessions(input.items, onUnreadable), {
           ...options,
           state,
           onState: async (reached) => {
@@ -158,7 +169,7 @@ async function upload(
     );
     if (outcome.outcome !== 'complete') await save();
     else if (statePath !== undefined) await rm(statePath, { force: true });
-    return outcome;
+    return { ...outcome, unreadable };
   } catch (error) {
     await save();
     if (state && statePath !== undefined) {
@@ -170,9 +181,15 @@ async function upload(
   }
 }
 
-/** Every entry of the file, malformed ones included: the engine rejects and counts them. */
-async function* sessions(items: KeysFile['items']): AsyncGenerator<ExportedSessionData, void, undefined> {
-  for await (const item of items) yield (item.error ? undefined : item.value) as ExportedSessionData;
+/** Every entry of the file that is JSON; the engine checks the rest. */
+async function* sessions(
+  items: KeysFile['items'],
+  onUnreadable: (fault: BackupFault) => void,
+): AsyncGenerator<ExportedSessionData, void, undefined> {
+  for await (const item of items) {
+    if (item.error) onUnreadable(item);
+    else yield item.key_backup_data as ExportedSessionData;
+  }
 }
 
 /** Where an earlier run stopped; `undefined` if there was none, or it was of another backup. */
@@ -203,8 +220,9 @@ function isUploadState(value: unknown): value is UploadState {
   );
 }
 
-function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
-  const { uploaded, skipped, kept, failures, flagged, count, changedElsewhere, currentVersion } = outcome;
+function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
+  const { uploaded, skipped, kept, flagged, count, changedElsewhere, currentVersion } = outcome;
+  const failed = outcome.failures.length + outcome.unreadable;
   if (json) {
     const numbers = {
       outcome: outcome.outcome,
@@ -212,7 +230,7 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
       uploaded,
       skipped,
       kept,
-      failed: failures.length,
+      failed,
       flagged: flagged.length,
       count,
     };
@@ -222,7 +240,7 @@ function tell(outcome: UploadOutcome, json: boolean, terminal: Terminal): void {
   for (const { session_id, flags } of flagged) terminal.stderr(`${session_id}: ${reasonOf(flags)}\n`);
   const notes = flagged.length > 0 ? `, ${flagged.length} of them flagged` : '';
   terminal.stderr(
-    `${uploaded} uploaded${notes}, ${skipped} skipped, ${failures.length} failed; the backup has ${count ?? 'uncounted'} keys\n`,
+    `${uploaded} uploaded${notes}, ${skipped} skipped, ${failed} failed; the backup has ${count ?? 'uncounted'} keys\n`,
   );
   if (outcome.outcome !== 'complete') {
     const now =

@@ -15,7 +15,7 @@ import {
 } from './pool.js';
 import { createPurge, purgeVersion, type Purge } from './purge.js';
 import { migrate } from './schema.js';
-import { bytes, deletion, insertion, page, replacement, type Statement } from './statements.js';
+import { PRUNE_SLICE, bytes, deletion, insertion, page, replacement, type Statement } from './statements.js';
 import { createTurns, type InTurn } from './turns.js';
 import {
   checkQuota,
@@ -283,15 +283,10 @@ function createStore(
     },
 
     pruneReplacements: async (before) => {
-      let deleted: unknown[];
-      do {
-        deleted = await query(
-          connections,
-          `DELETE FROM replacements
-           WHERE ctid = ANY (ARRAY(SELECT ctid FROM replacements WHERE time < $1 LIMIT 2000)) RETURNING id`,
-          [before],
-        );
-      } while (deleted.length > 0);
+      for (;;) {
+        const [{ found }] = await query(connections, PRUNE_SLICE, [before]);
+        if (found === '0') return;
+      }
     },
 
     eraseUser: async (userId) => {
@@ -357,7 +352,8 @@ function markDeleted(
 async function enforceQuota(run: RunStatement, userId: string, quota: Quota): Promise<void> {
   if (!isLimited(quota)) return;
   const rows = await run(
-    `SELECT count(*) AS versions, coalesce(sum(count), 0) AS keys, coalesce(sum(bytes), 0) AS bytes
+    `SELECT count(*) AS versions, coalesce(sum(count), 0) AS keys,
+       coalesce(sum(bytes), 0) + (SELECT trail_bytes FROM users WHERE user_id = $1) AS bytes
      FROM versions WHERE user_id = $1 AND NOT deleted`,
     [userId],
   );

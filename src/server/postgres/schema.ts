@@ -1,4 +1,5 @@
 import { KeyBackupError } from '../../errors.js';
+import { REPLACEMENT_BYTES } from '../store.js';
 import type { RunStatement } from './pool.js';
 
 /**
@@ -8,7 +9,7 @@ import type { RunStatement } from './pool.js';
  * Ids are bytea, because text cannot hold U+0000; so they are also ordered by their bytes whatever the locale.
  * `name` is the session id as a JSON string writes it, where the two differ.
  */
-const MIGRATIONS: readonly string[] = [
+const MIGRATIONS: readonly (string | ((run: RunStatement) => Promise<void>))[] = [
   `
   CREATE TABLE users (
     user_id text COLLATE "C" PRIMARY KEY,
@@ -67,7 +68,34 @@ const MIGRATIONS: readonly string[] = [
   ALTER TABLE users DROP COLUMN last_number;
   INSERT INTO users SELECT DISTINCT user_id FROM versions ON CONFLICT DO NOTHING;
   `,
+  countIds,
 ];
+
+/** Before, `bytes` had no ids, and the audit trail counted nowhere. */
+async function countIds(run: RunStatement): Promise<void> {
+  await run('ALTER TABLE users ADD COLUMN trail_bytes bigint NOT NULL DEFAULT 0');
+  for (let last = ''; ;) {
+    const users = await run('SELECT user_id FROM users WHERE user_id > $1 ORDER BY user_id LIMIT 1000', [
+      last,
+    ]);
+    if (users.length === 0) return;
+    // A statement for each user, because one for all would take longer than a statement may.
+    await Promise.all(
+      users.flatMap(({ user_id }) => [run(COUNT_KEYS, [user_id]), run(COUNT_TRAIL, [user_id])]),
+    );
+    last = users[users.length - 1].user_id as string;
+  }
+}
+
+const COUNT_KEYS = `
+  UPDATE versions SET bytes = bytes + (
+    SELECT coalesce(sum(octet_length(room_id) + octet_length(session_id)), 0) FROM keys
+    WHERE keys.user_id = $1 AND keys.number = versions.number
+  ) WHERE user_id = $1 AND NOT deleted`;
+const COUNT_TRAIL = `
+  UPDATE users SET trail_bytes = (
+    SELECT coalesce(sum(${REPLACEMENT_BYTES}), 0) FROM replacements WHERE replacements.user_id = $1
+  ) WHERE user_id = $1`;
 
 /** Any number, the same in every release: only one server at a time migrates. */
 const MIGRATION_LOCK = 7_305_204_113;
@@ -90,7 +118,11 @@ export async function migrate(run: RunStatement): Promise<void> {
   }
   for (const [i, migration] of MIGRATIONS.entries()) {
     if (i < done) continue;
-    for (const statement of migration.split(';')) if (statement.trim() !== '') await run(statement);
+    if (typeof migration === 'string') {
+      for (const statement of migration.split(';')) if (statement.trim() !== '') await run(statement);
+    } else {
+      await migration(run);
+    }
     await run('INSERT INTO megolm_backup_schema (version) VALUES ($1)', [i + 1]);
   }
 }

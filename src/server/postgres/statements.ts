@@ -1,7 +1,10 @@
 /** The statements that write, delete and read keys in PostgreSQL. */
 import {
+  KEY_BYTES,
   PAGE_BYTES,
+  REPLACEMENT_BYTES,
   escapedName,
+  keyBytes,
   type KeyPosition,
   type KeyScope,
   type KeyToWrite,
@@ -51,10 +54,9 @@ export function insertion(
   writer: string | undefined,
   etag?: string,
 ): Statement {
-  const sizes = keys.map(({ data }) => data.length);
-  const size = sizes.reduce((sum, one) => sum + one, 0);
+  const size = keys.reduce((sum, key) => sum + keyBytes(key), 0);
   const values = [userId, version, ...columns(keys), writer ?? null, etag ?? null];
-  values.push(keys.length, size, Math.max(0, ...sizes));
+  values.push(keys.length, size, Math.max(0, ...keys.map(({ data }) => data.length)));
   if (quota.keys === undefined && quota.bytes === undefined) return [INSERT_KEYS, values];
   values.push(left(quota.keys, keys.length), left(quota.bytes, size));
   return [INSERT_KEYS_WITHIN_QUOTA, values];
@@ -68,7 +70,8 @@ function left(limit: number | undefined, added: number): number | null {
 const INSERT_KEYS = insertionSql('');
 const INSERT_KEYS_WITHIN_QUOTA = insertionSql(`
       AND (
-        SELECT coalesce(sum(held.count) <= $15::bigint, true) AND coalesce(sum(held.bytes) <= $16::bigint, true)
+        SELECT coalesce(sum(held.count) <= $15::bigint, true)
+          AND coalesce(sum(held.bytes) + (SELECT trail_bytes FROM users WHERE user_id = $1) <= $16::bigint, true)
         FROM versions AS held WHERE held.user_id = $1 AND NOT held.deleted
       )`);
 
@@ -123,7 +126,7 @@ const REPLACE_KEYS = `
     SELECT incoming.room_id, incoming.session_id, stored.*
     FROM incoming CROSS JOIN LATERAL (
       SELECT keys.is_verified, keys.first_message_index, keys.forwarded_count, keys.device_id,
-        octet_length(keys.data) AS size
+        ${KEY_BYTES} AS size
       FROM keys
       WHERE keys.user_id = $1 AND keys.number = $2
         AND keys.room_id = incoming.room_id AND keys.session_id = incoming.session_id
@@ -142,7 +145,7 @@ const REPLACE_KEYS = `
     WHERE (NOT excluded.is_verified, excluded.first_message_index, excluded.forwarded_count)
         < (NOT keys.is_verified, keys.first_message_index, keys.forwarded_count)
     RETURNING room_id, session_id, is_verified, first_message_index, forwarded_count, device_id,
-      octet_length(data) AS size
+      ${KEY_BYTES} AS size, octet_length(data) AS data_size
   ), replaced AS (
     INSERT INTO replacements (
       user_id, time, number, room_id, session_id,
@@ -153,9 +156,14 @@ const REPLACE_KEYS = `
       old.is_verified, old.first_message_index, old.forwarded_count, old.device_id,
       written.is_verified, written.first_message_index, written.forwarded_count, written.device_id
     FROM written JOIN old USING (room_id, session_id)
+    RETURNING ${REPLACEMENT_BYTES} AS size
+  ), trail AS (
+    UPDATE users SET trail_bytes = trail_bytes + added.bytes
+    FROM (SELECT sum(size) AS bytes FROM replaced) AS added
+    WHERE user_id = $1 AND added.bytes > 0
   ), total AS (
     SELECT count(*) AS changed, count(*) FILTER (WHERE old.room_id IS NULL) AS added,
-      coalesce(sum(written.size), 0) - coalesce(sum(old.size), 0) AS bytes, max(written.size) AS largest
+      coalesce(sum(written.size), 0) - coalesce(sum(old.size), 0) AS bytes, max(written.data_size) AS largest
     FROM written LEFT JOIN old USING (room_id, session_id)
   )
   UPDATE versions SET
@@ -167,13 +175,26 @@ const REPLACE_KEYS = `
   WHERE user_id = $1 AND number = $2 AND total.changed > 0
   RETURNING versions.etag, versions.count`;
 
+/** Forgets some entries of the audit trail that were made before a time, and says how many there were. */
+export const PRUNE_SLICE = `
+  WITH gone AS (
+    DELETE FROM replacements
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM replacements WHERE time < $1 LIMIT 2000))
+    RETURNING user_id, ${REPLACEMENT_BYTES} AS size
+  ), freed AS (
+    SELECT user_id, sum(size) AS bytes FROM gone GROUP BY user_id
+  ), trail AS (
+    UPDATE users SET trail_bytes = trail_bytes - freed.bytes FROM freed WHERE users.user_id = freed.user_id
+  )
+  SELECT count(*) AS found FROM gone`;
+
 /** Deletes the keys in scope and says how the version stands; gives no row when there were none. */
 export function deletion(userId: string, number: string, scope: KeyScope): Statement {
   const values: unknown[] = [userId, number];
   const text = `
   WITH gone AS (
     DELETE FROM keys WHERE user_id = $1 AND number = $2 ${inScope(scope, values)}
-    RETURNING octet_length(data) AS size
+    RETURNING ${KEY_BYTES} AS size
   ), total AS (
     SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM gone
   )

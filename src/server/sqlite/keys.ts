@@ -1,5 +1,8 @@
 import {
+  KEY_BYTES,
+  REPLACEMENT_BYTES,
   escapedName,
+  idBytes,
   pageLimit,
   textOf,
   type FoundKey,
@@ -19,8 +22,10 @@ export interface Change {
   readonly changed: number;
   /** By how many keys the version grew. */
   readonly added: number;
-  /** By how many bytes the data grew. */
+  /** By how many bytes the keys grew. */
   readonly bytes: number;
+  /** By how many bytes the audit trail grew. */
+  readonly trailBytes?: number;
   /** Bytes of the largest data written. */
   readonly largest: number;
 }
@@ -42,13 +47,14 @@ export function* writeKeys(
   keys: readonly KeyToWrite[],
   writer: string | undefined,
 ): Generator<void, Change> {
-  const total = { changed: 0, added: 0, bytes: 0, largest: 0 };
+  const total = { changed: 0, added: 0, bytes: 0, trailBytes: 0, largest: 0 };
   for (let start = 0; start < keys.length; start += STATEMENT_KEYS) {
     if (start > 0) yield;
     const change = writeBatch(connection, version, keys.slice(start, start + STATEMENT_KEYS), writer);
     total.changed += change.changed;
     total.added += change.added;
     total.bytes += change.bytes;
+    total.trailBytes += change.trailBytes ?? 0;
     total.largest = Math.max(total.largest, change.largest);
   }
   return total;
@@ -73,7 +79,7 @@ export function deleteKey(
      WHERE version = ? AND room_id = ? AND NOT EXISTS (SELECT 1 FROM keys WHERE keys.room = rooms.id)`,
     [version, roomId],
   );
-  return { changed: 1, added: -1, bytes: -(deleted[0] as number), largest: 0 };
+  return { changed: 1, added: -1, bytes: -(deleted[0] as number) - idBytes(roomId, sessionId), largest: 0 };
 }
 
 /** Discards a room, and yields between statements: its keys are deleted in the background. */
@@ -91,7 +97,7 @@ export function* discardRoom(
   for (let last: string | undefined; ;) {
     const [found, size, highest] = connection.first(
       `SELECT count(*), total(size), CAST(max(session_id) AS BLOB) FROM (
-         SELECT session_id, octet_length(data) AS size FROM keys
+         SELECT session_id, octet_length(session_id) + octet_length(data) AS size FROM keys
          WHERE room = ?1 ${last === undefined ? '' : 'AND session_id > ?3'} ORDER BY session_id LIMIT ?2
        )`,
       last === undefined ? [room, STEP] : [room, STEP, last],
@@ -103,7 +109,7 @@ export function* discardRoom(
     yield;
   }
   connection.run(`UPDATE rooms SET version = -id WHERE id = ?`, [room]);
-  return { changed: count, added: -count, bytes: -bytes, largest: 0 };
+  return { changed: count, added: -count, bytes: -bytes - count * idBytes(roomId), largest: 0 };
 }
 
 /** Discards all rooms of a version, and yields between statements: their keys are deleted in the background. */
@@ -258,18 +264,20 @@ function writeBatch(
   }
   connection.run(upsertKeys(batch.length), parameters);
   // New rows have higher ids than all before, and each replaced row left an entry in the audit trail.
-  const [added, addedBytes, addedLargest, replaced, grown, replacedLargest] = connection.first(
+  const [added, addedBytes, addedLargest, replaced, grown, trailBytes, replacedLargest] = connection.first(
     `SELECT * FROM
-       (SELECT count(*), total(octet_length(data)), coalesce(max(octet_length(data)), 0)
-        FROM keys WHERE id > ?1),
-       (SELECT count(*) AS replaced, total(new_size - old_size) AS grown, coalesce(max(new_size), 0) AS largest
+       (SELECT count(*), total(${KEY_BYTES}), coalesce(max(octet_length(data)), 0)
+        FROM keys CROSS JOIN rooms ON rooms.id = keys.room WHERE keys.id > ?1),
+       (SELECT count(*) AS replaced, total(new_size - old_size) AS grown, total(${REPLACEMENT_BYTES}) AS trail,
+          coalesce(max(new_size), 0) AS largest
         FROM replacements WHERE id > ?2)`,
     before.map((id) => id ?? 0),
-  ) as [number, number, number, number, number, number];
+  ) as [number, number, number, number, number, number, number];
   return {
     changed: added + replaced,
     added,
     bytes: addedBytes + grown,
+    trailBytes,
     largest: Math.max(addedLargest, replacedLargest),
   };
 }

@@ -1,17 +1,24 @@
 import { KeyBackupError } from '../../errors.js';
+import { REPLACEMENT_BYTES } from '../store.js';
 import { rollback, type SqliteConnection } from './connection.js';
 
 /**
  * The number of {@link TABLES} in `PRAGMA user_version`; a change of them needs a new number and a step in
  * {@link UPGRADES}.
  */
-const SCHEMA = 3;
+const SCHEMA = 4;
+
+const USERS = `
+  CREATE TABLE users (
+    user_id TEXT PRIMARY KEY,
+    trail_bytes INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;`;
 
 /**
  * A room has a row as long as it has keys. In a discarded one `version` is negative until its keys are deleted.
  * `keys` has a rowid, so that rows of 1.2 KB are appended; only the index is written in random places.
  * Ids are TEXT and are read as BLOB, because bindings cut text at U+0000. `name` is the session id as JSON writes it,
- * without quotes, where the two differ. A trigger keeps the audit trail, which costs nothing where nothing is replaced.
+ * without quotes, where the two differ. A user has a row in `users` from the first entry in the audit trail on. A trigger keeps the audit trail, which costs nothing where nothing is replaced.
  */
 const TABLES = `
   CREATE TABLE versions (
@@ -27,6 +34,8 @@ const TABLES = `
     deleted INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   CREATE INDEX versions_of_user ON versions (user_id, deleted, id);
+
+  ${USERS}
 
   CREATE TABLE rooms (
     id INTEGER PRIMARY KEY,
@@ -88,16 +97,29 @@ const REMOVE_EMPTY_ROOMS = `
   DELETE FROM rooms WHERE NOT EXISTS (SELECT 1 FROM keys WHERE keys.room = rooms.id);
 `;
 
+/** Before, `bytes` had no ids, and the audit trail counted nowhere. */
+const COUNT_IDS = `
+  UPDATE versions SET bytes = bytes + coalesce((
+    SELECT sum(octet_length(session_id) + octet_length(room_id))
+    FROM rooms JOIN keys ON keys.room = rooms.id WHERE rooms.version = versions.id
+  ), 0) WHERE deleted = 0;
+  ${USERS}
+  INSERT INTO users SELECT user_id, sum(${REPLACEMENT_BYTES})
+    FROM replacements JOIN versions ON versions.id = replacements.version GROUP BY user_id;
+`;
+
 /** What turns the tables of earlier schemas into {@link TABLES}. Schema 2 kept its index in tables of its own. */
 const UPGRADES: Readonly<Record<number, string>> = {
   0: TABLES,
-  1: REMOVE_EMPTY_ROOMS,
+  1: REMOVE_EMPTY_ROOMS + COUNT_IDS,
   2: `
     CREATE UNIQUE INDEX keys_of_room ON keys (room, session_id);
     DROP TABLE places;
     DROP TABLE late_index;
     ${REMOVE_EMPTY_ROOMS}
+    ${COUNT_IDS}
   `,
+  3: COUNT_IDS,
 };
 
 /**

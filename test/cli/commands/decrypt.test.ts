@@ -41,7 +41,7 @@ describe.concurrent('a backup', () => {
     expect(stdout.stderr).toBe('2 of 2 keys; 0 failed\n');
     const authenticity = { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 2 };
     const numbers = { total: 2, ok: 2, failed: 0, flagged: 0, authenticity };
-    expect(JSON.parse(json.stdout)).toEqual({ ...numbers, codes: {} });
+    expect(JSON.parse(json.stdout)).toEqual({ ...numbers, salvageable: {}, codes: {} });
     expect(json.stderr).toBe('');
     expect(work.json('report.json')).toEqual({
       ...{ format: 'megolm-backup-report/1', ...numbers },
@@ -333,15 +333,11 @@ describe.concurrent('a file that is no backup', () => {
     'rooms that are an array': () => '{"rooms":[]}',
     'rooms that are null': () => '{"rooms":null}',
     'cut off at once': () => '{',
-    'cut off in a record': (good) => good.slice(0, good.length / 2),
-    'cut off before its last bracket': (good) => good.slice(0, -1),
-    'followed by something': (good) => `${good}x`,
-    'twice itself': (good) => good + good,
+    'cut off in its first record': (good) => good.slice(0, good.length / 4),
     'closed by wrong brackets': () => '{"rooms":{"!a":{"sessions":{"s":{"a":[}}}}}}',
     'deeply nested': () => '{"rooms":'.repeat(100_000),
     'deeply nested arrays': () => `{"rooms":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
     'zero bytes': () => new Uint8Array(1000),
-    'UTF-16': (good) => Buffer.from(`\ufeff${good}`, 'utf16le'),
   };
 
   it.each(Object.entries(broken))('because it is %s, leaves no file', async (_, make) => {
@@ -350,7 +346,7 @@ describe.concurrent('a file that is no backup', () => {
     const end = await folder.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
     expect(end.code).toBe(2);
     expect(end.stderr).toMatch(
-      /^megolm-backup decrypt: backup\.json: (?:expected a backup.*: )?(bad-json|truncated|missing-field): /,
+      /^megolm-backup decrypt: backup\.json: expected a backup.*: (bad-json: |truncated: |missing-field: |the file is empty)/,
     );
     expect(end.stderr.length).toBeLessThan(400);
     expect(folder.filesBut('backup.json', 'good.json')).toEqual([]);
@@ -358,9 +354,9 @@ describe.concurrent('a file that is no backup', () => {
 
   const wrongExports: Record<string, string> = {
     'an object': '{"rooms":{}}',
-    'cut off': '[{"room_id":"!a"}',
+    'cut off at once': '[{"room_id":',
     empty: '',
-    'wrongly separated': '[1 2]',
+    'wrongly separated': '[,1]',
   };
 
   it.each(Object.entries(wrongExports))(
@@ -371,7 +367,7 @@ describe.concurrent('a file that is no backup', () => {
       const end = await folder.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'out.json']);
       expect(end.code).toBe(2);
       expect(end.stderr).toMatch(
-        /export\.json: (?:expected an array of ExportedSessionData: )?(bad-json|truncated): /,
+        /export\.json: expected an array of ExportedSessionData: (bad-json: |truncated: |the file is empty)/,
       );
       expect(folder.filesBut('export.json')).toEqual([]);
     },

@@ -35,6 +35,43 @@ describe.concurrent('export', () => {
   const others = exportFile([new Workspace().session()], 'another passphrase');
 
   it.each([
+    ['a space behind it', 'fish', 'fish ', 'without the space around it'],
+    ['another Unicode form', 'Schlüssel', 'Schlüssel'.normalize('NFD'), 'in Unicode normalisation form NFC'],
+    [
+      'the line end of the file it was set from',
+      'fish\n',
+      'fish',
+      'with a line end behind it, as a file has it',
+    ],
+    ['typographic signs', "it's", 'it’s', 'with plain quotation marks, dashes and spaces'],
+  ])('decrypts with a passphrase with %s, and says so', async (_, made, typed, how) => {
+    const work = workspace();
+    const session = work.session();
+    work.write('keys.txt', await exportFile([session], made));
+    work.write('phrase.txt', `${typed}\n`);
+    const end = await work.run(DECRYPT);
+    expect(end).toMatchObject({ code: 0, stderr: `the passphrase fits ${how}\n1 of 1 keys; 0 failed\n` });
+    expect(work.json('out.json')).toEqual([session]);
+  });
+
+  it('reads an object of sessions, encrypts it and takes it as what to encrypt', async () => {
+    const work = workspace();
+    const session = work.session();
+    work.writeJson('in.json', { sessions: [session] });
+    expect(await work.run(ENCRYPT)).toMatchObject({ code: 0 });
+    expect(await work.run(['encrypt', 'in.json', '--key-file', 'key.txt', '-o', 'b.json'])).toMatchObject({
+      code: 0,
+      stderr: '1 of 1 keys; 0 failed\n',
+    });
+    work.writeJson('in.json', { keys: [session] });
+    const refused = await work.run(ENCRYPT);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain(
+      'in.json: expected an array of ExportedSessionData, or {"sessions": [...]}: bad-json: the body: expected an array',
+    );
+  });
+
+  it.each([
     ['without a direction', ['export', 'keys.txt']],
     ['in another direction', ['export', 'sign', 'keys.txt', '--passphrase-file', 'phrase.txt']],
     ['without a file', ['export', 'decrypt', '--passphrase-file', 'phrase.txt']],

@@ -193,7 +193,7 @@ test('warnings are lines of the log too', async () => {
   ]);
 });
 
-test('the environment configures it, the password of PostgreSQL too', async () => {
+test('the environment configures it, the password of PostgreSQL too', () => {
   const env = { ...process.env, MEGOLM_BACKUP_POSTGRES: 'postgres://backup:secret@127.0.0.1:1/backup' };
   const args = ['serve', '--tokens', tokensFile(directory)];
   const refused = spawnSync(process.execPath, [MAIN, ...args], { env, encoding: 'utf8' });

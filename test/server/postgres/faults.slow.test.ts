@@ -360,6 +360,7 @@ test('migrates tables of the first release, and users who were erased while a ve
   await store.writeKeys(user, versions[0], [keyOf('!r:x', 's')], {}, undefined);
   await store.close();
   for (const statement of [
+    ...TO_SCHEMA_2,
     `ALTER TABLE users ADD COLUMN last_number bigint NOT NULL DEFAULT 1`,
     `ALTER TABLE versions DROP COLUMN purged`,
     `DELETE FROM megolm_backup_schema WHERE version = 2`,
@@ -376,4 +377,57 @@ test('migrates tables of the first release, and users who were erased while a ve
   expect(await migrated.readVersion(broken)).toMatchObject({ version: versions[1] });
   const next = await newVersion(migrated, broken);
   expect(await migrated.readVersion(broken)).toMatchObject({ version: next });
+});
+
+/** As the tables were before ids and the audit trail counted. */
+const TO_SCHEMA_2 = [
+  `UPDATE versions SET bytes = octet_length(auth_data) + (
+     SELECT coalesce(sum(octet_length(data)), 0) FROM keys
+     WHERE keys.user_id = versions.user_id AND keys.number = versions.number
+   ) WHERE NOT deleted`,
+  `ALTER TABLE users DROP COLUMN trail_bytes`,
+  `DELETE FROM megolm_backup_schema WHERE version = 3`,
+];
+
+test('a migration that is interrupted changes nothing, and the next counts all ids', async () => {
+  const { url, store } = await open();
+  const admin = await session(url);
+  const all = Array.from({ length: 1_003 }, newUser);
+  const [user] = all;
+  const version = await newVersion(store, user);
+  const ids = Array.from({ length: 3_000 }, (_, i) => `${i % 7 === 0 ? '\0' : 'é'}${i}`);
+  await store.writeKeys(
+    user,
+    version,
+    ids.map((id) => keyOf(`!${id}:x`, id, 1)),
+    {},
+    'D',
+  );
+  for (const i of [7, 8]) await store.writeKeys(user, version, [keyOf(`!${ids[i]}:x`, ids[i])], {}, 'É');
+  await admin.query(`INSERT INTO users SELECT unnest($1::text[]) ON CONFLICT DO NOTHING`, [all]);
+  const counted = (): Promise<unknown[][]> =>
+    rowsOf(admin, 'SELECT bytes, trail_bytes FROM versions JOIN users USING (user_id) WHERE NOT deleted');
+  const before = await counted();
+  await store.close();
+  for (const statement of TO_SCHEMA_2) await admin.query(statement);
+
+  const lock = await holding(url, 'versions');
+  const opening = expect(openPostgresStore(url)).rejects.toMatchObject({ code: 'store-failed' });
+  await until(async () => (await rowsOf(admin, `SELECT ${WAITING}`)).length > 0);
+  await admin.query(`SELECT pg_terminate_backend(pid) ${WAITING}`);
+  await opening;
+  await lock.release();
+  expect(await rowsOf(admin, 'SELECT max(version) FROM megolm_backup_schema')).toEqual([['2']]);
+  await expect(counted()).rejects.toThrow('trail_bytes');
+
+  const { store: migrated } = await open(url);
+  expect(await counted()).toEqual(before);
+  const sizes = await rowsOf(
+    admin,
+    `SELECT (SELECT sum(octet_length(room_id) + octet_length(session_id) + octet_length(data)) + 2 FROM keys),
+       (SELECT sum(octet_length(room_id) + octet_length(session_id) + 128
+          + octet_length(old_device_id) + octet_length(new_device_id)) FROM replacements)`,
+  );
+  expect(before).toEqual(sizes);
+  expect(await migrated.readVersion(user)).toMatchObject({ count: 3_000, etag: '3' });
 });

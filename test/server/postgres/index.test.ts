@@ -41,7 +41,7 @@ function answering(answers: Record<string, (() => Rows) | undefined>) {
           sent.push(statement);
           // An answer takes a while.
           await new Promise((resolve) => setTimeout(resolve, 5));
-          if (statement.startsWith('SELECT coalesce(max(version)')) return { rows: [{ version: 2 }] };
+          if (statement.startsWith('SELECT coalesce(max(version)')) return { rows: [{ version: 3 }] };
           const beginning = Object.keys(answers).find((start) => statement.startsWith(start));
           return { rows: (beginning === undefined ? [] : answers[beginning]?.()) ?? [] };
         },

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { replaces, type KeyRank } from '../../src/wire/replacement.js';
+import { replaces, type KeyRank } from '../../src/formats/replacement.js';
 
 const rank = fc.record<KeyRank>({
   is_verified: fc.boolean(),

@@ -1,4 +1,4 @@
-import type { KeyBackupData } from './types.js';
+import type { KeyBackupData } from './room-key.js';
 
 /** The part of a backed-up key that decides between two copies of it. */
 export type KeyRank = Pick<KeyBackupData, 'is_verified' | 'first_message_index' | 'forwarded_count'>;

@@ -1,7 +1,7 @@
 import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { escapedName } from '../../src/server/store.js';
 
-/** A database as schema 2 had it: an index in tables of its own, in which the newest keys are missing. */
+/** Databases as schema 2 and 3 had them. Schema 2 had an index in tables of its own, in which the newest keys are missing. */
 
 const TABLES = `
   CREATE TABLE versions (
@@ -68,6 +68,9 @@ const TABLES = `
       octet_length(OLD.data), octet_length(NEW.data)
     FROM rooms WHERE rooms.id = OLD.room;
   END;
+`;
+
+const SCHEMA_2 = `
   CREATE TABLE places (
     room INTEGER NOT NULL,
     session_id TEXT NOT NULL,
@@ -107,13 +110,14 @@ export function keyAt(i: number): { room_id: string; session_id: string; data: s
 }
 
 /**
- * Makes such a database with keys 0 to `count` - 1, of which the last quarter is not in the index, an empty room, a
- * replaced key, and a deleted version whose keys are still there.
+ * Makes such a database with keys 0 to `count` - 1, of which the last quarter is not in the index of schema 2, an empty
+ * room there, a replaced key, and a deleted version whose keys are still there.
  */
-export async function makeSchema2(file: string, count: number): Promise<void> {
+export async function makeDatabase(schema: 2 | 3, file: string, count: number): Promise<void> {
   const database = (await loadSqlite())(file);
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF');
   database.exec(TABLES);
+  database.exec(schema === 2 ? SCHEMA_2 : 'PRAGMA user_version = 3');
   database.exec('BEGIN');
   const version = `INSERT INTO versions (id, user_id, version, algorithm_json, auth_data, etag, deleted)
     VALUES (?, ?, ?, '"m.megolm_backup.v1.curve25519-aes-sha2"', ?, ?, ?)`;
@@ -121,7 +125,7 @@ export async function makeSchema2(file: string, count: number): Promise<void> {
   database.run(version, [2, USER, VERSION, '{"a":1}', 41, 0]);
   const room = 'INSERT INTO rooms (id, version, room_id) VALUES (?, ?, ?)';
   for (let i = 0; i < ROOMS; i++) database.run(room, [i + 1, 2, keyAt(i).room_id]);
-  database.run(room, [ROOMS + 1, 2, '!empty:x']);
+  if (schema === 2) database.run(room, [ROOMS + 1, 2, '!empty:x']);
   database.run(room, [ROOMS + 2, 1, keyAt(0).room_id]);
   const key = `INSERT INTO keys (
       room, session_id, name, is_verified, first_message_index, forwarded_count, device_id, data
@@ -134,8 +138,7 @@ export async function makeSchema2(file: string, count: number): Promise<void> {
   }
   database.exec(`
     UPDATE keys SET device_id = 'E' WHERE id = 11;
-    UPDATE late_index SET merged_through = ${Math.floor(count * 0.75)}, last_key = ${count + 12}, deletions = 1;
-    INSERT INTO places SELECT room, session_id, id FROM keys WHERE id <= ${Math.floor(count * 0.75)} ORDER BY 1, 2;
+    ${schema === 2 ? fillIndex(count) : ''}
     UPDATE versions SET (count, bytes, largest) = (
       SELECT count(*), octet_length(auth_data) + total(octet_length(data)), max(octet_length(data))
       FROM keys WHERE id > 10
@@ -144,4 +147,11 @@ export async function makeSchema2(file: string, count: number): Promise<void> {
     PRAGMA wal_checkpoint(TRUNCATE);
   `);
   database.close();
+}
+
+function fillIndex(count: number): string {
+  const merged = Math.floor(count * 0.75);
+  return `
+    UPDATE late_index SET merged_through = ${merged}, last_key = ${count + 12}, deletions = 1;
+    INSERT INTO places SELECT room, session_id, id FROM keys WHERE id <= ${merged} ORDER BY 1, 2;`;
 }

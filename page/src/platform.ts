@@ -1,0 +1,25 @@
+import type { WorkerListener, WorkerThread } from '../../src/backends/platform.js';
+import { threadOf, type WebWorker } from '../../src/backends/web-worker.js';
+import { workerFrom } from './worker-from.js';
+
+/** `#platform` for the page: its worker starts others that run the same code. */
+
+export { localBackend } from '../../src/backends/local-web.js';
+
+let workerSource: string | undefined;
+
+/** Sets the code of the workers. A page that was opened as a file cannot give its own worker a URL for it. */
+export function setWorkerSource(source: string): void {
+  workerSource = source;
+}
+
+/** Two workers leave the one that reads and seals no time to wait, and a third would only take memory. */
+export function processors(): number {
+  return workerSource === undefined ? 0 : Math.min(2, navigator.hardwareConcurrency);
+}
+
+/** They end with the worker that started them. */
+export function startWorker(listener: WorkerListener): WorkerThread {
+  const worker = workerFrom(workerSource ?? '');
+  return threadOf(worker as unknown as WebWorker, listener);
+}

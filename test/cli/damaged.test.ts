@@ -1,0 +1,234 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
+import { KeyBackupServer } from '../support/key-backup-server.js';
+import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
+
+const KEYS = 12;
+
+/** A backup of keys in two rooms, and what reads it. */
+function saved() {
+  const work = new Workspace();
+  const sessions = Array.from({ length: KEYS }, (_, i) =>
+    work.session({ room_id: i < KEYS / 2 ? '!a:example.org' : '!b:example.org' }),
+  );
+  const text = JSON.stringify(backupOf(sessions, work.key));
+  work.write('phrase.txt', 'a phrase for the export\n');
+  work.writeJson('version.json', { auth_data: createAuthData(work.key.publicKey) });
+  work.writeJson('trusted.json', sessions);
+  const at = (index: number) => text.indexOf(`"${sessions[index].session_id}"`);
+  return { work, sessions, text, at };
+}
+
+const RESCUE = [
+  ...['rescue', '--key-file', 'key.txt', '--export-passphrase-file', 'phrase.txt', '--force'],
+  ...['--version-file', 'version.json', '--backup-file', 'backup.json', '--report', 'report.json'],
+];
+const READERS: Readonly<Record<string, readonly string[]>> = {
+  decrypt: ['decrypt', 'backup.json', '--key-file', 'key.txt', '--report', 'report.json'],
+  rescue: RESCUE,
+  authenticate: [
+    ...['authenticate', 'backup.json', '--key-file', 'key.txt', '--trusted', 'trusted.json'],
+    ...['--report', 'report.json'],
+  ],
+};
+
+/** How many keys a command wrote. */
+async function written(work: Workspace, command: string): Promise<number> {
+  if (command === 'rescue') {
+    const phrase = ['--passphrase-file', 'phrase.txt'];
+    await work.run(['export', 'decrypt', 'out', ...phrase, '-o', 'sessions.json', '--force']);
+    return (work.json('sessions.json') as unknown[]).length;
+  }
+  if (command === 'decrypt') return (work.json('out') as unknown[]).length;
+  const { rooms } = work.json('out') as ReturnType<typeof backupOf>;
+  return Object.values(rooms).reduce((sum, { sessions }) => sum + Object.keys(sessions).length, 0);
+}
+
+describe.each(Object.entries(READERS))('%s of a damaged backup', (command, args) => {
+  it.each<[string, number, string, string, (made: ReturnType<typeof saved>) => string]>([
+    [
+      'that is cut off in a record',
+      ...([9, 'the file ends early', '$.rooms["!b:example.org"].sessions'] as const),
+      ({ text, at }) => text.slice(0, at(9) + 100),
+    ],
+    [
+      'that lacks only its last bracket',
+      ...([KEYS, 'the file ends early', '$'] as const),
+      ({ text }) => text.slice(0, -1),
+    ],
+    [
+      'with something else between two records',
+      ...([
+        3,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}\0\0${text.slice(at(3))}`,
+    ],
+    [
+      'with something behind its end',
+      ...([KEYS, 'the file is damaged at the body', '$'] as const),
+      ({ text }) => `${text}x`,
+    ],
+  ])('%s gives the keys before that', async (_, count, why, path, damage) => {
+    const made = saved();
+    const { work } = made;
+    work.write('backup.json', damage(made));
+    const end = await work.run([...args, '-o', 'out']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain(why);
+    expect(end.stderr).toContain(`: ${count} keys recovered\n`);
+    expect(await written(work, command)).toBe(count);
+    const { keys, ...report } = work.json('report.json') as ReportFile;
+    expect(report).toMatchObject({ total: count + 1, ok: count, failed: 1 });
+    expect(keys).toMatchObject([{ code: 'truncated' }]);
+    expect(keys[0].reason).toContain(why);
+    expect(keys[0].path.startsWith(path), keys[0].path).toBe(true);
+  });
+
+  it('without one whole record writes nothing and ends with 2', async () => {
+    const { work, text, at } = saved();
+    work.write('backup.json', text.slice(0, at(0) + 60));
+    const end = await work.run([...args, '-o', 'out']);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain('backup.json: expected a backup, {"rooms": ...}');
+    expect(end.stderr).toContain('truncated');
+    expect(work.filesBut('phrase.txt', 'version.json', 'trusted.json', 'backup.json')).toEqual([]);
+  });
+});
+
+describe.each([
+  ['encrypt', ['encrypt', 'export.json', '--key-file', 'key.txt']],
+  ['export encrypt', ['export', 'encrypt', 'export.json', '--passphrase-file', 'phrase.txt']],
+])('%s of a damaged array', (_, args) => {
+  it('gives the sessions before the damage', async () => {
+    const { work, sessions } = saved();
+    work.write('export.json', JSON.stringify(sessions).slice(0, -10));
+    const end = await work.run([...args, '-o', 'out']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain(`the file ends early: ${KEYS - 1} keys recovered\n`);
+    expect(work.read('out')).not.toBe('');
+  });
+});
+
+it('export decrypt gives the sessions before damage inside', async () => {
+  const { work, sessions } = saved();
+  const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
+  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
+  const end = await work.run([
+    ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
+    ...['-o', 'out', '--report', 'report.json'],
+  ]);
+  expect(end.code).toBe(1);
+  expect(end.stderr).toContain(`the file ends early: ${KEYS} keys recovered\n`);
+  expect(work.json('out')).toEqual(sessions);
+  expect((work.json('report.json') as ReportFile).keys).toMatchObject([{ code: 'truncated' }]);
+});
+
+describe('rescue from a homeserver', () => {
+  let server: KeyBackupServer;
+  let made: ReturnType<typeof saved>;
+
+  beforeEach(async () => {
+    server = await new KeyBackupServer().start();
+    made = saved();
+    const { work, text } = made;
+    const version = server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey) });
+    const { rooms } = JSON.parse(text) as ReturnType<typeof backupOf>;
+    for (const [room, { sessions }] of Object.entries(rooms)) {
+      for (const [id, record] of Object.entries(sessions)) server.store(version, room, id, record as never);
+    }
+    work.write('token.txt', 'syt_token\n');
+    server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
+  });
+
+  afterEach(() => server.stop());
+
+  const rescue = () =>
+    made.work.run([
+      ...['rescue', '--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'],
+      ...['--export-passphrase-file', 'phrase.txt', '-o', 'out', '--report', 'report.json'],
+    ]);
+
+  /** The second answer ends the retries. */
+  const breakAfter = (bytes: number) => {
+    server.faults = [
+      { kind: 'truncate', bytes },
+      { kind: 'answer', status: 403, body: '{"errcode":"M_FORBIDDEN","error":"no"}' },
+    ];
+  };
+
+  const sessionsIn = async (name: string) => {
+    const { work } = made;
+    const phrase = ['--passphrase-file', 'phrase.txt'];
+    await work.run(['export', 'decrypt', name, ...phrase, '-o', 'sessions.json', '--force']);
+    return work.json('sessions.json') as unknown[];
+  };
+
+  it('keeps what came before the connection broke, and the same command gets all', async () => {
+    const { work, sessions } = made;
+    breakAfter(9000);
+    const broken = await rescue();
+    expect(broken.code).toBe(2);
+    const [, came] = /(\d+) of 12 keys are in out\.partial, a whole export file/.exec(broken.stderr) ?? [];
+    expect(broken.stderr).toContain(`M_FORBIDDEN "no"): ${came} keys recovered\n`);
+    expect(work.mode('out.partial')).toBe('600');
+    const kept = await sessionsIn('out.partial');
+    expect(kept).toHaveLength(Number(came));
+    expect(kept.length).toBeGreaterThan(3);
+    for (const name of ['out', 'report.json']) expect(work.filesBut()).not.toContain(name);
+
+    breakAfter(2500);
+    const worse = await rescue();
+    expect(worse.code).toBe(2);
+    expect(worse.stderr).toContain('out.partial, which has more, stays');
+    expect(await sessionsIn('out.partial')).toEqual(kept);
+
+    expect(await rescue()).toMatchObject({ code: 0 });
+    expect(await sessionsIn('out')).toEqual(sessions);
+  });
+
+  it('writes nothing where not one key came', async () => {
+    breakAfter(20);
+    const { work } = made;
+    const broken = await rescue();
+    expect(broken.code).toBe(2);
+    expect(broken.stderr).toContain('M_FORBIDDEN');
+    expect(work.filesBut('phrase.txt', 'version.json', 'trusted.json', 'token.txt')).toEqual([]);
+  });
+
+  it('says when the homeserver sends fewer keys than it counts', async () => {
+    server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+    const [{ version, algorithm, auth_data }] = server.versions;
+    const body = JSON.stringify({ version, algorithm, auth_data, etag: '1', count: KEYS + 3 });
+    for (const command of ['rescue', 'restore']) {
+      server.faults = [{ kind: 'misreport', body }];
+      const { work } = made;
+      const end = await (command === 'rescue'
+        ? rescue()
+        : work.run([
+            ...['restore', '--homeserver', server.url, '--token-file', 'token.txt'],
+            ...['--key-file', 'key.txt', '-o', 'restored'],
+          ]));
+      expect(end, command).toMatchObject({ code: 1 });
+      expect(end.stderr).toContain('the server counts 3 more keys than it sent\n');
+    }
+  });
+});
+
+it('upload of a damaged array sends the sessions before the damage, and says where it is', async () => {
+  const { work, sessions } = saved();
+  const server = await new KeyBackupServer().start();
+  try {
+    server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey) });
+    work.write('token.txt', 'syt_token\n');
+    work.write('export.json', JSON.stringify(sessions).slice(0, -10));
+    const reach = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];
+    const end = await work.run(['upload', 'export.json', ...reach, '--json']);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toBe(`$[${KEYS - 1}]: truncated: the file ends early\n`);
+    expect(JSON.parse(end.stdout)).toMatchObject({ uploaded: KEYS - 1, failed: 1 });
+  } finally {
+    await server.stop();
+  }
+});

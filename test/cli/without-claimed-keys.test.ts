@@ -1,0 +1,51 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
+import { KeyBackupServer } from '../support/key-backup-server.js';
+import { Workspace, sealedExport } from './workspace.js';
+
+let work: Workspace;
+let server: KeyBackupServer;
+let expected: unknown[];
+
+beforeEach(async () => {
+  server = await new KeyBackupServer().start();
+  work = new Workspace();
+  work.write('phrase.txt', 'a phrase for the export\n');
+  work.write('token.txt', 'syt_token\n');
+  server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey) });
+  const { sender_claimed_keys: _, ...bare } = work.session();
+  expected = [{ ...bare, sender_claimed_keys: {} }];
+  work.write('theirs.txt', sealedExport(JSON.stringify([bare]), 'a phrase for the export'));
+  await ok('export', 'decrypt', 'theirs.txt', '--passphrase-file', 'phrase.txt', '-o', 'bare.json');
+  expect(work.json('bare.json')).toEqual([bare]);
+});
+
+afterEach(() => server.stop());
+
+async function ok(...args: string[]): Promise<void> {
+  expect(await work.run(args), args.join(' ')).toMatchObject({ code: 0 });
+}
+
+it('export decrypt writes what encrypt reads, as no claimed keys', async () => {
+  await ok('encrypt', 'bare.json', '--key-file', 'key.txt', '-o', 'backup.json');
+  await ok('decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json');
+  expect(work.json('out.json')).toEqual(expected);
+  const trusted = ['--key-file', 'key.txt', '--trusted', 'bare.json'];
+  await ok('authenticate', 'backup.json', ...trusted, '-o', 'vouched.json');
+  await ok('decrypt', 'vouched.json', '--key-file', 'key.txt', '--require-authenticated', '-o', 'right.json');
+  expect(work.json('right.json')).toEqual(expected);
+});
+
+it('export decrypt writes what upload reads, as no claimed keys', async () => {
+  const reach = ['--homeserver', server.url, '--token-file', 'token.txt', '--key-file', 'key.txt'];
+  await ok('upload', 'bare.json', ...reach);
+  await ok('restore', ...reach, '-o', 'out.json');
+  expect(work.json('out.json')).toEqual(expected);
+});
+
+it('export decrypt writes what export encrypt reads, as no claimed keys', async () => {
+  const phrase = ['--passphrase-file', 'phrase.txt'];
+  await ok('export', 'encrypt', 'bare.json', ...phrase, '-o', 'ours.txt');
+  await ok('export', 'decrypt', 'ours.txt', ...phrase, '-o', 'out.json');
+  expect(work.json('out.json')).toEqual(expected);
+});
