@@ -35,7 +35,8 @@ export interface SimdOptions {
   readonly otherwise?: Backend | undefined;
   /**
    * Is told, once, that a result differed from pure JavaScript's, which a fault of the processor or the runtime can cause.
-   * The wrong result was not used, and SIMD is not used again in this process.
+   * The wrong result was not used, and SIMD is not used again in this process. What it throws ends the batch as
+   * `backend-failed`.
    */
   readonly onMismatch?: ((error: KeyBackupError) => void) | undefined;
 }
