@@ -28,10 +28,14 @@ export function passwordsOf(passphrase: string, withForms: boolean): Password[] 
 }
 
 /** Whether the ciphertext of an export gives what JSON may begin with: a quick look, which proves nothing. */
-export function beginsAsJson(key: Uint8Array, iv: Uint8Array, ciphertext: Uint8Array): boolean {
+export async function beginsAsJson(
+  key: Uint8Array,
+  iv: Uint8Array,
+  ciphertext: Uint8Array,
+): Promise<boolean> {
   const cipher = new AesCtr(key, iv);
   const start = ciphertext.subarray(0, 16);
-  const plaintext = concat(cipher.update(start), cipher.final());
+  const plaintext = concat(await cipher.update(start), await cipher.final());
   // "[" or "{", white space, or the first byte of a byte order mark.
   return [0x5b, 0x7b, 0x20, 0x0a, 0x0d, 0x09, 0xef].includes(plaintext[0]);
 }

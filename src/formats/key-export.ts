@@ -284,7 +284,7 @@ async function openBody(
   try {
     const covered = body.subarray(0, body.length - MAC);
     const ciphertext = covered.subarray(HEADER);
-    if (!certain && !beginsAsJson(keys.subarray(0, 32), iv, ciphertext)) return undefined;
+    if (!certain && !(await beginsAsJson(keys.subarray(0, 32), iv, ciphertext))) return undefined;
     const mac = new ExportMac(keys.subarray(32), backend);
     for await (const piece of piecesOf(covered, signal)) mac.update(piece);
     if (!equal(mac.digest(), body.subarray(body.length - MAC))) return undefined;
