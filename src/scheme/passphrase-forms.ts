@@ -19,6 +19,7 @@ export const PASSPHRASE_FORMS = {
   'space-behind': 'with a space behind it',
 } as const;
 
+/** The name of a form in which a passphrase was tried. */
 export type PassphraseForm = keyof typeof PASSPHRASE_FORMS;
 
 /** A form of a passphrase, and how it differs from what was typed. */
