@@ -13,6 +13,7 @@ const ALONE = [
   'test/backends/auto.test.ts',
   'test/backends/entries.test.ts',
   'test/backends/simd/index.test.ts',
+  'test/backends/simd/peers.test.ts',
   'test/backends/workers.test.ts',
   'test/curve25519/x25519.test.ts',
   'test/encoding/base64.test.ts',

@@ -67,7 +67,9 @@ export function decodeRecoveryKey(text: unknown): Uint8Array {
   }
   const bytes = base58.decode(symbols);
   try {
-    if (bytes.length !== LENGTH) throw badKey('length', `expected ${LENGTH} bytes, got ${bytes.length}`);
+    if (bytes.length !== LENGTH) {
+      throw badKey('length', caseFault(symbols) ?? `expected ${LENGTH} bytes, got ${bytes.length}`);
+    }
     if (bytes[0] !== PREFIX[0] || bytes[1] !== PREFIX[1]) {
       throw badKey(
         'prefix',
