@@ -33,5 +33,6 @@ export {
 } from './formats/room-key.js';
 export { readSessionKey, type SessionKeyFacts } from './formats/session-key.js';
 export { prepareExportedSession, readExportedSession } from './formats/exported-session.js';
+export type { ExportBackend, StreamMac } from './formats/export-mac.js';
 export { MAX_EXPORT_BYTES, decryptKeyExport } from './formats/key-export.js';
 export { pureBackend, type Backend, type CompleteBackend, type Pipeline } from './batch/backend.js';

@@ -1,4 +1,5 @@
-import { BackupReader, type BackupForm, type BackupItem } from '../../src/wire/backup-reader.js';
+import type { BackupItem } from '../../src/wire/backup-item.js';
+import { BackupReader, type BackupForm } from '../../src/wire/backup-reader.js';
 import { jsonPath } from '../../src/encoding/json.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Seen, type Target } from '../target.js';

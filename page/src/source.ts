@@ -1,5 +1,5 @@
 import type { Backend } from '../../src/batch/backend.js';
-import { readSavedKeys } from '../../src/wire/backup-reader.js';
+import { readSavedKeys } from '../../src/wire/saved-keys.js';
 import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
 import { pastedToken } from '../../src/client/access-token.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';

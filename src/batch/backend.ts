@@ -4,7 +4,7 @@ import { concatAll, isBytes, wipe } from '../encoding/bytes.js';
 import { isJsonObject } from '../encoding/json.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { assertBytes, awaitBackend, callBackend } from '../scheme/backend-call.js';
-import type { ExportBackend } from '../formats/key-export.js';
+import type { ExportBackend } from '../formats/export-mac.js';
 import { pbkdf2Sha512 } from '../scheme/passphrase.js';
 import {
   MAC_LENGTH,

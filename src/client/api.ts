@@ -1,6 +1,7 @@
 import { isFromCallback, type AbortSignalLike } from '../async.js';
 import { expectFunction, expectOptions } from '../encoding/arguments.js';
-import { BackupReader, type BackupItem } from '../wire/backup-reader.js';
+import type { BackupItem } from '../wire/backup-item.js';
+import { BackupReader } from '../wire/backup-reader.js';
 import {
   checkKeyBackupData,
   checkKeysChanged,

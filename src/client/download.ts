@@ -1,6 +1,6 @@
 import { expectInstance, expectOptions, expectText } from '../encoding/arguments.js';
 import type { BackupRecord } from '../batch/decrypt.js';
-import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-reader.js';
+import type { BackupEntry, BackupFault, BackupItem } from '../wire/backup-item.js';
 import { SessionIdSet } from '../wire/session-id-set.js';
 import { RoomKeys, type CallOptions } from './api.js';
 import { RequestError } from './http-error.js';

@@ -69,14 +69,8 @@ export {
   type FindingCode,
   type KeysDiagnosis,
 } from './diagnose.js';
-export {
-  readBackup,
-  type BackupFault,
-  type BackupForm,
-  type BackupEntry,
-  type BackupItem,
-  type BackupReaderOptions,
-} from '../wire/backup-reader.js';
+export type { BackupFault, BackupEntry, BackupItem } from '../wire/backup-item.js';
+export { readBackup, type BackupForm, type BackupReaderOptions } from '../wire/backup-reader.js';
 export type {
   KeyBackupData,
   KeyBackups,

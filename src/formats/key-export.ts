@@ -1,23 +1,16 @@
-import { hmac } from '@noble/hashes/hmac.js';
-import { sha256 } from '@noble/hashes/sha2.js';
-import { randomBytes } from '@noble/hashes/utils.js';
 import { type AbortSignalLike, ChunkSizer, callback, throwIfAborted, abortable } from '../async.js';
 import { expectIterable, expectOptions } from '../encoding/arguments.js';
-import { concat, concatAll, equal, expectAnyBytes, isBytes, wipe } from '../encoding/bytes.js';
+import { concatAll, equal, expectAnyBytes, isBytes, wipe } from '../encoding/bytes.js';
 import { isJsonObject, ownString, ownValue, parseAny } from '../encoding/json.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
-import { KeyBackupError, describe, numberOr } from '../errors.js';
-import { assertBytes, callBackend } from '../scheme/backend-call.js';
-import {
-  MAX_ITERATIONS,
-  passwordBytes,
-  pbkdf2,
-  type DeriveOptions,
-  type Pbkdf2Backend,
-} from '../scheme/passphrase.js';
-import { AesCtr, type AesCtrBackend } from './aes-ctr.js';
+import { KeyBackupError, describe } from '../errors.js';
+import { pbkdf2 } from '../scheme/passphrase.js';
+import { AesCtr } from './aes-ctr.js';
 import { beginsAsJson, passwordsOf, type ExportPassphraseForm } from './export-passwords.js';
-import { ArmorReader, ArmorWriter, badExportFile } from './armor.js';
+import { ArmorReader } from './armor.js';
+import { HEADER, MAC, readHeader, type ExportHeader } from './export-header.js';
+import { ExportMac } from './export-mac.js';
+import { ExportSealer, type ExportOptions } from './export-sealer.js';
 import { expectClaimedKey, prepareEntry, readExportedSession, type ExportEntry } from './exported-session.js';
 
 /**
@@ -33,41 +26,11 @@ import { expectClaimedKey, prepareEntry, readExportedSession, type ExportEntry }
 /** As Element writes. */
 const EXPORT_ITERATIONS = 500_000;
 
-/** A file with fewer rounds is read but never written. */
-const MIN_EXPORT_ITERATIONS = 100_000;
-
 /** The default limit of a file: 512 MiB hold 500,000 keys. */
 export const MAX_EXPORT_BYTES = 512 * 1024 * 1024;
 
 /** Bytes between two looks at the clock. */
 const PIECE = 1 << 16;
-
-const VERSION = 1;
-const SALT = 16;
-const IV = 16;
-const HEADER = 1 + SALT + IV + 4;
-const MAC = 32;
-
-/** HMAC-SHA-256 of data in pieces. */
-export interface StreamMac {
-  update(bytes: Uint8Array): unknown;
-  /** 32 bytes; called once. */
-  digest(): Uint8Array;
-  /** Wipes the key of unfinished data, if it can. */
-  destroy?(): void;
-}
-
-/** The part of a `Backend` that reads and writes key exports. */
-export interface ExportBackend extends Pbkdf2Backend, AesCtrBackend {
-  /** HMAC-SHA-256 in pieces. The key is not kept. */
-  readonly hmacSha256?: (key: Uint8Array) => StreamMac;
-}
-
-/** What reads and writes of key exports accept. */
-interface ExportOptions extends DeriveOptions {
-  /** Derives, encrypts and authenticates by other means; pure JavaScript otherwise. */
-  readonly backend?: ExportBackend | undefined;
-}
 
 /** The result for one entry of a file. */
 export type ExportResult =
@@ -342,24 +305,6 @@ async function* chunksOf(
   }
 }
 
-interface ExportHeader {
-  readonly salt: Uint8Array;
-  readonly iv: Uint8Array;
-  readonly iterations: number;
-}
-
-function readHeader(body: Uint8Array): ExportHeader {
-  if (body.length > 0 && body[0] !== VERSION) throw badExportFile(`expected version 1, got ${body[0]}`);
-  if (body.length < HEADER + MAC) {
-    throw badExportFile(`expected at least ${HEADER + MAC} bytes, got ${body.length}: it is truncated`);
-  }
-  const iterations = new DataView(body.buffer, body.byteOffset).getUint32(1 + SALT + IV);
-  if (iterations < 1 || iterations > MAX_ITERATIONS) {
-    throw badExportFile(`expected 1 to 10,000,000 rounds, got ${iterations}`);
-  }
-  return { salt: body.slice(1, 1 + SALT), iv: body.slice(1 + SALT, 1 + SALT + IV), iterations };
-}
-
 /** Pieces of bytes in memory, yielding to the event loop between them. */
 async function* piecesOf(
   bytes: Uint8Array,
@@ -388,114 +333,4 @@ async function decryptInPlace(
     wipe(ciphertext);
     throw error;
   }
-}
-
-/** The MAC of a file, by a backend or in pure JavaScript. */
-class ExportMac {
-  readonly #mac: StreamMac;
-  readonly #backend: ExportBackend;
-
-  /** @param key - 32 bytes; copied. */
-  constructor(key: Uint8Array, backend: ExportBackend = { name: 'pure JavaScript' }) {
-    this.#backend = backend;
-    this.#mac = this.#call(() => backend.hmacSha256?.(key)) ?? hmac.create(sha256, key);
-  }
-
-  update(bytes: Uint8Array): void {
-    this.#call(() => this.#mac.update(bytes));
-  }
-
-  digest(): Uint8Array {
-    return assertBytes(
-      this.#backend,
-      'hmacSha256',
-      this.#call(() => this.#mac.digest()),
-      MAC,
-    );
-  }
-
-  dispose(): void {
-    this.#mac.destroy?.();
-  }
-
-  #call<T>(call: () => T): T {
-    return callBackend(this.#backend, 'hmacSha256', call);
-  }
-}
-
-/** Writes an encrypted file piece by piece: encrypts, authenticates and armors. */
-class ExportSealer {
-  readonly #cipher: AesCtr;
-  readonly #mac: ExportMac;
-  readonly #armor = new ArmorWriter();
-  #header: Uint8Array;
-
-  private constructor(keys: Uint8Array, header: Uint8Array, iv: Uint8Array, backend?: ExportBackend) {
-    this.#cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
-    this.#mac = new ExportMac(keys.subarray(32), backend);
-    this.#header = header;
-  }
-
-  /**
-   * Derives the keys, with a new salt and a new IV.
-   *
-   * @throws {@link KeyBackupError} `bad-parameters` for the rounds or an empty passphrase; `aborted`;
-   * `backend-failed`.
-   */
-  static async create(passphrase: string, iterations: number, options: ExportOptions): Promise<ExportSealer> {
-    if (!Number.isInteger(iterations) || iterations < MIN_EXPORT_ITERATIONS || iterations > MAX_ITERATIONS) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        `iterations: expected 100,000 to 10,000,000, got ${numberOr(iterations)}`,
-      );
-    }
-    const password = passwordBytes(passphrase);
-    if (password.length === 0) {
-      throw new KeyBackupError(
-        'bad-parameters',
-        'passphrase: expected some text, got an empty one: it protects nothing',
-      );
-    }
-    const salt = randomBytes(SALT);
-    const iv = randomBytes(IV);
-    // Counters of 64 bits in some readers must not overflow.
-    iv[8] &= 0x7f;
-    try {
-      const keys = await pbkdf2(password, salt, iterations, 64, options);
-      const header = concat(Uint8Array.of(VERSION), salt, iv, u32(iterations));
-      const sealer = new ExportSealer(keys, header, iv, options.backend);
-      wipe(keys);
-      return sealer;
-    } finally {
-      wipe(password);
-    }
-  }
-
-  /** Adds plaintext. Returns the text that is complete so far, maybe none. */
-  async push(plaintext: Uint8Array): Promise<string> {
-    const bytes = concat(this.#header, await this.#cipher.update(plaintext));
-    wipe(plaintext);
-    this.#header = new Uint8Array(0);
-    this.#mac.update(bytes);
-    return this.#armor.push(bytes);
-  }
-
-  /** The rest of the file. Wipes the keys. */
-  async end(): Promise<string> {
-    const last = await this.#cipher.final();
-    this.#mac.update(last);
-    return this.#armor.push(concat(last, this.#mac.digest())) + this.#armor.end();
-  }
-
-  /** Wipes the keys of an unfinished file. */
-  dispose(): void {
-    this.#cipher.dispose();
-    this.#mac.dispose();
-  }
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value);
-  return bytes;
 }

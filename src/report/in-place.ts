@@ -1,6 +1,6 @@
 import type { BackupRecord } from '../batch/decrypt.js';
 import type { KeyBackupError } from '../errors.js';
-import type { BackupEntry, BackupItem } from '../wire/backup-reader.js';
+import type { BackupEntry, BackupItem } from '../wire/backup-item.js';
 import type { Place } from './report.js';
 
 /** A place in the input that holds no readable record. */

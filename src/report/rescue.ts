@@ -12,7 +12,7 @@ import type { BackupDecryptionKey } from '../scheme/keys.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
-import type { BackupItem } from '../wire/backup-reader.js';
+import type { BackupItem } from '../wire/backup-item.js';
 import { asRecord, resultsInPlace } from './in-place.js';
 import type { Place, Report } from './report.js';
 

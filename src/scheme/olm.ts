@@ -1,3 +1,11 @@
+/**
+ * libolm's `PkEncryption`, `PkDecryption` and `PkSigning` over this engine: the same methods, strings in and out, and
+ * libolm's messages in the errors, whose `cause` is the {@link KeyBackupError}. `docs/migrating-from-libolm.md` lists the
+ * differences. New code should use `megolm-backup`.
+ *
+ * @packageDocumentation
+ */
+
 import { cbc } from '@noble/ciphers/aes.js';
 import { hkdf } from '@noble/hashes/hkdf.js';
 import { hmac } from '@noble/hashes/hmac.js';
@@ -10,14 +18,6 @@ import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, type ErrorCode } from '../errors.js';
 import { BackupDecryptionKey, BackupPublicKey } from './keys.js';
 import { decryptSessionData, encryptSessionData } from './session-data.js';
-
-/**
- * libolm's `PkEncryption`, `PkDecryption` and `PkSigning` over this engine: the same methods, strings in and out, and
- * libolm's messages in the errors, whose `cause` is the {@link KeyBackupError}. `docs/migrating-from-libolm.md` lists the
- * differences. New code should use `megolm-backup`.
- *
- * @packageDocumentation
- */
 
 /** What {@link PkEncryption.encrypt} returns: three fields of unpadded base64. */
 export interface PkMessage {
@@ -44,11 +44,16 @@ export interface PkMessage {
 export class PkEncryption {
   #recipient: BackupPublicKey | undefined;
 
-  /** @param key - 43 characters of unpadded base64. */
+  /**
+   * Sets the public key to encrypt for.
+   *
+   * @param key - 43 characters of unpadded base64.
+   */
   set_recipient_key(key: string): void {
     this.#recipient = orOlmError(() => BackupPublicKey.fromBase64(key));
   }
 
+  /** Encrypts a text under a new ephemeral key. */
   encrypt(plaintext: string): PkMessage {
     const recipient = expectReady(this.#recipient);
     return orOlmError(() => {
@@ -57,6 +62,7 @@ export class PkEncryption {
     });
   }
 
+  /** Forgets the public key. */
   free(): void {
     this.#recipient = undefined;
   }
@@ -74,6 +80,11 @@ export class PkDecryption {
     return this.#use(orOlmError(() => BackupDecryptionKey.fromBytes(key)));
   }
 
+  /**
+   * Makes a new key.
+   *
+   * @returns The public key, in unpadded base64.
+   */
   generate_key(): string {
     return this.#use(BackupDecryptionKey.generate());
   }
@@ -119,6 +130,7 @@ export class PkDecryption {
     throw new Error('OLM.BAD_ACCOUNT_KEY');
   }
 
+  /** Checks the MAC and decrypts the three fields of a {@link PkMessage} to its text. */
   decrypt(ephemeral: string, mac: string, ciphertext: string): string {
     const key = expectReady(this.#key);
     return orOlmError(() => {
@@ -155,6 +167,7 @@ export class PkSigning {
     return base64Encode(publicSigningKeyOf(seed));
   }
 
+  /** Makes a seed of 32 random bytes; {@link PkSigning.init_with_seed} takes it. */
   generate_seed(): Uint8Array {
     return randomBytes(32);
   }

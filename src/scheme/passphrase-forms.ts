@@ -3,8 +3,23 @@
  * and to a key derivation each is another one.
  */
 
+/** The name of a form in which a passphrase was tried. */
+export type PassphraseForm =
+  | 'outer-space'
+  | 'NFC'
+  | 'NFD'
+  | 'NFKC'
+  | 'NFKD'
+  | 'plain-signs'
+  | 'first-letter'
+  | 'caps-lock'
+  | 'typographic-signs'
+  | 'no-break-space'
+  | 'line-end'
+  | 'space-behind';
+
 /** How a form differs from what was typed, for people. */
-export const PASSPHRASE_FORMS = {
+export const PASSPHRASE_FORMS: Readonly<Record<PassphraseForm, string>> = {
   'outer-space': 'without the space around it',
   NFC: 'in Unicode normalisation form NFC',
   NFD: 'in Unicode normalisation form NFD',
@@ -17,10 +32,7 @@ export const PASSPHRASE_FORMS = {
   'no-break-space': 'with no-break spaces',
   'line-end': 'with a line end behind it, as a file has it',
   'space-behind': 'with a space behind it',
-} as const;
-
-/** The name of a form in which a passphrase was tried. */
-export type PassphraseForm = keyof typeof PASSPHRASE_FORMS;
+};
 
 /** A form of a passphrase, and how it differs from what was typed. */
 export interface FormOfPassphrase {

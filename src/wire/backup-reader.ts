@@ -4,6 +4,7 @@ import { KeyBackupError, describe, type ErrorCode } from '../errors.js';
 import { utf8Decode } from '../encoding/utf8.js';
 import { SessionIdSet } from './session-id-set.js';
 import { jsonPath, ownString } from '../encoding/json.js';
+import type { BackupFault, BackupItem } from './backup-item.js';
 import { JSON_BYTES, JsonExtent, isSpace } from './json-extent.js';
 
 const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE } = JSON_BYTES;
@@ -15,26 +16,6 @@ const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRAC
  * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds, or `{"sessions":[...]}`.
  */
 export type BackupForm = 'rooms' | 'sessions' | 'array';
-
-/** A record that was read. */
-export interface BackupEntry {
-  /** From the map key; in an array the field of the record, `undefined` when it is no string. */
-  readonly room_id: string | undefined;
-  readonly session_id: string | undefined;
-  /** The JSON path in the body. */
-  readonly path: string;
-  /** Any JSON value, not yet checked. In the form `array` the whole element: what is in an export file is a session. */
-  readonly key_backup_data: unknown;
-  readonly error?: undefined;
-}
-
-/** A place in the body that holds no readable record, and why. */
-export interface BackupFault extends Omit<BackupEntry, 'key_backup_data' | 'error'> {
-  readonly error: KeyBackupError;
-}
-
-/** What {@link readBackup} yields. */
-export type BackupItem = BackupEntry | BackupFault;
 
 /** Which body it is, and how much memory it may take. */
 export interface BackupReaderOptions {
@@ -87,33 +68,6 @@ export async function* readBackup(
     for (const items of reader.read(chunk)) yield* items;
   }
   reader.end();
-}
-
-/**
- * {@link readBackup} of a saved file. An error that ends the reading costs nothing that came before it: it is the last
- * item, a `truncated` one at the place that was reached.
- *
- * @throws {@link KeyBackupError} as {@link readBackup}, if nothing came before; whatever `chunks` throws.
- */
-export async function* readSavedKeys(
-  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  options: BackupReaderOptions = {},
-): AsyncGenerator<BackupItem, void, undefined> {
-  const reader = new BackupReader(options);
-  let found = false;
-  try {
-    for await (const chunk of chunks) {
-      for (const items of reader.read(chunk)) {
-        found = true;
-        yield* items;
-      }
-    }
-    reader.end();
-  } catch (error) {
-    const { damage } = reader;
-    if (!found || !damage || damage.error.cause !== error) throw error;
-    yield damage;
-  }
 }
 
 /** What may come next between two values. `first`: a member, or the end of a container that was just opened. */

@@ -4,6 +4,7 @@ import * as Sdk from '@matrix-org/matrix-sdk-crypto-wasm';
 import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
+import type { StreamMac } from '../../src/formats/export-mac.js';
 import { prepareExportedSession } from '../../src/formats/exported-session.js';
 import {
   decryptKeyExport,
@@ -12,7 +13,6 @@ import {
   type ExportFile,
   type ExportResult,
   type ReadExportOptions,
-  type StreamMac,
   type WriteExportOptions,
 } from '../../src/formats/key-export.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';

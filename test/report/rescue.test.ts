@@ -1,5 +1,5 @@
 import { beforeEach, expect, it, test } from 'vitest';
-import type { BackupEntry, BackupFault, BackupItem } from '../../src/wire/backup-reader.js';
+import type { BackupEntry, BackupFault, BackupItem } from '../../src/wire/backup-item.js';
 import { Report } from '../../src/report/report.js';
 import {
   KeyMatchCounter,

@@ -9,7 +9,7 @@ import { reasonOf, Report, rooted } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
 import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
-import type { BackupEntry } from '../../wire/backup-reader.js';
+import type { BackupEntry } from '../../wire/backup-item.js';
 import { defineCommand, parseUserId, type Values } from '../command.js';
 import { UsageError } from '../errors.js';
 import { openKeysFile } from '../files.js';

@@ -13,7 +13,7 @@ import { isJsonObject } from '../../encoding/json.js';
 import { excerpt, printable } from '../../encoding/quote.js';
 import type { ExportedSessionData } from '../../formats/room-key.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
-import type { BackupFault } from '../../wire/backup-reader.js';
+import type { BackupFault } from '../../wire/backup-item.js';
 import type { VersionInfo } from '../../wire/types.js';
 import { defineCommand } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
