@@ -57,7 +57,7 @@ export function decodeTextFile(bytes: Uint8Array, field: string): string {
   try {
     return utf8Decode(utf8, field);
   } catch {
-    throw notText(field, `another encoding: byte ${firstInvalid(bytes)} is none of UTF-8; save it as UTF-8`);
+    throw notText(field, `another encoding: byte ${firstInvalid(bytes)} is not UTF-8; save it as UTF-8`);
   }
 }
 

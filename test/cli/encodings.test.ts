@@ -130,7 +130,7 @@ describe('a file of another system', () => {
       work.write(name, Buffer.from(`${good.trim().slice(0, -1)}\xfc`, 'latin1'));
       const end = await run(work, name);
       expect({ name, code: end.code }).toEqual({ name, code: 2 });
-      expect(end.stderr).toMatch(/got another encoding: byte \d+ is none of UTF-8; save it as UTF-8/);
+      expect(end.stderr).toMatch(/got another encoding: byte \d+ is not UTF-8; save it as UTF-8/);
       work.write(name, good);
     }
   });

@@ -42,10 +42,10 @@ describe('a text file', () => {
   });
 
   const refused: Record<string, [bytes: Uint8Array, message: string]> = {
-    'Latin-1': [latin1('passé'), 'another encoding: byte 4 is none of UTF-8; save it as UTF-8'],
-    'Latin-1 behind a byte order mark': [latin1('\xef\xbb\xbfpassé'), 'byte 7 is none of UTF-8'],
-    'UTF-8 that is cut off': [utf8('passé').slice(0, 5), 'byte 4 is none of UTF-8'],
-    'an encoded surrogate': [latin1('a\xed\xa0\x80'), 'byte 1 is none of UTF-8'],
+    'Latin-1': [latin1('passé'), 'another encoding: byte 4 is not UTF-8; save it as UTF-8'],
+    'Latin-1 behind a byte order mark': [latin1('\xef\xbb\xbfpassé'), 'byte 7 is not UTF-8'],
+    'UTF-8 that is cut off': [utf8('passé').slice(0, 5), 'byte 4 is not UTF-8'],
+    'an encoded surrogate': [latin1('a\xed\xa0\x80'), 'byte 1 is not UTF-8'],
     'NUL bytes within': [utf8(`${'a'.repeat(100)}\0b`), 'a NUL byte at 100'],
     'NUL bytes at its beginning': [utf8('\0\0{"rooms":{}}'), 'NUL bytes'],
     'UTF-16 without a mark that is not certain': [utf16le('a\u4e2da'), 'UTF-16; save it as UTF-8'],

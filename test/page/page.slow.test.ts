@@ -83,7 +83,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       Buffer.from('PK\x03\x04'),
       'account.json: expected a text file in UTF-8, got a ZIP archive',
     ],
-    ['Latin-1', Buffer.from('{"a":"\xfc"}', 'latin1'), 'byte 6 is none of UTF-8; save it as UTF-8'],
+    ['Latin-1', Buffer.from('{"a":"\xfc"}', 'latin1'), 'byte 6 is not UTF-8; save it as UTF-8'],
     ['an empty file', '', 'account.json: the file is empty'],
     ['an export file', '-----BEGIN MEGOLM SESSION DATA-----\n', 'got an encrypted export file'],
   ])('names %s', async (_, content, message) => {
