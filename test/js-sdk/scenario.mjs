@@ -4,6 +4,7 @@
 import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { OlmMachine } from '@matrix-org/matrix-sdk-crypto-wasm';
 import { createClient } from 'matrix-js-sdk';
 import { encodeRecoveryKey } from 'megolm-backup/engine';
@@ -271,7 +272,7 @@ async function resetUnderUpload(first, exported, token) {
 try {
   await scenario();
 } catch (error) {
-  check('the scenario runs to its end', false, String(error?.stack ?? error));
+  check('the scenario runs to its end', false, inspect(error));
 }
 for (const client of clients) client.stopClient();
 console.log(`${passed} checks passed, ${failed} failed`);

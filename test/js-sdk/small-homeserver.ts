@@ -61,6 +61,8 @@ export class SmallHomeserver {
   }
 
   async start(): Promise<this> {
+    // Never closes a connection just as the client sends its next request.
+    this.#server.keepAliveTimeout = 0;
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
     return this;
   }
@@ -96,7 +98,9 @@ export class SmallHomeserver {
     }
     const { method, url: path, headers } = request;
     await new Promise<void>((resolve, reject) => {
-      const forwarded = httpRequest({ port: this.backupPort, method, path, headers }, (answer) => {
+      // A connection for each request, for the same reason.
+      const options = { port: this.backupPort, method, path, headers, agent: false };
+      const forwarded = httpRequest(options, (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers);
         answer.pipe(response).on('finish', resolve).on('error', reject);
       });

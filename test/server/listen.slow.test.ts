@@ -1,15 +1,11 @@
 import { request as httpRequest } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import pg from 'pg';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { utf8Decode } from '../../src/encoding/utf8.js';
+import { afterEach, describe, expect, test } from 'vitest';
 import { listen, type Listening } from '../../src/server/listen.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
-import { startPostgres, type TestPostgres } from '../support/postgres.js';
-import { openPostgresStore, openStoreOnPool } from '../../src/server/postgres/index.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
 
 const API = '/_matrix/client/v3/room_keys';
@@ -222,95 +218,4 @@ describe('a database in trouble', () => {
     await store.ping();
     await remove();
   });
-
-  describe('a PostgreSQL connection that is lost', () => {
-    let postgres: TestPostgres;
-    let database: string;
-    let errors: unknown[];
-    const fail = (error: unknown): void => void errors.push(error);
-
-    beforeEach(async () => {
-      postgres = await startPostgres();
-      database = await postgres.createDatabase();
-      errors = [];
-      process.on('uncaughtException', fail);
-    });
-    afterEach(async () => {
-      process.off('uncaughtException', fail);
-      await postgres.stop();
-    });
-
-    test.each([
-      ['PUT', 'keys', (version: string) => `/keys/!r:x/s?version=${version}`],
-      ['DELETE', 'keys', (version: string) => `/keys?version=${version}`],
-      ['PUT', 'a version', (version: string) => `/version/${version}`],
-      ['DELETE', 'a version', (version: string) => `/version/${version}`],
-    ])('during %s of %s gives 503, and the next request succeeds', async (method, _what, pathOf) => {
-      if (!postgres.process) return;
-      const pool = new pg.Pool({ connectionString: database, pipeline: true });
-      for (const store of [await openPostgresStore(database), await openStoreOnPool(pool)]) {
-        server = await serve(store);
-        const version = await newVersion(store, USER);
-        const other = new pg.Client(database);
-        await other.connect();
-        await other.query('BEGIN');
-        await other.query('SELECT FROM versions FOR UPDATE');
-        const body = pathOf(version).startsWith('/version')
-          ? JSON.stringify({ algorithm: 'a', auth_data: { b: 1 } })
-          : keyOf('!r:x', 's').data;
-        const send = async (): Promise<number> => {
-          const init = { method, headers: { authorization }, ...(method === 'PUT' ? { body } : {}) };
-          return (await fetch(`${server!.url}${API}${pathOf(version)}`, init)).status;
-        };
-        const waiting = send();
-        for (let killed = 0; killed === 0;) {
-          const { rowCount } = await other.query(
-            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-          );
-          killed = rowCount ?? 0;
-        }
-        expect(await waiting).toBe(503);
-        await other.query('ROLLBACK');
-        await other.end();
-        expect(await send()).toBe(200);
-        await server.stop();
-        await store.close();
-      }
-      expect(errors).toEqual([]);
-    });
-  });
-
-  test('a PostgreSQL that goes away gives 503, and when it is back all is well', async ({ skip }) => {
-    const postgres = await startPostgres(['fsync=on']);
-    if (!postgres.process) {
-      await postgres.stop();
-      skip();
-      return;
-    }
-    const store = await openPostgresStore(await postgres.createDatabase());
-    server = await serve(store);
-    const { url } = server;
-    const version = await newVersion(store, USER);
-    const put = async (session: string): Promise<number> => {
-      const path = `${API}/keys/!r:x/${session}?version=${version}`;
-      const answer = await fetch(url + path, {
-        method: 'PUT',
-        headers: { authorization },
-        body: utf8Decode(keyOf('!r:x', session).data, 'the key'),
-      });
-      await answer.text();
-      return answer.status;
-    };
-    expect(await put('a')).toBe(200);
-    await postgres.process.kill();
-    expect(await put('b')).toBe(503);
-    expect((await fetch(`${url}${API}/keys`, { headers: { authorization } })).status).toBe(503);
-    await postgres.process.restart();
-    expect(await put('c')).toBe(200);
-    expect(await store.readVersion(USER, version)).toMatchObject({ count: 2 });
-    await server.stop();
-    await store.close();
-    await postgres.stop();
-  }, 120_000);
 });

@@ -2,7 +2,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { withHealth } from '../../../src/server/observability.js';
 import { createHandler, type Handler } from '../../../src/server/handler.js';
-import { openPostgresStore } from '../../../src/server/postgres/index.js';
+import { openPostgresStore, openStoreOnPool } from '../../../src/server/postgres/index.js';
 import { openPool } from '../../../src/server/postgres/pool.js';
 import { purgeVersion } from '../../../src/server/postgres/purge.js';
 import type { BackupStore, Quota } from '../../../src/server/store.js';
@@ -21,9 +21,9 @@ afterAll(() => server.stop());
 let users = 0;
 const newUser = (): string => `@user${++users}:x`;
 
-async function open(url?: string): Promise<{ url: string; store: BackupStore }> {
+async function open(url?: string, on = (to: string) => openPostgresStore(to)) {
   const database = url ?? (await server.createDatabase());
-  const store = await openPostgresStore(database);
+  const store = await on(database);
   onTestFinished(() => store.close().catch(() => undefined));
   return { url: database, store };
 }
@@ -73,43 +73,51 @@ const oneKey = (session_id: string) => ({ rooms: { '!r:x': { sessions: { [sessio
 const VERSION = { algorithm: 'a', auth_data: {} };
 const WAITING = `FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
 
-async function until(done: () => Promise<boolean>): Promise<void> {
-  while (!(await done())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
+/** Asserts what becomes so soon, for a machine under load. */
+const soon = <T>(read: () => T) => expect.poll(read, { timeout: 120_000, interval: 20 });
 
 async function rowsOf(client: pg.Client, text: string, values: unknown[] = []): Promise<unknown[][]> {
   return (await client.query({ text, values, rowMode: 'array' })).rows as unknown[][];
 }
 
-test('answers 503 when a backend is terminated while a request waits for a lock, and goes on', async () => {
-  const { url, store } = await open();
-  const request = await requests(store);
-  const people = await Promise.all(
-    Array.from({ length: 4 }, async () => {
-      const user = newUser();
-      const version = await newVersion(store, user);
-      expect(await request(user, 'PUT', `/keys?version=${version}`, oneKey('a'))).toBe(200);
-      return { user, version };
-    }),
-  );
-  const ask = () =>
-    Promise.all(
-      [
-        { method: 'PUT', path: '/keys?version=', body: oneKey('b') },
-        { method: 'DELETE', path: '/keys?version=' },
-        { method: 'PUT', path: '/version/', body: VERSION },
-        { method: 'DELETE', path: '/version/' },
-      ].map(({ method, path, body }, i) => request(people[i].user, method, path + people[i].version, body)),
+test.each([
+  ['its own pool', openPostgresStore],
+  [
+    'a pool of the caller',
+    (url: string) => openStoreOnPool(new pg.Pool({ connectionString: url, pipeline: true })),
+  ],
+])(
+  'answers 503 when a backend is terminated during a wait for a lock, and goes on, with %s',
+  async (_, on) => {
+    const { url, store } = await open(undefined, on);
+    const request = await requests(store);
+    const people = await Promise.all(
+      Array.from({ length: 4 }, async () => {
+        const user = newUser();
+        const version = await newVersion(store, user);
+        expect(await request(user, 'PUT', `/keys?version=${version}`, oneKey('a'))).toBe(200);
+        return { user, version };
+      }),
     );
-  const admin = await session(url);
-  const locked = await holding(url, 'versions');
-  const asked = ask();
-  await until(async () => (await rowsOf(admin, `SELECT ${WAITING}`)).length === 4);
-  await admin.query(`SELECT pg_terminate_backend(pid) ${WAITING}`);
-  expect(await asked).toEqual([503, 503, 503, 503]);
-  await locked.release();
-  expect(await ask()).toEqual([200, 200, 200, 200]);
-});
+    const ask = () =>
+      Promise.all(
+        [
+          { method: 'PUT', path: '/keys?version=', body: oneKey('b') },
+          { method: 'DELETE', path: '/keys?version=' },
+          { method: 'PUT', path: '/version/', body: VERSION },
+          { method: 'DELETE', path: '/version/' },
+        ].map(({ method, path, body }, i) => request(people[i].user, method, path + people[i].version, body)),
+      );
+    const admin = await session(url);
+    const locked = await holding(url, 'versions');
+    const asked = ask();
+    await soon(() => rowsOf(admin, `SELECT ${WAITING}`)).toHaveLength(4);
+    await admin.query(`SELECT pg_terminate_backend(pid) ${WAITING}`);
+    expect(await asked).toEqual([503, 503, 503, 503]);
+    await locked.release();
+    expect(await ask()).toEqual([200, 200, 200, 200]);
+  },
+);
 
 test('loses no acknowledged write when the database restarts under load, and recovers by itself', async ({
   skip,
@@ -120,6 +128,9 @@ test('loses no acknowledged write when the database restarts under load, and rec
   const acknowledged = new Map<string, Set<string>>();
   const statuses = new Set<number>();
   let isWriting = true;
+  onTestFinished(() => {
+    isWriting = false;
+  });
   let writes = 0;
   const writing = Array.from({ length: 8 }, async () => {
     const user = newUser();
@@ -138,13 +149,14 @@ test('loses no acknowledged write when the database restarts under load, and rec
   });
   for (let restart = 1; restart <= 3; restart++) {
     const before = writes;
-    await until(() => Promise.resolve(writes >= before + 100));
+    await soon(() => writes).toBeGreaterThanOrEqual(before + 100);
     await server.process!.kill();
     expect(await request('@any:x', 'GET', '/health')).toBe(503);
+    expect(await request('@any:x', 'GET', '/keys')).toBe(503);
     await server.process!.restart();
   }
   const before = writes;
-  await until(() => Promise.resolve(writes >= before + 100));
+  await soon(() => writes).toBeGreaterThanOrEqual(before + 100);
   isWriting = false;
   expect(await request('@any:x', 'GET', '/health')).toBe(200);
   for (const { user, version, stored } of await Promise.all(writing)) {
@@ -183,7 +195,7 @@ test('answers 503 within the query timeout when the network is cut or silent, an
   expect(performance.now() - started).toBeLessThan(30_000);
   expect(await request(user, 'GET', '/health')).toBe(503);
   network.thaw();
-  await until(async () => (await all()).every((status) => status === 200));
+  await soon(all).toEqual([200, 200, 200]);
   expect(await request(user, 'GET', '/health')).toBe(200);
   // While requests are under way, and while connections are idle.
   const cut = all();
@@ -191,7 +203,7 @@ test('answers 503 within the query timeout when the network is cut or silent, an
   for (const status of await cut) expect([200, 503]).toContain(status);
   expect(await all()).toEqual([200, 200, 200]);
   network.drop();
-  await until(async () => (await all()).every((status) => status === 200));
+  await soon(all).toEqual([200, 200, 200]);
 });
 
 test('leaves nothing of a user who is erased while a version is made, and lets the user start afresh', async () => {
@@ -296,7 +308,7 @@ test('answers /health while many users wait for locks', async () => {
     return status;
   });
   // All that may be.
-  await until(async () => (await rowsOf(admin, `SELECT ${WAITING}`)).length === 10);
+  await soon(() => rowsOf(admin, `SELECT ${WAITING}`)).toHaveLength(10);
   expect(await request('@any:x', 'GET', '/health')).toBe(200);
   expect(answered).toBe(0);
   await locked.release();
@@ -338,7 +350,7 @@ test('answers that a version is deleted before its keys are, which happens later
   await locked.release();
   await closed;
   await second.ping();
-  await until(async () => (await left()) === 0);
+  await soon(left).toBe(0);
 });
 
 test('purges no key of a version that is not deleted', async () => {
@@ -370,7 +382,7 @@ test('migrates tables of the first release, and users who were erased while a ve
     await admin.query(statement);
   }
   const { store: migrated } = await open(url);
-  await until(async () => (await rowsOf(admin, 'SELECT FROM keys')).length === 0);
+  await soon(() => rowsOf(admin, 'SELECT FROM keys')).toEqual([]);
   expect(await rowsOf(admin, 'SELECT user_id FROM users ORDER BY user_id')).toEqual(
     [[user], [broken]].sort(),
   );
@@ -413,7 +425,7 @@ test('a migration that is interrupted changes nothing, and the next counts all i
 
   const lock = await holding(url, 'versions');
   const opening = expect(openPostgresStore(url)).rejects.toMatchObject({ code: 'store-failed' });
-  await until(async () => (await rowsOf(admin, `SELECT ${WAITING}`)).length > 0);
+  await soon(() => rowsOf(admin, `SELECT ${WAITING}`)).toHaveLength(1);
   await admin.query(`SELECT pg_terminate_backend(pid) ${WAITING}`);
   await opening;
   await lock.release();
