@@ -393,8 +393,9 @@ test.prop([fc.record(places), fc.constantFrom('set', 'insert', 'remove', 'swap',
   if (how === 'swap') [bytes[at], bytes[other]] = [bytes[other], bytes[at]];
   if (how === 'repeat') bytes.splice(at, 0, ...bytes.slice(at, at + 1 + (byte % 99)));
   const [found, whole] = await bothWays(Uint8Array.from(bytes));
-  // An invalid record is rejected even if the same name follows with a valid one.
-  if (how !== 'repeat' || found !== 'rejected') expect(found).toEqual(whole);
+  // An invalid record is rejected even if the same name follows with a valid one, as two of these changes can make it.
+  const mayDiffer = how === 'repeat' || how === 'swap';
+  if (!mayDiffer || found !== 'rejected') expect(found).toEqual(whole);
 });
 
 /** JSON text of a value, with white space, escapes and names that are there twice in some places. */
