@@ -5,7 +5,7 @@ import type { DecryptedSession, DecryptResult } from './decrypt.js';
 
 /** Keys of a backup as entries of an export file. */
 
-/** A key as an entry of an export file, or why there is none. */
+/** A key as an entry of an export file, or the reason why it cannot be one. */
 export type EntryResult =
   | {
       readonly ok: true;

@@ -42,7 +42,7 @@ const LATIN = 'ABESJKMHPCTXYaeopcyxsijdhqwABEZHKMNPTYXov';
 /**
  * Finds the one key in a text: a text form whose parity is right, or base64 of 32 bytes, URL-safe too.
  *
- * @returns `undefined` where there is none, or several.
+ * @returns `undefined` if the text holds no key, or more than one.
  */
 export function pastedKey(text: string): PastedKey | undefined {
   if (text.length > MAX_CHARACTERS) return undefined;

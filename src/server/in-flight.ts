@@ -1,4 +1,4 @@
-import { type Holding } from './http.js';
+import type { Holding } from './http.js';
 import { limitExceeded } from './matrix-error.js';
 
 /** Bytes of bodies and responses that may be in memory at once. */

@@ -24,19 +24,10 @@ async function encrypted(work: Workspace, ...options: string[]): Promise<{ rooms
   return work.json('backup.json') as { rooms: Rooms };
 }
 
+const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt', '--force', '-o', 'out.json'];
+
 async function decrypted(work: Workspace, ...options: string[]) {
-  const args = [
-    'decrypt',
-    'backup.json',
-    '--key-file',
-    'key.txt',
-    '--force',
-    '-o',
-    'out.json',
-    '--json',
-    ...options,
-  ];
-  const end = await work.run([...args, '--report', 'report.json']);
+  const end = await work.run([...DECRYPT, '--json', ...options, '--report', 'report.json']);
   return { ...end, summary: JSON.parse(end.stdout) as Record<string, unknown> };
 }
 
@@ -68,15 +59,7 @@ describe('encrypt --backup-mac', () => {
     expect(code).toBe(0);
     expect(summary.authenticity).toEqual({ ...NONE, verified: 3, 'declared-unauthenticated': 1 });
     expect(work.json('report.json')).toMatchObject({ authenticity: summary.authenticity, keys: [] });
-    const text = await work.run([
-      'decrypt',
-      'backup.json',
-      '--key-file',
-      'key.txt',
-      '--force',
-      '-o',
-      'out.json',
-    ]);
+    const text = await work.run(DECRYPT);
     expect(text.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated\n');
   });
 
@@ -112,15 +95,7 @@ describe('decrypt', () => {
     expect(work.json('report.json')).toMatchObject({
       keys: [{ session_id, flags: ['wrong-mac'], authenticity: 'wrong-mac' }],
     });
-    const text = await work.run([
-      'decrypt',
-      'backup.json',
-      '--key-file',
-      'key.txt',
-      '--force',
-      '-o',
-      'out.json',
-    ]);
+    const text = await work.run(DECRYPT);
     expect(text.stderr).toContain('1 keys carry a wrong backup_mac');
   });
 

@@ -54,17 +54,7 @@ async function user(token = TOKEN_A) {
 }
 
 async function exported(work: Workspace) {
-  await work.run([
-    'export',
-    'decrypt',
-    'keys.txt',
-    '--passphrase-file',
-    'phrase.txt',
-    '--force',
-    '-o',
-    'sessions.json',
-  ]);
-  return (work.json('sessions.json') as typeof sessions).sort(bySession);
+  return ((await work.exported()) as typeof sessions).sort(bySession);
 }
 
 const INPUTS = ['storage.txt', 'phrase.txt', 'token.txt'];

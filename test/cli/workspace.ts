@@ -74,6 +74,13 @@ export class Workspace {
     this.write(name, JSON.stringify(value));
   }
 
+  /** What is in the export file `keys.txt`, whose passphrase is in `phrase.txt`. */
+  async exported(): Promise<unknown> {
+    const passphrase = ['--passphrase-file', 'phrase.txt'];
+    await this.run(['export', 'decrypt', 'keys.txt', ...passphrase, '--force', '-o', 'sessions.json']);
+    return this.json('sessions.json');
+  }
+
   read(name: string): string {
     return readFileSync(this.path(name), 'utf8');
   }

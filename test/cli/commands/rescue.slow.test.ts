@@ -53,20 +53,6 @@ function account() {
   return { work, storage, text, authData, accountData, sessions, backup };
 }
 
-async function exported(work: Workspace): Promise<unknown> {
-  await work.run([
-    'export',
-    'decrypt',
-    'keys.txt',
-    '--passphrase-file',
-    'phrase.txt',
-    '--force',
-    '-o',
-    'sessions.json',
-  ]);
-  return work.json('sessions.json');
-}
-
 describe.concurrent('rescue refuses', () => {
   it.each([
     ['no output', RESCUE.slice(0, -2)],
@@ -141,7 +127,7 @@ describe.concurrent('rescue', () => {
       ...{ opened_by: by, key_matches: true, master_signed: signed },
       ...{ total: 2, ok: 2, failed: 0, flagged: 0, codes: {}, salvageable: {} },
     });
-    expect(await exported(work)).toEqual(sessions);
+    expect(await work.exported()).toEqual(sessions);
     expect(work.mode('keys.txt')).toBe('600');
     expect(work.json('report.json')).toMatchObject({ total: 2, ok: 2, keys: [] });
   });
@@ -160,7 +146,7 @@ describe.concurrent('rescue', () => {
       expect(right.stderr).toContain('tried as the decryption key of the backup\n');
       expect(right.stderr).toContain('whether the key fits shows only when it is tried');
       expect(JSON.parse(right.stdout)).toMatchObject({ key_matches: false, ok: 2 });
-      expect(await exported(work)).toEqual(sessions);
+      expect(await work.exported()).toEqual(sessions);
     }
     const other = BackupDecryptionKey.generate().toRecoveryKey();
     work.secrets.push(other);
@@ -187,7 +173,7 @@ describe.concurrent('rescue', () => {
       const end = await work.run([...args, '--report', 'report.json']);
       expect(end).toMatchObject({ code: 0 });
       expect(end.stderr).toContain(`tried as ${tried[i]}\n`);
-      expect(await exported(work)).toEqual(sessions);
+      expect(await work.exported()).toEqual(sessions);
       expect(work.json('report.json')).toMatchObject({ total: 1, ok: 1 });
     }
   });
@@ -226,7 +212,7 @@ describe.concurrent('rescue', () => {
     const strict = await work.run([...RESCUE, '--report', 'report.json']);
     expect(strict.code).toBe(1);
     expect(strict.stderr).toContain('1 more can perhaps be read with --salvage: 1 bad-mac-length\n');
-    expect(await exported(work)).toEqual([second]);
+    expect(await work.exported()).toEqual([second]);
     const { keys } = work.json('report.json') as ReportFile;
     expect(keys.map(({ session_id, code }) => [session_id, code])).toEqual([
       [first.session_id, 'bad-mac-length'],
@@ -235,7 +221,7 @@ describe.concurrent('rescue', () => {
     expect(keys[1].path).toContain('rooms["!c"].sessions');
     const salvaged = await work.run([...RESCUE, '--salvage', '--report', 'report.json']);
     expect(salvaged.code).toBe(1);
-    expect(await exported(work)).toEqual(sessions);
+    expect(await work.exported()).toEqual(sessions);
     expect((work.json('report.json') as ReportFile).keys[0]).toMatchObject({ flags: ['mac-length'] });
   });
 
@@ -245,7 +231,7 @@ describe.concurrent('rescue', () => {
     const end = await work.run([...RESCUE, '--report', 'report.json']);
     expect(end.code).toBe(1);
     expect(end.stderr).toContain('2 of 3 keys; 1 failed\n  1 bad-json\n');
-    expect(await exported(work)).toEqual(sessions);
+    expect(await work.exported()).toEqual(sessions);
   });
 
   it('counts what proves where it comes from, and ends with 1 when a backup_mac is wrong', async () => {
@@ -265,7 +251,7 @@ describe.concurrent('rescue', () => {
     const strict = await work.run([...RESCUE, '--json', '--require-authenticated']);
     expect(strict.code).toBe(1);
     expect(JSON.parse(strict.stdout)).toMatchObject({ ok: 2, codes: { 'not-authenticated': 1 } });
-    expect(await exported(work)).toEqual(sessions);
+    expect(await work.exported()).toEqual(sessions);
     const [{ session_data }] = records.map(({ key_backup_data }) => key_backup_data);
     Object.assign(session_data, { unsigned: { backup_mac: 'A'.repeat(43) } });
     work.writeJson('backup.json', { rooms });
@@ -278,7 +264,7 @@ describe.concurrent('rescue', () => {
     const { work } = account();
     work.writeJson('backup.json', { rooms: {} });
     expect(await work.run(RESCUE)).toMatchObject({ code: 0 });
-    expect(await exported(work)).toEqual([]);
+    expect(await work.exported()).toEqual([]);
   });
 
   it('of a backup that ends early gives the keys before its end', async () => {
@@ -289,7 +275,7 @@ describe.concurrent('rescue', () => {
     expect(end.stderr).toContain(
       '1 of 2 keys; 1 failed\n  1 truncated\nthe file ends early: 1 keys recovered\n',
     );
-    expect(await exported(work)).toEqual(sessions.slice(0, 1));
+    expect(await work.exported()).toEqual(sessions.slice(0, 1));
   });
 });
 
@@ -336,7 +322,7 @@ describe('rescue from a homeserver', () => {
     expect(end.code).toBe(0);
     expect(end.stderr).toContain('opened with the key of the secret storage');
     expect(JSON.parse(end.stdout)).toMatchObject({ total: 2, ok: 2, master_signed: false });
-    expect(await exported(work)).toEqual(sessions);
+    expect(await work.exported()).toEqual(sessions);
     for (const { url, body } of server.seen) work.expectNoSecret(url + body);
   });
 
@@ -353,7 +339,7 @@ describe('rescue from a homeserver', () => {
     server.faulty = (_, path) => path.includes('/room_keys/keys');
     server.faults = [{ kind: 'cut', bytes: 300 }, { kind: 'drop-before' }];
     expect(await work.run(args)).toMatchObject({ code: 0 });
-    expect(await exported(work)).toEqual(sessions);
+    expect(await work.exported()).toEqual(sessions);
   });
 
   it.each<[string, number, (server: KeyBackupServer) => void, string[]]>([
