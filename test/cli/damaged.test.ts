@@ -125,6 +125,100 @@ it('export decrypt gives the sessions before damage inside', async () => {
   expect((work.json('report.json') as ReportFile).keys).toMatchObject([{ code: 'truncated' }]);
 });
 
+describe('export decrypt of a damaged file', () => {
+  const PHRASE = 'a phrase for the export';
+  const DECRYPT = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out'];
+  const SALVAGE = [...DECRYPT, '--salvage', '--report', 'report.json'];
+
+  function exported(change: (file: string) => string) {
+    const { work, sessions } = saved();
+    work.write('keys.txt', change(sealedExport(JSON.stringify(sessions), PHRASE)));
+    return { work, sessions };
+  }
+
+  const cut = (file: string) => file.slice(0, file.length - 1500);
+  /** One bit, in the middle of a session key. */
+  const changed = (file: string) => {
+    const at = 36 + 4 * 850 + 3;
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+    return `${file.slice(0, at)}${alphabet[alphabet.indexOf(file[at]) ^ 1]}${file.slice(at + 1)}`;
+  };
+
+  it.each<[string, (file: string) => string, string, number, string, RegExp]>([
+    [
+      'that is cut off',
+      cut,
+      'bad-export-file',
+      KEYS - 2,
+      'truncated',
+      /the file is cut off, its MAC is missing, and so a wrong passphrase cannot be told from damage/,
+    ],
+    [
+      'that was changed',
+      changed,
+      'wrong-passphrase',
+      KEYS - 1,
+      'bad-export-file',
+      /expected another MAC, since the passphrase gives text: the file is damaged or was changed/,
+    ],
+  ])(
+    '%s says so, and gives every whole session with --salvage',
+    async (_, change, code, count, listed, why) => {
+      const { work, sessions } = exported(change);
+      const refused = await work.run(DECRYPT);
+      expect(refused).toMatchObject({ code: 1, stdout: '' });
+      expect(refused.stderr).toContain(`${code}: `);
+      expect(refused.stderr).toMatch(why);
+      expect(refused.stderr).toContain('salvage');
+      expect(work.filesBut()).not.toContain('out');
+
+      const end = await work.run(SALVAGE);
+      expect(end.code).toBe(1);
+      expect(end.stderr).toMatch(new RegExp(`\\nnothing proves that they are unaltered: .*${why.source}`));
+      const written = work.json('out') as typeof sessions;
+      expect(written.length).toBeGreaterThanOrEqual(count);
+      // A change inside a ratchet shows nowhere: it is this that the message is about.
+      const unlike = written.filter((one) => !sessions.some((two) => one.session_key === two.session_key));
+      expect(unlike.length).toBeLessThanOrEqual(KEYS - count);
+      const { keys } = work.json('report.json') as ReportFile;
+      expect(keys.map(({ code }) => code)).toContain(listed);
+    },
+  );
+
+  it('that ends early says how many sessions came out', async () => {
+    const { work } = exported(cut);
+    const { stderr } = await work.run(SALVAGE);
+    expect(stderr).toMatch(/the file ends early: \d+ keys recovered\nnothing proves that they are unaltered/);
+  });
+
+  it.each([
+    ['whole', (file: string) => file],
+    ['cut off', cut],
+    ['changed', changed],
+  ])('that is %s gives nothing to a wrong passphrase', async (_, change) => {
+    const { work } = exported(change);
+    work.write('phrase.txt', 'another phrase\n');
+    const end = await work.run(SALVAGE);
+    expect(end).toMatchObject({ code: 1, stdout: '' });
+    expect(end.stderr).toContain('wrong-passphrase: key export: expected the passphrase of this file');
+    expect(work.filesBut()).not.toContain('out');
+  });
+
+  it('whose MAC is right is read with --salvage as without', async () => {
+    const { work, sessions } = exported((file) => file);
+    expect(await work.run(SALVAGE)).toMatchObject({ code: 0, stderr: `${KEYS} of ${KEYS} keys; 0 failed\n` });
+    expect(work.json('out')).toEqual(sessions);
+  });
+
+  it('takes --salvage with decrypt only', async () => {
+    const { work } = saved();
+    const encrypt = ['export', 'encrypt', 'trusted.json', '--passphrase-file', 'phrase.txt', '--salvage'];
+    const end = await work.run(encrypt);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain('--salvage is for export decrypt only');
+  });
+});
+
 describe('rescue from a homeserver', () => {
   let server: KeyBackupServer;
   let made: ReturnType<typeof saved>;
