@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { Workspace, backupOf, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -114,7 +115,7 @@ describe.each([
 it('export decrypt gives the sessions before damage inside', async () => {
   const { work, sessions } = saved();
   const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
-  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
+  work.write('keys.txt', sealedExport({ plaintext: inside, passphrase: 'a phrase for the export' }));
   const end = await work.run([
     ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
     ...['-o', 'out', '--report', 'report.json'],
