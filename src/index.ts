@@ -37,7 +37,6 @@ export {
   BACKUP_MAC_SECRET,
   BackupMacKey,
   type Authenticity,
-  type MacNames,
   type UnauthenticatedSource,
 } from './scheme/backup-mac.js';
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';
@@ -98,7 +97,6 @@ export {
   readMacKeySecret,
   readMasterKey,
   type Attempt,
-  type MacKeySecret,
   type MasterKey,
   type UnlockedBy,
   type UnlockedKey,

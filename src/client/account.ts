@@ -1,6 +1,6 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { expectString, ownString, type JsonObject } from '../encoding/json.js';
-import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import { BACKUP_MAC_SECRET, BackupMacKey } from '../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import {
   BACKUP_SECRET,
@@ -8,7 +8,7 @@ import {
   storageKeyIds,
   type AccountData,
 } from '../secret-storage/key-description.js';
-import { readMacKeySecret, type MacKeySecret } from '../secret-storage/account-secrets.js';
+import { readMacKeySecret } from '../secret-storage/account-secrets.js';
 import type { SecretStorageKey, StorageWriteOptions } from '../secret-storage/secret-storage.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
 import { unlessMissing } from './http-error.js';
@@ -138,11 +138,10 @@ export async function storeBackupKey(
 
 /**
  * Stores the MAC key of a backup in the user's secret storage, for devices that may write to the backup but not read
- * it, and replaces the previous one under both names of the secret.
+ * it, under the unstable name while the proposal is open, and replaces the previous one under both names.
  *
  * @param storageKey - A proven one, except with `allowUnproven`. It should not also encrypt the decryption key, which
  * would make the MAC key needless.
- * @param options - `names` is the name to write; default `unstable` while the proposal is open.
  * @throws {@link RequestError}; {@link KeyBackupError} `unproven-key`, `bad-parameters` as
  * {@link SecretStorageKey.encryptSecret} throws them, before anything is written.
  */
@@ -151,15 +150,16 @@ export async function storeBackupMacKey(
   userId: string,
   storageKey: SecretStorageKey,
   macKey: BackupMacKey,
-  options: CallOptions & StorageWriteOptions & { readonly names?: MacNames | undefined } = {},
+  options: CallOptions & StorageWriteOptions = {},
 ): Promise<void> {
   expectMethod(storageKey, 'decryptSecret', 'storageKey');
   expectInstance(macKey, BackupMacKey, 'macKey');
   expectOptions(options);
-  const { names = 'unstable', signal, ...writing } = options;
-  for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
+  const { signal, ...writing } = options;
+  const { unstable, stable } = BACKUP_MAC_SECRET;
+  for (const name of [unstable, stable]) {
     // A key of another backup under the other name would contradict this one.
-    if (spelling !== names && !(await accountData(roomKeys, userId, name, { signal }))) continue;
+    if (name === stable && !(await accountData(roomKeys, userId, name, { signal }))) continue;
     const content = storageKey.encryptSecret(name, macKey.toBase64(), writing);
     await setAccountData(roomKeys, userId, name, content, { signal });
   }
@@ -170,7 +170,7 @@ export async function storeBackupMacKey(
  *
  * @param options - With the decryption key as `key`, the MAC key of another backup is rejected. Without it the secret
  * may be that of another backup.
- * @returns `undefined` if it does not exist.
+ * @returns The key, which the caller disposes of; `undefined` if it does not exist.
  * @throws {@link RequestError}; {@link KeyBackupError} as `readMacKeySecret` throws it: `wrong-key`, and the errors of
  * an unreadable secret.
  */
@@ -179,7 +179,7 @@ export async function fetchBackupMacKey(
   userId: string,
   storageKey: SecretStorageKey,
   options: CallOptions & { readonly key?: BackupDecryptionKey | undefined } = {},
-): Promise<MacKeySecret | undefined> {
+): Promise<BackupMacKey | undefined> {
   expectMethod(storageKey, 'decryptSecret', 'storageKey');
   expectOptions(options);
   const { key, signal } = options;

@@ -10,7 +10,6 @@ import { utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError } from '../errors.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
-import { SessionIdSet } from '../wire/session-id-set.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import { RoomKeys } from './api.js';
 import { expectStateOf, trustedPublicKey, type Trust } from './backup.js';
@@ -24,7 +23,7 @@ import {
   type SealedKey,
 } from './batch-sender.js';
 import { isRequestError, type RequestError } from './http-error.js';
-import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
+import { StoredKeys } from './stored-keys.js';
 
 /** A position in the input. */
 export interface Checkpoint {
@@ -53,10 +52,9 @@ export interface UploadOptions extends BatchOptions, EncryptSettings, BatchLimit
   readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
   /**
    * Downloads the backup first, and leaves out the sessions that it holds in an equal or better form, by their
-   * metadata. With `authenticated`, which needs the `macKey`, only those that also have a right `backup_mac`; a server
-   * keeps the old one of two equal records, which `kept` counts. Default false.
+   * metadata. Default false.
    */
-  readonly skipStored?: boolean | 'authenticated' | undefined;
+  readonly skipStored?: boolean | undefined;
 }
 
 /** A session that was uploaded, and what is to be said about it. */
@@ -75,12 +73,6 @@ export interface UploadOutcome {
   readonly uploaded: number;
   /** Sessions that the backup, or the same request, has in an equal or better form. */
   readonly skipped: number;
-  /**
-   * With `skipStored: 'authenticated'`: sessions for which the backup, downloaded again after the upload, still has an
-   * equal or better record without a right `backup_mac`. Delete those keys first, or let `authenticateBackup` write
-   * everything to a new version.
-   */
-  readonly kept: number;
   readonly failures: readonly FailedUpload[];
   /** Acknowledged sessions that were mended, or that other implementations cannot read. */
   readonly flagged: readonly FlaggedUpload[];
@@ -88,8 +80,6 @@ export interface UploadOutcome {
   readonly etag: string;
   /** The same; `undefined` if nothing was sent and the server does not count. */
   readonly count: number | undefined;
-  /** Whether the numbers show that another client changes the backup too. */
-  readonly changedElsewhere: boolean;
   readonly state: UploadState;
 }
 
@@ -135,19 +125,9 @@ export async function uploadSessions(
   expectOptions(options);
   const publicKey = trustedPublicKey(info, options.trust);
   const { state, skipStored, macKey, signal } = options;
-  if (skipStored === 'authenticated' && !macKey) {
-    throw new KeyBackupError(
-      'bad-parameters',
-      'skipStored: expected a macKey too, got none: nothing else tells what is authenticated',
-    );
-  }
   macKey?.expectMatch(publicKey);
   expectStateOf(info, state);
-  let stored: StoredKeys | undefined;
-  if (skipStored) {
-    const checkedBy = skipStored === 'authenticated' ? macKey : undefined;
-    stored = await StoredKeys.download(roomKeys, info.version, checkedBy, { signal });
-  }
+  const stored = skipStored ? await StoredKeys.download(roomKeys, info.version, signal) : undefined;
   return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
 }
 
@@ -167,15 +147,12 @@ class Upload {
   readonly #info: VersionInfo;
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
-  /** Sessions to send although the backup has them, because there they lack a right `backup_mac`. */
-  readonly #contested = new SessionIdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
   readonly #flagged: FlaggedUpload[] = [];
   readonly #sender: BatchSender;
   #uploaded = 0;
   #answer: Pick<VersionInfo, 'etag' | 'count'>;
-  #changedElsewhere: boolean;
   #state: UploadState;
 
   constructor(
@@ -201,7 +178,6 @@ class Upload {
     });
     this.#input = new UploadInput(options.state, (session) => this.#isStored(session, stored));
     this.#answer = { etag: info.etag, count: info.count };
-    this.#changedElsewhere = options.state !== undefined && options.state.etag !== info.etag;
     this.#state = { ...(options.state ?? this.#input.end), version: info.version, etag: info.etag };
   }
 
@@ -225,7 +201,7 @@ class Upload {
       this.#input.skipped += superseded;
       await this.#advance(items[items.length - 1].checkpoint);
     }
-    return this.#outcome('complete', this.#info.version, await this.#kept());
+    return this.#outcome('complete', this.#info.version);
   }
 
   /** What an error tells about the version; `undefined` for any other error. */
@@ -239,14 +215,6 @@ class Upload {
     if (errcode !== 'M_INVALID_PARAM') return undefined;
     const currentVersion = await ask();
     return currentVersion === this.#info.version ? undefined : { outcome: 'replaced', currentVersion };
-  }
-
-  async #kept(): Promise<number> {
-    const { macKey, signal } = this.#options;
-    if (!macKey || this.#contested.size === 0) return 0;
-    const { version } = this.#info;
-    const [kept] = await countWithoutRightMac(this.#roomKeys, version, macKey, [this.#contested], { signal });
-    return kept;
   }
 
   /** The sessions, encrypted; at the end an item without a session, with the end of the input. */
@@ -286,9 +254,6 @@ class Upload {
     for (const { room_id, session_id, flags = [] } of keys) {
       if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
     }
-    // Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before.
-    const { count = answer.count } = this.#answer;
-    if (answer.count < count || answer.count > count + keys.length) this.#changedElsewhere = true;
     this.#answer = answer;
   }
 
@@ -303,23 +268,19 @@ class Upload {
     if (!stored) return false;
     const { isVerified = false } = this.#options;
     const verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
-    const covered = stored.covers(session, verified);
-    if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
-    return covered === true;
+    return stored.covers(session, verified);
   }
 
-  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined, kept = 0): UploadOutcome {
+  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined): UploadOutcome {
     return {
       outcome,
       currentVersion,
       uploaded: this.#uploaded,
       skipped: this.#input.skipped,
-      kept,
       failures: this.#failures,
       flagged: this.#flagged,
       etag: this.#answer.etag,
       count: this.#answer.count,
-      changedElsewhere: this.#changedElsewhere,
       state: this.#state,
     };
   }
@@ -355,10 +316,8 @@ class UploadInput {
       this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
       this.#position++;
       if (this.#position === from) this.#expectStart();
-      // Also for those before the start: the server may have kept its own record of one that was sent.
-      const isStored = this.#isStored(session);
       if (this.#position <= from) continue;
-      if (isStored) {
+      if (this.#isStored(session)) {
         this.skipped++;
         continue;
       }
