@@ -302,11 +302,7 @@ class UploadInput {
     this.#isStored = isStored;
   }
 
-  /**
-   * The sessions to encrypt.
-   *
-   * @throws {@link KeyBackupError} `bad-parameters` if the input differs from that of the earlier run.
-   */
+  /** The sessions to encrypt; throws if the input differs from that of the earlier run. */
   async *sessions(
     input: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignalLike,

@@ -118,9 +118,8 @@ export class AccountSecrets {
   }
 
   /**
-   * Finds the backup's key with a storage key.
-   *
-   * @returns The first failure if the key is right but opens nothing; `undefined` if it is the wrong one.
+   * Finds the backup's key with a storage key: the first failure if the key is right but opens nothing, `undefined` if
+   * it is wrong.
    */
   openStorage(
     bytes: Uint8Array,
