@@ -37,6 +37,7 @@ export {
   BACKUP_MAC_SECRET,
   BackupMacKey,
   type Authenticity,
+  type MacNames,
   type UnauthenticatedSource,
 } from './scheme/backup-mac.js';
 export type { ExportedSessionData, KeyBackupData, RoomKeyFlag } from './formats/room-key.js';

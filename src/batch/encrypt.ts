@@ -12,8 +12,10 @@ import {
 import {
   addBackupMac,
   BackupMacKey,
+  expectNames,
   expectSource,
   withProvenance,
+  type MacNames,
   type UnauthenticatedSource,
 } from '../scheme/backup-mac.js';
 import { BackupPublicKey } from '../scheme/keys.js';
@@ -32,6 +34,8 @@ export interface EncryptSettings {
    * it the writer vouches for every session that it does not declare unauthenticated.
    */
   readonly macKey?: BackupMacKey | undefined;
+  /** The names of the proposal to write. Default `unstable`. */
+  readonly macNames?: MacNames | undefined;
   /**
    * The origin of a session that the writer does not vouch for; `undefined` for one that it vouches for, unless the
    * session itself carries such a declaration. The default, with a `macKey`: a session with a forwarding
@@ -126,8 +130,9 @@ function encryption(
 ): Direction<ExportedSessionData, ReadySession, EncryptedSession> {
   expectInstance(publicKey, BackupPublicKey, 'public key');
   expectOptions(settings);
-  const { isVerified = false, macKey, bindRoomId = false } = settings;
+  const { isVerified = false, macKey, macNames: names, bindRoomId = false } = settings;
   if (macKey !== undefined) expectInstance(macKey, BackupMacKey, 'macKey');
+  if (names !== undefined) expectNames(names);
   const unauthenticated = settings.unauthenticated ?? (macKey && forwardedSource);
   if (bindRoomId && !macKey) {
     throw new KeyBackupError(
@@ -139,7 +144,7 @@ function encryption(
   const recipient = publicKey.toBytes();
   const complete = ({ session, prepared }: ReadySession, sealed: SessionData): EncryptedSession => {
     const { room_id, session_id, plaintext: _, flags, ...metadata } = prepared;
-    const session_data = macKey ? addBackupMac(sealed, macKey) : sealed;
+    const session_data = macKey ? addBackupMac(sealed, macKey, names) : sealed;
     const is_verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
     // A promise would become `{}` on the wire.
     if (typeof is_verified !== 'boolean') {
@@ -158,7 +163,7 @@ function encryption(
   return {
     prepare(session) {
       const source = expectSource(callback(() => unauthenticated?.(session)));
-      const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId }));
+      const prepared = prepareRoomKey(withProvenance(session, { source, bindRoomId, names }));
       checkPlaintext(prepared.plaintext);
       return { session, prepared };
     },

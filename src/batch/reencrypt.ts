@@ -9,6 +9,7 @@ import {
   BackupMacKey,
   readUnauthenticated,
   type Authenticity,
+  type MacNames,
   type UnauthenticatedSource,
 } from '../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
@@ -48,6 +49,8 @@ export interface AuthenticatedRecord {
 
 /** How to authenticate. */
 export interface AuthenticateOptions extends BatchOptions {
+  /** The names of the proposal to write. Default `unstable`. */
+  readonly macNames?: MacNames | undefined;
   /** Writes a copy of the room id into the new records. Default false. */
   readonly bindRoomId?: boolean | undefined;
   /** `is_verified` of the new records. Default false. */
@@ -105,10 +108,10 @@ export async function* authenticateSessions(
   expectIterable(records, 'records');
   expectFunction(trusted, 'trusted');
   expectOptions(options);
-  const { bindRoomId, isVerified = false, declareUnknown = false, ...batch } = options;
+  const { macNames, bindRoomId, isVerified = false, declareUnknown = false, ...batch } = options;
   const total = options.total ?? (Array.isArray(records) ? records.length : undefined);
   const macKey = BackupMacKey.fromDecryptionKey(key);
-  const settings = { ...batch, onProgress: undefined, macKey, bindRoomId, isVerified };
+  const settings = { ...batch, onProgress: undefined, macKey, macNames, bindRoomId, isVerified };
   const waiting: BackupRecord[] = [];
   async function* inputs() {
     for await (const record of abortable(records, options.signal)) {

@@ -1,6 +1,6 @@
 import { expectInstance, expectMethod, expectOptions } from '../encoding/arguments.js';
 import { expectString, ownString, type JsonObject } from '../encoding/json.js';
-import { BACKUP_MAC_SECRET, BackupMacKey } from '../scheme/backup-mac.js';
+import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import {
   BACKUP_SECRET,
@@ -138,10 +138,11 @@ export async function storeBackupKey(
 
 /**
  * Stores the MAC key of a backup in the user's secret storage, for devices that may write to the backup but not read
- * it, under the unstable name while the proposal is open, and replaces the previous one under both names.
+ * it, and replaces the previous one under both names of the secret.
  *
  * @param storageKey - A proven one, except with `allowUnproven`. It should not also encrypt the decryption key, which
  * would make the MAC key needless.
+ * @param options - `names` is the name to write; default `unstable` while the proposal is open.
  * @throws {@link RequestError}; {@link KeyBackupError} `unproven-key`, `bad-parameters` as
  * {@link SecretStorageKey.encryptSecret} throws them, before anything is written.
  */
@@ -150,16 +151,15 @@ export async function storeBackupMacKey(
   userId: string,
   storageKey: SecretStorageKey,
   macKey: BackupMacKey,
-  options: CallOptions & StorageWriteOptions = {},
+  options: CallOptions & StorageWriteOptions & { readonly names?: MacNames | undefined } = {},
 ): Promise<void> {
   expectMethod(storageKey, 'decryptSecret', 'storageKey');
   expectInstance(macKey, BackupMacKey, 'macKey');
   expectOptions(options);
-  const { signal, ...writing } = options;
-  const { unstable, stable } = BACKUP_MAC_SECRET;
-  for (const name of [unstable, stable]) {
+  const { names = 'unstable', signal, ...writing } = options;
+  for (const [spelling, name] of Object.entries(BACKUP_MAC_SECRET)) {
     // A key of another backup under the other name would contradict this one.
-    if (name === stable && !(await accountData(roomKeys, userId, name, { signal }))) continue;
+    if (spelling !== names && !(await accountData(roomKeys, userId, name, { signal }))) continue;
     const content = storageKey.encryptSecret(name, macKey.toBase64(), writing);
     await setAccountData(roomKeys, userId, name, content, { signal });
   }

@@ -177,12 +177,12 @@ async function* authenticated(
   present: SessionIdSet,
   options: AuthenticateBackupOptions,
 ): AsyncGenerator<AuthenticateResult, void, undefined> {
-  const { bindRoomId, isVerified, declareUnknown, backend, signal, onProgress } = options;
+  const { macNames, bindRoomId, isVerified, declareUnknown, backend, signal, onProgress } = options;
   const skipped = present.size;
   const waiting: DownloadedItem[] = [];
   const download = downloadKeys(roomKeys, version, { exclude: present, signal });
   const results = authenticateSessions(recordsOf(download, waiting), key, trusted, {
-    ...{ bindRoomId, isVerified, declareUnknown, backend, signal },
+    ...{ macNames, bindRoomId, isVerified, declareUnknown, backend, signal },
     onProgress({ done, failed }) {
       onProgress?.({ done: skipped + done, total: count, failed });
     },

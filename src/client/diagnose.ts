@@ -2,6 +2,8 @@ import { expectInstance, expectOptions } from '../encoding/arguments.js';
 import { decryptSessions } from '../backends/auto.js';
 import type { BatchOptions } from '../batch/run.js';
 import { excerpt, quote } from '../encoding/quote.js';
+import { KeyBackupError } from '../errors.js';
+import type { ExportedSessionData } from '../formats/room-key.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
 import { KeyMatchCounter } from '../report/rescue.js';
 import {
@@ -11,10 +13,12 @@ import {
   type VerifyOptions,
 } from '../scheme/auth-data.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { replaces, type KeyRank } from '../formats/replacement.js';
 import type { VersionInfo } from '../wire/types.js';
 import { RoomKeys } from './api.js';
 import { expectInfo, isBackupEnabled } from './backup.js';
 import { downloadKeys, recordsOf, type DownloadedItem } from './download.js';
+import { rankOfRecord, rankOfSession } from './stored-keys.js';
 
 /** What can be found. */
 export type FindingCode =
@@ -28,7 +32,9 @@ export type FindingCode =
   | 'count-differs'
   | 'damaged-keys'
   | 'wrong-mac'
-  | 'partly-authenticated';
+  | 'partly-authenticated'
+  | 'better-local-keys'
+  | 'keys-not-backed-up';
 
 /** One problem, and what to do about it. */
 export interface Finding {
@@ -50,9 +56,10 @@ export interface Finding {
 export interface KeysDiagnosis {
   /** How many the server gave. */
   readonly total: number;
-  readonly readable: number;
-  /** How many of the readable ones prove where they come from. */
-  readonly authenticity: Readonly<AuthenticityCounts>;
+  /** Absent without a key to try. */
+  readonly readable: number | undefined;
+  /** How many of the readable ones prove where they come from. Absent without a key to try. */
+  readonly authenticity: Readonly<AuthenticityCounts> | undefined;
   /** How many are damaged, by error code. */
   readonly damage: Readonly<Record<string, number>>;
 }
@@ -66,7 +73,7 @@ export interface Diagnosis {
   readonly wish: boolean | undefined;
   /** Absent without a backup, or for another algorithm. */
   readonly authData: AuthDataVerdict | undefined;
-  /** Absent without the right key. */
+  /** Absent without the right key and without local sessions. */
   readonly keys: KeysDiagnosis | undefined;
   /** Errors first, then warnings, then notes. */
   readonly findings: readonly Finding[];
@@ -77,6 +84,8 @@ export interface DiagnoseOptions
   extends Omit<BatchOptions, 'total'>, Partial<Omit<VerifyOptions, 'decryptionKey'>> {
   /** With it, every key of the backup is tried. */
   readonly key?: BackupDecryptionKey | undefined;
+  /** Local sessions, to compare with the backup. */
+  readonly sessions?: Iterable<ExportedSessionData> | undefined;
 }
 
 /**
@@ -120,13 +129,14 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
   const trust = { userId: userId ?? '', trustedKeys, knownKeys, decryptionKey: key };
   const { authData, findings: problems } = checkBackupTrust(info, trust);
   findings.push(...problems);
-  let keys: KeysDiagnosis | undefined;
   // A key that cannot be compared is tried on the records.
-  if (key && authData && authData.keyMatches !== false) {
-    const fit = new KeyMatchCounter();
-    keys = await tryKeys(roomKeys, info, key, fit, options);
-    if (!fit.fits) findings.push(otherKey());
-    findings.push(...keyFindings(info, keys, fit.fits));
+  const tried = authData && authData.keyMatches !== false ? key : undefined;
+  let keys: KeysDiagnosis | undefined;
+  if (tried || options.sessions) {
+    const examined = await examineKeys(roomKeys, info, tried, options);
+    keys = examined.keys;
+    if (!examined.fits) findings.push(otherKey());
+    findings.push(...keyFindings(info, examined));
   }
   findings.sort((a, b) => WEIGHTS.indexOf(a.severity) - WEIGHTS.indexOf(b.severity));
   const has = (severity: Finding['severity']) => findings.some((finding) => finding.severity === severity);
@@ -136,39 +146,61 @@ export async function diagnose(roomKeys: RoomKeys, options: DiagnoseOptions = {}
 
 const WEIGHTS: readonly Finding['severity'][] = ['error', 'warning', 'note'];
 
-async function tryKeys(
+/** What one pass over the keys of a backup shows. */
+interface Examined {
+  readonly keys: KeysDiagnosis;
+  /** How many local keys are better than in the backup. */
+  readonly better: number;
+  /** How many local keys are not in the backup. */
+  readonly missing: number;
+  /** False if every record was encrypted to another key. */
+  readonly fits: boolean;
+}
+
+/** Tries each key, and compares it with the local copy. */
+async function examineKeys(
   roomKeys: RoomKeys,
-  { version, count }: VersionInfo,
-  key: BackupDecryptionKey,
-  fit: KeyMatchCounter,
-  { signal, backend, onProgress }: DiagnoseOptions,
-): Promise<KeysDiagnosis> {
+  info: VersionInfo,
+  key: BackupDecryptionKey | undefined,
+  { sessions = [], signal, backend, onProgress }: DiagnoseOptions,
+): Promise<Examined> {
+  const local = localRanks(sessions);
   const damage = new Map<string, number>();
   const authenticity = noAuthenticity();
   const waiting: DownloadedItem[] = [];
+  const fit = new KeyMatchCounter();
   let total = 0;
   let readable = 0;
-  const records = recordsOf(downloadKeys(roomKeys, version, { signal }), waiting);
-  for await (const result of decryptSessions(records, key, { signal, backend, onProgress, total: count })) {
-    const item = waiting.shift();
-    fit.add(result);
+  let better = 0;
+  const conclude = (item: DownloadedItem | undefined, failure: KeyBackupError | undefined): void => {
     total++;
-    if (result.ok) {
-      readable++;
-      authenticity[result.authenticity]++;
-    } else {
-      const { code } = item?.error ?? result.error;
-      damage.set(code, (damage.get(code) ?? 0) + 1);
+    if (item && takeLocal(local, item)) better++;
+    const reason = item?.error ?? failure;
+    if (reason) damage.set(reason.code, (damage.get(reason.code) ?? 0) + 1);
+  };
+  const download = downloadKeys(roomKeys, info.version, { signal });
+  if (key) {
+    const batch = { signal, backend, onProgress, total: info.count };
+    for await (const result of decryptSessions(recordsOf(download, waiting), key, batch)) {
+      fit.add(result);
+      if (result.ok) {
+        readable++;
+        authenticity[result.authenticity]++;
+      }
+      conclude(waiting.shift(), result.ok ? undefined : result.error);
+    }
+  } else {
+    for await (const { key_backup_data } of recordsOf(download, waiting)) {
+      conclude(waiting.shift(), rankOfRecord(key_backup_data) ? undefined : NO_RECORD);
     }
   }
-  return { total, readable, authenticity, damage: Object.fromEntries(damage) };
+  const tried = key ? { readable, authenticity } : { readable: undefined, authenticity: undefined };
+  const keys = { total, ...tried, damage: Object.fromEntries(damage) };
+  return { keys, better, missing: local.size, fits: fit.fits };
 }
 
-function* keyFindings(
-  { count }: VersionInfo,
-  { total, damage, authenticity }: KeysDiagnosis,
-  fits: boolean,
-): Generator<Finding> {
+function* keyFindings({ count }: VersionInfo, { keys, better, missing, fits }: Examined): Generator<Finding> {
+  const { total, damage, authenticity = noAuthenticity() } = keys;
   if (count !== undefined && total !== count) {
     const message = `The server counts ${count} keys and gave ${total}`;
     yield finding('count-differs', message, Math.abs(count - total));
@@ -191,6 +223,35 @@ function* keyFindings(
       'client that writes none, or from anyone who knows the public key, or the server removed their MACs';
     yield finding('partly-authenticated', message, without);
   }
+  if (better > 0)
+    yield finding('better-local-keys', `${better} local keys are better than in the backup`, better);
+  if (missing > 0)
+    yield finding('keys-not-backed-up', `${missing} local keys are not in the backup`, missing);
+}
+
+/** Whether the local copy is better. It is removed: what is left at the end is not in the backup. */
+function takeLocal(local: Map<string, KeyRank>, item: DownloadedItem): boolean {
+  const id = JSON.stringify([item.room_id, item.session_id]);
+  const rank = local.get(id);
+  if (!rank) return false;
+  local.delete(id);
+  const stored = item.error ? undefined : rankOfRecord(item.key_backup_data);
+  // Compares what the copies can decrypt, whatever their `is_verified`.
+  return !stored || replaces({ ...rank, is_verified: stored.is_verified }, stored);
+}
+
+const NO_RECORD = new KeyBackupError('bad-json', 'expected a KeyBackupData, got something else');
+
+function localRanks(sessions: Iterable<ExportedSessionData>): Map<string, KeyRank> {
+  const ranks = new Map<string, KeyRank>();
+  for (const session of sessions) {
+    const id = JSON.stringify([session.room_id, session.session_id]);
+    const rank = rankOfSession(session, false);
+    if (!rank) continue;
+    const known = ranks.get(id);
+    if (!known || replaces(rank, known)) ranks.set(id, rank);
+  }
+  return ranks;
 }
 
 /** A backup, and whether to encrypt to it. */
@@ -285,6 +346,8 @@ const ADVICE: Readonly<Record<FindingCode, readonly [severity: Finding['severity
     'Rewrite them from copies that came straight from their senders (authenticate), or restore without them ' +
       '(requireAuthenticated)',
   ],
+  'better-local-keys': ['warning', 'Upload them; where the server keeps its copy, delete that first'],
+  'keys-not-backed-up': ['warning', 'Upload them'],
 };
 
 /** What each error code means for people, and what to do unless it is to upload them again. */

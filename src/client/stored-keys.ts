@@ -39,7 +39,7 @@ export class StoredKeys {
 }
 
 /** The metadata that a session would have in a backup; `undefined` if its session key cannot be read. */
-function rankOfSession(session: ExportedSessionData, is_verified: boolean): KeyRank | undefined {
+export function rankOfSession(session: ExportedSessionData, is_verified: boolean): KeyRank | undefined {
   const chain: unknown = session.forwarding_curve25519_key_chain;
   try {
     const { first_message_index } = readSessionKey(session.session_key);
@@ -51,7 +51,7 @@ function rankOfSession(session: ExportedSessionData, is_verified: boolean): KeyR
 }
 
 /** The metadata of a record from the server; `undefined` if it is not usable. */
-function rankOfRecord(record: unknown): KeyRank | undefined {
+export function rankOfRecord(record: unknown): KeyRank | undefined {
   if (!isJsonObject(record)) return undefined;
   const rank = {
     is_verified: ownValue(record, 'is_verified'),

@@ -80,6 +80,8 @@ export interface UploadOutcome {
   readonly etag: string;
   /** The same; `undefined` if nothing was sent and the server does not count. */
   readonly count: number | undefined;
+  /** Whether the numbers show that another client changes the backup too. */
+  readonly changedElsewhere: boolean;
   readonly state: UploadState;
 }
 
@@ -153,6 +155,7 @@ class Upload {
   readonly #sender: BatchSender;
   #uploaded = 0;
   #answer: Pick<VersionInfo, 'etag' | 'count'>;
+  #changedElsewhere: boolean;
   #state: UploadState;
 
   constructor(
@@ -178,6 +181,7 @@ class Upload {
     });
     this.#input = new UploadInput(options.state, (session) => this.#isStored(session, stored));
     this.#answer = { etag: info.etag, count: info.count };
+    this.#changedElsewhere = options.state !== undefined && options.state.etag !== info.etag;
     this.#state = { ...(options.state ?? this.#input.end), version: info.version, etag: info.etag };
   }
 
@@ -254,6 +258,9 @@ class Upload {
     for (const { room_id, session_id, flags = [] } of keys) {
       if (flags.length > 0) this.#flagged.push({ room_id, session_id, flags });
     }
+    // Only the numbers show the keys of other clients: more new ones than were sent, or fewer than before.
+    const { count = answer.count } = this.#answer;
+    if (answer.count < count || answer.count > count + keys.length) this.#changedElsewhere = true;
     this.#answer = answer;
   }
 
@@ -281,6 +288,7 @@ class Upload {
       flagged: this.#flagged,
       etag: this.#answer.etag,
       count: this.#answer.count,
+      changedElsewhere: this.#changedElsewhere,
       state: this.#state,
     };
   }

@@ -25,11 +25,11 @@ import { publicKeyOf } from '../curve25519/x25519.js';
  * @see https://github.com/matrix-org/matrix-spec-proposals/pull/4048
  */
 
-/** A name with the proposal's prefix, which is written while it is open, and without it. Both are read. */
-type Names = Readonly<Record<'unstable' | 'stable', string>>;
+/** The names to write: with the proposal's prefix while it is open, without it once it is accepted. */
+export type MacNames = 'unstable' | 'stable';
 
-/** The name of the secret that gives the MAC key to a device that may write but not read. */
-export const BACKUP_MAC_SECRET: Names = Object.freeze({
+/** The name of the secret that gives the MAC key to a device that may write but not read. Both names are read. */
+export const BACKUP_MAC_SECRET: Readonly<Record<MacNames, string>> = Object.freeze({
   unstable: 'org.matrix.msc4048.mac',
   stable: 'm.megolm_backup.v1.mac',
 });
@@ -44,10 +44,20 @@ export const BACKUP_MAC_SECRET: Names = Object.freeze({
  */
 export type Authenticity = 'no-mac' | 'wrong-mac' | 'declared-unauthenticated' | 'verified';
 
-const NAMES: Names = {
+const NAMES: Readonly<Record<MacNames, string>> = {
   unstable: 'org.matrix.msc4048.backup_mac',
   stable: 'backup_mac',
 };
+
+/** @throws {@link KeyBackupError} `bad-parameters` unless these are names of the proposal. */
+export function expectNames(names: unknown): void {
+  if (names !== 'unstable' && names !== 'stable') {
+    throw new KeyBackupError(
+      'bad-parameters',
+      `names: expected "unstable" or "stable", got ${describe(names)}`,
+    );
+  }
+}
 
 const MAC_LENGTH = 32;
 
@@ -176,12 +186,14 @@ function derive(privateKey: Uint8Array): Uint8Array {
 export function addBackupMac<T extends object>(
   sessionData: T,
   macKey: BackupMacKey,
+  names: MacNames = 'unstable',
 ): T & { readonly unsigned: JsonObject } {
   expectInstance(macKey, BackupMacKey, 'backup MAC key');
+  expectNames(names);
   const value = ownValue(expectObject(sessionData, 'session_data'), 'unsigned');
   // Both names go: a rewritten record must not keep an old MAC beside the new one.
   const { [NAMES.stable]: _stable, [NAMES.unstable]: _unstable, ...rest } = isJsonObject(value) ? value : {};
-  const unsigned = { ...rest, [NAMES.unstable]: base64Encode(macKey.mac(sessionData)) };
+  const unsigned = { ...rest, [NAMES[names]]: base64Encode(macKey.mac(sessionData)) };
   return { ...sessionData, unsigned };
 }
 
@@ -196,7 +208,7 @@ function macsOf(sessionData: object): unknown[] {
 }
 
 /** The values of a field that has either name. */
-function valuesOf(object: JsonObject, names: Names): unknown[] {
+function valuesOf(object: JsonObject, names: Readonly<Record<MacNames, string>>): unknown[] {
   return [names.stable, names.unstable]
     .filter((name) => Object.hasOwn(object, name))
     .map((name) => object[name]);
@@ -245,7 +257,7 @@ export function expectSource(value: unknown): UnauthenticatedSource | undefined 
 /** The field with the copy of the room id: an extension of this package, ignored by other clients. */
 export const ROOM_ID_COPY = 'org.megolm-backup.room_id';
 
-const UNAUTHENTICATED: Names = {
+const UNAUTHENTICATED: Readonly<Record<MacNames, string>> = {
   unstable: 'org.matrix.msc4048.unauthenticated',
   stable: 'unauthenticated',
 };
@@ -256,18 +268,19 @@ export interface Declaration {
   readonly source?: UnauthenticatedSource | undefined;
   /** Adds the copy of the room id. */
   readonly bindRoomId?: boolean | undefined;
+  readonly names?: MacNames | undefined;
 }
 
 /**
  * A session with this provenance instead of its own: without a `source` its own declaration stays; its copy of the room
  * id always goes. The session itself if nothing changes; anything but an object is left for `prepareRoomKey` to reject.
  */
-export function withProvenance<T>(session: T, { source, bindRoomId = false }: Declaration): T {
+export function withProvenance<T>(session: T, { source, bindRoomId = false, names }: Declaration): T {
   if (!isJsonObject(session)) return session;
   if (source === undefined && !bindRoomId && !Object.hasOwn(session, ROOM_ID_COPY)) return session;
   const { [ROOM_ID_COPY]: _copy, ...rest } = session;
   const stripped = source === undefined ? rest : withoutDeclaration(rest);
-  const declaration = source === undefined ? {} : { [UNAUTHENTICATED.unstable]: source };
+  const declaration = source === undefined ? {} : { [UNAUTHENTICATED[names ?? 'unstable']]: source };
   const copy = bindRoomId ? { [ROOM_ID_COPY]: ownValue(session, 'room_id') } : {};
   return { ...stripped, ...declaration, ...copy } as T;
 }

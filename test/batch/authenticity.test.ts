@@ -264,6 +264,12 @@ describe('writing', () => {
     expect(results.map(({ ok }) => ok)).toEqual([true, false, false, true]);
   });
 
+  test('stable names where asked for, and both are read', () => {
+    const record = encrypt({ macKey, macNames: 'stable', unauthenticated: () => 'm.legacy-v1' });
+    expect(record.key_backup_data.session_data.unsigned).toHaveProperty('backup_mac');
+    expect(decrypt(record)).toEqual([false, 'declared-unauthenticated', 'm.legacy-v1']);
+  });
+
   test('what comes out is what went in', () => {
     const sessions = [...directSessions(20), ...forwardedSessions(5)];
     const records = encryptSessionsSync(sessions, key.publicKey, { macKey, bindRoomId: true });
@@ -311,7 +317,7 @@ describe('the deployed peers', () => {
   test('decrypt records with every extra there is', () => {
     const records = [
       encrypt(),
-      encrypt({ macKey, unauthenticated: () => 'm.undefined' }),
+      encrypt({ macKey, macNames: 'stable' }),
       encrypt({ macKey, bindRoomId: true, unauthenticated: () => 'm.legacy-v1' }),
       encrypt({ macKey, bindRoomId: true }, forwarded),
     ];

@@ -81,7 +81,7 @@ describe('storing a secret under a key that the server alone describes', () => {
     (storage: SecretStorageKey, options: object = {}) =>
       storeBackupKey(roomKeys, USER, storage, key, options),
     (storage: SecretStorageKey, options: object = {}) =>
-      storeBackupMacKey(roomKeys, USER, storage, macKey, options),
+      storeBackupMacKey(roomKeys, USER, storage, macKey, { names: 'stable', ...options }),
   ];
   const described = (fields: object = {}) => ({
     'm.secret_storage.default_key': { key: 'k' },
@@ -136,10 +136,6 @@ describe('the MAC key for devices that may write but not read', () => {
   const macKey = BackupMacKey.fromDecryptionKey(key);
   const storage = SecretStorageKey.generate('writers');
   const stored = (name: string) => server.accountData.get(`${USER}/account_data/${name}`);
-  const putStable = (one: BackupMacKey) => {
-    const { stable } = BACKUP_MAC_SECRET;
-    put(stable, storage.encryptSecret(stable, one.toBase64()));
-  };
 
   it('is undefined on an account without one', async () => {
     expect(await fetchBackupMacKey(roomKeys, USER, storage)).toBeUndefined();
@@ -173,14 +169,15 @@ describe('the MAC key for devices that may write but not read', () => {
   });
 
   it('is read under the stable name', async () => {
-    putStable(macKey);
+    await storeBackupMacKey(roomKeys, USER, storage, macKey, { names: 'stable' });
+    expect(stored(BACKUP_MAC_SECRET.unstable)).toBeUndefined();
     const found = await fetchBackupMacKey(roomKeys, USER, storage, { key });
     expect(found?.toBase64()).toBe(macKey.toBase64());
   });
 
   it('leaves no key of an earlier backup under the other name', async () => {
     const earlier = BackupMacKey.fromDecryptionKey(BackupDecryptionKey.generate());
-    putStable(earlier);
+    await storeBackupMacKey(roomKeys, USER, storage, earlier, { names: 'stable' });
     await storeBackupMacKey(roomKeys, USER, storage, macKey);
     const found = await fetchBackupMacKey(roomKeys, USER, storage);
     expect(found?.toBase64()).toBe(macKey.toBase64());

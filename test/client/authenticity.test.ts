@@ -128,12 +128,16 @@ describe('a diagnosis', () => {
   test('sorts notes behind what is wrong', async () => {
     const { server, roomKeys } = await backup('no-mac', 'verified');
     server.versions[0].keys.get(direct[0].room_id)!.set('damaged', { session_data: {} } as never);
-    const { findings } = await diagnose(roomKeys, { key });
-    expect(findings.map(({ code }) => code)).toEqual(['damaged-keys', 'partly-authenticated']);
+    const { findings } = await diagnose(roomKeys, { key, sessions: direct });
+    expect(findings.map(({ code }) => code)).toEqual([
+      ...['damaged-keys', 'keys-not-backed-up', 'partly-authenticated'],
+    ]);
   });
 
   test('says nothing of authenticity without a key', async () => {
     const { roomKeys } = await backup('wrong-mac');
+    const { keys } = await diagnose(roomKeys, { sessions: direct });
+    expect(keys).toMatchObject({ total: 1, readable: undefined, authenticity: undefined });
     expect((await examined(roomKeys, false)).keys).toBeUndefined();
   });
 });

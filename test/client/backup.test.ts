@@ -173,7 +173,7 @@ describe('a diagnosis', () => {
   it('of a healthy one', async () => {
     const server = await startServer();
     fill(server, makeSessions(10));
-    const diagnosis = await diagnose(clientOf(server), { userId, key });
+    const diagnosis = await diagnose(clientOf(server), { userId, key, sessions: makeSessions(10) });
     expect(diagnosis).toMatchObject({
       state: 'healthy',
       findings: [],
@@ -210,7 +210,7 @@ describe('a diagnosis', () => {
     expect(codes(await diagnose(roomKeys, { userId, trustedKeys, key }))).toEqual(['invalid-signature']);
   });
 
-  it('of the keys: damage by kind, and a wrong count', async () => {
+  it('of the keys: damage by kind, a wrong count, better copies, copies not there', async () => {
     const server = await startServer();
     const version = fill(
       server,
@@ -221,14 +221,20 @@ describe('a diagnosis', () => {
     sessions.set(a, null as never);
     sessions.set(b, { ...sessions.get(c)! });
     version.keys.set('!x', new Map());
-    const diagnosis = await diagnose(clientOf(server), { userId, key });
+    const held = [3, 3, 1, 5, 3, 0].map((index, seed) => makeSession(seed, '!r', index));
+    const diagnosis = await diagnose(clientOf(server), { userId, key, sessions: held });
     expect(diagnosis.keys).toEqual({
       total: 5,
       readable: 3,
       damage: { 'bad-json': 1, 'session-id-mismatch': 1 },
       authenticity: { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-mac': 3 },
     });
-    expect(codes(diagnosis)).toEqual(['damaged-keys 1', 'damaged-keys 1']);
+    expect(codes(diagnosis)).toEqual([
+      'damaged-keys 1',
+      'damaged-keys 1',
+      'better-local-keys 2',
+      'keys-not-backed-up 1',
+    ]);
     expect(diagnosis.state).toBe('damaged');
     server.rawKeys = '{"rooms":{}}';
     expect(codes(await diagnose(clientOf(server), { userId, key }))).toEqual(['count-differs 5']);

@@ -58,6 +58,7 @@ describe('an upload', () => {
       failures: [],
       etag: `e${version.etag}`,
       count: 45,
+      changedElsewhere: false,
     });
     expect(await stored(server)).toEqual(expected(sessions));
     expect(puts(server)).toBe(5);
@@ -225,6 +226,25 @@ describe('a backup that changes meanwhile', () => {
     const outcome = await upload(clientOf(server), makeSessions(4));
     expect(outcome).toMatchObject({ outcome: 'deleted', currentVersion: 'v1', uploaded: 0 });
   });
+
+  it('by somebody else is reported', async () => {
+    const server = await startServer();
+    const version = makeBackup(server);
+    server.faulty = (method) => method === 'PUT';
+    const data = { first_message_index: 0, forwarded_count: 0, is_verified: true, session_data: {} };
+    server.faults = [
+      { kind: 'then', effect: () => undefined },
+      {
+        kind: 'then',
+        effect: () =>
+          Array.from('ab', (id) => {
+            server.store(version, '!x', id, data);
+          }),
+      },
+    ];
+    const outcome = await upload(clientOf(server), makeSessions(20), { batchKeys: 10 });
+    expect(outcome).toMatchObject({ outcome: 'complete', uploaded: 20, count: 22, changedElsewhere: true });
+  });
 });
 
 describe('trust', () => {
@@ -391,7 +411,10 @@ describe('an upload that was interrupted', () => {
     for (const other of [makeSessions(20, 4), sessions.slice(1), sessions.slice(0, 5), []]) {
       await expect(upload(roomKeys, other, { state })).rejects.toMatchObject({ code: 'bad-parameters' });
     }
-    expect(await upload(roomKeys, sessions, { state })).toMatchObject({ uploaded: 0 });
+    expect(await upload(roomKeys, sessions, { state })).toMatchObject({
+      uploaded: 0,
+      changedElsewhere: false,
+    });
     const more = await upload(roomKeys, makeSessions(25), { state });
     expect(more).toMatchObject({ uploaded: 5 });
     makeBackup(server);

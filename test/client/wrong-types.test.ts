@@ -87,7 +87,7 @@ testWrongTypes({
     isBackupEnabled: of(({ roomKeys }) => [roomKeys, USER, {}]),
     copyBackup: of(({ roomKeys, empty }) => [roomKeys, empty, {}]),
     createBackup: of(({ roomKeys }) => [roomKeys, { publicKey: key.publicKey, signers }]),
-    diagnose: of(({ roomKeys }) => [roomKeys, { key, userId: USER }]),
+    diagnose: of(({ roomKeys }) => [roomKeys, { key, userId: USER, sessions: [session] }]),
     discoverHomeserver: async () => [
       'https://example.org',
       new Kept({ fetch: await makeFetch(), retries: 0 }),

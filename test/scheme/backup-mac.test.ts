@@ -121,10 +121,9 @@ describe('a right MAC', () => {
 
   test('is written under one name and read under both, padded or not, after a trip through JSON', () => {
     expect(Object.keys(right.unsigned)).toEqual([UNSTABLE]);
-    const again = addBackupMac({ ...right, unsigned: { backup_mac: 'old', age: 5 } }, macKey);
-    expect(again.unsigned).toEqual({ age: 5, [UNSTABLE]: rightMac });
-    expect(checkBackupMac(JSON.parse(JSON.stringify(again)), macKey)).toBe('right');
-    expect(checkBackupMac(withUnsigned({ backup_mac: rightMac }), macKey)).toBe('right');
+    const stable = addBackupMac({ ...right, unsigned: { ...right.unsigned, age: 5 } }, macKey, 'stable');
+    expect(stable.unsigned).toEqual({ age: 5, backup_mac: rightMac });
+    expect(checkBackupMac(JSON.parse(JSON.stringify(stable)), macKey)).toBe('right');
     expect(checkBackupMac(withUnsigned({ backup_mac: `${rightMac}=` }), macKey)).toBe('right');
     expect(checkBackupMac(withUnsigned({ backup_mac: rightMac, [UNSTABLE]: rightMac }), macKey)).toBe(
       'right',
@@ -263,6 +262,8 @@ describe('what a plaintext declares', () => {
       room_id: '!r',
       [name]: 'm.legacy-v1',
     });
+    const stable = withProvenance(session, { source: 'm.undefined', names: 'stable' });
+    expect(stable).toEqual({ room_id: '!r', unauthenticated: 'm.undefined' });
   });
 
   test('a copy of a room id that is there goes, and only the true one is written', () => {
@@ -324,6 +325,10 @@ describe('a session with another provenance', () => {
     expect(Object.entries(withProvenance(declared, { source: 'm.forwarded_room_key' }))).toEqual([
       ['room_id', '!r'],
       [UNAUTHENTICATED, 'm.forwarded_room_key'],
+    ]);
+    expect(Object.entries(withProvenance(declared, { source: 'm.legacy-v1', names: 'stable' }))).toEqual([
+      ['room_id', '!r'],
+      ['unauthenticated', 'm.legacy-v1'],
     ]);
   });
 

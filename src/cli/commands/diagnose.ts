@@ -53,8 +53,8 @@ function asText({ state, info, authData, keys, findings }: Diagnosis): string {
   for (const { keyId, state: signed, reason } of authData?.signatures ?? []) {
     lines.push(`signature ${excerpt(keyId)}: ${signed}, ${reason}`);
   }
-  if (keys) lines.push(`${keys.readable} of ${keys.total} keys can be read`);
-  const counts = keys && authenticityCountsText(keys.authenticity);
+  if (keys?.readable !== undefined) lines.push(`${keys.readable} of ${keys.total} keys can be read`);
+  const counts = keys?.authenticity && authenticityCountsText(keys.authenticity);
   if (counts) lines.push(counts.trimEnd());
   for (const { code, severity, message, advice } of findings) {
     lines.push(`${severity}: ${message}.\n  ${advice}${code === 'wrong-key' ? `; ${LOOKALIKE}` : ''}.`);

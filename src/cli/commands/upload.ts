@@ -216,7 +216,7 @@ function isUploadState(value: unknown): value is UploadState {
 }
 
 function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
-  const { uploaded, skipped, flagged, count, currentVersion } = outcome;
+  const { uploaded, skipped, flagged, count, changedElsewhere, currentVersion } = outcome;
   const failed = outcome.failures.length + outcome.unreadable;
   if (json) {
     const numbers = {
@@ -227,6 +227,7 @@ function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
       failed,
       flagged: flagged.length,
       count,
+      changedElsewhere,
     };
     terminal.stdout(`${JSON.stringify(numbers)}\n`);
     return;
@@ -243,4 +244,5 @@ function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
         : `the current one is ${excerpt(currentVersion)}`;
     terminal.stderr(`the backup was ${outcome.outcome} during the upload; ${now}\n`);
   }
+  if (changedElsewhere) terminal.stderr('another client is changing this backup too\n');
 }
