@@ -29,10 +29,8 @@ function encodePortably(text: string): Uint8Array {
 }
 
 /**
- * The text of UTF-8 bytes; a byte order mark is kept.
- *
- * @throws {@link KeyBackupError} `bad-utf8`, naming the field, for overlong forms, surrogates, truncation and every
- * other invalid sequence. Nothing is ever replaced.
+ * The text of UTF-8 bytes; a byte order mark is kept. Throws `bad-utf8` for every invalid sequence; nothing is
+ * replaced.
  */
 export function utf8Decode(bytes: Uint8Array, field: string): string {
   try {

@@ -48,10 +48,8 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
 export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey' | 'flags'>;
 
 /**
- * The keys to try on a backup in turn: the proven one, or those that could not be checked against anything. Empty if
+ * The keys to try on a backup in turn, to be disposed of: the proven one, or those that could not be compared. Empty if
  * there is a proven suggestion, which the user has to confirm first.
- *
- * @returns Keys that the caller disposes of with {@link disposeRescueKeys}.
  */
 export function rescueKeys(result: Unlocked | NotUnlocked): RescueKey[] {
   if (result.ok) {
