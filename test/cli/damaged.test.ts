@@ -134,7 +134,7 @@ describe('export decrypt of a damaged file', () => {
 
   function exported(change: (file: string) => string) {
     const { work, sessions } = saved();
-    work.write('keys.txt', change(sealedExport(JSON.stringify(sessions), PHRASE)));
+    work.write('keys.txt', change(sealedExport({ plaintext: JSON.stringify(sessions), passphrase: PHRASE })));
     return { work, sessions };
   }
 

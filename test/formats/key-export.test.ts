@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as Sdk from '@matrix-org/matrix-sdk-crypto-wasm';
 import fc from 'fast-check';
