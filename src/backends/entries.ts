@@ -17,10 +17,7 @@ const LOCAL = 1000;
 
 /**
  * Decrypts the records of a backup and writes them as entries of an export file: a large backup in workers, one a
- * processor, and what is left in this thread. Where workers fail or cannot start, this thread does their work.
- *
- * @param options - `backend` is for this thread.
- * @returns One result per record, in order.
+ * processor. Where they fail or cannot start, this thread does the work, by `backend`.
  */
 export async function* decryptToEntries(
   records: AsyncIterable<BackupRecord>,

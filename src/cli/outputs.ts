@@ -29,14 +29,9 @@ interface Target<Data = string> {
 const BUFFER = 64 * 1024;
 
 /**
- * Opens the result of a command before the work starts. What is not committed when the work ends leaves no trace.
- *
- * A file is written under a temporary name beside its own, readable by its owner only (0600), synced, and renamed
- * at the end. A device or a pipe is written to directly. A link stays, and what it leads to is written.
- *
- * @param path - As given with an option; `undefined` and `-` are standard output.
- * @param work - Gets an output that takes nothing more once the terminal's signal has aborted.
- * @throws {@link InputError} when the file cannot be made.
+ * Opens the result of a command before the work starts. What is not committed when the work ends, or after the signal
+ * has aborted, leaves no trace. A file is written under a temporary name beside its own (0600), synced, and renamed at
+ * the end. A device or a pipe is written to directly; of a link, what it leads to.
  */
 export async function withOutput<T>(
   path: string | undefined,
@@ -140,13 +135,7 @@ export interface OutputPaths {
 /** Writes the report and makes it appear, where one was asked for. */
 type CommitReport = (report: Report) => Promise<void>;
 
-/**
- * Opens result and report before the work starts. They leave no trace when the work fails, except what has appeared
- * already.
- *
- * @param work - Returns whether the result is to be kept.
- * @throws {@link UsageError} when both name the same file.
- */
+/** Opens result and report before the work starts, which returns whether to keep the result. */
 export async function withResultFiles(
   { output, report }: OutputPaths,
   terminal: Terminal,
@@ -187,10 +176,7 @@ export async function writeOutput(path: string | undefined, text: string, termin
   });
 }
 
-/**
- * Writes the file that records a command's progress, whole or not at all. Unlike an output it is written while the command
- * is being stopped, too.
- */
+/** Writes a file whole or not at all; unlike an output, also while the command is being stopped. */
 export async function writeStateFile(path: string, state: string | Uint8Array): Promise<void> {
   const file = await openFile(path);
   try {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as Sdk from '@matrix-org/matrix-sdk-crypto-wasm';
 import fc from 'fast-check';
@@ -9,12 +10,14 @@ import {
   decryptKeyExport,
   readKeyExport,
   writeKeyExport,
+  type DecryptExportOptions,
   type ExportFile,
   type ExportResult,
   type ReadExportOptions,
   type WriteExportOptions,
 } from '../../src/formats/key-export.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
+import type { KeyBackupError } from '../../src/errors.js';
 import { runs } from '../support/runs.js';
 import { rejection, sealedExport, wellSaid, type SealedExport } from '../support/samples.js';
 
@@ -418,6 +421,109 @@ describe('reading with other forms of the passphrase', () => {
     const options = { backend: stopping, signal: abort.signal, onOtherForm: () => undefined };
     expect((await rejection(readKeyExport(make(), 'wrong', options))).code).toBe('aborted');
     expect(calls).toBe(3);
+  });
+});
+
+describe('salvage of a file', () => {
+  const sessions = sample.slice(0, 40);
+  const plain = JSON.stringify(sessions);
+  const file = make({ plaintext: plain });
+
+  async function salvaged(damaged: string, passphrase = 'right', options: DecryptExportOptions = {}) {
+    const damage: string[] = [];
+    const onDamage = (error: KeyBackupError) => damage.push(wellSaid(error).message);
+    try {
+      const settings = { backend, ...options, salvage: true, onDamage };
+      return { text: text(await decryptKeyExport(damaged, passphrase, settings)), damage };
+    } catch (error) {
+      return { code: wellSaid(error).code, damage };
+    }
+  }
+
+  test('that is whole gives all of it, and tells no damage', async () => {
+    expect(await salvaged(file)).toEqual({ text: plain, damage: [] });
+  });
+
+  test('that lacks only its last line gives all of it, which the MAC still proves', async () => {
+    expect(await salvaged(file.slice(0, -END.length))).toEqual({ text: plain, damage: [] });
+    expect(await salvaged(file.slice(0, -3))).toEqual({ text: plain, damage: [] });
+  });
+
+  test('that is cut off anywhere gives what is before the cut, and says that the MAC is missing', async () => {
+    for (const share of [0.05, 0.3, 0.5, 0.9]) {
+      const symbols = Math.floor(share * (file.length - END.length - BEGIN.length));
+      const cut = file.slice(0, BEGIN.length + symbols);
+      const { text: read = '', damage } = await salvaged(cut);
+      expect(read).toBe(text(Buffer.from(plain).subarray(0, Math.floor((3 * symbols) / 4) - 37)));
+      expect(damage).toEqual([expect.stringMatching(/the file is cut off, its MAC is missing/)]);
+      expect(await refusal(cut)).toBe('bad-export-file');
+    }
+  });
+
+  test('that was changed in any one byte gives all others, and says that the MAC is wrong', async () => {
+    for (const at of [0, 1, 200, 255, 256, 20_000]) {
+      const changed = make({ plaintext: plain, change: flipAt(37 + at) });
+      const { text: read = '', damage } = await salvaged(changed);
+      const [is, was] = [Buffer.from(read), Buffer.from(plain)];
+      expect(is.filter((byte, i) => byte !== was[i])).toHaveLength(1);
+      expect(damage).toEqual([
+        expect.stringMatching(/expected another MAC, .*: the file is damaged or was changed$/),
+      ]);
+      await expect(decryptKeyExport(changed, 'right')).rejects.toMatchObject({
+        code: 'wrong-passphrase',
+        message: expect.stringMatching(/since the passphrase gives text.*salvage/) as string,
+      });
+    }
+  });
+
+  test('with a wrong MAC alone gives all of it, and says so', async () => {
+    const changed = make({ plaintext: plain, change: (bytes) => flip(bytes, bytes.length - 1, 1) });
+    expect(await salvaged(changed)).toMatchObject({ text: plain, damage: { length: 1 } });
+  });
+
+  test('in the middle of whose base64 a character is wrong gives what is before', async () => {
+    const { text: read = '', damage } = await salvaged(`${file.slice(0, 9000)}_${file.slice(9001)}`);
+    expect(plain.startsWith(read)).toBe(true);
+    expect(read.length).toBeGreaterThan(6000);
+    expect(damage).toEqual([
+      'key export: expected standard base64 between its two lines, got something else',
+    ]);
+  });
+
+  test.each<[string, string]>([
+    ['whole', file],
+    ['cut off', file.slice(0, 9000)],
+    ['changed', make({ plaintext: plain, change: flipAt(5000) })],
+    ['changed in its salt', make({ plaintext: plain, change: flipAt(3) })],
+  ])('that is %s gives nothing to a wrong passphrase', async (what, damaged) => {
+    const passphrase = what.endsWith('salt') ? 'right' : 'wrong';
+    expect(await salvaged(damaged, passphrase)).toEqual({ code: 'wrong-passphrase', damage: [] });
+  });
+
+  test('gives nothing to ten thousand wrong keys', async () => {
+    const noise = { ...backend, pbkdf2: () => Promise.resolve(new Uint8Array(randomBytes(64))) };
+    const cut = file.slice(0, 400);
+    for (let i = 0; i < runs(2000); i++) {
+      expect(await salvaged(cut, 'x', { backend: noise })).toEqual({ code: 'wrong-passphrase', damage: [] });
+    }
+  });
+
+  test('that is too short to tell gives nothing', async () => {
+    expect(await salvaged(make({ plaintext: '[]', change: flipAt(38) }))).toMatchObject({
+      code: 'wrong-passphrase',
+    });
+  });
+
+  test('with a passphrase in another form is read too', async () => {
+    const onOtherForm = vi.fn();
+    const { text: read = '' } = await salvaged(file.slice(0, 9000), 'right ', { onOtherForm });
+    expect(plain.startsWith(read.slice(0, -2))).toBe(true);
+    expect(onOtherForm.mock.calls).toEqual([['outer-space']]);
+  });
+
+  test('is never what readKeyExport gives', async () => {
+    const changed = make({ plaintext: plain, change: flipAt(60) });
+    expect(await refusal(changed, 'right', { salvage: true } as ReadExportOptions)).toBe('wrong-passphrase');
   });
 });
 

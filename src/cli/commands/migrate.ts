@@ -80,11 +80,7 @@ interface KeyFailure {
   readonly reason: string;
 }
 
-/**
- * The URL of a server that answers, even with an error: a server of backups alone knows no other request.
- *
- * @throws {@link InputError} when there is no way to it.
- */
+/** The URL of a server that answers, even with an error: a server of backups alone knows no other request. */
 async function reach(option: string, where: string, terminal: Terminal): Promise<string> {
   if (!/^https?:/i.test(where)) return findHomeserver(option, where, terminal);
   expectUrl(option, where);
@@ -213,11 +209,7 @@ interface MigratingUser {
 /** A hundred thousand users fit; a larger file was given by mistake. */
 const MAX_BYTES = 64 << 20;
 
-/**
- * Reads the users: a JSON array of `user_id`, `from_token` and, if it is another one, `to_token`.
- *
- * @throws {@link InputError} when it is unreadable or malformed. The message quotes nothing from the file.
- */
+/** Reads a JSON array of `user_id`, `from_token` and, if it is another one, `to_token`. No message quotes the file. */
 async function readUsersFile(path: string, terminal: Terminal): Promise<MigratingUser[]> {
   const look = (stats: Stats) => {
     warnIfReadable(path, stats, terminal);
