@@ -7,6 +7,8 @@ type Refused = Extract<Answer, { kind: 'refused' }>;
 export interface Advice {
   readonly what: string;
   readonly next: string;
+  /** Whether the same may succeed later. */
+  readonly mayPass?: boolean;
 }
 
 const FITS_NOTHING = 'This key or phrase does not open the backup.';
@@ -32,6 +34,7 @@ const CHECK_FILES: Advice = {
 const TRY_LATER: Advice = {
   what: 'The homeserver does not answer as it should.',
   next: 'Try again later. If it happens again, show the details to the administrator of the homeserver.',
+  mayPass: true,
 };
 
 /** By the code of the error. A code that is not here gets the advice for anything else. */
@@ -56,14 +59,17 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   network: {
     what: 'The homeserver could not be reached.',
     next: 'Check its name and your connection, then try again. Nothing was lost.',
+    mayPass: true,
   },
   timeout: {
     what: 'The homeserver took too long to answer.',
     next: 'Check your connection, then try again. Nothing was lost.',
+    mayPass: true,
   },
   'rate-limited': {
     what: 'The homeserver asks to wait.',
     next: 'Try again in some minutes. Nothing was lost.',
+    mayPass: true,
   },
   'https-only': {
     what: 'The address of the homeserver must begin with https.',
@@ -87,6 +93,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
 const ANYTHING_ELSE: Advice = {
   what: 'Something went wrong on this page.',
   next: 'Nothing was lost. Try again, and if it happens again, report the details.',
+  mayPass: true,
 };
 
 /** What to tell people about an error. */

@@ -1,6 +1,6 @@
 import { addFiles, chosenFiles } from './chosen-files.js';
 import { button, byId, input, show } from './dom.js';
-import type { Task } from './messages.js';
+import type { KeptRecords, Task } from './messages.js';
 import { faultOf, strengthOf } from './passphrase.js';
 
 const form = byId('form') as HTMLFormElement;
@@ -26,11 +26,11 @@ export function showStep(index: number): void {
 }
 
 /** What was entered. */
-export function enteredTask(correct: boolean): Task {
+export function enteredTask(correct: boolean, kept: KeptRecords | undefined): Task {
   return {
     source: fromFiles()
       ? { kind: 'files', files: chosenFiles() }
-      : { kind: 'server', homeserver: input('homeserver').value, token: input('token').value },
+      : { kind: 'server', homeserver: input('homeserver').value, token: input('token').value, kept },
     key: input('key').value,
     passphrase: input('passphrase').value,
     salvage: input('salvage').checked,

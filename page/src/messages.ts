@@ -5,7 +5,13 @@ import type { SecretStorageState } from '../../src/secret-storage/key-descriptio
 export interface Task {
   readonly source:
     | { readonly kind: 'files'; readonly files: readonly File[] }
-    | { readonly kind: 'server'; readonly homeserver: string; readonly token: string };
+    | {
+        readonly kind: 'server';
+        readonly homeserver: string;
+        readonly token: string;
+        /** Of an earlier task, whose connection broke. */
+        readonly kept: KeptRecords | undefined;
+      };
   readonly key: string;
   readonly passphrase: string;
   readonly salvage: boolean;
@@ -13,6 +19,13 @@ export interface Task {
   readonly requireAuthenticated: boolean;
   /** Use the one key or phrase close to what was given, if that is what fits. */
   readonly correct: boolean;
+}
+
+/** What came of a backup before the connection broke, still encrypted. */
+export interface KeptRecords {
+  /** Which backup it is of. */
+  readonly backup: string;
+  readonly records: Blob;
 }
 
 /** The first message to the worker. */
@@ -49,6 +62,8 @@ export type Answer =
       readonly fits: boolean;
       /** What ended before its end, so that only the keys before that came. */
       readonly cut: 'file' | 'connection' | undefined;
+      /** For a task that gets the rest. */
+      readonly kept: KeptRecords | undefined;
       /** How many fewer keys the homeserver sent than it counts. */
       readonly missing: number;
       readonly total: number;

@@ -4,6 +4,7 @@ import {
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
+  rescueEntries,
   rescueKeys,
   type RescueKey,
 } from '../../src/report/rescue.js';
@@ -13,14 +14,12 @@ import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { secretStorageState } from '../../src/secret-storage/key-description.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
+import { GrowingBlob } from './growing-blob.js';
 import type { Answer, RoomCount, Task } from './messages.js';
 import { openSource, PageError, type Source } from './source.js';
 
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
-
-/** Characters of a file that are held as text. */
-const HELD = 4 * 1024 * 1024;
 
 /** Does a task and tells about it. It ends with `done` or `refused`. */
 export async function rescue(task: Task, tell: (answer: Answer) => void): Promise<void> {
@@ -28,7 +27,7 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
   try {
     tell({ kind: 'status', text: 'Looking for the backup.' });
     const backend = await localBackend();
-    const source = await openSource(task, backend, (text) => {
+    const source = await openSource(task, (text) => {
       tell({ kind: 'status', text });
     });
     tell({ kind: 'status', text: 'Trying your key or phrase.' });
@@ -90,34 +89,36 @@ async function read(
   tell({ kind: 'status', text: `Opened with ${UNLOCKED_BY[by]}. Reading the keys.` });
   const lines = new GrowingBlob();
   const report = new Report(undefined, (line) => {
-    lines.add(lines.isEmpty ? line : `,\n${line}`);
+    lines.append(lines.isEmpty ? line : `,\n${line}`);
   });
   const rooms = new RoomCounts();
-  let share: number | undefined;
+  const { items, shareOf } = source.read();
   let told = 0;
   const tellProgress = () => {
     if (performance.now() - told < TELL_EVERY) return;
     told = performance.now();
-    tell({ kind: 'progress', keys: report.ok + report.failed, share });
+    const keys = report.ok + report.failed;
+    tell({ kind: 'progress', keys, share: shareOf(keys) });
   };
   const { salvage, requireAuthenticated } = task;
-  const settings = { salvage, requireAuthenticated, onShare: (value?: number) => (share = value) };
   const exported = new GrowingBlob();
   const fit = new KeyMatchCounter();
-  const pieces = exportRescued(source.restore(key, settings), task.passphrase, report, fit, {
+  const entries = rescueEntries(items, key, { salvage, requireAuthenticated, backend });
+  const pieces = exportRescued(entries, task.passphrase, report, fit, {
     backend,
     onKey(place, ok) {
       if (place.room_id !== undefined) rooms.of(place)[ok ? 'ok' : 'failed']++;
       tellProgress();
     },
   });
-  for await (const piece of pieces) exported.add(piece);
+  for await (const piece of pieces) exported.append(piece);
   const { summary, authenticity, codes, cut, salvageable } = report;
   const ending = task.source.kind === 'server' ? ('connection' as const) : ('file' as const);
   return {
     ...summary,
     fits: fit.fits,
     cut: cut && ending,
+    kept: cut && source.kept?.(),
     missing: Math.max(0, (source.count ?? 0) - summary.total),
     authenticity,
     codes: [...codes],
@@ -140,34 +141,5 @@ class RoomCounts {
 
   get counts(): RoomCount[] {
     return [...this.#rooms.values()];
-  }
-}
-
-/** A text that the browser keeps outside the worker's heap. Joined now and then, since each blob has its cost. */
-class GrowingBlob {
-  #blob = new Blob([]);
-  #pieces: string[] = [];
-  #length = 0;
-
-  add(piece: string): void {
-    this.#pieces.push(piece);
-    this.#length += piece.length;
-    if (this.#length >= HELD) this.#join();
-  }
-
-  get isEmpty(): boolean {
-    return this.#blob.size === 0 && this.#pieces.length === 0;
-  }
-
-  whole(type = ''): Blob {
-    this.#join();
-    return this.#blob.slice(0, this.#blob.size, type);
-  }
-
-  #join(): void {
-    // One string instead of thousands: each part of a blob has its cost too.
-    this.#blob = new Blob([this.#blob, this.#pieces.join('')]);
-    this.#pieces = [];
-    this.#length = 0;
   }
 }

@@ -50,6 +50,7 @@ export function showResults(done: Done): void {
   const rows = rooms.slice(0, MAX_ROWS).map((room) => [room.room_id, String(room.ok), String(room.failed)]);
   if (rooms.length > MAX_ROWS) rows.push([`and ${rooms.length - MAX_ROWS} more rooms`, '', '']);
   fill('rooms', rows);
+  byId('rest').hidden = done.kept === undefined;
   byId('import').hidden = done.exported === undefined || ok === 0;
   show('results', byId('results-title'));
 }
@@ -76,7 +77,8 @@ function tellCause({ total, ok, failed, fits, codes, cut, missing }: Done): void
       'The file ends early, or is damaged. These are the keys before that; if you can, save the file again.';
   } else if (cut === 'connection') {
     cause =
-      'The connection broke. These are the keys that came. Save them, then start again to get the rest.';
+      'The connection broke. These are the keys that came. As long as this page stays open, you can get the rest ' +
+      'without starting over.';
   } else if (missing > 0) {
     cause = `The homeserver counts ${count(missing)} more keys than it sent. Start again later to try for the rest.`;
   } else if (total === 0) {

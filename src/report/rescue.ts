@@ -3,9 +3,9 @@ import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import { decryptSessions, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
-import { KeyBackupError } from '../errors.js';
+import type { KeyBackupError } from '../errors.js';
 import { decryptToEntries } from '../backends/entries.js';
-import { entryOf, type EntryResult } from '../batch/entries.js';
+import type { EntryResult } from '../batch/entries.js';
 import { expectClaimedKey } from '../formats/exported-session.js';
 import { writeEntries } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
@@ -98,44 +98,31 @@ export interface ExportRescuedOptions {
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
 
-/** The codes of errors that end a rescue, whatever came before. */
-const ENDING: readonly string[] = ['aborted', 'backend-failed', 'bad-parameters'];
-
 /**
  * Writes an encrypted export file of the keys that come out. Every key goes into the report, and every result into
- * `matches`. Where the keys break off after some came out, as with a connection, the file is completed, and the report
- * has the reason as `truncated`.
+ * `matches`.
  *
  * @returns The file in pieces.
  */
 export function exportRescued(
-  keys: AsyncIterable<RescuedKey | RescuedEntry>,
+  keys: AsyncIterable<RescuedEntry>,
   passphrase: string,
   report: Report,
   matches: KeyMatchCounter,
   { onKey, strict = false, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
   async function* entries(): AsyncGenerator<string, void, undefined> {
-    try {
-      for await (const result of keys) {
-        matches.add(result);
-        const entry = strictly('session' in result ? entryOf(result) : result, strict);
-        if (entry.ok) {
-          report.succeeded(result, entry.flags, entry.authenticity);
-          onKey?.(result, true);
-          yield entry.json;
-        } else {
-          report.refused(result, entry.error);
-          onKey?.(result, false);
-        }
+    for await (const result of keys) {
+      matches.add(result);
+      const entry = strictly(result, strict);
+      if (entry.ok) {
+        report.succeeded(result, entry.flags, entry.authenticity);
+        onKey?.(result, true);
+        yield entry.json;
+      } else {
+        report.refused(result, entry.error);
+        onKey?.(result, false);
       }
-    } catch (cause) {
-      if (!(cause instanceof KeyBackupError) || ENDING.includes(cause.code) || report.ok === 0) throw cause;
-      const message = `the connection broke (${cause.code}: ${cause.message})`;
-      const error = new KeyBackupError('truncated', message, { cause });
-      const place = { room_id: undefined, session_id: undefined, path: '' };
-      report.refused(place, error);
-      onKey?.(place, false);
     }
   }
   return writeEntries(entries(), passphrase, options);

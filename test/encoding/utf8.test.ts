@@ -22,9 +22,19 @@ const ours = (decode: typeof utf8Decode, bytes: Uint8Array): string | undefined 
 
 const portable = await withoutTextCoders(() => import('../../src/encoding/utf8.js'));
 
+function encodePortably(text: string): Uint8Array {
+  vi.stubGlobal('TextEncoder', undefined);
+  try {
+    return portable.utf8Encode(text);
+  } finally {
+    vi.unstubAllGlobals();
+  }
+}
+
 describe('without TextEncoder and TextDecoder', () => {
   afterEach(() => {
     vi.unstubAllGlobals();
+    vi.restoreAllMocks();
   });
 
   it('encodes and decodes', () => {
@@ -33,11 +43,19 @@ describe('without TextEncoder and TextDecoder', () => {
     expect(portable.utf8Decode(portable.utf8Encode('é語😀'), 'x')).toBe('é語😀');
     expect(refusal(() => portable.utf8Decode(Uint8Array.of(0xff), 'x')).code).toBe('bad-utf8');
   });
+
+  it('encodes on engines without isWellFormed, also when a bundler has asked its own engine for it', () => {
+    const prototype = String.prototype as unknown as { isWellFormed: () => boolean };
+    vi.spyOn(prototype, 'isWellFormed').mockImplementation(() => {
+      throw new TypeError('undefined is not a function');
+    });
+    expect(encodePortably('é語😀').join()).toBe(utf8Encode('é語😀').join());
+  });
 });
 
 describe.each([
   ['by the platform', utf8Encode, utf8Decode],
-  ['portably', portable.utf8Encode, portable.utf8Decode],
+  ['portably', encodePortably, portable.utf8Decode],
 ] as const)('%s', (_, encode, decode) => {
   it('encodes every text as the platform does', () => {
     fc.assert(

@@ -566,19 +566,59 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       expect(page.url()).not.toContain('SECRET');
     });
 
-    it('gives the keys that came before the connection broke for good', async () => {
+    /** The second answer ends the retries. */
+    function breakAfter(bytes: number): void {
       server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
       const body = '{"errcode":"M_FORBIDDEN","error":"no"}';
       server.faults = [
-        { kind: 'truncate', bytes: 9000 },
+        { kind: 'truncate', bytes },
         { kind: 'answer', status: 403, body, headers: CORS },
       ];
+    }
+
+    it('gives the keys that came before the connection broke for good, and then the rest', async () => {
+      breakAfter(9000);
       await signIn(server.url);
       await opened.done();
       const [, came] = /^(\d+) of 20 keys recovered$/.exec(await opened.text('#results-title')) ?? [];
       expect(Number(came)).toBeGreaterThan(3);
       expect(await opened.text('#cause')).toContain('The connection broke.');
       expect(await opened.exported()).toHaveLength(Number(came));
+
+      // What came once is not lost to a connection that breaks sooner, nor to a server that cannot be reached.
+      breakAfter(2500);
+      await page.click('#rest');
+      await opened.done();
+      expect(await opened.text('#results-title')).toBe(`${came} of 20 keys recovered`);
+      server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+      const full = '{"errcode":"M_UNKNOWN","error":"full"}';
+      server.faults = [{ kind: 'answer', status: 400, body: full, headers: CORS }];
+      await page.click('#rest');
+      await opened.refused();
+
+      server.faults = [];
+      const [{ keys }] = server.versions;
+      for (const [room, id] of server.keysOf(server.versions[0]).slice(0, 3)) keys.get(room)!.delete(id);
+      await page.click('#retry');
+      await opened.done();
+      expect(await opened.text('#summary')).toContain('20 of 20 keys');
+      expect(await opened.exported()).toHaveLength(20);
+      expect(await page.isVisible('#rest')).toBe(false);
+    });
+
+    it('starts again where the backup has changed since the connection broke', async () => {
+      breakAfter(9000);
+      await signIn(server.url);
+      await opened.done();
+      const [version] = server.versions;
+      for (const [room, { sessions }] of Object.entries(backup(sample.slice(20, 21)).rooms)) {
+        for (const [id, data] of Object.entries(sessions)) server.store(version, room, id, data as never);
+      }
+      const [[room, id]] = server.keysOf(version);
+      version.keys.get(room)!.delete(id);
+      await page.click('#rest');
+      await opened.done();
+      expect(await opened.text('#results-title')).toBe('All 20 keys recovered');
     });
 
     it('says when the homeserver sends fewer keys than it counts', async () => {

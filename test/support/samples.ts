@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { fc } from '@fast-check/vitest';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { expect } from 'vitest';
@@ -213,4 +213,30 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) all.push(item);
   return all;
+}
+
+export interface SealedExport {
+  readonly passphrase: string;
+  readonly plaintext: Uint8Array | string;
+  readonly rounds?: number;
+  /** The rounds that the file names. */
+  readonly roundsField?: number;
+  readonly iv?: Uint8Array;
+  readonly version?: number;
+  readonly change?: (bytes: Buffer) => Buffer;
+}
+
+/** A key export file by node:crypto, with every step open to be done wrongly. */
+export function sealedExport(made: SealedExport): string {
+  const { passphrase, plaintext, rounds = 10, roundsField = rounds, version = 1 } = made;
+  const { iv = randomBytes(16), change = (bytes) => bytes } = made;
+  const salt = randomBytes(16);
+  const keys = pbkdf2Sync(passphrase, salt, rounds, 64, 'sha512');
+  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), iv);
+  const n = Buffer.alloc(4);
+  n.writeUInt32BE(roundsField);
+  const covered = Buffer.concat([Buffer.of(version), salt, iv, n, cipher.update(plaintext), cipher.final()]);
+  const mac = createHmac('sha256', keys.subarray(32)).update(covered).digest();
+  const lines = change(Buffer.concat([covered, mac])).toString('base64');
+  return `-----BEGIN MEGOLM SESSION DATA-----\n${lines}\n-----END MEGOLM SESSION DATA-----\n`;
 }

@@ -1,5 +1,5 @@
 /**
- * X25519 and HKDF by WebAssembly with relaxed SIMD.
+ * X25519, HKDF and AES by WebAssembly with relaxed SIMD.
  *
  * @packageDocumentation
  */
@@ -25,8 +25,12 @@ import {
 import { expectOptions } from '../../encoding/arguments.js';
 import { concatAll, equal, wipe } from '../../encoding/bytes.js';
 import { KeyBackupError } from '../../errors.js';
-import { openSessionData, sealSessionData } from '../../scheme/session-data.js';
-import { areDerived, openWith, sealWith } from './derived.js';
+import {
+  openSessionData,
+  sealSessionData,
+  type ParsedSessionData,
+  type Sealed,
+} from '../../scheme/session-data.js';
 import type { Simd } from './self-test.js';
 
 /** How to make a backend with SIMD. */
@@ -68,8 +72,8 @@ export async function hasSimd(): Promise<boolean> {
 }
 
 /**
- * X25519 and HKDF by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto, and four
- * derivations. The module is made in memory at the first operation. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
+ * X25519, HKDF and AES by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto, four
+ * derivations and two messages. The module is made in memory at the first operation. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
  *
  * Where the runtime has no relaxed SIMD, or may not compile it, or gives other results than pure JavaScript, `otherwise`
  * does everything. One session of every chunk that is encrypted is compared with pure JavaScript, because a wrong result
@@ -129,15 +133,30 @@ export function simdBackend(options: SimdOptions = {}): SimdBackend {
       : other.agreeMany(privateKey, publicKeys);
   }
 
-  /** What {@link sealWith} and {@link openWith} need; undefined where SIMD is not used. */
-  async function derive(sharedSecrets: Uint8Array): Promise<Uint8Array | undefined> {
+  /** Undefined where SIMD is not used. */
+  async function sealMany(
+    sharedSecrets: Uint8Array,
+    plaintexts: readonly Uint8Array[],
+  ): Promise<readonly Sealed[] | undefined> {
     const simd = await readyFor(sharedSecrets);
     if (!simd) return undefined;
-    const derived = simd.derivedKeys.deriveMany(sharedSecrets);
+    const sealed = simd.sealing.sealMany(sharedSecrets, plaintexts);
     const slot = anyOf(sharedSecrets);
-    if (confirm('HKDF', areDerived(derived, slot, keyAt(sharedSecrets, slot)))) return derived;
-    wipe(derived);
-    return undefined;
+    const isRight = simd.sealing.isSealed(sealed[slot], keyAt(sharedSecrets, slot), plaintexts[slot]);
+    return confirm('HKDF and AES', isRight) ? sealed : undefined;
+  }
+
+  /** Undefined where SIMD is not used; otherwise with undefined where the MAC does not match. */
+  async function openMany(
+    sharedSecrets: Uint8Array,
+    parsed: readonly ParsedSessionData[],
+  ): Promise<readonly (Uint8Array | undefined)[] | undefined> {
+    const simd = await readyFor(sharedSecrets);
+    if (!simd) return undefined;
+    const opened = simd.sealing.openMany(sharedSecrets, parsed);
+    const slot = anyOf(sharedSecrets);
+    const isRight = simd.sealing.isOpened(opened[slot], keyAt(sharedSecrets, slot), parsed[slot]);
+    return confirm('HKDF and AES', isRight) ? opened : undefined;
   }
 
   return Object.freeze({
@@ -150,36 +169,34 @@ export function simdBackend(options: SimdOptions = {}): SimdBackend {
       if (plaintexts.length < MANY) return encryptMany(other, recipient, plaintexts, settings);
       const privateKeys = generatePrivateKeys(plaintexts.length);
       let sharedSecrets: Uint8Array = privateKeys;
-      let derived: Uint8Array | undefined;
       try {
         const { ephemeralPublicKeys, ...made } = await encapsulateMany(recipient, privateKeys);
         sharedSecrets = made.sharedSecrets;
-        derived = await derive(sharedSecrets);
-        return plaintexts.map((plaintext, slot) => {
-          const sealBy = derived ? sealWith(derived, slot, other) : other.seal;
-          return sealSessionData(
+        const sealed = await sealMany(sharedSecrets, plaintexts);
+        return plaintexts.map((plaintext, slot) =>
+          sealSessionData(
             plaintext,
             keyAt(ephemeralPublicKeys, slot),
             keyAt(sharedSecrets, slot),
-            sealBy,
-          );
-        });
+            sealed ? () => sealed[slot] : other.seal,
+          ),
+        );
       } finally {
-        wipe(privateKeys, sharedSecrets, derived ?? privateKeys);
+        wipe(privateKeys, sharedSecrets);
       }
     },
     async decryptMany(privateKey, parsed, settings) {
       if (parsed.length < MANY) return decryptMany(other, privateKey, parsed, settings);
       const sharedSecrets = await agreeMany(privateKey, concatAll(parsed.map(({ ephemeral }) => ephemeral)));
-      let derived: Uint8Array | undefined;
       try {
-        derived = await derive(sharedSecrets);
-        return parsed.map((one, slot) => {
-          const openBy = derived ? openWith(derived, slot, other) : other.open;
-          return tryRecord(() => openSessionData(one, keyAt(sharedSecrets, slot), openBy));
-        });
+        const opened = await openMany(sharedSecrets, parsed);
+        return parsed.map((one, slot) =>
+          tryRecord(() =>
+            openSessionData(one, keyAt(sharedSecrets, slot), opened ? () => opened[slot] : other.open),
+          ),
+        );
       } finally {
-        wipe(sharedSecrets, derived ?? sharedSecrets);
+        wipe(sharedSecrets);
       }
     },
   } satisfies SimdBackend);

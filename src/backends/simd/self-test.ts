@@ -4,16 +4,15 @@ import { ladderMany } from '../../curve25519/montgomery-ladder.js';
 import { BASE_POINT, WIDTH } from '../../curve25519/x25519.js';
 import { equal } from '../../encoding/bytes.js';
 import { Agreements } from './agreements.js';
-import { areDerived } from './derived.js';
-import { DerivedKeys } from './derived-keys.js';
 import { EXPONENTS, LIMBS } from './field.js';
 import { Kernel } from './kernel.js';
+import { Sealing } from './sealing.js';
 import { WINDOW, WINDOWS } from './table-sums.js';
 
 /** What one kernel does. */
 export interface Simd {
   readonly agreements: Agreements;
-  readonly derivedKeys: DerivedKeys;
+  readonly sealing: Sealing;
 }
 
 /**
@@ -25,17 +24,33 @@ export interface Simd {
 export async function testedSimd(): Promise<Simd | undefined> {
   const kernel = await Kernel.make();
   if (!kernel.isFused()) return undefined;
-  const agreements = new Agreements(kernel);
-  const derivedKeys = new DerivedKeys(kernel);
-  // Five, so that all lanes and incomplete turns are tried.
-  const keys = Uint8Array.from({ length: 160 }, (_, i) => (i * 151 + 89) & 255);
+  const simd = { agreements: new Agreements(kernel), sealing: new Sealing(kernel) };
+  return agreesRight(simd.agreements) && sealsRight(simd.sealing) ? simd : undefined;
+}
+
+/** Five, so that all lanes and incomplete turns are tried. */
+function testKeys(): Uint8Array {
+  return Uint8Array.from({ length: 160 }, (_, i) => (i * 151 + 89) & 255);
+}
+
+function agreesRight(agreements: Agreements): boolean {
+  const keys = testKeys();
   const table = tableForTest();
-  const derived = derivedKeys.deriveMany(keys);
-  const isRight =
+  return (
     equal(agreements.ladderMany(keys, keys), ladderMany(keys, keys)) &&
-    equal(agreements.tableProducts([table], keys)[0], tableProducts([table], keys)[0]) &&
-    [0, 1, 2, 3, 4].every((slot) => areDerived(derived, slot, keys.subarray(32 * slot, 32 * slot + 32)));
-  return isRight ? { agreements, derivedKeys } : undefined;
+    equal(agreements.tableProducts([table], keys)[0], tableProducts([table], keys)[0])
+  );
+}
+
+function sealsRight(sealing: Sealing): boolean {
+  const keys = testKeys();
+  const texts = [0, 15, 16, 40, 64].map((length) => keys.subarray(0, length));
+  const sealed = sealing.sealMany(keys, texts);
+  const opened = sealing.openMany(keys, sealed);
+  return texts.every((text, slot) => {
+    const key = keys.subarray(32 * slot, 32 * slot + 32);
+    return sealing.isSealed(sealed[slot], key, text) && sealing.isOpened(opened[slot], key, sealed[slot]);
+  });
 }
 
 /** Any points will do, also beside the curve: both sides add them by the same formula. A true table takes longer to build. */

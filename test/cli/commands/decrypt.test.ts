@@ -5,14 +5,8 @@ import { base64Encode } from '../../../src/encoding/base64.js';
 import { BackupDecryptionKey, type BackupPublicKey } from '../../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../../src/formats/room-key.js';
 import { encryptSessionData } from '../../../src/scheme/session-data.js';
-import {
-  Workspace,
-  backupOf,
-  exportFile,
-  signedAuthData,
-  type BackupFile,
-  type ReportFile,
-} from '../workspace.js';
+import { sealedExport } from '../../support/samples.js';
+import { Workspace, backupOf, signedAuthData, type BackupFile, type ReportFile } from '../workspace.js';
 
 const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt'];
 
@@ -375,7 +369,7 @@ describe.concurrent('a file that is no backup', () => {
 
   it('that is an encrypted export says how to open it', async () => {
     const folder = new Workspace();
-    folder.write('keys.txt', await exportFile([], 'a passphrase'));
+    folder.write('keys.txt', sealedExport({ plaintext: '[]', passphrase: 'a passphrase' }));
     for (const command of ['encrypt', 'decrypt']) {
       const end = await folder.run([command, 'keys.txt', '--key-file', 'key.txt']);
       expect(end).toMatchObject({ code: 2, stdout: '' });
