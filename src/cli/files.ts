@@ -69,7 +69,7 @@ export function openKeysFile(
 }
 
 /** The bytes of a file, or of standard input (`-`). `look` is told what kind of file it is before it is read. */
-async function* readChunks(
+export async function* readChunks(
   path: string,
   { stdin }: Terminal,
   look: (stats: Stats) => void = () => undefined,
