@@ -84,6 +84,10 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   'missing-field': CHECK_FILES,
   'bad-auth-data': CHECK_FILES,
   'too-large': CHECK_FILES,
+  'file-changed': {
+    what: 'A file has changed since you chose it.',
+    next: 'Choose it again. It may also have been moved, or its drive removed.',
+  },
   'bad-parameters': {
     what: 'Something that you entered cannot be used.',
     next: 'The details say what it is.',
@@ -101,7 +105,7 @@ export function adviceFor({ code, correctable, storage }: Refused): Advice {
   if (correctable !== undefined) {
     return {
       what: 'That does not fit, but something very close to it does.',
-      next: `It seems that a character is mistyped, missing or too many in ${correctable}.`,
+      next: `What fits is ${correctable}.`,
     };
   }
   if (storage !== undefined && code !== 'bad-recovery-key') {
