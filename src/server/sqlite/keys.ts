@@ -302,18 +302,36 @@ function addedSize(connection: SqliteConnection, last: number): [number, number]
   ) as [number, number];
 }
 
-/** The data of a batch in one piece: one large parameter is several times faster than many. */
+/**
+ * The data of a batch in one piece, and where each begins in it, counted from 1: one large parameter is several times
+ * faster than many. Mostly all lie in the body of a request, one after the other, and are not copied.
+ */
 function join(batch: readonly KeyToWrite[]): { data: Uint8Array; starts: number[] } {
-  // SQL counts from 1.
-  const starts: number[] = [];
-  let length = 0;
-  for (const { data } of batch) {
-    starts.push(length + 1);
-    length += data.length;
+  const { buffer, byteOffset } = batch[0].data;
+  const length = batch.reduce((sum, { data }) => sum + data.length, 0);
+  const last = batch[batch.length - 1].data;
+  const span = last.byteOffset + last.length - byteOffset;
+  if (
+    span < 2 * length &&
+    batch.every(({ data }) => data.buffer === buffer && isWithin(data, byteOffset, span))
+  ) {
+    return {
+      data: new Uint8Array(buffer, byteOffset, span),
+      starts: batch.map(({ data }) => data.byteOffset - byteOffset + 1),
+    };
   }
   const joined = Buffer.allocUnsafeSlow(length);
-  for (const [i, { data }] of batch.entries()) joined.set(data, starts[i] - 1);
+  let end = 0;
+  const starts = batch.map(({ data }) => {
+    joined.set(data, end);
+    end += data.length;
+    return end - data.length + 1;
+  });
   return { data: joined, starts };
+}
+
+function isWithin(data: Uint8Array, start: number, length: number): boolean {
+  return data.byteOffset >= start && data.byteOffset + data.length <= start + length;
 }
 
 const insertRooms = forRows(
