@@ -18,10 +18,7 @@ export interface Output {
 }
 
 /** What is opened has to be given up; without a commit no trace of it is left. */
-interface Target<Data = string> {
-  write(data: Data): Promise<void>;
-  commit(): Promise<void>;
-  commitPartial(): Promise<boolean>;
+interface Target extends Output {
   discard(): Promise<void>;
 }
 
@@ -68,29 +65,28 @@ export async function withOutput<T>(
 }
 
 async function openTarget(path: string | undefined, terminal: Terminal): Promise<Target> {
-  const nothing = () => Promise.resolve();
-  const commitPartial = () => Promise.resolve(true);
-  if (path === undefined || path === '-') {
-    return { write: (text) => terminal.write(text), commit: nothing, commitPartial, discard: nothing };
-  }
+  if (path === undefined || path === '-') return direct((text) => terminal.write(text));
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory() === true) {
     throw new InputError(`cannot write to ${path}: expected a file, got a directory`);
   }
   if (existing && !existing.isFile()) {
     const device = await orUnwritable(path, open(path, 'w'));
-    return {
-      write: (text) => orUnwritable(path, device.writeFile(text)),
-      commit: nothing,
-      commitPartial,
-      discard: () => device.close(),
-    };
+    return direct(
+      (text) => orUnwritable(path, device.writeFile(text)),
+      () => device.close(),
+    );
   }
   return openFile(path);
 }
 
+/** What was written is there. */
+function direct(write: Target['write'], discard = () => Promise.resolve()): Target {
+  return { write, commit: () => Promise.resolve(), commitPartial: () => Promise.resolve(true), discard };
+}
+
 /** A file that appears whole, on the disk, for its owner only. */
-async function openFile(path: string): Promise<Target<string | Uint8Array>> {
+async function openFile(path: string) {
   const target = await realpath(path).catch(() => path);
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
   const file = await orUnwritable(path, open(temporary, 'wx', 0o600));
@@ -100,7 +96,7 @@ async function openFile(path: string): Promise<Target<string | Uint8Array>> {
     await orUnwritable(path, rename(temporary, name));
   };
   return {
-    write: (data) => orUnwritable(path, file.writeFile(data)),
+    write: (data: string | Uint8Array) => orUnwritable(path, file.writeFile(data)),
     commit: () => commitAs(target),
     async commitPartial() {
       const partial = `${target}.partial`;

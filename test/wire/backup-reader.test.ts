@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import fc from 'fast-check';
 import { jsonPath } from '../../src/encoding/json.js';
-import type { BackupItem } from '../../src/wire/backup-item.js';
-import { BackupReader, readBackup, type BackupReaderOptions } from '../../src/wire/backup-reader.js';
+import type { BackupItem, BackupReaderOptions } from '../../src/wire/backup-item.js';
+import { BackupReader } from '../../src/wire/backup-reader.js';
+import { readBackup } from '../../src/wire/read-backup.js';
 import { runs } from '../support/runs.js';
 import { anyCharacter } from '../support/samples.js';
 

@@ -215,21 +215,12 @@ function isUploadState(value: unknown): value is UploadState {
   );
 }
 
-function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
-  const { uploaded, skipped, flagged, count, changedElsewhere, currentVersion } = outcome;
-  const failed = outcome.failures.length + outcome.unreadable;
+function tell(ended: Outcome, json: boolean, terminal: Terminal): void {
+  const { state: _state, etag: _etag, failures, unreadable, flagged, ...numbers } = ended;
+  const { outcome, uploaded, skipped, count, changedElsewhere, currentVersion } = numbers;
+  const failed = failures.length + unreadable;
   if (json) {
-    const numbers = {
-      outcome: outcome.outcome,
-      currentVersion,
-      uploaded,
-      skipped,
-      failed,
-      flagged: flagged.length,
-      count,
-      changedElsewhere,
-    };
-    terminal.stdout(`${JSON.stringify(numbers)}\n`);
+    terminal.stdout(`${JSON.stringify({ ...numbers, failed, flagged: flagged.length })}\n`);
     return;
   }
   for (const { session_id, flags } of flagged) terminal.stderr(`${session_id}: ${reasonOf(flags)}\n`);
@@ -237,12 +228,12 @@ function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
   terminal.stderr(
     `${uploaded} uploaded${notes}, ${skipped} skipped, ${failed} failed; the backup has ${count ?? 'uncounted'} keys\n`,
   );
-  if (outcome.outcome !== 'complete') {
+  if (outcome !== 'complete') {
     const now =
       currentVersion === undefined
         ? 'the account has no backup now'
         : `the current one is ${excerpt(currentVersion)}`;
-    terminal.stderr(`the backup was ${outcome.outcome} during the upload; ${now}\n`);
+    terminal.stderr(`the backup was ${outcome} during the upload; ${now}\n`);
   }
   if (changedElsewhere) terminal.stderr('another client is changing this backup too\n');
 }
