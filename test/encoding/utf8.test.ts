@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { utf8Decode, utf8Encode } from '../../src/encoding/utf8.js';
 import { anyCharacter, anyText, refusal, total } from '../support/samples.js';
 import { runs } from '../support/runs.js';
-import { withoutTextCoders } from '../support/without-text-coders.js';
+import { withoutTextCoders } from '../support/platforms.js';
 
 const platform = (bytes: Uint8Array): string | undefined => {
   try {

@@ -10,7 +10,7 @@ import { build } from 'esbuild';
 import { chromium, type Page } from 'playwright-core';
 import { build as buildByVite } from 'vite';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { freePort } from '../support/free-port.js';
+import { freePort } from '../support/network.js';
 import { Project, ROOT, roundTrip, run } from './project.js';
 
 /** The package, packed and installed into an empty project, through every bundler that people build with. */
