@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
 import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
 import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
-import type { BackupItem } from '../wire/backup-item.js';
-import type { BackupForm } from '../wire/backup-reader.js';
+import type { BackupForm, BackupItem } from '../wire/backup-item.js';
+
 import { readSavedKeys } from '../wire/saved-keys.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';

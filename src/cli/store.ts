@@ -66,7 +66,9 @@ function expectPackages(names: readonly (keyof typeof PACKAGES)[]): void {
   const missing = names.filter((name) => !isInstalled(name));
   if (missing.length === 0) return;
   const installs = missing.map((name) => PACKAGES[name]).join(' ');
-  throw new InputError(`missing packages: ${missing.join(', ')}; npm install ${installs}`);
+  throw new InputError(
+    `missing packages: ${missing.join(', ')}; npm install ${installs} (with --global if megolm-backup was)`,
+  );
 }
 
 function isInstalled(name: string): boolean {

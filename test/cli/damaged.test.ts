@@ -61,18 +61,36 @@ describe.each(Object.entries(READERS))('%s of a damaged backup', (command, args)
     [
       'with something else between two records',
       ...([
-        3,
+        KEYS,
         'the file is damaged at rooms["!a:example.org"].sessions',
         '$.rooms["!a:example.org"]',
       ] as const),
       ({ text, at }) => `${text.slice(0, at(3))}\0\0${text.slice(at(3))}`,
     ],
     [
+      'that lost a quotation mark in a record',
+      ...([
+        KEYS - 1,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}${text.slice(at(3)).replace('"mac":"', '"mac":')}`,
+    ],
+    [
+      'that lost a bracket at the end of a record',
+      ...([
+        KEYS - 1,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}${text.slice(at(3)).replace('}}', '}')}`,
+    ],
+    [
       'with something behind its end',
       ...([KEYS, 'the file is damaged at the body', '$'] as const),
       ({ text }) => `${text}x`,
     ],
-  ])('%s gives the keys before that', async (_, count, why, path, damage) => {
+  ])('%s gives all other keys', async (_, count, why, path, damage) => {
     const made = saved();
     const { work } = made;
     work.write('backup.json', damage(made));
@@ -103,7 +121,7 @@ describe.each([
   ['encrypt', ['encrypt', 'export.json', '--key-file', 'key.txt']],
   ['export encrypt', ['export', 'encrypt', 'export.json', '--passphrase-file', 'phrase.txt']],
 ])('%s of a damaged array', (_, args) => {
-  it('gives the sessions before the damage', async () => {
+  it('gives the sessions before the cut', async () => {
     const { work, sessions } = saved();
     work.write('export.json', JSON.stringify(sessions).slice(0, -10));
     const end = await work.run([...args, '-o', 'out']);

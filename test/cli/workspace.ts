@@ -8,7 +8,8 @@ import { createAuthData, ed25519Signer, signAuthData } from '../../src/scheme/au
 import { base64Encode } from '../../src/encoding/base64.js';
 import { encryptSession } from '../../src/batch/encrypt.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
-import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { BackupDecryptionKey, type BackupPublicKey } from '../../src/scheme/keys.js';
+import { encryptSessionData } from '../../src/scheme/session-data.js';
 import type { ExportedSessionData, KeyBackupData } from '../../src/formats/room-key.js';
 import { runHere } from './captured-terminal.js';
 
@@ -168,6 +169,13 @@ export function backupOf(sessions: readonly ExportedSessionData[], key: BackupDe
     rooms[room_id].sessions[session_id] = { ...key_backup_data };
   }
   return { rooms };
+}
+
+/** A record of any plaintext. */
+export function recordOf(plaintext: unknown, publicKey: BackupPublicKey) {
+  const text = typeof plaintext === 'string' ? plaintext : JSON.stringify(plaintext);
+  const session_data = encryptSessionData(new TextEncoder().encode(text), publicKey);
+  return { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
 }
 
 /** An `auth_data` that a device has signed, and that device's key as `--key` takes it. */

@@ -1,4 +1,4 @@
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { base64Decode, base64Encode } from '../../src/engine.js';
 import { anyText, base64, refusal, total } from '../support/samples.js';

@@ -140,7 +140,7 @@ test('a key that no record was encrypted to does not fit', async () => {
 test('a key that cannot be written to the file fails in its place', async () => {
   const [good, bad] = await rescued([record(first), record(second)]);
   if (!bad.ok) throw bad.error;
-  const spoilt = { ...bad, session: { ...bad.session, session_key: 'AAAA' } };
+  const spoilt = { ...bad, session: { ...bad.session, room_id: 'no room' } };
   await exported([spoilt, good]);
   expect(told).toEqual([
     [`at-${second.session_id}`, false],

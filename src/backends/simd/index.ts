@@ -26,7 +26,9 @@ import { expectOptions } from '../../encoding/arguments.js';
 import { concatAll, equal, wipe } from '../../encoding/bytes.js';
 import { KeyBackupError } from '../../errors.js';
 import {
+  open,
   openSessionData,
+  seal,
   sealSessionData,
   type ParsedSessionData,
   type Sealed,
@@ -142,7 +144,7 @@ export function simdBackend(options: SimdOptions = {}): SimdBackend {
     if (!simd) return undefined;
     const sealed = simd.sealing.sealMany(sharedSecrets, plaintexts);
     const slot = anyOf(sharedSecrets);
-    const isRight = simd.sealing.isSealed(sealed[slot], keyAt(sharedSecrets, slot), plaintexts[slot]);
+    const isRight = isSealed(sealed[slot], keyAt(sharedSecrets, slot), plaintexts[slot]);
     return confirm('HKDF and AES', isRight) ? sealed : undefined;
   }
 
@@ -155,7 +157,7 @@ export function simdBackend(options: SimdOptions = {}): SimdBackend {
     if (!simd) return undefined;
     const opened = simd.sealing.openMany(sharedSecrets, parsed);
     const slot = anyOf(sharedSecrets);
-    const isRight = simd.sealing.isOpened(opened[slot], keyAt(sharedSecrets, slot), parsed[slot]);
+    const isRight = isOpened(opened[slot], keyAt(sharedSecrets, slot), parsed[slot]);
     return confirm('HKDF and AES', isRight) ? opened : undefined;
   }
 
@@ -240,6 +242,22 @@ function isAgreement(privateKey: Uint8Array, publicKey: Uint8Array, result: Uint
   const isSame = equal(expected, result);
   wipe(expected);
   return isSame;
+}
+
+/** Whether pure JavaScript seals to the same. */
+function isSealed(sealed: Sealed, sharedSecret: Uint8Array, plaintext: Uint8Array): boolean {
+  const { ciphertext, mac } = seal(sharedSecret, plaintext);
+  return equal(sealed.ciphertext, ciphertext) && equal(sealed.mac, mac);
+}
+
+/** Whether pure JavaScript opens to the same. */
+function isOpened(
+  opened: Uint8Array | undefined,
+  sharedSecret: Uint8Array,
+  { ciphertext, mac }: ParsedSessionData,
+): boolean {
+  const expected = open(sharedSecret, ciphertext, mac);
+  return opened && expected ? equal(opened, expected) : opened === expected;
 }
 
 function keyAt(keys: Uint8Array, slot: number): Uint8Array {

@@ -1,5 +1,5 @@
 import { equal, wipe } from '../../encoding/bytes.js';
-import { MAC_LENGTH, open, seal, type ParsedSessionData, type Sealed } from '../../scheme/session-data.js';
+import { MAC_LENGTH, type ParsedSessionData, type Sealed } from '../../scheme/session-data.js';
 import { AesCbc } from './aes-cbc.js';
 import { DERIVED, DerivedKeys } from './derived-keys.js';
 import type { Kernel } from './kernel.js';
@@ -38,22 +38,6 @@ export class Sealing {
     );
     wipe(derived);
     return opened;
-  }
-
-  /** Whether pure JavaScript seals to the same. */
-  isSealed(sealed: Sealed, sharedSecret: Uint8Array, plaintext: Uint8Array): boolean {
-    const { ciphertext, mac } = seal(sharedSecret, plaintext);
-    return equal(sealed.ciphertext, ciphertext) && equal(sealed.mac, mac);
-  }
-
-  /** Whether pure JavaScript opens to the same. */
-  isOpened(
-    opened: Uint8Array | undefined,
-    sharedSecret: Uint8Array,
-    { ciphertext, mac }: Ciphertext,
-  ): boolean {
-    const expected = open(sharedSecret, ciphertext, mac);
-    return opened && expected ? equal(opened, expected) : opened === expected;
   }
 }
 
