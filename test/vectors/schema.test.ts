@@ -70,7 +70,7 @@ describe('every vector file', () => {
       .filter(({ mode }) => mode === 'strict')
       .flatMap(({ expected_flags }) => expected_flags ?? []);
     const always = ['bad-shared-history', 'missing-sender-claimed-keys'];
-    expect(overlooked.filter((flag) => !always.includesflag)).toEqual([]);
+    expect(overlooked.filter((flag) => !always.includes(flag))).toEqual([]);
   });
 });
 
