@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { pastedBase64, pastedText } from '../encoding/pasted-text.js';
 import { BACKUP_ALGORITHM, type SigningKey } from '../scheme/auth-data.js';
 import { BackupMacKey } from '../scheme/backup-mac.js';
-import { BackupDecryptionKey, type BackupPublicKey } from '../scheme/keys.js';
+import { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { PASTED_CHANGES, pastedKey } from '../scheme/pasted-key.js';
 import { InputError, UsageError } from './errors.js';
 import { isFile, readJsonObject, readText } from './files.js';
@@ -28,7 +29,12 @@ function onlyLine(text: string, what: string): string {
   return line;
 }
 
-async function readSecret(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
+/** {@link readSecretLine} of a text of any lines. */
+export async function readSecret(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
   if (isAsked(path, terminal)) return terminal.askSecret(`${what}: `);
   if (looksLikeKey(path) && !existsSync(path)) {
     // The message must not name it: it is the secret itself.
@@ -224,9 +230,40 @@ export async function readAuthDataFile(path: string, terminal: Terminal): Promis
   return authData;
 }
 
-/** Reads `ed25519:ID=BASE64` as given with `--key`. */
+/** `"ed25519:ID": "BASE64"` out of JSON too, and the key in groups of letters as clients show it. */
+const SIGNING_KEY = /^["']?(ed25519:[^\s"'=]+)["']?\s*[=:]\s*["']?([\w+/\-\s]{43,}=?)["']?,?$/;
+
+/**
+ * Reads `ed25519:ID=BASE64` as given with `--key`.
+ *
+ * @throws {@link UsageError} when it has another form.
+ */
 export function parseSigningKey(text: string): SigningKey {
-  const match = /^(ed25519:[^=]+)=([A-Za-z0-9+/]{43}=?)$/.exec(text);
-  if (!match) throw new UsageError('a key is given as ed25519:ID=BASE64 (43 characters of base64)');
-  return { keyId: match[1], publicKey: match[2] };
+  const match = SIGNING_KEY.exec(pastedText(text));
+  const publicKey = match ? pastedBase64(match[2]) : '';
+  if (!match || !/^[A-Za-z0-9+/]{43}=?$/.test(publicKey)) {
+    throw new UsageError('a key is given as ed25519:ID=BASE64 (43 characters of base64)');
+  }
+  // The id of a master key is the key itself.
+  const own = `ed25519:${publicKey.slice(0, 43)}`;
+  return { keyId: pastedBase64(match[1]) === own ? own : match[1], publicKey };
+}
+
+/**
+ * Reads the base64 of a public key as given with `--public-key`.
+ *
+ * @throws {@link UsageError} when it has another form; {@link KeyBackupError} `low-order-key`.
+ */
+export function parsePublicKey(text: string): BackupPublicKey {
+  if (pastedKey(text)?.form === 'recovery-key') {
+    throw new UsageError(
+      '--public-key: expected a public key, got the text form of a decryption key; give that with --key-file',
+    );
+  }
+  try {
+    return BackupPublicKey.fromBase64(pastedBase64(text));
+  } catch (cause) {
+    if (!(cause instanceof KeyBackupError) || cause.code === 'low-order-key') throw cause;
+    throw new UsageError(`--public-key: ${cause.message}`, { cause });
+  }
 }

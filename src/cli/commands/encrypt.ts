@@ -24,7 +24,14 @@ import {
 } from '../options.js';
 import { BackupObjects, withResultFiles } from '../outputs.js';
 import { isJsonSummary, tellSummary, withProgress } from '../results.js';
-import { chooseMacKey, parseSigningKey, readAuthDataFile, readKeyFile, wantsMac } from '../secrets.js';
+import {
+  chooseMacKey,
+  parsePublicKey,
+  parseSigningKey,
+  readAuthDataFile,
+  readKeyFile,
+  wantsMac,
+} from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
 const OPTIONS = {
@@ -159,7 +166,7 @@ async function readRecipient(given: Recipient, withMac: boolean, terminal: Termi
   try {
     const publicKey = described
       ? trustedKey(described, given, key)
-      : (key?.publicKey ?? parsePublicKey(given));
+      : (key?.publicKey ?? parsePublicKey(given.publicKey ?? ''));
     return { publicKey, macKey: await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal) };
   } finally {
     key?.dispose();
@@ -168,14 +175,15 @@ async function readRecipient(given: Recipient, withMac: boolean, terminal: Termi
 
 function trustedKey(
   authData: JsonObject,
-  { user = '', key: signers, trustUnverified }: Recipient,
+  { user, key: signers, trustUnverified }: Recipient,
   decryptionKey: BackupDecryptionKey | undefined,
 ): BackupPublicKey {
   const publicKey = BackupPublicKey.fromAuthData(authData);
   // The key given has to fit even when a signature is trusted: the backup will be read with it.
   decryptionKey?.expectMatch(authData);
   const trustedKeys = signers.map(parseSigningKey);
-  const { trusted, reason } = verifyAuthData(authData, { userId: user, trustedKeys, decryptionKey });
+  const userId = user === undefined ? '' : parseUserId('--user', user);
+  const { trusted, reason } = verifyAuthData(authData, { userId, trustedKeys, decryptionKey });
   if (!trusted && !trustUnverified) {
     throw new KeyBackupError(
       'untrusted-backup',
@@ -183,13 +191,4 @@ function trustedKey(
     );
   }
   return publicKey;
-}
-
-function parsePublicKey({ publicKey = '' }: Recipient): BackupPublicKey {
-  try {
-    return BackupPublicKey.fromBase64(publicKey);
-  } catch (cause) {
-    if (!(cause instanceof KeyBackupError) || cause.code === 'low-order-key') throw cause;
-    throw new UsageError(`--public-key: ${cause.message}`, { cause });
-  }
 }
