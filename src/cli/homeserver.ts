@@ -23,11 +23,7 @@ export interface ServerOptions {
   readonly tokenFile: string | undefined;
 }
 
-/**
- * Finds the server and reads the access token.
- *
- * @throws {@link UsageError} without `--homeserver`; {@link InputError} when there is no way to the server.
- */
+/** Finds the server and reads the access token. */
 export async function connect(
   { homeserver, tokenFile }: ServerOptions,
   terminal: Terminal,
@@ -68,11 +64,7 @@ export async function withAccount<T>(
   }
 }
 
-/**
- * Reads an access token from a file, the environment or the terminal.
- *
- * @throws {@link InputError} also for a token that could not go into a header: the platform's error would quote it.
- */
+/** Reads an access token from a file, the environment or the terminal. */
 export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
   const text = path === undefined && variable ? variable : await readSecretLine(path, what, terminal);
@@ -81,11 +73,7 @@ export async function readToken(path: string | undefined, what: string, terminal
   throw new InputError(`${what}: expected printable characters without spaces, got others`);
 }
 
-/**
- * The base URL of a homeserver that answers as one.
- *
- * @throws {@link InputError} when there is no way to it, or it answers otherwise.
- */
+/** The base URL of a homeserver that answers as one. */
 export async function findHomeserver(option: string, where: string, terminal: Terminal): Promise<string> {
   const { signal, stderr } = terminal;
   try {
@@ -109,12 +97,7 @@ export function expectUrl(option: string, where: string): void {
   }
 }
 
-/**
- * The backup that a command works on.
- *
- * @param version - The current one by default.
- * @throws {@link InputError} when there is none, or no way to the server.
- */
+/** The backup that a command works on: the current version, or the one named. */
 export async function existingBackup(
   roomKeys: RoomKeys,
   signal: AbortSignal,
@@ -144,11 +127,7 @@ export function tellRetry(tell: (text: string) => void): (notice: RetryNotice) =
   };
 }
 
-/**
- * Turns failures of the server and of the network into input errors.
- *
- * @throws {@link InputError}
- */
+/** Turns failures of the server and of the network into input errors. */
 export async function withServer<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

@@ -5,11 +5,7 @@ const QUOTED = /^(?:"(.*)"|'(.*)'|`(.*)`|<(.*)>|[\u201c\u201e](.*)[\u201c\u201d]
 /** Zero-width characters, soft hyphens and marks of direction. */
 const INVISIBLE = /[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
 
-/**
- * The access token in a text as it is pasted: quotes, "Bearer" and a label are left out.
- *
- * @returns `undefined` for what could not go into a header.
- */
+/** The access token in a text as it is pasted, if it could go into a header: without quotes, "Bearer" and a label. */
 export function pastedToken(text: string): string | undefined {
   const value = text.replace(INVISIBLE, '').trim().replace(LABEL, '');
   // One group is the inside of a pair, and the others are empty.

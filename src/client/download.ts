@@ -26,11 +26,8 @@ export type DownloadedItem =
   (BackupEntry & { readonly room_id: string; readonly session_id: string }) | BackupFault;
 
 /**
- * The records of a backup as they arrive, some dozens at a time: for many keys a step per key costs more than the key.
- * It reconnects where a connection breaks, and yields every key once.
- *
- * @returns Records in the server's order, not validated, and the places that hold none.
- * @throws {@link RequestError} when repeating does not help; what came before has been yielded.
+ * The records of a backup as they arrive, not validated, and the places that hold none. Some dozens at a time: for many
+ * keys a step per key costs more than the key. It reconnects where a connection breaks, and yields every key once.
  */
 export async function* downloadKeys(
   roomKeys: RoomKeys,

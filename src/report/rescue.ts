@@ -61,10 +61,8 @@ export const TWICE = 'encoded in base64 twice, as nheko does: this backup can be
 export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey' | 'flags'>;
 
 /**
- * The keys to try on a backup in turn: the proven one, or those that could not be checked against anything. Empty if
+ * The keys to try on a backup in turn, to be disposed of: the proven one, or those that could not be compared. Empty if
  * there is a proven suggestion, which the user has to confirm first.
- *
- * @returns Keys that the caller disposes of with {@link disposeRescueKeys}.
  */
 export function rescueKeys(result: Unlocked | NotUnlocked): RescueKey[] {
   if (result.ok) {

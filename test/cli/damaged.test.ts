@@ -2,7 +2,8 @@ import { appendFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { Workspace, backupOf, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -60,18 +61,36 @@ describe.each(Object.entries(READERS))('%s of a damaged backup', (command, args)
     [
       'with something else between two records',
       ...([
-        3,
+        KEYS,
         'the file is damaged at rooms["!a:example.org"].sessions',
         '$.rooms["!a:example.org"]',
       ] as const),
       ({ text, at }) => `${text.slice(0, at(3))}\0\0${text.slice(at(3))}`,
     ],
     [
+      'that lost a quotation mark in a record',
+      ...([
+        KEYS - 1,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}${text.slice(at(3)).replace('"mac":"', '"mac":')}`,
+    ],
+    [
+      'that lost a bracket at the end of a record',
+      ...([
+        KEYS - 1,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}${text.slice(at(3)).replace('}}', '}')}`,
+    ],
+    [
       'with something behind its end',
       ...([KEYS, 'the file is damaged at the body', '$'] as const),
       ({ text }) => `${text}x`,
     ],
-  ])('%s gives the keys before that', async (_, count, why, path, damage) => {
+  ])('%s gives all other keys', async (_, count, why, path, damage) => {
     const made = saved();
     const { work } = made;
     work.write('backup.json', damage(made));
@@ -102,7 +121,7 @@ describe.each([
   ['encrypt', ['encrypt', 'export.json', '--key-file', 'key.txt']],
   ['export encrypt', ['export', 'encrypt', 'export.json', '--passphrase-file', 'phrase.txt']],
 ])('%s of a damaged array', (_, args) => {
-  it('gives the sessions before the damage', async () => {
+  it('gives the sessions before the cut', async () => {
     const { work, sessions } = saved();
     work.write('export.json', JSON.stringify(sessions).slice(0, -10));
     const end = await work.run([...args, '-o', 'out']);
@@ -115,7 +134,7 @@ describe.each([
 it('export decrypt gives the sessions before damage inside', async () => {
   const { work, sessions } = saved();
   const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
-  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
+  work.write('keys.txt', sealedExport({ plaintext: inside, passphrase: 'a phrase for the export' }));
   const end = await work.run([
     ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
     ...['-o', 'out', '--report', 'report.json'],
@@ -124,6 +143,100 @@ it('export decrypt gives the sessions before damage inside', async () => {
   expect(end.stderr).toContain(`the file ends early: ${KEYS} keys recovered\n`);
   expect(work.json('out')).toEqual(sessions);
   expect((work.json('report.json') as ReportFile).keys).toMatchObject([{ code: 'truncated' }]);
+});
+
+describe('export decrypt of a damaged file', () => {
+  const PHRASE = 'a phrase for the export';
+  const DECRYPT = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out'];
+  const SALVAGE = [...DECRYPT, '--salvage', '--report', 'report.json'];
+
+  function exported(change: (file: string) => string) {
+    const { work, sessions } = saved();
+    work.write('keys.txt', change(sealedExport({ plaintext: JSON.stringify(sessions), passphrase: PHRASE })));
+    return { work, sessions };
+  }
+
+  const cut = (file: string) => file.slice(0, file.length - 1500);
+  /** One bit, in the middle of a session key. */
+  const changed = (file: string) => {
+    const at = 36 + 4 * 850 + 3;
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+    return `${file.slice(0, at)}${alphabet[alphabet.indexOf(file[at]) ^ 1]}${file.slice(at + 1)}`;
+  };
+
+  it.each<[string, (file: string) => string, string, number, string, RegExp]>([
+    [
+      'that is cut off',
+      cut,
+      'bad-export-file',
+      KEYS - 2,
+      'truncated',
+      /the file is cut off, its MAC is missing, and so a wrong passphrase cannot be told from damage/,
+    ],
+    [
+      'that was changed',
+      changed,
+      'wrong-passphrase',
+      KEYS - 1,
+      'bad-export-file',
+      /expected another MAC, since the passphrase gives text: the file is damaged or was changed/,
+    ],
+  ])(
+    '%s says so, and gives every whole session with --salvage',
+    async (_, change, code, count, listed, why) => {
+      const { work, sessions } = exported(change);
+      const refused = await work.run(DECRYPT);
+      expect(refused).toMatchObject({ code: 1, stdout: '' });
+      expect(refused.stderr).toContain(`${code}: `);
+      expect(refused.stderr).toMatch(why);
+      expect(refused.stderr).toContain('salvage');
+      expect(work.filesBut()).not.toContain('out');
+
+      const end = await work.run(SALVAGE);
+      expect(end.code).toBe(1);
+      expect(end.stderr).toMatch(new RegExp(`\\nnothing proves that they are unaltered: .*${why.source}`));
+      const written = work.json('out') as typeof sessions;
+      expect(written.length).toBeGreaterThanOrEqual(count);
+      // A change inside a ratchet shows nowhere: it is this that the message is about.
+      const unlike = written.filter((one) => !sessions.some((two) => one.session_key === two.session_key));
+      expect(unlike.length).toBeLessThanOrEqual(KEYS - count);
+      const { keys } = work.json('report.json') as ReportFile;
+      expect(keys.map(({ code }) => code)).toContain(listed);
+    },
+  );
+
+  it('that ends early says how many sessions came out', async () => {
+    const { work } = exported(cut);
+    const { stderr } = await work.run(SALVAGE);
+    expect(stderr).toMatch(/the file ends early: \d+ keys recovered\nnothing proves that they are unaltered/);
+  });
+
+  it.each([
+    ['whole', (file: string) => file],
+    ['cut off', cut],
+    ['changed', changed],
+  ])('that is %s gives nothing to a wrong passphrase', async (_, change) => {
+    const { work } = exported(change);
+    work.write('phrase.txt', 'another phrase\n');
+    const end = await work.run(SALVAGE);
+    expect(end).toMatchObject({ code: 1, stdout: '' });
+    expect(end.stderr).toContain('wrong-passphrase: key export: expected the passphrase of this file');
+    expect(work.filesBut()).not.toContain('out');
+  });
+
+  it('whose MAC is right is read with --salvage as without', async () => {
+    const { work, sessions } = exported((file) => file);
+    expect(await work.run(SALVAGE)).toMatchObject({ code: 0, stderr: `${KEYS} of ${KEYS} keys; 0 failed\n` });
+    expect(work.json('out')).toEqual(sessions);
+  });
+
+  it('takes --salvage with decrypt only', async () => {
+    const { work } = saved();
+    const encrypt = ['export', 'encrypt', 'trusted.json', '--passphrase-file', 'phrase.txt', '--salvage'];
+    const end = await work.run(encrypt);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain('--salvage is for export decrypt only');
+  });
 });
 
 describe('rescue from a homeserver', () => {

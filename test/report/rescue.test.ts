@@ -15,7 +15,7 @@ import { nodeBackend } from '../../src/backends/node.js';
 import { readKeyExport } from '../../src/formats/key-export.js';
 import { encryptSessionData } from '../../src/engine.js';
 import { BackupDecryptionKey, encryptSession, type ExportedSessionData } from '../../src/index.js';
-import { directSessions } from '../support/sample.js';
+import { directSessions } from '../support/sessions.js';
 import { collect } from '../support/samples.js';
 
 const key = BackupDecryptionKey.generate();
@@ -140,7 +140,7 @@ test('a key that no record was encrypted to does not fit', async () => {
 test('a key that cannot be written to the file fails in its place', async () => {
   const [good, bad] = await rescued([record(first), record(second)]);
   if (!bad.ok) throw bad.error;
-  const spoilt = { ...bad, session: { ...bad.session, session_key: 'AAAA' } };
+  const spoilt = { ...bad, session: { ...bad.session, room_id: 'no room' } };
   await exported([spoilt, good]);
   expect(told).toEqual([
     [`at-${second.session_id}`, false],

@@ -145,11 +145,7 @@ type Recipient = Pick<
   'publicKey' | 'keyFile' | 'macKeyFile' | 'authData' | 'user' | 'key' | 'trustUnverified'
 >;
 
-/**
- * An `auth_data` is trusted by the decryption key, by a signature of a trusted key, or because the user says so.
- *
- * @throws {@link UsageError} unless the options name one recipient and a reason to trust it.
- */
+/** Expects one recipient. An `auth_data` needs a reason to trust it: the decryption key, a signature, or the word. */
 function expectRecipient(given: Recipient): void {
   const { publicKey, keyFile, authData, user, key, trustUnverified } = given;
   const signers = user !== undefined || key.length > 0;
