@@ -32,7 +32,7 @@ const CHECK_FILES: Advice = {
   next: 'Choose the backup and its version, each as it was saved. The details name the file.',
 };
 const TRY_LATER: Advice = {
-  what: 'The homeserver does not answer as it should.',
+  what: 'The homeserver is not answering as it should.',
   next: 'Try again later. If it happens again, show the details to the administrator of the homeserver.',
   mayPass: true,
 };
@@ -42,7 +42,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   'wrong-key': { what: FITS_NOTHING, next: KEY_FITS_NOTHING['backup-key'] },
   'unsupported-algorithm': {
     what: 'This backup is of a kind that this page cannot read.',
-    next: 'Use the client that made it. Your backup is untouched.',
+    next: 'Use the app that made it. Your backup is untouched.',
   },
   'bad-recovery-key': {
     what: 'This is not a complete recovery key.',
@@ -50,7 +50,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   },
   unauthorized: {
     what: 'The homeserver does not accept the access token.',
-    next: 'Copy it again as a whole. Signing out of the client that it comes from ends it.',
+    next: 'Copy it again as a whole. It ends when you sign out of the app that it comes from.',
   },
   'no-backup': {
     what: 'This account has no key backup.',
@@ -104,7 +104,7 @@ const ANYTHING_ELSE: Advice = {
 export function adviceFor({ code, correctable, storage }: Refused): Advice {
   if (correctable !== undefined) {
     return {
-      what: 'That does not fit, but something very close to it does.',
+      what: 'That does not fit, but something very close does.',
       next: `What fits is ${correctable}.`,
     };
   }

@@ -20,7 +20,7 @@ const PROOFS: readonly (readonly [Authenticity, string])[] = [
 /** The choices for experts that leave keys out. */
 const CHOICES = {
   authenticated: 'Only keys that prove where they come from',
-  strict: 'Only keys that every client can import',
+  strict: 'Only keys that every app can import',
 } as const;
 
 /** Prepares what the results offer. */
@@ -63,12 +63,14 @@ export function showResults(done: Done): void {
 }
 
 const count = (number: number) => number.toLocaleString('en');
+const keys = (number: number) => (number === 1 ? '1 key' : `${count(number)} keys`);
 
 function titleOf({ total, ok, missing }: Done): string {
   const all = total + missing;
   if (all === 0) return 'This backup is empty';
   if (ok === 0) return 'No key could be recovered';
-  return ok === all ? `All ${count(ok)} keys recovered` : `${count(ok)} of ${count(all)} keys recovered`;
+  if (ok < all) return `${count(ok)} of ${keys(all)} recovered`;
+  return all === 1 ? 'Your key is recovered' : `All ${keys(ok)} recovered`;
 }
 
 /** Why keys are missing, and what to do about it. */
@@ -96,7 +98,7 @@ function causeOf({ total, ok, failed, fits, codes, cut, missing, leftOut }: Done
     );
   }
   if (missing > 0) {
-    return `The homeserver counts ${count(missing)} more keys than it sent. Start again later to try for the rest.`;
+    return `The homeserver counts ${keys(missing)} more than it sent. Start again later to try for the rest.`;
   }
   if (total === 0) {
     return 'It holds no keys. Is it the right account? Another backup may be in files that you saved.';
@@ -109,12 +111,12 @@ function causeOf({ total, ok, failed, fits, codes, cut, missing, leftOut }: Done
   const foreign = refused.get('mac-mismatch') ?? 0;
   if (2 * foreign > failed) {
     return (
-      `${count(foreign)} of the others were encrypted to another recovery key. If you have an older one, start ` +
-      'again with it.'
+      `Another recovery key belongs to ${count(foreign)} of the others. If you have an older one, start again ` +
+      'with it.'
     );
   }
   return ok > 0
-    ? 'The others are damaged, or were written by a client that made a mistake. The report names each of them.'
+    ? 'The others are damaged, or were written by an app that made a mistake. The report names each of them.'
     : 'The keys in it are damaged. The report names the reason for each of them.';
 }
 
@@ -123,17 +125,17 @@ function warn(wrong: number): void {
   byId('warning').textContent =
     wrong === 0
       ? ''
-      : `Warning: ${wrong} of the keys in the file carry a wrong MAC: they were changed, or written by somebody ` +
-        'without the key. The report names them; start again with “Only keys that prove where they come from” ' +
-        'to leave them out.';
+      : `Warning: somebody without your key wrote or changed ${keys(wrong)} in the file (wrong MAC). The report ` +
+        `lists them. To leave them out, start again with “${CHOICES.authenticated}”; that also leaves out every ` +
+        'key without a proof.';
 }
 
 function offerSalvage(left: Done['salvageable']): void {
-  const sum = left.reduce((all, [, keys]) => all + keys, 0);
+  const sum = left.reduce((all, [, number]) => all + number, 0);
   byId('salvageable').hidden = sum === 0;
   byId('salvage-text').textContent =
-    `${sum} more can perhaps be read although they are damaged: ` +
-    `${left.map(([code, keys]) => `${keys} ${code}`).join(', ')}.`;
+    `${sum === 1 ? '1 more key' : `${count(sum)} more keys`} can perhaps be read although damaged: ` +
+    `${left.map(([code, number]) => `${number} ${code}`).join(', ')}.`;
 }
 
 function offer(id: string, blob: Blob | undefined): void {

@@ -137,7 +137,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.done();
     expect(await opened.text('#summary')).toContain('2 of 4 keys; 2 not read');
     expect(await opened.text('#salvage-text')).toBe(
-      '1 more can perhaps be read although they are damaged: 1 bad-mac-length.',
+      '1 more key can perhaps be read although damaged: 1 bad-mac-length.',
     );
     await page.click('#salvage-now');
     await opened.done();
@@ -222,7 +222,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.giveFiles({ rooms });
     await opened.enter(key.toRecoveryKey());
     await opened.done();
-    expect(await opened.text('#cause')).toContain('2 of the others were encrypted to another recovery key.');
+    expect(await opened.text('#cause')).toContain('Another recovery key belongs to 2 of the others.');
   });
 
   it('leaves out what not every client imports, when asked, and says how to get it', async () => {
@@ -232,7 +232,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#results-title')).toBe('2 of 3 keys recovered');
-    expect(await opened.text('#cause')).toContain('You chose “Only keys that every client can import”');
+    expect(await opened.text('#cause')).toContain('You chose “Only keys that every app can import”');
     expect(await opened.exported()).toHaveLength(2);
     expect(JSON.parse(await opened.download('report'))).toMatchObject({ keys: [{ code: 'missing-field' }] });
   });
@@ -536,7 +536,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       // Verified, declared, no MAC, wrong MAC.
       expect(await counts()).toEqual([1, 1, 1, 1]);
       expect(await opened.text('#summary')).toContain('4 of 4 keys, 1 of them flagged');
-      expect(await page.innerText('#warning')).toContain('1 of the keys in the file carry a wrong MAC');
+      expect(await page.innerText('#warning')).toContain(
+        'without your key wrote or changed 1 key in the file',
+      );
       expect(JSON.parse(await opened.download('report'))).toMatchObject({
         authenticity: { verified: 1, 'declared-unauthenticated': 1, 'no-mac': 1, 'wrong-mac': 1 },
         keys: [{ session_id: sample[2].session_id, flags: ['wrong-mac'] }],
@@ -716,7 +718,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       await signIn(server.url);
       await opened.done();
       expect(await opened.text('#results-title')).toBe('20 of 23 keys recovered');
-      expect(await opened.text('#cause')).toContain('The homeserver counts 3 more keys than it sent.');
+      expect(await opened.text('#cause')).toContain('The homeserver counts 3 keys more than it sent.');
     });
 
     it('shows that it waits for a server that does not answer', async () => {
