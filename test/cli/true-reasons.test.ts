@@ -102,7 +102,13 @@ it('says that a public key is encoded in base64 twice', async () => {
   expect(JSON.parse(verdict.stdout)).toMatchObject({
     ...{ trusted: false, public_key: null, key_matches: true, flags: ['double-base64-public-key'] },
   });
-  for (const args of [verify, [...rescue('key.txt'), ...reach()], [...rescue('key.txt'), ...files]]) {
+  const diagnose = ['diagnose', ...reach(), '--key-file', 'key.txt'];
+  for (const args of [
+    verify,
+    diagnose,
+    [...rescue('key.txt'), ...reach()],
+    [...rescue('key.txt'), ...files],
+  ]) {
     const end = await work.run(args);
     expect(end.stdout + end.stderr).toContain('in base64 twice');
   }
