@@ -1,5 +1,5 @@
 import { fc } from '@fast-check/vitest';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { base64Decode, base64Encode } from '../../src/engine.js';
 import { anyText, base64, refusal, total } from '../support/samples.js';
 import { runs } from '../support/runs.js';
@@ -38,6 +38,43 @@ describe('encoding', () => {
 
   it('encodes only the bytes of a view', () => {
     expect(base64Encode(Buffer.from('xabcx').subarray(1, 4))).toBe('YWJj');
+  });
+});
+
+describe('decoding by the runtime', () => {
+  const runtime = Uint8Array as { fromBase64?: (text: string) => Uint8Array };
+  const own = runtime.fromBase64;
+
+  afterEach(() => {
+    if (own) runtime.fromBase64 = own;
+    else delete runtime.fromBase64;
+  });
+
+  /** As the platform has it: white space is skipped, trailing bits may be set, everything else is a SyntaxError. */
+  function stub(): string[] {
+    const decoded: string[] = [];
+    runtime.fromBase64 = (text) => {
+      if (/[^A-Za-z0-9+/=\s]/.test(text)) throw new SyntaxError(text);
+      decoded.push(text);
+      return new Uint8Array(Buffer.from(text, 'base64'));
+    };
+    return decoded;
+  }
+
+  it('takes long text, padded or not', () => {
+    const decoded = stub();
+    const bytes = Uint8Array.from({ length: 100 }, (_, i) => i);
+    const padded = Buffer.from(bytes).toString('base64');
+    expect(base64Decode(padded, 'x')).toEqual(bytes);
+    expect(base64Decode(padded.replace(/=+$/, ''), 'x')).toEqual(bytes);
+    expect(decoded).toHaveLength(2);
+  });
+
+  it.each([' ', '\n', '\t', '*', '-', '=', '\u0141'])('still rejects %j inside long text', (wrong) => {
+    stub();
+    const error = refusal(() => base64Decode(`${'A'.repeat(70)}${wrong}${'A'.repeat(29)}`, 'the field'));
+    expect(error.code).toBe('bad-base64');
+    expect(error.message).toBe('the field: expected standard base64, got another character at 70');
   });
 });
 
