@@ -18,10 +18,7 @@ const LOCAL = 1000;
 /**
  * Decrypts the records of a backup and writes them as entries of an export file. A large backup is shared by this thread
  * and workers, one for each other processor: this thread takes a chunk where all of them have enough. Where workers fail
- * or cannot start, it does their work.
- *
- * @param options - `backend` is for this thread.
- * @returns One result per record, in order.
+ * or cannot start, it does their work, by `backend`.
  */
 export async function* decryptToEntries(
   records: AsyncIterable<BackupRecord>,

@@ -64,6 +64,11 @@ export function uCoordinate(publicKey: Uint8Array): bigint {
   return u & ((1n << 255n) - 1n);
 }
 
+/** A number in 32 bytes, without noble, which takes longer to make the curve than its first use here takes. */
+export function littleEndian(number: bigint): Uint8Array {
+  return Uint8Array.from({ length: 32 }, (_, i) => Number((number >> BigInt(8 * i)) & 255n));
+}
+
 // Offsets of the elements in the working array of isCurvePoint.
 const ONE = 0;
 const D_AT = LIMBS;
@@ -77,7 +82,7 @@ let work: Float64Array | undefined;
 function constants(): Float64Array {
   const f = new Float64Array(ELEMENTS * LIMBS);
   setSmall(f, ONE, 1);
-  fromBytes(f, D_AT, ed25519().Point.Fp.toBytes(CURVE.d), 0);
+  fromBytes(f, D_AT, littleEndian(CURVE.d), 0);
   return f;
 }
 

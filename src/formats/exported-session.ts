@@ -78,7 +78,7 @@ export function expectClaimedKey(flags: readonly string[]): void {
 }
 
 /**
- * Reads an entry of a key export that may come from any client. Absent sender fields pass with a flag; the session
+ * Reads an entry of a key export that may come from any client. Absent fields of the sender pass with a flag; the session
  * key and the session id have to be right.
  *
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`, `bad-session-key`,

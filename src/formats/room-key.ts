@@ -41,7 +41,7 @@ export interface ExportedSessionData {
   /** Curve25519 keys of those who forwarded the key, oldest first. */
   readonly forwarding_curve25519_key_chain: readonly string[];
   readonly room_id: string;
-  /** Usually `{ ed25519 }`; `{}` happens. Absent only on a key that salvage let pass without. */
+  /** Usually `{ ed25519 }`; `{}` happens, and is what an absent field is taken as. */
   readonly sender_claimed_keys?: Readonly<Record<string, string>>;
   /** The sending device's Curve25519 key. Absent only on a key that salvage let pass without. */
   readonly sender_key?: string;
@@ -272,7 +272,7 @@ function knownFields(
   // Field by field: spreading costs more than all the checks.
   const fields: Record<string, unknown> = { algorithm: MEGOLM_ALGORITHM, forwarding_curve25519_key_chain };
   if (sender_key !== undefined) fields.sender_key = sender_key;
-  if (sender_claimed_keys !== undefined) fields.sender_claimed_keys = sender_claimed_keys;
+  fields.sender_claimed_keys = sender_claimed_keys;
   fields.session_key = session_key;
   if (sharedHistory !== undefined) {
     fields.shared_history = sharedHistory;
