@@ -115,6 +115,10 @@ export function expectUrl(option: string, where: string): void {
   }
 }
 
+/** What to say of an account without a backup. */
+export const NO_BACKUP =
+  'there is no backup on this account; is it the right account, and the right homeserver?';
+
 /**
  * The backup that a command works on.
  *
@@ -132,7 +136,7 @@ export async function existingBackup(
   if (!info) {
     throw new InputError(
       version === undefined
-        ? 'there is no backup on this account; is it the right account, and the right homeserver?'
+        ? NO_BACKUP
         : `there is no backup version ${quote(version)} on this account; "versions" shows the current one`,
     );
   }
