@@ -98,7 +98,6 @@ export {
   readMacKeySecret,
   readMasterKey,
   type Attempt,
-  type MacKeySecret,
   type MasterKey,
   type UnlockedBy,
   type UnlockedKey,

@@ -24,11 +24,7 @@ export interface ServerOptions {
   readonly tokenFile: string | undefined;
 }
 
-/**
- * Finds the server and reads the access token.
- *
- * @throws {@link UsageError} without `--homeserver`; {@link InputError} when there is no way to the server.
- */
+/** Finds the server and reads the access token. */
 export async function connect(
   { homeserver, tokenFile }: ServerOptions,
   terminal: Terminal,
@@ -70,11 +66,7 @@ export async function withAccount<T>(
   }
 }
 
-/**
- * Reads an access token from a file, the environment or the terminal.
- *
- * @throws {@link InputError} also for a token that could not go into a header: the platform's error would quote it.
- */
+/** Reads an access token from a file, the environment or the terminal. */
 export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
   const text = path === undefined && variable ? variable : await readSecret(path, what, terminal);
@@ -87,11 +79,7 @@ export async function readToken(path: string | undefined, what: string, terminal
   return token;
 }
 
-/**
- * The base URL of a homeserver that answers as one.
- *
- * @throws {@link InputError} when there is no way to it, or it answers otherwise.
- */
+/** The base URL of a homeserver that answers as one. */
 export async function findHomeserver(option: string, where: string, terminal: Terminal): Promise<string> {
   const { signal, stderr } = terminal;
   try {
@@ -119,12 +107,7 @@ export function expectUrl(option: string, where: string): void {
 export const NO_BACKUP =
   'there is no backup on this account; is it the right account, and the right homeserver?';
 
-/**
- * The backup that a command works on.
- *
- * @param version - The current one by default.
- * @throws {@link InputError} when there is none, or no way to the server.
- */
+/** The backup that a command works on: the current version, or the one named. */
 export async function existingBackup(
   roomKeys: RoomKeys,
   signal: AbortSignal,
@@ -154,11 +137,7 @@ export function tellRetry(tell: (text: string) => void): (notice: RetryNotice) =
   };
 }
 
-/**
- * Turns failures of the server and of the network into input errors.
- *
- * @throws {@link InputError}
- */
+/** Turns failures of the server and of the network into input errors. */
 export async function withServer<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

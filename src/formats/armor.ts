@@ -12,7 +12,8 @@ import { utf8Decode } from '../encoding/utf8.js';
 const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----';
 const END = '-----END MEGOLM SESSION DATA-----';
 
-/** Bytes in a line of 96 characters, as Element writes it. */
+/** Characters of a line, as Element writes it, and the bytes in it. */
+const LINE = 96;
 const LINE_BYTES = 72;
 
 /** Longer lines cannot be one of the two and are not kept whole. */
@@ -42,8 +43,11 @@ export class ArmorWriter {
 }
 
 function lines(bytes: Uint8Array): string {
-  // All at once: a call for every line would cost more than its base64. Nothing comes before the first line break.
-  return base64EncodePadded(bytes).replace(/.{1,96}/g, '$&\n');
+  // All at once: a call for every line would cost more than its base64.
+  const base64 = base64EncodePadded(bytes);
+  let text = '';
+  for (let start = 0; start < base64.length; start += LINE) text += `${base64.slice(start, start + LINE)}\n`;
+  return text;
 }
 
 /**

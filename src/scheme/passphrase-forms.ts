@@ -44,9 +44,7 @@ export interface FormOfPassphrase {
 }
 
 /**
- * Other forms of a passphrase, the likeliest first; 22 at most, since each costs a derivation.
- *
- * @param typed - Not among the forms. White space alone has none.
+ * Other forms of a passphrase, the likeliest first; 22 at most, since each costs a derivation. White space has none.
  */
 export function passphraseForms(typed: string): FormOfPassphrase[] {
   const trimmed = typed.replace(OUTER, '');

@@ -1,7 +1,9 @@
+import { appendFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { Workspace, backupOf, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -132,7 +134,7 @@ describe.each([
 it('export decrypt gives the sessions before damage inside', async () => {
   const { work, sessions } = saved();
   const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
-  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
+  work.write('keys.txt', sealedExport({ plaintext: inside, passphrase: 'a phrase for the export' }));
   const end = await work.run([
     ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
     ...['-o', 'out', '--report', 'report.json'],
@@ -150,7 +152,7 @@ describe('export decrypt of a damaged file', () => {
 
   function exported(change: (file: string) => string) {
     const { work, sessions } = saved();
-    work.write('keys.txt', change(sealedExport(JSON.stringify(sessions), PHRASE)));
+    work.write('keys.txt', change(sealedExport({ plaintext: JSON.stringify(sessions), passphrase: PHRASE })));
     return { work, sessions };
   }
 
@@ -277,27 +279,98 @@ describe('rescue from a homeserver', () => {
     return work.json('sessions.json') as unknown[];
   };
 
-  it('keeps what came before the connection broke, and the same command gets all', async () => {
+  const INPUTS = ['phrase.txt', 'version.json', 'trusted.json', 'token.txt'];
+
+  it('keeps what came before the connection broke, and the same command resumes', async () => {
     const { work, sessions } = made;
     breakAfter(9000);
     const broken = await rescue();
     expect(broken.code).toBe(2);
     const [, came] = /(\d+) of 12 keys are in out\.partial, a whole export file/.exec(broken.stderr) ?? [];
     expect(broken.stderr).toContain(`M_FORBIDDEN "no"): ${came} keys recovered\n`);
-    expect(work.mode('out.partial')).toBe('600');
+    expect(broken.stderr).toContain('out.state, still encrypted; the same command resumes there\n');
+    expect(work.filesBut(...INPUTS)).toEqual(['out.partial', 'out.state']);
+    expect([work.mode('out.partial'), work.mode('out.state')]).toEqual(['600', '600']);
+    for (const { session_key } of sessions) expect(work.read('out.state')).not.toContain(session_key);
     const kept = await sessionsIn('out.partial');
     expect(kept).toHaveLength(Number(came));
     expect(kept.length).toBeGreaterThan(3);
-    for (const name of ['out', 'report.json']) expect(work.filesBut()).not.toContain(name);
 
+    // What came once is not lost to a connection that breaks sooner.
     breakAfter(2500);
     const worse = await rescue();
     expect(worse.code).toBe(2);
-    expect(worse.stderr).toContain('out.partial, which has more, stays');
+    expect(worse.stderr).toContain('resuming with the keys in out.state\n');
+    expect(worse.stderr).toContain(`${came} of 12 keys are in out.partial`);
     expect(await sessionsIn('out.partial')).toEqual(kept);
 
+    // Nor to a crash in the middle of a line, nor to a server that has forgotten them.
+    appendFileSync(work.path('out.state'), '["!a:example.org","half');
+    const [version] = server.versions;
+    for (const [room, id] of server.keysOf(version).slice(0, 3)) version.keys.get(room)!.delete(id);
     expect(await rescue()).toMatchObject({ code: 0 });
     expect(await sessionsIn('out')).toEqual(sessions);
+    expect(work.filesBut(...INPUTS)).toEqual(['out', 'report.json', 'sessions.json']);
+  });
+
+  it('resumes with the page that was not read', async () => {
+    server.pages = 5;
+    server.faults = [
+      {
+        kind: 'then',
+        effect: () => {
+          breakAfter(2000);
+        },
+      },
+    ];
+    expect((await rescue()).code).toBe(2);
+    const before = server.seen.length;
+    expect(await rescue()).toMatchObject({ code: 0 });
+    const asked = server.seen.slice(before).filter(({ url }) => url.includes('/room_keys/keys'));
+    expect(
+      asked.map(({ url }) => new URL(url, server.url).searchParams.get('org.megolm-backup.from')),
+    ).toEqual(['5', '10']);
+    expect(await sessionsIn('out')).toEqual(made.sessions);
+  });
+
+  it('starts again where the backup has changed, and leaves the state of another backup alone', async () => {
+    const { work, sessions } = made;
+    breakAfter(9000);
+    await rescue();
+    const [version] = server.versions;
+    const late = work.session({ room_id: '!c:example.org' });
+    const { rooms } = backupOf([late], work.key);
+    server.store(
+      version,
+      late.room_id,
+      late.session_id,
+      rooms[late.room_id].sessions[late.session_id] as never,
+    );
+    breakAfter(2500);
+    const changed = await rescue();
+    expect(changed.stderr).toContain('the backup has changed since out.state was written; starting again\n');
+    expect(changed.stderr).toContain('out.partial, which has more, stays');
+    const state = work.read('out.state');
+    server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey) });
+    const other = await rescue();
+    expect(other.code).toBe(2);
+    expect(other.stderr).toContain('out.state: belongs to another backup; remove it to begin anew');
+    expect(work.read('out.state')).toBe(state);
+    server.versions.pop();
+    expect(await rescue()).toMatchObject({ code: 0 });
+    expect(await sessionsIn('out')).toEqual([...sessions, late]);
+  });
+
+  it('asks for a page with an unreadable place again', async () => {
+    server.pages = 5;
+    const [version] = server.versions;
+    const [[room, id]] = server.keysOf(version);
+    const body = `{"rooms":{${JSON.stringify(room)}:{"sessions":{${JSON.stringify(id)}:oops}}},"org.megolm-backup.next_batch":"5"}`;
+    breakAfter(2000);
+    server.faults.unshift({ kind: 'misreport', body });
+    expect(await rescue()).toMatchObject({ code: 2 });
+    expect(await rescue()).toMatchObject({ code: 0 });
+    expect(await sessionsIn('out')).toHaveLength(KEYS);
   });
 
   it('writes nothing where not one key came', async () => {
@@ -306,7 +379,7 @@ describe('rescue from a homeserver', () => {
     const broken = await rescue();
     expect(broken.code).toBe(2);
     expect(broken.stderr).toContain('M_FORBIDDEN');
-    expect(work.filesBut('phrase.txt', 'version.json', 'trusted.json', 'token.txt')).toEqual([]);
+    expect(work.filesBut(...INPUTS)).toEqual([]);
   });
 
   it('says when the homeserver sends fewer keys than it counts', async () => {

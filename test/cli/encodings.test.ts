@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { USER, Workspace, backupOf, exportFile, type Ended } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { USER, Workspace, backupOf, type Ended } from './workspace.js';
 
 /** Text as other systems write it. */
 const ENCODINGS: Record<string, (text: string) => Uint8Array> = {
@@ -104,7 +105,7 @@ async function prepared(): Promise<Workspace> {
   for (const name of ['version.json', 'r-version.json', 'v-version.json']) work.writeJson(name, version);
   for (const name of ['sessions.json', 'trusted.json', 'to-export.json']) work.writeJson(name, sessions);
   for (const name of ['phrase.txt', 'r-phrase.txt']) work.write(name, `${phrase}\n`);
-  work.write('element-keys.txt', await exportFile(sessions, phrase));
+  work.write('element-keys.txt', sealedExport({ plaintext: JSON.stringify(sessions), passphrase: phrase }));
   work.write('r-key.txt', storage.toRecoveryKey());
   work.writeJson('r-account.json', {
     'm.secret_storage.default_key': { key: 'k' },

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
-import { Workspace, recordOf, sealedExport, type ReportFile } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { Workspace, recordOf, type ReportFile } from './workspace.js';
 
 let work: Workspace;
 let server: KeyBackupServer;
@@ -18,7 +19,10 @@ beforeEach(async () => {
   const { sender_claimed_keys: _, ...bare } = work.session();
   expected = [{ ...bare, sender_claimed_keys: {} }];
   theirs = bare;
-  work.write('theirs.txt', sealedExport(JSON.stringify([bare]), 'a phrase for the export'));
+  work.write(
+    'theirs.txt',
+    sealedExport({ plaintext: JSON.stringify([bare]), passphrase: 'a phrase for the export' }),
+  );
   await ok('export', 'decrypt', 'theirs.txt', '--passphrase-file', 'phrase.txt', '-o', 'bare.json');
   expect(work.json('bare.json')).toEqual(expected);
 });

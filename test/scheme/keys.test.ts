@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { inspect } from 'node:util';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it, vi } from 'vitest';
 import { BackupDecryptionKey, BackupPublicKey, KeyBackupError } from '../../src/index.js';

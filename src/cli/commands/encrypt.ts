@@ -7,7 +7,6 @@ import type { ExportedSessionData } from '../../formats/room-key.js';
 import { resultsInPlace } from '../../report/in-place.js';
 import { reasonOf, Report, rooted } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
 import type { BackupEntry } from '../../wire/backup-item.js';
 import { defineCommand, parseUserId, type Values } from '../command.js';
@@ -46,11 +45,6 @@ const OPTIONS = {
   },
   ...BACKUP_MAC,
   ...BIND_ROOM_ID,
-  unauthenticated: {
-    value: 'SOURCE',
-    help: `with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
-        m.forwarded_room_key or m.undefined`,
-  },
   ...VERIFIED,
   ...OUTPUT,
   ...JSON_SUMMARY,
@@ -79,10 +73,8 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
     wrong usage or unreadable input.`,
   example:
     'megolm-backup encrypt export.json --public-key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo -o backup.json',
-  async run({ verified, bindRoomId, unauthenticated, ...options }, terminal, path) {
-    const source = parseSource(unauthenticated);
-    const dependents = { 'bind-room-id': bindRoomId, unauthenticated };
-    const withMac = wantsMac(options, dependents, options.keyFile !== undefined);
+  async run({ verified, ...options }, terminal, path) {
+    const withMac = wantsMac(options, options.keyFile !== undefined);
     expectRecipient(options);
     const { publicKey, macKey } = await readRecipient(options, withMac, terminal);
     const report = new Report(({ path: where }, { code, message }) => {
@@ -97,8 +89,7 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
           const settings = {
             isVerified: verified,
             macKey,
-            bindRoomId,
-            unauthenticated: source && (() => source),
+            bindRoomId: options.bindRoomId,
             backend: nodeBackend(),
             signal: terminal.signal,
             onProgress: () => {
@@ -136,27 +127,13 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
   },
 });
 
-const SOURCES: readonly UnauthenticatedSource[] = ['m.legacy-v1', 'm.forwarded_room_key', 'm.undefined'];
-
-function parseSource(text: string | undefined): UnauthenticatedSource | undefined {
-  const source = SOURCES.find((known) => known === text);
-  if (text !== undefined && !source) {
-    throw new UsageError(`--unauthenticated: expected one of ${SOURCES.join(', ')}`);
-  }
-  return source;
-}
-
 /** The options that say what to encrypt to. */
 type Recipient = Pick<
   Values<typeof OPTIONS>,
   'publicKey' | 'keyFile' | 'macKeyFile' | 'authData' | 'user' | 'key' | 'trustUnverified'
 >;
 
-/**
- * An `auth_data` is trusted by the decryption key, by a signature of a trusted key, or because the user says so.
- *
- * @throws {@link UsageError} unless the options name one recipient and a reason to trust it.
- */
+/** Expects one recipient. An `auth_data` needs a reason to trust it: the decryption key, a signature, or the word. */
 function expectRecipient(given: Recipient): void {
   const { publicKey, keyFile, authData, user, key, trustUnverified } = given;
   const signers = user !== undefined || key.length > 0;

@@ -156,7 +156,7 @@ async function fetchKey(
     throw new KeyBackupError('missing-field', 'the secret storage: expected a MAC key, found none');
   }
   if (!key) terminal.stderr('cannot tell whether it belongs to the current backup; --key-file checks that\n');
-  await writeMacKey(found.macKey, output, terminal);
+  await writeMacKey(found, output, terminal);
 }
 
 /** Opens a key of the secret storage with its text form or its phrase. */

@@ -4,10 +4,10 @@ import { jsonPath } from '../../../src/encoding/json.js';
 import { base64Encode } from '../../../src/encoding/base64.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../../src/formats/room-key.js';
+import { sealedExport } from '../../support/samples.js';
 import {
   Workspace,
   backupOf,
-  exportFile,
   recordOf,
   signedAuthData,
   type BackupFile,
@@ -368,7 +368,7 @@ describe.concurrent('a file that is no backup', () => {
 
   it('that is an encrypted export says how to open it', async () => {
     const folder = new Workspace();
-    folder.write('keys.txt', await exportFile([], 'a passphrase'));
+    folder.write('keys.txt', sealedExport({ plaintext: '[]', passphrase: 'a passphrase' }));
     for (const command of ['encrypt', 'decrypt']) {
       const end = await folder.run([command, 'keys.txt', '--key-file', 'key.txt']);
       expect(end).toMatchObject({ code: 2, stdout: '' });
