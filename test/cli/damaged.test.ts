@@ -366,6 +366,23 @@ describe('rescue from a homeserver', () => {
     expect(await sessionsIn('out')).toEqual([...sessions, late]);
   });
 
+  it.each(['notes\n', '{"format":"megolm-backup-restore/1","version":"v1"}\n'])(
+    'leaves a file alone that is no state of a rescue: %j',
+    async (text) => {
+      const { work } = made;
+      work.write('out.state', text);
+      const end = await rescue();
+      expect(end.code).toBe(2);
+      expect(end.stderr).toContain('out.state: expected the state of a rescue; remove it to begin anew');
+      expect(work.read('out.state')).toBe(text);
+      expect(work.filesBut(...INPUTS)).toEqual(['out.state']);
+      // An empty one is what a full disk leaves.
+      work.write('out.state', '');
+      expect(await rescue()).toMatchObject({ code: 0 });
+      expect(work.filesBut(...INPUTS)).toEqual(['out', 'report.json']);
+    },
+  );
+
   it('asks for a page with an unreadable place again', async () => {
     server.pages = 5;
     const [version] = server.versions;
