@@ -108,16 +108,16 @@ function agree(privateKey: KeyObject, bytes: Uint8Array, into: Uint8Array, offse
   }
 }
 
-/** The key imported from an array, and the hash of the array's bytes then. */
-const imports = new WeakMap<Uint8Array, { readonly hash: Buffer; readonly object: KeyObject }>();
+/** The last key that was imported, until the garbage collector takes it, and its hash. */
+let last: { readonly hash: Buffer; readonly object: WeakRef<KeyObject> } | undefined;
 
-/** Imports a key once while its array stays the same: a batch passes it with every chunk. */
+/** Imports a key once for many chunks: a batch passes it with each, and in workers each comes with a copy. */
 function importOnce(bytes: Uint8Array): KeyObject {
   const hash = createHash('sha256').update(bytes).digest();
-  const known = imports.get(bytes);
-  if (known?.hash.equals(hash)) return known.object;
+  const known = last?.hash.equals(hash) === true ? last.object.deref() : undefined;
+  if (known) return known;
   const object = importPrivateKey(bytes);
-  imports.set(bytes, { hash, object });
+  last = { hash, object: new WeakRef(object) };
   return object;
 }
 

@@ -1,9 +1,9 @@
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { base64Decode, base64Encode } from '../../src/engine.js';
 import { anyText, base64, refusal, total } from '../support/samples.js';
 import { runs } from '../support/runs.js';
-import { withoutTextCoders } from '../support/without-text-coders.js';
+import { withoutTextCoders } from '../support/platforms.js';
 
 describe('encoding', () => {
   it('works without a TextDecoder', async () => {

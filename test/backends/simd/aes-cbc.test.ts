@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { AesCbc } from '../../../src/backends/simd/aes-cbc.js';
 import { DERIVED } from '../../../src/backends/simd/derived-keys.js';
 import { Kernel } from '../../../src/backends/simd/kernel.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 import { runs } from '../../support/runs.js';
 
 enableRelaxedSimd();

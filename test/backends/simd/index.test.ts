@@ -10,7 +10,7 @@ import { decryptSessionData, parseSessionData } from '../../../src/scheme/sessio
 import { agreeMany, encapsulateMany, publicKeyOf } from '../../../src/curve25519/x25519.js';
 import { backendContract } from '../../contracts/backend.js';
 import { x25519Contract } from '../../contracts/x25519.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 
 enableRelaxedSimd();
 
