@@ -1,5 +1,5 @@
-// The first session that a process encrypts, from when the library is loaded: libolm has a module to compile, and our code
-// was never run. Prints JSON.
+// The first session that a process encrypts, from when the modules are loaded until the record is there: libolm compiles
+// its WebAssembly in this time, and our code was never run. Prints JSON.
 //
 // node cold.mjs libolm|ours
 import olm from '@matrix-org/olm';

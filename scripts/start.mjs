@@ -57,7 +57,7 @@ try {
   const uploadTime = performance.now() - uploadStart;
   key.dispose();
   check('every session was encrypted and uploaded', upload.uploaded === sessions.length);
-  check('the server counts as many', upload.count === sessions.length);
+  check('the server counts every key', upload.count === sessions.length);
 
   // Somebody restores, with what a person has: the text form of the key, and the server.
   const found = await roomKeys.currentVersion();

@@ -35,7 +35,14 @@ export interface AbortSignalLike {
 /** A long computation yields to the event loop at least this often: a page keeps drawing, a server keeps answering. */
 export const YIELD_INTERVAL_MS = 20;
 
+interface Port {
+  onmessage: (() => void) | null;
+  postMessage(message: unknown): void;
+  close(): void;
+}
+
 interface Clock {
+  MessageChannel?: new () => { readonly port1: Port; readonly port2: Port };
   performance?: { now(): number };
   setImmediate?: (callback: () => void) => unknown;
   setTimeout: (callback: () => void, milliseconds: number) => unknown;
@@ -47,12 +54,26 @@ export function now(): number {
   return performance ? performance.now() : Date.now();
 }
 
-/** Resolves when the event loop has gone round once, timers, input and output included. */
+/**
+ * Resolves when the event loop has gone round once, timers, input and output included.
+ *
+ * In browsers by a message: nested timers sleep 4 ms there, and `scheduler.yield` lets no timer and few frames through.
+ */
 export function yieldToEventLoop(): Promise<void> {
-  const { setImmediate, setTimeout } = globalThis as unknown as Clock;
+  const { MessageChannel, setImmediate, setTimeout } = globalThis as unknown as Clock;
   return new Promise((resolve) => {
-    if (setImmediate) setImmediate(resolve);
-    else setTimeout(resolve, 0);
+    if (setImmediate) {
+      setImmediate(resolve);
+    } else if (MessageChannel) {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => {
+        port1.close();
+        resolve();
+      };
+      port2.postMessage(undefined);
+    } else {
+      setTimeout(resolve, 0);
+    }
   });
 }
 

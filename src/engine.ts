@@ -34,5 +34,5 @@ export {
 export { readSessionKey, type SessionKeyFacts } from './formats/session-key.js';
 export { prepareExportedSession, readExportedSession } from './formats/exported-session.js';
 export type { ExportBackend, StreamMac } from './formats/export-mac.js';
-export { MAX_EXPORT_BYTES, decryptKeyExport } from './formats/key-export.js';
+export { MAX_EXPORT_BYTES, decryptKeyExport, type DecryptExportOptions } from './formats/key-export.js';
 export { pureBackend, type Backend, type CompleteBackend, type Pipeline } from './batch/backend.js';

@@ -98,12 +98,11 @@ export {
   readMacKeySecret,
   readMasterKey,
   type Attempt,
-  type MacKeySecret,
   type MasterKey,
   type UnlockedBy,
   type UnlockedKey,
 } from './secret-storage/account-secrets.js';
-export type { PassphraseForm } from './scheme/passphrase-forms.js';
+export type { OtherFormOptions, PassphraseForm } from './scheme/passphrase-forms.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,

@@ -38,13 +38,24 @@ function countedSignal() {
 }
 
 describe('yieldToEventLoop', () => {
-  it.each([true, false])('lets others run, setImmediate there: %s', async (there) => {
-    if (!there) vi.stubGlobal('setImmediate', undefined);
-    const order: string[] = [];
-    setTimeout(() => order.push('timer'), 0);
-    void Promise.resolve().then(() => order.push('microtask'));
-    for (let i = 0; i < 1000 && !order.includes('timer'); i++) await yieldToEventLoop();
-    expect(order).toEqual(['microtask', 'timer']);
+  it.each([[[]], [['setImmediate']], [['setImmediate', 'MessageChannel']]])(
+    'lets others run without %j',
+    async (missing) => {
+      for (const name of missing) vi.stubGlobal(name, undefined);
+      const order: string[] = [];
+      setTimeout(() => order.push('timer'), 0);
+      void Promise.resolve().then(() => order.push('microtask'));
+      for (let i = 0; i < 1000 && !order.includes('timer'); i++) await yieldToEventLoop();
+      expect(order).toEqual(['microtask', 'timer']);
+    },
+  );
+
+  it('sets no timer where there are messages, because a browser makes nested timers sleep', async () => {
+    vi.stubGlobal('setImmediate', undefined);
+    const timer = vi.spyOn(globalThis, 'setTimeout');
+    for (let i = 0; i < 10; i++) await yieldToEventLoop();
+    expect(timer).not.toHaveBeenCalled();
+    timer.mockRestore();
   });
 });
 

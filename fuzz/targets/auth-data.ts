@@ -4,7 +4,7 @@ import { canonicalJson } from '../../src/encoding/canonical-json.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
 import { BackupDecryptionKey, BackupPublicKey } from '../../src/scheme/keys.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Target } from '../target.js';
-import { jsonsOf } from '../vectors.js';
+import { jsonsOf } from '../corpus.js';
 
 const USER = '@a:e';
 const SEED = new Uint8Array(32).fill(0x31);

@@ -1,5 +1,5 @@
-import type { BackupItem } from '../../src/wire/backup-item.js';
-import { BackupReader, type BackupForm } from '../../src/wire/backup-reader.js';
+import type { BackupForm, BackupItem } from '../../src/wire/backup-item.js';
+import { BackupReader } from '../../src/wire/backup-reader.js';
 import { jsonPath } from '../../src/encoding/json.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
@@ -15,7 +15,7 @@ export const backupReaderTarget: Target = {
   words: [
     ...words`
     "rooms":{ "sessions":{ "!r:e":{ {"rooms":{"!r":{"sessions":{ }}}} "next_batch":"t" "__proto__":
-    {"room_id":"!r","session_id":"s"} \" \\ "\u0073essions" , null [] "a":1 [[[[[[[[[[[
+"s":{"first_message_index":0} "t":{"session_data":{}}, {"room_id":"!r","session_id":"s"} \" \\ "\u0073essions" , null [] "a":1 [[[[[[[[[[[
     ]]]]]]]]]]]
   `,
     '\ufeff',
@@ -35,6 +35,18 @@ export const backupReaderTarget: Target = {
     const whole = read(body, form, 0, seen);
     claimEqual(read(body, form, seed, seen), whole, 'the same however it is cut');
     const { items, code } = whole;
+    if (form !== 'sessions') {
+      const saved = read(body, form, 0, seen, true);
+      claimEqual(read(body, form, seed, seen, true), saved, 'a saved file, the same however it is cut');
+      const isWhole = code === undefined && items.every(({ error }) => error === undefined);
+      if (isWhole && saved.code === undefined)
+        claimEqual(saved, whole, 'a whole file, the same as an answer');
+      claim(saved.items.length >= items.length || saved.code !== undefined, 'no less of a saved file');
+      const ids = saved.items
+        .filter(({ error }) => !error)
+        .map((row) => JSON.stringify([row.room_id, row.session_id]));
+      claim(form === 'array' || new Set(ids).size === ids.length, 'no record twice');
+    }
     const parsed = jsonOf(textOf(body));
     if (code === undefined && items.every(({ error }) => error === undefined)) {
       claim(parsed !== undefined || !isUtf8(body), 'a body without a fault is JSON');
@@ -56,11 +68,18 @@ interface Row {
   readonly error: string | undefined;
 }
 
-function read(body: Uint8Array, form: BackupForm, seed: number, seen: Seen): { items: Row[]; code?: string } {
-  const reader = new BackupReader({ form, roomId: '!one', ...LIMITS });
+function read(
+  body: Uint8Array,
+  form: BackupForm,
+  seed: number,
+  seen: Seen,
+  isSaved = false,
+): { items: Row[]; code?: string } {
+  const reader = new BackupReader({ form, roomId: '!one', ...LIMITS }, isSaved);
   const items: Row[] = [];
   try {
     for (const chunk of inChunks(body, seed)) items.push(...reader.push(chunk).map(rowOf));
+    items.push(...reader.rest().map(rowOf));
     reader.end();
     seen.count('accepted');
     return { items };

@@ -2,7 +2,7 @@ import { createCipheriv, createHmac } from 'node:crypto';
 import { pureBackend, type Backend } from '../../src/batch/backend.js';
 import { readKeyExport, writeKeyExport, type ExportResult } from '../../src/formats/key-export.js';
 import { claim, claimEqual, inChunks, jsonOf, textOf, words, type Target } from '../target.js';
-import { jsonsOf, textsOf } from '../vectors.js';
+import { jsonsOf, textsOf } from '../corpus.js';
 
 const FILE_CODES = ['bad-export-file', 'wrong-passphrase', 'bad-utf8', 'bad-json', 'too-large'];
 const ENTRY_CODES = [

@@ -2,7 +2,7 @@ import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { looksLikeKey } from '../../src/secret-storage/recovery-key-typo.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
 import { claim, claimEqual, textOf, words, type Target } from '../target.js';
-import { textsOf } from '../vectors.js';
+import { textsOf } from '../corpus.js';
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 

@@ -9,7 +9,7 @@ import { KeyBackupError } from '../../src/errors.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { claim, claimEqual, inChunks, words, type Seen, type Target } from '../target.js';
-import { vectorCases } from '../vectors.js';
+import { vectorCases } from '../corpus.js';
 
 const KEY = BackupDecryptionKey.fromBytes(new Uint8Array(32).fill(0x42));
 const INFO = {

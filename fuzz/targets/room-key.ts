@@ -2,7 +2,7 @@ import { prepareExportedSession, readExportedSession } from '../../src/formats/e
 import { prepareRoomKey, readRoomKey } from '../../src/formats/room-key.js';
 import { readSessionKey } from '../../src/formats/session-key.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
-import { jsonsOf } from '../vectors.js';
+import { jsonsOf } from '../corpus.js';
 
 const CODES = [
   'missing-field',

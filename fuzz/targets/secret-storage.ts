@@ -6,7 +6,7 @@ import {
 import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { claim, claimEqual, jsonOf, textOf, words, type Seen, type Target } from '../target.js';
-import { jsonsOf } from '../vectors.js';
+import { jsonsOf } from '../corpus.js';
 
 const KEY = new Uint8Array(32).fill(0x23);
 const NAME = 'm.megolm_backup.v1';

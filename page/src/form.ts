@@ -1,6 +1,6 @@
 import { addFiles, chosenFiles } from './chosen-files.js';
 import { button, byId, input, show } from './dom.js';
-import type { Task } from './messages.js';
+import type { KeptRecords, Task } from './messages.js';
 import { faultOf, strengthOf } from './passphrase.js';
 
 const form = byId('form') as HTMLFormElement;
@@ -26,15 +26,16 @@ export function showStep(index: number): void {
 }
 
 /** What was entered. */
-export function enteredTask(correct: boolean): Task {
+export function enteredTask(correct: boolean, kept: KeptRecords | undefined): Task {
   return {
     source: fromFiles()
       ? { kind: 'files', files: chosenFiles() }
-      : { kind: 'server', homeserver: input('homeserver').value, token: input('token').value },
+      : { kind: 'server', homeserver: input('homeserver').value, token: input('token').value, kept },
     key: input('key').value,
     passphrase: input('passphrase').value,
     salvage: input('salvage').checked,
     requireAuthenticated: input('authenticated').checked,
+    strict: input('strict').checked,
     correct,
   };
 }
@@ -64,6 +65,10 @@ export function setUpForm(start: () => void): void {
   for (const radio of form.querySelectorAll('input[name=source]')) {
     radio.addEventListener('change', chooseSource);
   }
+  // Or the browser reports no change when files of the same names are chosen again, whatever is in them now.
+  input('files').addEventListener('click', () => {
+    input('files').value = '';
+  });
   input('files').addEventListener('change', () => {
     addFiles(input('files').files ?? []);
   });

@@ -1,7 +1,7 @@
 import { adviceFor } from './advice.js';
 import { button, byId, input, show } from './dom.js';
 import { LAST_STEP, enteredTask, setUpForm, showStep } from './form.js';
-import type { Answer, Start } from './messages.js';
+import type { Answer, KeptRecords, Start } from './messages.js';
 import { workerFrom } from './worker-from.js';
 import { setUpResults, showResults } from './results.js';
 
@@ -14,6 +14,8 @@ const workerSource = WORKER_SOURCE;
 const progress = byId('progress') as HTMLProgressElement;
 let worker: Worker | undefined;
 let started = 0;
+/** What came before a connection broke. */
+let kept: KeptRecords | undefined;
 
 function start(correct = false): void {
   stop();
@@ -34,7 +36,7 @@ function start(correct = false): void {
       correctable: undefined,
     });
   };
-  worker.postMessage({ task: enteredTask(correct), workerSource } satisfies Start);
+  worker.postMessage({ task: enteredTask(correct, kept), workerSource } satisfies Start);
 }
 
 /** Ends the work at once, and with it everything that it held in memory. */
@@ -55,16 +57,18 @@ function take(answer: Answer): void {
       break;
     case 'refused': {
       stop();
-      const { what, next } = adviceFor(answer);
+      const { what, next, mayPass = false } = adviceFor(answer);
       byId('problem-title').textContent = what;
       byId('advice').textContent = next;
       byId('error').textContent = `${answer.code}: ${answer.message}`;
       button('correct').hidden = answer.correctable === undefined;
+      button('retry').hidden = !mayPass;
       show('problem', byId('problem-title'));
       break;
     }
     case 'done':
       stop();
+      kept = answer.kept;
       showResults(answer);
   }
 }
@@ -72,8 +76,13 @@ function take(answer: Answer): void {
 function rateOf(keys: number, share: number | undefined): string {
   const seconds = Math.max((performance.now() - started) / 1000, 0.001);
   const left =
-    share === undefined || share === 0 ? '' : `, ${Math.round((seconds * (1 - share)) / share)} s left`;
-  return `${keys} keys, ${Math.round(keys / seconds)} a second${left}`;
+    share === undefined || share === 0 ? '' : `, about ${durationOf((seconds * (1 - share)) / share)} left`;
+  const count = (number: number) => Math.round(number).toLocaleString('en');
+  return `${count(keys)} keys, ${count(keys / seconds)} a second${left}`;
+}
+
+function durationOf(seconds: number): string {
+  return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 }
 
 setUpForm(start);
@@ -81,6 +90,11 @@ setUpResults();
 button('correct').addEventListener('click', () => {
   start(true);
 });
+for (const id of ['retry', 'rest']) {
+  button(id).addEventListener('click', () => {
+    start();
+  });
+}
 button('change').addEventListener('click', () => {
   showStep(0);
 });

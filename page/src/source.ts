@@ -1,10 +1,9 @@
-import type { Backend } from '../../src/batch/backend.js';
 import { readSavedKeys } from '../../src/wire/saved-keys.js';
-import { rescueEntries, type RescuedEntry, type RescuedKey } from '../../src/report/rescue.js';
 import { pastedToken } from '../../src/client/access-token.js';
 import { ownUserId, fetchSecretStorage } from '../../src/client/account.js';
+import { expectAlgorithm } from '../../src/client/backup.js';
 import { discoverHomeserver } from '../../src/client/discovery.js';
-import { Restore } from '../../src/client/restore.js';
+import { identityOf, resumableDownload, type DownloadLog } from '../../src/client/resumable-download.js';
 import type { RetryNotice } from '../../src/client/retry.js';
 import { RoomKeys } from '../../src/client/api.js';
 import { KeyBackupError } from '../../src/errors.js';
@@ -12,17 +11,10 @@ import { isJsonObject, parseShallow, type JsonObject } from '../../src/encoding/
 import { decodeTextFile, utf8Of } from '../../src/encoding/text-file.js';
 import { BACKUP_ALGORITHM } from '../../src/scheme/auth-data.js';
 import { accountDataOf, type AccountData } from '../../src/secret-storage/key-description.js';
-import type { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import type { Task } from './messages.js';
+import type { BackupItem } from '../../src/wire/backup-item.js';
+import { chunksOf, GrowingBlob } from './growing-blob.js';
+import type { KeptRecords, Task } from './messages.js';
 import { onlyTo } from './only-to.js';
-
-/** How to read the keys. */
-export interface ReadSettings {
-  readonly salvage: boolean;
-  readonly requireAuthenticated: boolean;
-  /** Told now and then how far it is: 0 to 1, `undefined` when unknown. */
-  readonly onShare: (share: number | undefined) => void;
-}
 
 /** Where the keys come from. */
 export interface Source {
@@ -31,10 +23,13 @@ export interface Source {
   readonly authData: JsonObject;
   /** `undefined` if it was not given. */
   readonly accountData: AccountData | undefined;
-  readonly restore: (
-    key: BackupDecryptionKey,
-    settings: ReadSettings,
-  ) => AsyncIterable<RescuedKey | RescuedEntry>;
+  readonly read: () => {
+    readonly items: AsyncIterable<BackupItem>;
+    /** How far it is when some keys are done: 0 to 1, `undefined` when unknown. */
+    readonly shareOf: (done: number) => number | undefined;
+  };
+  /** What was downloaded so far. */
+  readonly kept?: () => KeptRecords;
 }
 
 /** More than this is no version and no account data; a backup is read as a stream, whatever its size. */
@@ -55,16 +50,12 @@ export class PageError extends Error {
  *
  * @param onStatus - Told why it waits.
  */
-export function openSource(
-  { source }: Task,
-  backend: Backend,
-  onStatus: (text: string) => void,
-): Promise<Source> {
-  return source.kind === 'files' ? openFiles(source.files, backend) : openServer(source, backend, onStatus);
+export function openSource({ source }: Task, onStatus: (text: string) => void): Promise<Source> {
+  return source.kind === 'files' ? openFiles(source.files) : openServer(source, onStatus);
 }
 
 /** Tells the files apart by what is in them, since names are what a browser or a person made of them. */
-async function openFiles(files: readonly File[], backend: Backend): Promise<Source> {
+async function openFiles(files: readonly File[]): Promise<Source> {
   const backups: File[] = [];
   const versions: JsonObject[] = [];
   const accounts: AccountData[] = [];
@@ -85,7 +76,7 @@ async function openFiles(files: readonly File[], backend: Backend): Promise<Sour
   return {
     authData,
     accountData: accounts.length === 0 ? undefined : only(accounts, 'account data'),
-    restore: (key, settings) => restoreFile(backup, backend, key, settings),
+    read: () => readFile(backup),
   };
 }
 
@@ -102,7 +93,7 @@ async function textOf(file: File): Promise<string> {
   if (!text.includes('-----BEGIN MEGOLM SESSION DATA')) return text;
   throw new KeyBackupError(
     'bad-json',
-    `${file.name}: expected a backup, got an encrypted export file, which your client imports as it is`,
+    `${file.name}: expected a backup, got an encrypted export file, which your app imports as it is`,
   );
 }
 
@@ -123,32 +114,22 @@ function only<T>(found: readonly T[], what: string): T {
   return found[0];
 }
 
-function restoreFile(
-  file: File,
-  backend: Backend,
-  key: BackupDecryptionKey,
-  { onShare, ...settings }: ReadSettings,
-): AsyncGenerator<RescuedEntry, void, undefined> {
+function readFile(file: File): ReturnType<Source['read']> {
   let read = 0;
   async function* chunks() {
-    const reader = file.stream().getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      read += value.length;
-      onShare(read / file.size);
-      yield value;
+    for await (const chunk of chunksOf(file)) {
+      read += chunk.length;
+      yield chunk;
     }
   }
-  return rescueEntries(readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }), key, {
-    ...settings,
-    backend,
-  });
+  return {
+    items: readSavedKeys(utf8Of(chunks(), file.name), { form: 'rooms' }),
+    shareOf: () => read / file.size,
+  };
 }
 
 async function openServer(
-  { homeserver, token }: Extract<Task['source'], { kind: 'server' }>,
-  backend: Backend,
+  { homeserver, token, kept }: Extract<Task['source'], { kind: 'server' }>,
   onStatus: (text: string) => void,
 ): Promise<Source> {
   expectSecure(homeserver.trim());
@@ -166,18 +147,25 @@ async function openServer(
   });
   const info = await roomKeys.currentVersion();
   if (!info) throw new PageError('no-backup', 'this account has no backup');
+  expectAlgorithm(info);
+  const { version, count, auth_data } = info;
+  const backup = JSON.stringify(identityOf(info));
+  const records = new GrowingBlob(kept?.backup === backup ? kept.records : undefined);
+  const log: DownloadLog = {
+    append: (lines) => {
+      records.append(lines);
+    },
+    read: () => chunksOf(records.whole()),
+  };
   return {
-    count: info.count,
-    authData: info.auth_data,
+    count,
+    authData: auth_data,
     accountData: await fetchSecretStorage(roomKeys, await ownUserId(roomKeys)),
-    restore: (key, { onShare, ...settings }) =>
-      new Restore(roomKeys, info, key, {
-        ...settings,
-        backend,
-        onProgress: ({ done, total }) => {
-          onShare(total === undefined || total === 0 ? undefined : done / total);
-        },
-      }),
+    read: () => ({
+      items: resumableDownload(roomKeys, version, log),
+      shareOf: (done) => (count ? Math.min(1, done / count) : undefined),
+    }),
+    kept: () => ({ backup, records: records.whole() }),
   };
 }
 

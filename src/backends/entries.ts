@@ -16,11 +16,9 @@ const CHUNK = 250;
 const LOCAL = 1000;
 
 /**
- * Decrypts the records of a backup and writes them as entries of an export file: a large backup in workers, one a
- * processor, and what is left in this thread. Where workers fail or cannot start, this thread does their work.
- *
- * @param options - `backend` is for this thread.
- * @returns One result per record, in order.
+ * Decrypts the records of a backup and writes them as entries of an export file. A large backup is shared by this thread
+ * and workers, one for each other processor: this thread takes a chunk where all of them have enough. Where workers fail
+ * or cannot start, it does their work, by `backend`.
  */
 export async function* decryptToEntries(
   records: AsyncIterable<BackupRecord>,
@@ -73,11 +71,12 @@ class EntryWriter {
     const before = this.#taken;
     this.#taken += records.length;
     if (before < LOCAL && this.#taken >= LOCAL && processors() > 1) {
-      this.#pool = new Pool(workerCount(), undefined);
-      // Two for each worker, so that the next one waits there, and two being prepared.
-      this.depth = 2 * workerCount() + 2;
+      const count = Math.max(1, workerCount() - 1);
+      this.#pool = new Pool(count, undefined);
+      // Two for each worker, so that the next one waits there, and one here.
+      this.depth = 2 * count + 1;
     }
-    const writing = this.#pool ? this.#inWorkers(records, this.#pool) : this.#here(records);
+    const writing = this.#pool?.hasTime ? this.#inWorkers(records, this.#pool) : this.#here(records);
     // A chunk that fails while an earlier one is waited for is no unhandled rejection.
     writing.catch(() => undefined);
     return writing;

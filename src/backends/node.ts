@@ -12,6 +12,7 @@ import {
   createPrivateKey,
   createPublicKey,
   diffieHellman,
+  hkdfSync,
   pbkdf2,
   type KeyObject,
 } from 'node:crypto';
@@ -19,6 +20,7 @@ import { promisify } from 'node:util';
 import { pureBackend, type CompleteBackend } from '../batch/backend.js';
 import { concat, copyBytes, equal, plainBytes, wipe } from '../encoding/bytes.js';
 import { isLowOrder } from '../curve25519/edwards.js';
+import { BASE_POINT, isWorthATable } from '../curve25519/x25519.js';
 import { deriveKeys, MAC_LENGTH } from '../scheme/session-data.js';
 import { pkcs8 } from './pkcs8.js';
 
@@ -26,9 +28,9 @@ import { pkcs8 } from './pkcs8.js';
 const AES_FROM = Number(process.versions.node.split('.')[0]) >= 24 ? 1024 : 0;
 
 /**
- * node:crypto: OpenSSL's X25519 for decryption, its AES and PBKDF2. Encryption keeps the engine's tables, which beat two
- * ladders and a key import of OpenSSL from the 24th session to one recipient on; HKDF and the MAC of such short inputs
- * are the engine's too.
+ * node:crypto: OpenSSL's X25519, its AES and PBKDF2. From the 24th session to one recipient on, encryption takes the
+ * engine's tables, which beat two ladders and a key import of OpenSSL; HKDF and the MAC of such short inputs are the
+ * engine's too.
  *
  * Microseconds a call on Node 20.20, 22.23 and 24.21: diffieHellman 30, 27, 29; a public key from JWK 5.6, 2.9, 26, from
  * DER 69, 5.1, 28; HKDF and the MAC by node:crypto 8.9, 6.0, 20, by the engine 8.8, 6.7, 6.7. A private key is never made
@@ -50,14 +52,34 @@ export function nodeBackend(): CompleteBackend {
   return Object.freeze({
     ...pureBackend,
     name: 'node:crypto',
+    encapsulateMany,
     agreeMany,
     seal,
     open,
-    pbkdf2: derive,
+    pbkdf2: derivePassphrase,
     aesCtr,
     hmacSha256,
   });
 }
+
+/** OpenSSL's ladders need no warming up: the first two in JavaScript take as long as libolm with its module to compile. */
+const encapsulateMany: CompleteBackend['encapsulateMany'] = (recipient, ephemeralPrivateKeys) => {
+  const { length } = ephemeralPrivateKeys;
+  if (isWorthATable(recipient, length / 32))
+    return pureBackend.encapsulateMany(recipient, ephemeralPrivateKeys);
+  const made = { ephemeralPublicKeys: new Uint8Array(length), sharedSecrets: new Uint8Array(length) };
+  try {
+    for (let i = 0; i < length; i += 32) {
+      const privateKey = importPrivateKey(ephemeralPrivateKeys.subarray(i, i + 32));
+      agree(privateKey, BASE_POINT, made.ephemeralPublicKeys, i);
+      agree(privateKey, recipient, made.sharedSecrets, i);
+    }
+    return made;
+  } catch (error) {
+    wipe(made.sharedSecrets);
+    throw error;
+  }
+};
 
 const agreeMany: CompleteBackend['agreeMany'] = (privateKey, publicKeys) => {
   const imported = importOnce(privateKey);
@@ -86,16 +108,16 @@ function agree(privateKey: KeyObject, bytes: Uint8Array, into: Uint8Array, offse
   }
 }
 
-/** The key imported from an array, and the hash of the array's bytes then. */
-const imports = new WeakMap<Uint8Array, { readonly hash: Buffer; readonly object: KeyObject }>();
+/** The last key that was imported, until the garbage collector takes it, and its hash. */
+let last: { readonly hash: Buffer; readonly object: WeakRef<KeyObject> } | undefined;
 
-/** Imports a key once while its array stays the same: a batch passes it with every chunk. */
+/** Imports a key once for many chunks: a batch passes it with each, and in workers each comes with a copy. */
 function importOnce(bytes: Uint8Array): KeyObject {
   const hash = createHash('sha256').update(bytes).digest();
-  const known = imports.get(bytes);
-  if (known?.hash.equals(hash)) return known.object;
+  const known = last?.hash.equals(hash) === true ? last.object.deref() : undefined;
+  if (known) return known;
   const object = importPrivateKey(bytes);
-  imports.set(bytes, { hash, object });
+  last = { hash, object: new WeakRef(object) };
   return object;
 }
 
@@ -114,9 +136,31 @@ function importPublicKey(bytes: Uint8Array): KeyObject {
   return createPublicKey({ key: { kty: 'OKP', crv: 'X25519', x }, format: 'jwk' });
 }
 
+/** Texts of which OpenSSL does all: JavaScript that never ran takes some milliseconds. */
+const COLD = 16;
+let texts = 0;
+
+/** Counts a text, and tells whether pure JavaScript does all of it. */
+function isWarmAndShort({ length }: Uint8Array): boolean {
+  texts++;
+  return texts > COLD && length < AES_FROM;
+}
+
+/** As {@link deriveKeys}. */
+function derive(sharedSecret: Uint8Array): ReturnType<typeof deriveKeys> {
+  if (texts > COLD) return deriveKeys(sharedSecret);
+  const all = new Uint8Array(112);
+  const [aesKey, macKey, iv, mac] = [0, 32, 64, 80].map((at, i) =>
+    all.subarray(at, at + [32, 32, 16, 32][i]),
+  );
+  all.set(new Uint8Array(hkdfSync('sha256', sharedSecret, new Uint8Array(32), '', 80)));
+  mac.set(createHmac('sha256', macKey).digest());
+  return { aesKey, iv, mac, all };
+}
+
 const seal: CompleteBackend['seal'] = (sharedSecret, plaintext) => {
-  if (plaintext.length < AES_FROM) return pureBackend.seal(sharedSecret, plaintext);
-  const keys = deriveKeys(sharedSecret);
+  if (isWarmAndShort(plaintext)) return pureBackend.seal(sharedSecret, plaintext);
+  const keys = derive(sharedSecret);
   const { aesKey, iv, mac } = keys;
   try {
     const cipher = createCipheriv('aes-256-cbc', aesKey, iv);
@@ -127,8 +171,8 @@ const seal: CompleteBackend['seal'] = (sharedSecret, plaintext) => {
 };
 
 const open: CompleteBackend['open'] = (sharedSecret, ciphertext, mac) => {
-  if (ciphertext.length < AES_FROM) return pureBackend.open(sharedSecret, ciphertext, mac);
-  const keys = deriveKeys(sharedSecret);
+  if (isWarmAndShort(ciphertext)) return pureBackend.open(sharedSecret, ciphertext, mac);
+  const keys = derive(sharedSecret);
   const { aesKey, iv, mac: whole } = keys;
   try {
     if (!equal(whole.subarray(0, mac.length), mac)) return undefined;
@@ -148,7 +192,7 @@ const aesCtr: NonNullable<CompleteBackend['aesCtr']> = (key, counter, bytes) =>
 const hmacSha256: NonNullable<CompleteBackend['hmacSha256']> = (key) => createHmac('sha256', key);
 
 /** OpenSSL cannot be interrupted; on abort the engine stops waiting. */
-const derive: CompleteBackend['pbkdf2'] = async (passphrase, salt, iterations, length) => {
+const derivePassphrase: CompleteBackend['pbkdf2'] = async (passphrase, salt, iterations, length) => {
   const key = await promisify(pbkdf2)(passphrase, salt, iterations, length, 'sha512');
   const bytes = copyBytes(key);
   wipe(key);

@@ -6,6 +6,9 @@ import type { Job, Reply } from './worker-protocol.js';
 
 const MAX_COUNT = 8;
 
+/** Tasks that a worker has at a time, so that the next one waits there. */
+const QUEUE = 2;
+
 /** How many workers are started where no number is given: one a processor, at most 8. */
 export function workerCount(): number {
   return Math.max(1, Math.min(MAX_COUNT, processors()));
@@ -60,6 +63,12 @@ export class Pool {
     throw failure(reply.direction === 'failed' ? reply.message : 'it answered something else');
   }
 
+  /** Whether a task would not have to wait for a worker: each takes one while it works on another. */
+  get hasTime(): boolean {
+    const isFree = ({ tasks }: Member) => tasks.length < QUEUE;
+    return this.#members.size < this.#count || [...this.#members].some(isFree);
+  }
+
   dispose(): void {
     this.#disposed = true;
     for (const member of this.#members) this.#bury(member, 'the workers were disposed of');
@@ -112,14 +121,14 @@ export class Pool {
     this.#dispatch();
   }
 
-  /** A worker that has at most one task; a new one if needed and allowed. */
+  /** A worker that can take a task; a new one if needed and allowed. */
   #leastBusy(): Member | undefined {
     let least: Member | undefined;
     for (const member of this.#members)
       if (!least || member.tasks.length < least.tasks.length) least = member;
     if (least?.tasks.length === 0) return least;
     if (this.#members.size < this.#count) return this.#start();
-    return least && least.tasks.length < 2 ? least : undefined;
+    return least && least.tasks.length < QUEUE ? least : undefined;
   }
 
   #start(): Member | undefined {

@@ -79,10 +79,7 @@ export type Reply =
   EncryptReply | DecryptReply | EntriesReply | { readonly direction: 'failed'; readonly message: string };
 
 /**
- * Handles a worker's messages: does one job after the other, and answers each, in order.
- *
- * @param backend - Chosen anew for each job, in case it fails.
- * @param post - Sends an answer. If one cannot be sent, the reason is sent instead.
+ * Handles a worker's messages: does one job after the other by a backend chosen anew, and posts each answer, in order.
  */
 export function answering(
   backend: () => Promise<Backend>,

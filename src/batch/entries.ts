@@ -32,7 +32,7 @@ type Decrypted =
 export function entryOf(result: Decrypted): EntryResult {
   if (!result.ok) return { ok: false, error: result.error, wellFormed: result.wellFormed };
   try {
-    const { session, flags } = prepareEntry(result.session);
+    const { session, flags } = prepareEntry(result.session, true);
     const all = flags.length === 0 ? result.flags : [...new Set([...result.flags, ...flags])];
     return { ok: true, json: JSON.stringify(session), flags: all, authenticity: result.authenticity };
   } catch (error) {

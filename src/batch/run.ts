@@ -139,11 +139,8 @@ interface Working<Output> {
 }
 
 /**
- * Runs a batch chunk by chunk, yielding to the event loop.
- *
- * One generator and no other around it: each that passed results on would cost more than reading their JSON.
- *
- * @param open - Makes the operation when the first result is asked for; it is disposed of at the end.
+ * Runs a batch chunk by chunk, yielding to the event loop. One generator and no other around it: each that passed
+ * results on would cost more than reading their JSON.
  */
 export async function* run<Input, Ready, Output>(
   inputs: Iterable<Input> | AsyncIterable<Input>,

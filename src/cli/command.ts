@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { pastedText } from '../encoding/pasted-text.js';
 import { quote } from '../encoding/quote.js';
 import { InputError, UsageError } from './errors.js';
 import { isFile, isFilled, isSameFile } from './files.js';
@@ -88,11 +89,7 @@ export function didYouMean(typed: string, known: readonly string[]): string {
   return near.length === 0 ? '' : ` (did you mean ${near[0].word}?)`;
 }
 
-/**
- * Reads a whole number out of an option.
- *
- * @throws {@link UsageError} when it is something else.
- */
+/** A whole number out of an option. */
 export function parseCount(option: string, value: string): number;
 export function parseCount(option: string, value: string | undefined): number | undefined;
 export function parseCount(option: string, value: string | undefined): number | undefined {
@@ -103,16 +100,13 @@ export function parseCount(option: string, value: string | undefined): number | 
   return Number(value);
 }
 
-/**
- * Reads a user id out of an option.
- *
- * @throws {@link UsageError} when it has another form.
- */
+/** A user id out of an option. */
 export function parseUserId(option: string, value: string): string {
-  if (!isUserId(value)) {
+  const userId = pastedText(value);
+  if (!isUserId(userId)) {
     throw new UsageError(`${option}: expected a user id, @name:server, got ${quote(value)}`);
   }
-  return value;
+  return userId;
 }
 
 /** Whether a text has the form of a user id. */
@@ -120,12 +114,7 @@ export function isUserId(text: string): boolean {
   return /^@[^:]*:./s.test(text);
 }
 
-/**
- * For a command of two forms.
- *
- * @param given - The options of the other form.
- * @throws {@link UsageError} that names the first that was given.
- */
+/** Refuses the options of the other form of a command. */
 export function expectNone(given: Readonly<Record<string, unknown>>, form: string): void {
   const found = Object.keys(given).find((name) => given[name] !== undefined && given[name] !== false);
   if (found !== undefined) throw new UsageError(`--${found} is for ${form} only`);
@@ -139,10 +128,8 @@ export function variableOf(option: string): string {
 }
 
 /**
- * The options that environment variables give; an empty variable gives nothing.
- *
- * @throws {@link UsageError} for a variable that looks mistyped. Others may belong to something else: Kubernetes sets
- * `MEGOLM_BACKUP_SERVICE_HOST` for a service of this name.
+ * The options that environment variables give. One that looks mistyped is refused; others may belong to something else:
+ * Kubernetes sets `MEGOLM_BACKUP_SERVICE_HOST` for a service of this name.
  */
 function fromEnvironment(env: Terminal['env'], names: readonly string[]): Map<string, string> {
   const known = names.map(variableOf);

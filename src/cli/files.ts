@@ -4,8 +4,8 @@ import { resolve } from 'node:path';
 import { KeyBackupError } from '../errors.js';
 import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
 import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
-import type { BackupItem } from '../wire/backup-item.js';
-import type { BackupForm } from '../wire/backup-reader.js';
+import type { BackupForm, BackupItem } from '../wire/backup-item.js';
+
 import { readSavedKeys } from '../wire/saved-keys.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
@@ -26,12 +26,7 @@ const FORMS = {
 /** How an encrypted export file begins. */
 const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
 
-/**
- * Opens a file of keys: a backup (`rooms`) or an export (`array`).
- *
- * @param path - A file, or `-` for standard input.
- * @throws {@link InputError} from the items when the file cannot be read, or does not begin as JSON of that form.
- */
+/** Opens a file of keys, or standard input (`-`): a backup (`rooms`) or an export (`array`). */
 export function openKeysFile(
   path: string,
   form: Extract<BackupForm, 'rooms' | 'array'>,
@@ -73,12 +68,7 @@ export function openKeysFile(
   };
 }
 
-/**
- * The bytes of a file, or of standard input (`-`).
- *
- * @param look - Told what kind of file it is before it is read.
- * @throws {@link InputError} when it cannot be read.
- */
+/** The bytes of a file, or of standard input (`-`). `look` is told what kind of file it is before it is read. */
 export async function* readChunks(
   path: string,
   { stdin }: Terminal,
@@ -101,11 +91,7 @@ export async function* readChunks(
   }
 }
 
-/**
- * The bytes of a text file as UTF-8, or of standard input (`-`).
- *
- * @throws {@link InputError} when it cannot be read, or is no text.
- */
+/** The bytes of a text file as UTF-8, or of standard input (`-`). */
 export async function* readUtf8(
   path: string,
   terminal: Terminal,
@@ -128,11 +114,7 @@ export interface SmallFile {
   readonly look?: (stats: Stats) => void;
 }
 
-/**
- * Reads a small text file, or standard input (`-`).
- *
- * @throws {@link InputError} when it is unreadable, too large, or no text in UTF-8 or UTF-16.
- */
+/** Reads a small text file, or standard input (`-`). */
 export async function readText(
   path: string,
   { what, maxBytes, name = path, look }: SmallFile,
@@ -162,11 +144,7 @@ function asInputError(cause: unknown): unknown {
   return cause instanceof KeyBackupError ? new InputError(cause.message, { cause }) : cause;
 }
 
-/**
- * Reads a small file that holds one JSON object.
- *
- * @throws {@link InputError} when it is unreadable, too large, or not a JSON object.
- */
+/** Reads a small file that holds one JSON object. */
 export async function readJsonObject(path: string, file: SmallFile, terminal: Terminal): Promise<JsonObject> {
   return (await readJson(path, file, terminal, parseObject)) as JsonObject;
 }

@@ -1,4 +1,5 @@
 import { pastedToken } from '../client/access-token.js';
+import { pastedText } from '../encoding/pasted-text.js';
 import { ownUserId } from '../client/account.js';
 import { RoomKeys } from '../client/api.js';
 import { discoverHomeserver } from '../client/discovery.js';
@@ -11,7 +12,7 @@ import type { VersionInfo } from '../wire/types.js';
 import type { Values } from './command.js';
 import { InputError, UsageError } from './errors.js';
 import type { ACCOUNT } from './options.js';
-import { parseSigningKey, readKeyFile, readSecretLine } from './secrets.js';
+import { parseSigningKey, readKeyFile, readSecret } from './secrets.js';
 import type { Terminal } from './terminal.js';
 
 /** Waits longer than this are announced, in milliseconds. */
@@ -23,21 +24,18 @@ export interface ServerOptions {
   readonly tokenFile: string | undefined;
 }
 
-/**
- * Finds the server and reads the access token.
- *
- * @throws {@link UsageError} without `--homeserver`; {@link InputError} when there is no way to the server.
- */
+/** Finds the server and reads the access token. */
 export async function connect(
   { homeserver, tokenFile }: ServerOptions,
   terminal: Terminal,
 ): Promise<RoomKeys> {
   if (homeserver === undefined)
     throw new UsageError('missing option: --homeserver, a URL, a server name or a user id');
-  expectUrl('--homeserver', homeserver);
+  const where = pastedText(homeserver);
+  expectUrl('--homeserver', where);
   const onRetry = tellRetry(terminal.stderr);
   const accessToken = await readToken(tokenFile, 'access token', terminal);
-  const baseUrl = await findHomeserver('--homeserver', homeserver, terminal);
+  const baseUrl = await findHomeserver('--homeserver', where, terminal);
   return new RoomKeys({ baseUrl, accessToken, onRetry });
 }
 
@@ -68,24 +66,20 @@ export async function withAccount<T>(
   }
 }
 
-/**
- * Reads an access token from a file, the environment or the terminal.
- *
- * @throws {@link InputError} also for a token that could not go into a header: the platform's error would quote it.
- */
+/** Reads an access token from a file, the environment or the terminal. */
 export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
-  const text = path === undefined && variable ? variable : await readSecretLine(path, what, terminal);
+  const text = path === undefined && variable ? variable : await readSecret(path, what, terminal);
   const token = pastedToken(text);
-  if (token !== undefined) return token;
-  throw new InputError(`${what}: expected printable characters without spaces, got others`);
+  if (token === undefined) {
+    const got = text.trim() === '' ? 'nothing' : 'others';
+    throw new InputError(`${what}: expected printable characters, got ${got}`);
+  }
+  if (!text.includes(token)) terminal.stderr(`the ${what} was read without the white space in it\n`);
+  return token;
 }
 
-/**
- * The base URL of a homeserver that answers as one.
- *
- * @throws {@link InputError} when there is no way to it, or it answers otherwise.
- */
+/** The base URL of a homeserver that answers as one. */
 export async function findHomeserver(option: string, where: string, terminal: Terminal): Promise<string> {
   const { signal, stderr } = terminal;
   try {
@@ -109,12 +103,7 @@ export function expectUrl(option: string, where: string): void {
   }
 }
 
-/**
- * The backup that a command works on.
- *
- * @param version - The current one by default.
- * @throws {@link InputError} when there is none, or no way to the server.
- */
+/** The backup that a command works on: the current version, or the one named. */
 export async function existingBackup(
   roomKeys: RoomKeys,
   signal: AbortSignal,
@@ -144,11 +133,7 @@ export function tellRetry(tell: (text: string) => void): (notice: RetryNotice) =
   };
 }
 
-/**
- * Turns failures of the server and of the network into input errors.
- *
- * @throws {@link InputError}
- */
+/** Turns failures of the server and of the network into input errors. */
 export async function withServer<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

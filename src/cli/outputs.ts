@@ -18,10 +18,7 @@ export interface Output {
 }
 
 /** What is opened has to be given up; without a commit no trace of it is left. */
-interface Target<Data = string> {
-  write(data: Data): Promise<void>;
-  commit(): Promise<void>;
-  commitPartial(): Promise<boolean>;
+interface Target extends Output {
   discard(): Promise<void>;
 }
 
@@ -29,14 +26,9 @@ interface Target<Data = string> {
 const BUFFER = 64 * 1024;
 
 /**
- * Opens the result of a command before the work starts. What is not committed when the work ends leaves no trace.
- *
- * A file is written under a temporary name beside its own, readable by its owner only (0600), synced, and renamed
- * at the end. A device or a pipe is written to directly. A link stays, and what it leads to is written.
- *
- * @param path - As given with an option; `undefined` and `-` are standard output.
- * @param work - Gets an output that takes nothing more once the terminal's signal has aborted.
- * @throws {@link InputError} when the file cannot be made.
+ * Opens the result of a command before the work starts. What is not committed when the work ends, or after the signal
+ * has aborted, leaves no trace. A file is written under a temporary name beside its own (0600), synced, and renamed at
+ * the end. A device or a pipe is written to directly; of a link, what it leads to.
  */
 export async function withOutput<T>(
   path: string | undefined,
@@ -73,29 +65,28 @@ export async function withOutput<T>(
 }
 
 async function openTarget(path: string | undefined, terminal: Terminal): Promise<Target> {
-  const nothing = () => Promise.resolve();
-  const commitPartial = () => Promise.resolve(true);
-  if (path === undefined || path === '-') {
-    return { write: (text) => terminal.write(text), commit: nothing, commitPartial, discard: nothing };
-  }
+  if (path === undefined || path === '-') return direct((text) => terminal.write(text));
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory() === true) {
     throw new InputError(`cannot write to ${path}: expected a file, got a directory`);
   }
   if (existing && !existing.isFile()) {
     const device = await orUnwritable(path, open(path, 'w'));
-    return {
-      write: (text) => orUnwritable(path, device.writeFile(text)),
-      commit: nothing,
-      commitPartial,
-      discard: () => device.close(),
-    };
+    return direct(
+      (text) => orUnwritable(path, device.writeFile(text)),
+      () => device.close(),
+    );
   }
   return openFile(path);
 }
 
+/** What was written is there. */
+function direct(write: Target['write'], discard = () => Promise.resolve()): Target {
+  return { write, commit: () => Promise.resolve(), commitPartial: () => Promise.resolve(true), discard };
+}
+
 /** A file that appears whole, on the disk, for its owner only. */
-async function openFile(path: string): Promise<Target<string | Uint8Array>> {
+async function openFile(path: string) {
   const target = await realpath(path).catch(() => path);
   const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.tmp`);
   const file = await orUnwritable(path, open(temporary, 'wx', 0o600));
@@ -105,7 +96,7 @@ async function openFile(path: string): Promise<Target<string | Uint8Array>> {
     await orUnwritable(path, rename(temporary, name));
   };
   return {
-    write: (data) => orUnwritable(path, file.writeFile(data)),
+    write: (data: string | Uint8Array) => orUnwritable(path, file.writeFile(data)),
     commit: () => commitAs(target),
     async commitPartial() {
       const partial = `${target}.partial`;
@@ -140,13 +131,7 @@ export interface OutputPaths {
 /** Writes the report and makes it appear, where one was asked for. */
 type CommitReport = (report: Report) => Promise<void>;
 
-/**
- * Opens result and report before the work starts. They leave no trace when the work fails, except what has appeared
- * already.
- *
- * @param work - Returns whether the result is to be kept.
- * @throws {@link UsageError} when both name the same file.
- */
+/** Opens result and report before the work starts, which returns whether to keep the result. */
 export async function withResultFiles(
   { output, report }: OutputPaths,
   terminal: Terminal,
@@ -187,10 +172,7 @@ export async function writeOutput(path: string | undefined, text: string, termin
   });
 }
 
-/**
- * Writes the file that records a command's progress, whole or not at all. Unlike an output it is written while the command
- * is being stopped, too.
- */
+/** Writes a file whole or not at all; unlike an output, also while the command is being stopped. */
 export async function writeStateFile(path: string, state: string | Uint8Array): Promise<void> {
   const file = await openFile(path);
   try {

@@ -66,11 +66,7 @@ export class PartialFile {
     this.sessions = new SessionArray({ write: (text) => this.#write(text) }, length === 0);
   }
 
-  /**
-   * Opens the file, at the place where an earlier run of the same backup and rooms was stopped.
-   *
-   * @throws {@link InputError} when it cannot be made, or an earlier run was of another backup or other rooms.
-   */
+  /** Opens the file, at the place where an earlier run of the same backup and rooms was stopped. */
   static async open(
     path: string,
     version: string,

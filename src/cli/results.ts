@@ -4,12 +4,7 @@ import type { Terminal } from './terminal.js';
 
 const INTERVAL = 200;
 
-/**
- * Shows progress.
- *
- * @param keys - Keys done so far.
- * @param share - Share of the whole, 0 to 1; `undefined` when unknown.
- */
+/** Shows how many keys are done, and which share of the whole, 0 to 1, if that is known. */
 export type ShowProgress = (keys: number, share: number | undefined) => void;
 
 /** Shows progress, rate and time left in a line on the terminal while the work runs. */
@@ -65,9 +60,8 @@ interface Reading {
 }
 
 /**
- * {@link tellSummary} of a command that reads a backup: also where the keys come from, and what else there is.
- *
- * @returns The exit code.
+ * {@link tellSummary} of a command that reads a backup: also where the keys come from, and what else there is. Returns
+ * the exit code.
  */
 export function tellReading(
   report: Report,
@@ -89,11 +83,7 @@ export function tellReading(
   return missing > 0 ? 1 : report.exitCode;
 }
 
-/**
- * Says at the end what became of the keys: as JSON, else for people.
- *
- * @param more - What the JSON says besides the numbers of the report.
- */
+/** Says at the end what became of the keys, for people or as JSON, which also has `more`. */
 export function tellSummary(
   report: Report,
   json: boolean,

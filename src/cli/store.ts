@@ -22,15 +22,7 @@ const PACKAGES = {
   pg: 'pg@8',
 } as const;
 
-/**
- * Opens the database that `--db` or `--postgres` names.
- *
- * @param mustExist - Whether a file that is not there is an error rather than made.
- * @param sqlite - How a file is used.
- * @param packages - What else the command needs, so that everything missing is named at once.
- * @throws {@link UsageError} unless exactly one of them is given; {@link InputError} when it cannot be used, or a
- * package is missing.
- */
+/** Opens the database that `--db` or `--postgres` names. Everything that is not installed is named at once. */
 export async function openStore(
   { db, postgres }: StoreOptions,
   terminal: Terminal,
@@ -74,7 +66,9 @@ function expectPackages(names: readonly (keyof typeof PACKAGES)[]): void {
   const missing = names.filter((name) => !isInstalled(name));
   if (missing.length === 0) return;
   const installs = missing.map((name) => PACKAGES[name]).join(' ');
-  throw new InputError(`missing packages: ${missing.join(', ')}; npm install ${installs}`);
+  throw new InputError(
+    `missing packages: ${missing.join(', ')}; npm install ${installs} (with --global if megolm-backup was)`,
+  );
 }
 
 function isInstalled(name: string): boolean {

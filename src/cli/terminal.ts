@@ -14,11 +14,7 @@ export interface Terminal {
   readonly progress: (line: string) => void;
   /** Writes a piece of a long result to standard output, and waits until it is accepted. */
   readonly write: (text: string) => Promise<void>;
-  /**
-   * Asks for a line without showing what is typed.
-   *
-   * @throws {@link UsageError} without a terminal; {@link InputError} when nothing was typed.
-   */
+  /** Asks for a line without showing what is typed. */
   readonly askSecret: (question: string) => Promise<string>;
   /** Whether standard input is a terminal: secrets are then asked for, not read. */
   readonly isTyped: boolean;

@@ -8,7 +8,7 @@ import {
   storageKeyIds,
   type AccountData,
 } from '../secret-storage/key-description.js';
-import { readMacKeySecret, type MacKeySecret } from '../secret-storage/account-secrets.js';
+import { readMacKeySecret } from '../secret-storage/account-secrets.js';
 import type { SecretStorageKey, StorageWriteOptions } from '../secret-storage/secret-storage.js';
 import { RoomKeys, signalOf, type CallOptions } from './api.js';
 import { unlessMissing } from './http-error.js';
@@ -170,7 +170,7 @@ export async function storeBackupMacKey(
  *
  * @param options - With the decryption key as `key`, the MAC key of another backup is rejected. Without it the secret
  * may be that of another backup.
- * @returns `undefined` if it does not exist.
+ * @returns The key, which the caller disposes of; `undefined` if it does not exist.
  * @throws {@link RequestError}; {@link KeyBackupError} as `readMacKeySecret` throws it: `wrong-key`, and the errors of
  * an unreadable secret.
  */
@@ -179,7 +179,7 @@ export async function fetchBackupMacKey(
   userId: string,
   storageKey: SecretStorageKey,
   options: CallOptions & { readonly key?: BackupDecryptionKey | undefined } = {},
-): Promise<MacKeySecret | undefined> {
+): Promise<BackupMacKey | undefined> {
   expectMethod(storageKey, 'decryptSecret', 'storageKey');
   expectOptions(options);
   const { key, signal } = options;

@@ -8,7 +8,8 @@ import {
   type Authentication,
   type TrustedCopyOf,
 } from '../batch/reencrypt.js';
-import { BackupMacKey } from '../scheme/backup-mac.js';
+import { isJsonObject, ownValue } from '../encoding/json.js';
+import { BackupMacKey, checkBackupMac } from '../scheme/backup-mac.js';
 import type { KeyBackupError } from '../errors.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
 import { expectAlgorithm, expectReadable } from './backup.js';
@@ -16,7 +17,6 @@ import { BatchSender, sealKey, type FailedUpload, type Sealable, type SealedItem
 import { downloadKeys, recordsOf, type DownloadedItem } from './download.js';
 import { RequestError } from './http-error.js';
 import type { CallOptions, RoomKeys } from './api.js';
-import { countWithoutRightMac } from './stored-keys.js';
 import { quote } from '../encoding/quote.js';
 
 /** The result for one record: a new or unchanged one, or the reason why it cannot be read. */
@@ -213,15 +213,26 @@ async function countKept<Kind extends string>(
   key: BackupDecryptionKey,
   sent: Readonly<Record<Kind, SessionIdSet>>,
   { signal }: CallOptions,
-): Promise<[Kind, number][]> {
+): Promise<Map<Kind, number>> {
   const kinds = (Object.keys(sent) as Kind[]).filter((kind) => sent[kind].size > 0);
-  if (kinds.length === 0) return [];
+  const kept = new Map(kinds.map((kind) => [kind, sent[kind].size]));
+  if (kinds.length === 0) return kept;
   const macKey = BackupMacKey.fromDecryptionKey(key);
   try {
-    const sets = kinds.map((kind) => sent[kind]);
-    const counts = await countWithoutRightMac(roomKeys, version, macKey, sets, { signal });
-    return kinds.map((kind, i) => [kind, counts[i]]);
+    for await (const batch of downloadKeys(roomKeys, version, { signal })) {
+      for (const item of batch) {
+        if (item.error || !hasRightMac(item.key_backup_data, macKey)) continue;
+        const kind = kinds.find((one) => sent[one].has(item.room_id, item.session_id));
+        if (kind) kept.set(kind, (kept.get(kind) ?? 0) - 1);
+      }
+    }
+    return kept;
   } finally {
     macKey.dispose();
   }
+}
+
+function hasRightMac(record: unknown, macKey: BackupMacKey): boolean {
+  const data = isJsonObject(record) ? ownValue(record, 'session_data') : undefined;
+  return isJsonObject(data) && checkBackupMac(data, macKey) === 'right';
 }

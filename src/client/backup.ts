@@ -151,12 +151,7 @@ export function expectAlgorithm(info: Pick<VersionInfo, 'version' | 'algorithm'>
   );
 }
 
-/**
- * Checks what every reader of a backup gets. Without a usable public key, the records tell whether the key fits.
- *
- * @throws {@link KeyBackupError} `wrong-key` for the key of another backup; `unsupported-algorithm`; `bad-parameters`
- * for anything else that is wrong.
- */
+/** Checks what every reader of a backup gets. Without a usable public key, the records tell whether the key fits. */
 export function expectReadable(
   roomKeys: RoomKeys,
   info: VersionInfo,

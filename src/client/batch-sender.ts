@@ -64,11 +64,7 @@ export class BatchSender {
     yield batch;
   }
 
-  /**
-   * Sends keys. A request that is rejected because of its keys is halved until the bad key is alone.
-   *
-   * @throws {@link RequestError} for every rejection that is not about a key.
-   */
+  /** Sends keys. A request that is rejected because of its keys is halved until the bad key is alone; others throw. */
   async send(keys: readonly SealedKey[]): Promise<void> {
     if (keys.length === 0) return;
     if (keys.length > this.#limits.keys) return this.#sendHalves(keys);

@@ -15,6 +15,10 @@ export interface DownloadOptions extends CallOptions {
   readonly emptyRooms?: string[] | undefined;
   /** Most keys of one answer, if the server can page; default 10,000. */
   readonly pageKeys?: number | undefined;
+  /** The page to begin with, as `onPage` got it. */
+  readonly from?: string | undefined;
+  /** Gets the token of every further page once the records before it were taken. */
+  readonly onPage?: ((from: string) => Promise<void> | void) | undefined;
 }
 
 /** A record of a backup and its place, or a place that holds none. */
@@ -22,11 +26,8 @@ export type DownloadedItem =
   (BackupEntry & { readonly room_id: string; readonly session_id: string }) | BackupFault;
 
 /**
- * The records of a backup as they arrive, some dozens at a time: for many keys a step per key costs more than the key.
- * It reconnects where a connection breaks, and yields every key once.
- *
- * @returns Records in the server's order, not validated, and the places that hold none.
- * @throws {@link RequestError} when repeating does not help; what came before has been yielded.
+ * The records of a backup as they arrive, not validated, and the places that hold none. Some dozens at a time: for many
+ * keys a step per key costs more than the key. It reconnects where a connection breaks, and yields every key once.
  */
 export async function* downloadKeys(
   roomKeys: RoomKeys,
@@ -41,13 +42,14 @@ export async function* downloadKeys(
     exclude = new SessionIdSet(),
     emptyRooms = [],
     pageKeys = 10_000,
+    onPage,
     signal,
   } = options;
   // The places that hold no record: few, or the backup is lost anyway.
   const faults = new Set<string>();
   for (const roomId of new Set(rooms)) {
     const tokens = new Set<string>();
-    let from: string | undefined;
+    let { from } = options;
     let attempt = 0;
     let complete = false;
     let isEmpty = true;
@@ -65,6 +67,7 @@ export async function* downloadKeys(
         }
         from = nextToken(next.value, tokens);
         complete = from === undefined;
+        if (from !== undefined) await onPage?.(from);
       } catch (error) {
         await roomKeys.homeserver.retry.wait(++attempt, error, true, signal);
       } finally {

@@ -69,8 +69,15 @@ export {
   type FindingCode,
   type KeysDiagnosis,
 } from './diagnose.js';
-export type { BackupFault, BackupEntry, BackupItem } from '../wire/backup-item.js';
-export { readBackup, type BackupForm, type BackupReaderOptions } from '../wire/backup-reader.js';
+export type {
+  BackupEntry,
+  BackupFault,
+  BackupForm,
+  BackupItem,
+  BackupReaderOptions,
+} from '../wire/backup-item.js';
+
+export { readBackup } from '../wire/read-backup.js';
 export type {
   KeyBackupData,
   KeyBackups,

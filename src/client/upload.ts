@@ -10,7 +10,6 @@ import { utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError } from '../errors.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import type { BackupPublicKey } from '../scheme/keys.js';
-import { SessionIdSet } from '../wire/session-id-set.js';
 import type { KeysChanged, VersionInfo } from '../wire/types.js';
 import { RoomKeys } from './api.js';
 import { expectStateOf, trustedPublicKey, type Trust } from './backup.js';
@@ -24,7 +23,7 @@ import {
   type SealedKey,
 } from './batch-sender.js';
 import { isRequestError, type RequestError } from './http-error.js';
-import { StoredKeys, countWithoutRightMac } from './stored-keys.js';
+import { StoredKeys } from './stored-keys.js';
 
 /** A position in the input. */
 export interface Checkpoint {
@@ -53,10 +52,9 @@ export interface UploadOptions extends BatchOptions, EncryptSettings, BatchLimit
   readonly onFailed?: ((failure: FailedUpload) => void) | undefined;
   /**
    * Downloads the backup first, and leaves out the sessions that it holds in an equal or better form, by their
-   * metadata. With `authenticated`, which needs the `macKey`, only those that also have a right `backup_mac`; a server
-   * keeps the old one of two equal records, which `kept` counts. Default false.
+   * metadata. Default false.
    */
-  readonly skipStored?: boolean | 'authenticated' | undefined;
+  readonly skipStored?: boolean | undefined;
 }
 
 /** A session that was uploaded, and what is to be said about it. */
@@ -75,12 +73,6 @@ export interface UploadOutcome {
   readonly uploaded: number;
   /** Sessions that the backup, or the same request, has in an equal or better form. */
   readonly skipped: number;
-  /**
-   * With `skipStored: 'authenticated'`: sessions for which the backup, downloaded again after the upload, still has an
-   * equal or better record without a right `backup_mac`. Delete those keys first, or let `authenticateBackup` write
-   * everything to a new version.
-   */
-  readonly kept: number;
   readonly failures: readonly FailedUpload[];
   /** Acknowledged sessions that were mended, or that other implementations cannot read. */
   readonly flagged: readonly FlaggedUpload[];
@@ -135,19 +127,9 @@ export async function uploadSessions(
   expectOptions(options);
   const publicKey = trustedPublicKey(info, options.trust);
   const { state, skipStored, macKey, signal } = options;
-  if (skipStored === 'authenticated' && !macKey) {
-    throw new KeyBackupError(
-      'bad-parameters',
-      'skipStored: expected a macKey too, got none: nothing else tells what is authenticated',
-    );
-  }
   macKey?.expectMatch(publicKey);
   expectStateOf(info, state);
-  let stored: StoredKeys | undefined;
-  if (skipStored) {
-    const checkedBy = skipStored === 'authenticated' ? macKey : undefined;
-    stored = await StoredKeys.download(roomKeys, info.version, checkedBy, { signal });
-  }
+  const stored = skipStored ? await StoredKeys.download(roomKeys, info.version, signal) : undefined;
   return new Upload(roomKeys, info, publicKey, options, stored).run(sessions);
 }
 
@@ -167,8 +149,6 @@ class Upload {
   readonly #info: VersionInfo;
   readonly #publicKey: BackupPublicKey;
   readonly #options: UploadOptions;
-  /** Sessions to send although the backup has them, because there they lack a right `backup_mac`. */
-  readonly #contested = new SessionIdSet();
   readonly #input: UploadInput;
   readonly #failures: FailedUpload[] = [];
   readonly #flagged: FlaggedUpload[] = [];
@@ -225,7 +205,7 @@ class Upload {
       this.#input.skipped += superseded;
       await this.#advance(items[items.length - 1].checkpoint);
     }
-    return this.#outcome('complete', this.#info.version, await this.#kept());
+    return this.#outcome('complete', this.#info.version);
   }
 
   /** What an error tells about the version; `undefined` for any other error. */
@@ -239,14 +219,6 @@ class Upload {
     if (errcode !== 'M_INVALID_PARAM') return undefined;
     const currentVersion = await ask();
     return currentVersion === this.#info.version ? undefined : { outcome: 'replaced', currentVersion };
-  }
-
-  async #kept(): Promise<number> {
-    const { macKey, signal } = this.#options;
-    if (!macKey || this.#contested.size === 0) return 0;
-    const { version } = this.#info;
-    const [kept] = await countWithoutRightMac(this.#roomKeys, version, macKey, [this.#contested], { signal });
-    return kept;
   }
 
   /** The sessions, encrypted; at the end an item without a session, with the end of the input. */
@@ -303,18 +275,15 @@ class Upload {
     if (!stored) return false;
     const { isVerified = false } = this.#options;
     const verified = typeof isVerified === 'function' ? callback(() => isVerified(session)) : isVerified;
-    const covered = stored.covers(session, verified);
-    if (covered === 'unauthenticated') this.#contested.add(session.room_id, session.session_id);
-    return covered === true;
+    return stored.covers(session, verified);
   }
 
-  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined, kept = 0): UploadOutcome {
+  #outcome(outcome: UploadOutcome['outcome'], currentVersion: string | undefined): UploadOutcome {
     return {
       outcome,
       currentVersion,
       uploaded: this.#uploaded,
       skipped: this.#input.skipped,
-      kept,
       failures: this.#failures,
       flagged: this.#flagged,
       etag: this.#answer.etag,
@@ -341,11 +310,7 @@ class UploadInput {
     this.#isStored = isStored;
   }
 
-  /**
-   * The sessions to encrypt.
-   *
-   * @throws {@link KeyBackupError} `bad-parameters` if the input differs from that of the earlier run.
-   */
+  /** The sessions to encrypt; throws if the input differs from that of the earlier run. */
   async *sessions(
     input: Iterable<ExportedSessionData> | AsyncIterable<ExportedSessionData>,
     signal: AbortSignalLike,
@@ -355,10 +320,8 @@ class UploadInput {
       this.#hash = sha256.create().update(this.#hash).update(identity(session)).digest();
       this.#position++;
       if (this.#position === from) this.#expectStart();
-      // Also for those before the start: the server may have kept its own record of one that was sent.
-      const isStored = this.#isStored(session);
       if (this.#position <= from) continue;
-      if (isStored) {
+      if (this.#isStored(session)) {
         this.skipped++;
         continue;
       }

@@ -21,16 +21,14 @@ const PREFLIGHT = {
 
 /** Checks of requests, tokens and errors. */
 export const HTTP_CHECKS: readonly Check[] = [
-  recommendation(
-    'r0 and unstable are the same API as v3',
-    'old clients still ask there',
-    async ({ alice, raw, version }) => {
+  ...recommendation('old clients still ask there', {
+    'r0 and unstable are the same API as v3': async ({ alice, raw, version }) => {
       for (const api of ['v3', 'r0', 'unstable']) {
         const info = await expectOk(raw('GET', '/version', { api, headers: alice.headers }));
         expectEqual((info as { version: unknown }).version, version, api);
       }
     },
-  ),
+  }),
   ...specification(AUTHENTICATION, {
     'a request without a token is 401 M_MISSING_TOKEN': async ({ version, ...server }) => {
       await expectUnauthorized(server, version, 'M_MISSING_TOKEN', '{}');
@@ -42,21 +40,17 @@ export const HTTP_CHECKS: readonly Check[] = [
       expectEqual((await server.alice.readVersion()).version, version, 'the current version');
     },
   }),
-  recommendation(
-    'a token is checked before the body is read',
-    'requests without a token then cost the server no memory',
-    async ({ version, ...server }) => {
+  ...recommendation('requests without a token then cost the server no memory', {
+    'a token is checked before the body is read': async ({ version, ...server }) => {
       await expectUnauthorized(server, version, 'M_MISSING_TOKEN', '{ this is no JSON');
     },
-  ),
-  recommendation(
-    'a token in the query does not count',
-    'URLs are logged; the specification has dropped the query parameter',
-    async ({ alice, raw }) => {
+  }),
+  ...recommendation('URLs are logged; the specification has dropped the query parameter', {
+    'a token in the query does not count': async ({ alice, raw }) => {
       const token = encodeURIComponent(alice.headers.authorization.replace('Bearer ', ''));
       await expectError(raw('GET', `/version?access_token=${token}`), 401, 'M_MISSING_TOKEN');
     },
-  ),
+  }),
   ...specification(ERRORS, {
     'a body that is not JSON is M_NOT_JSON': async ({ alice, version }) => {
       const paths = [keysPath(version), keysPath(version, '!r:x'), keysPath(version, '!r:x', 's')];
@@ -93,48 +87,42 @@ export const HTTP_CHECKS: readonly Check[] = [
       return undefined;
     },
   }),
-  recommendation(
-    'an empty body and one that is not UTF-8 are 400 M_NOT_JSON',
-    'neither is JSON in UTF-8',
-    async ({ alice, version }) => {
+  ...recommendation('neither is JSON in UTF-8', {
+    'an empty body and one that is not UTF-8 are 400 M_NOT_JSON': async ({ alice, version }) => {
       for (const body of ['', Uint8Array.of(0x22, 0xff, 0x22)]) {
         await expectError(alice.call('PUT', keysPath(version), body), 400, 'M_NOT_JSON');
       }
     },
-  ),
-  recommendation(
-    'JSON of 100,000 levels is rejected',
-    'a parser that recurses may run out of stack',
-    async ({ alice, version }) => {
+  }),
+  ...recommendation('a parser that recurses may run out of stack', {
+    'JSON of 100,000 levels is rejected': async ({ alice, version }) => {
       const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
       const data = JSON.stringify(key()).replace('"AAAA"', deep);
       await expectError(alice.call('PUT', keysPath(version, '!r:x', 's'), data), 400, 'M_BAD_JSON');
     },
-  ),
-  recommendation(
-    'a path that ends early is 404 M_UNRECOGNIZED',
-    'a room id is never empty',
-    async ({ alice }) => {
+  }),
+  ...recommendation('a room id is never empty', {
+    'a path that ends early is 404 M_UNRECOGNIZED': async ({ alice }) => {
       for (const path of ['/keys/!r:x/', '/keys/', '']) {
         await expectError(alice.call('GET', path), 404, 'M_UNRECOGNIZED');
       }
     },
-  ),
-  recommendation('HEAD is 405', 'no endpoint has it', async ({ alice }) => {
-    const { status } = await alice.call('HEAD', '/version');
-    expectThat(status === 405, `HEAD: expected 405, got ${status}`);
   }),
-  recommendation(
-    'an invalid percent-encoding is 4xx with an errcode',
-    'it is the fault of the caller, not of the server',
-    async ({ alice, version }) => {
+  ...recommendation('no endpoint has it', {
+    'HEAD is 405': async ({ alice }) => {
+      const { status } = await alice.call('HEAD', '/version');
+      expectThat(status === 405, `HEAD: expected 405, got ${status}`);
+    },
+  }),
+  ...recommendation('it is the fault of the caller, not of the server', {
+    'an invalid percent-encoding is 4xx with an errcode': async ({ alice, version }) => {
       for (const id of ['%ff', '%', '%2', '%zz', '%c3%28', '%ed%a0%80']) {
         for (const path of [`/keys/${id}`, `/keys/!r:x/${id}`, `/keys/${id}/s`]) {
           await expectRejected(alice.call('GET', `${path}?version=${encodeURIComponent(version)}`));
         }
       }
     },
-  ),
+  }),
   ...specification(CORS, {
     'OPTIONS is answered without a token': async ({ raw }) => {
       for (const path of PATHS) {
@@ -143,10 +131,8 @@ export const HTTP_CHECKS: readonly Check[] = [
       }
     },
   }),
-  recommendation(
-    'a preflight allows the methods and headers of the API',
-    'browsers send no request without them; the specification recommends these headers',
-    async ({ raw }) => {
+  ...recommendation('browsers send no request without them; the specification recommends these headers', {
+    'a preflight allows the methods and headers of the API': async ({ raw }) => {
       for (const path of PATHS) {
         const { headers } = await raw('OPTIONS', path, { headers: PREFLIGHT });
         const methods = headers.get('access-control-allow-methods') ?? '';
@@ -158,11 +144,9 @@ export const HTTP_CHECKS: readonly Check[] = [
         expectThat(missing.length === 0, `OPTIONS ${path}: expected ${missing.join()} to be allowed`);
       }
     },
-  ),
-  recommendation(
-    'every answer lets any origin read it, errors too',
-    'browsers hide an answer without it; the specification recommends this header',
-    async ({ alice, raw, version }) => {
+  }),
+  ...recommendation('browsers hide an answer without it; the specification recommends this header', {
+    'every answer lets any origin read it, errors too': async ({ alice, raw, version }) => {
       for (const path of PATHS) {
         for (const { headers, status } of [
           await raw('OPTIONS', path, { headers: PREFLIGHT }),
@@ -175,11 +159,13 @@ export const HTTP_CHECKS: readonly Check[] = [
         }
       }
     },
-  ),
-  recommendation(
-    'a body as large as the limit is accepted, and one beyond it is 413',
-    'clients learn from it how much they may send',
-    async ({ alice, maxBody, version }) => {
+  }),
+  ...recommendation('clients learn from it how much they may send', {
+    'a body as large as the limit is accepted, and one beyond it is 413': async ({
+      alice,
+      maxBody,
+      version,
+    }) => {
       if (maxBody === undefined) return NO_LIMIT_KNOWN;
       const path = keysPath(version, '!r:x', 's');
       const { status } = await alice.call('PUT', path, bodyOfLength(maxBody + 1));
@@ -187,7 +173,7 @@ export const HTTP_CHECKS: readonly Check[] = [
       await expectOk(alice.call('PUT', path, bodyOfLength(maxBody)));
       return undefined;
     },
-  ),
+  }),
 ];
 
 const NO_LIMIT_KNOWN = 'not tried without --max-body';

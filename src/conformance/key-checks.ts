@@ -78,15 +78,13 @@ export const KEY_CHECKS: readonly Check[] = [
       expectEqual(await alice.getKeys(version), { rooms }, 'GET /keys');
     },
   }),
-  recommendation(
-    'a write to an unknown version is 404 M_NOT_FOUND',
-    'a client can tell a deleted backup from a replaced one',
-    async ({ alice }) => {
+  ...recommendation('a client can tell a deleted backup from a replaced one', {
+    'a write to an unknown version is 404 M_NOT_FOUND': async ({ alice }) => {
       for (const [path, body] of writes()) {
         await expectError(alice.call('PUT', path('none'), body), 404, 'M_NOT_FOUND');
       }
     },
-  ),
+  }),
   ...specification(GET, {
     'GET /keys without a version is 400 M_MISSING_PARAM, or gives the current backup': async (server) => {
       const { alice, version } = server;
@@ -140,19 +138,15 @@ export const KEY_CHECKS: readonly Check[] = [
       }
     },
   }),
-  recommendation(
-    'unknown fields beside session_data come back',
-    'the next version of the specification may add one',
-    async ({ alice, version }) => {
+  ...recommendation('the next version of the specification may add one', {
+    'unknown fields beside session_data come back': async ({ alice, version }) => {
       const data = { ...key(), unknown: { a: [] } };
       await alice.putKey(version, '!r:x', 's', data);
       expectEqual(await alice.getKeys(version, '!r:x', 's'), data, 'the key');
     },
-  ),
-  recommendation(
-    'fields named __proto__, U+0000 and deep nesting come back',
-    'they are legal JSON, and databases and languages stumble over them',
-    async ({ alice, version }) => {
+  }),
+  ...recommendation('they are legal JSON, and databases and languages stumble over them', {
+    'fields named __proto__, U+0000 and deep nesting come back': async ({ alice, version }) => {
       const odd = `{"__proto__":{"y":[-0]},"constructor":"c","":"\\u0000","\\u0000":"e\\u0301 \\u007f","deep":${'['.repeat(40)}${']'.repeat(40)}}`;
       const data = `{"first_message_index":0,"forwarded_count":0,"is_verified":true,"session_data":${odd}}`;
       await alice.putKey(version, '!r:x', 's', data);
@@ -161,11 +155,9 @@ export const KEY_CHECKS: readonly Check[] = [
       const other = await alice.newVersion(auth_data);
       expectEqual((await alice.readVersion(other)).auth_data, auth_data, 'auth_data');
     },
-  ),
-  recommendation(
-    'numbers beyond 2^53, fractions and lone surrogates are rejected',
-    'what a server would change without notice is rejected instead',
-    async ({ alice, version }) => {
+  }),
+  ...recommendation('what a server would change without notice is rejected instead', {
+    'numbers beyond 2^53, fractions and lone surrogates are rejected': async ({ alice, version }) => {
       for (const value of [
         '9007199254740992',
         '-9007199254740993',
@@ -189,7 +181,7 @@ export const KEY_CHECKS: readonly Check[] = [
       }
       expectEqual((await alice.readVersion()).count, 0, 'count');
     },
-  ),
+  }),
   ...specification('API Standards', {
     'ids in paths are percent-decoded once': async ({ alice, version }) => {
       const ids = ['!a:b', '!opaque-id_43', 'a+b/c', '/', '+', '%2F', '%25', 'é', 'e\u0301', '😀'];
@@ -200,15 +192,13 @@ export const KEY_CHECKS: readonly Check[] = [
       expectEqual(await expectOk(plain), key(2, 0, true), 'GET of +');
     },
   }),
-  recommendation(
-    'any string is an id in a path',
-    'the server need not know what an id looks like',
-    async ({ alice, version }) => {
+  ...recommendation('the server need not know what an id looks like', {
+    'any string is an id in a path': async ({ alice, version }) => {
       const odd = ['=', '%', ' ', '?', '#', '&', '\0', '"', '\\', 'ÿ', '..x', 'a;b', '{}', '~', "'"];
       const more = ['\u007f', '\ufeff', '__proto__', 'constructor', 'x'.repeat(255)];
       await expectIds(alice, version, [...odd, ...more]);
     },
-  ),
+  }),
   ...specification(KEYS, {
     "a user does not see another user's backup": async ({ alice, bob, version }) => {
       await alice.putKey(version, '!r:x', 's', key());

@@ -41,15 +41,13 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
       expectEqual(await alice.getKeys(version, '!r:x', 's'), better, 'the key');
     },
   }),
-  recommendation(
-    'of two equally good copies the stored one stays',
-    'a repeated upload then changes nothing',
-    async ({ alice, version }) => {
+  ...recommendation('a repeated upload then changes nothing', {
+    'of two equally good copies the stored one stays': async ({ alice, version }) => {
       await alice.putKey(version, '!r:x', 's', key(3, 0, false, 'oldA'));
       await alice.putKey(version, '!r:x', 's', key(3, 0, false, 'newA'));
       expectEqual(await alice.getKeys(version, '!r:x', 's'), key(3, 0, false, 'oldA'), 'the key');
     },
-  ),
+  }),
   ...specification(ETAG, {
     'the etag changes when keys change': async ({ alice, version }) => {
       const etags = new Set([(await alice.readVersion()).etag]);
@@ -113,15 +111,13 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
       }
     },
   }),
-  recommendation(
-    'a negative index and a count beyond 2^53 are rejected',
-    'no session has such a number, and it would win or lose against every true one',
-    async ({ alice, version }) => {
+  ...recommendation('no session has such a number, and it would win or lose against every true one', {
+    'a negative index and a count beyond 2^53 are rejected': async ({ alice, version }) => {
       for (const fields of [{ first_message_index: -1 }, { forwarded_count: 2 ** 53 }]) {
         await expectKeyRejected(alice, version, { ...key(), ...fields }, `with ${JSON.stringify(fields)}`);
       }
     },
-  ),
+  }),
   ...specification(PUT, {
     'count is the number of keys': async ({ alice, version }) => {
       for (const [what, change, expected] of changes(alice, version)) {
@@ -143,21 +139,20 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
       }
     },
   }),
-  recommendation(
-    'a batch with an invalid key stores nothing',
-    'a client that sent 200 keys knows that none of them is stored',
-    async ({ alice, version }) => {
+  ...recommendation('a client that sent 200 keys knows that none of them is stored', {
+    'a batch with an invalid key stores nothing': async ({ alice, version }) => {
       const { etag } = await alice.readVersion();
       await alice.call('PUT', keysPath(version), batchWith({ ...key(), is_verified: 'false' }));
       const after = await alice.readVersion();
       expectEqual([after.count, after.etag], [0, etag], 'count and etag');
       expectEqual(await alice.getKeys(version), { rooms: {} }, 'GET /keys');
     },
-  ),
-  recommendation(
-    'the error about an invalid key names the room, the session and the field',
-    'the client can leave out that key and send the others',
-    async ({ alice, version }) => {
+  }),
+  ...recommendation('the client can leave out that key and send the others', {
+    'the error about an invalid key names the room, the session and the field': async ({
+      alice,
+      version,
+    }) => {
       const bad = batchWith({ ...key(), is_verified: 'false' });
       const body = await expectError(alice.call('PUT', keysPath(version), bad), 400, 'M_BAD_JSON');
       const text = String(body.error);
@@ -165,7 +160,7 @@ export const REPLACEMENT_CHECKS: readonly Check[] = [
         expectThat(text.includes(id), `error: expected it to name ${id}, got ${text}`);
       }
     },
-  ),
+  }),
 ];
 
 const RANKS: readonly KeyRank[] = [false, true].flatMap((is_verified) =>

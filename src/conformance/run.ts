@@ -13,15 +13,8 @@ export const CHECKS: readonly Check[] = [
   ...HTTP_CHECKS,
 ];
 
-/** How one check went. */
-export interface CheckResult {
-  readonly name: string;
-  /** Only a `specification` check that did not pass is a violation. */
-  readonly kind: Check['kind'];
-  /** With `specification`: the section of the client-server specification that demands it. */
-  readonly section?: string;
-  /** With `recommendation`: why this project recommends it. */
-  readonly why?: string;
+/** How one check went. Only a `specification` check that did not pass is a violation. */
+export interface CheckResult extends Omit<Check, 'run'> {
   readonly passed: boolean;
   /** Why it did not pass: what was expected, what came. */
   readonly reason?: string;

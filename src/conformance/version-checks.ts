@@ -33,26 +33,20 @@ export const VERSION_CHECKS: readonly Check[] = [
       }
     },
   }),
-  recommendation(
-    'a version id cannot be guessed',
-    'clients remember "backed up in version 1", also when another server gave that id',
-    ({ version }) => {
+  ...recommendation('clients remember "backed up in version 1", also when another server gave that id', {
+    'a version id cannot be guessed': ({ version }) => {
       expectThat(!/^\d{1,9}$/.test(version), 'version: expected no small integer, got one');
     },
-  ),
-  recommendation(
-    'another spelling of a version id is not found',
-    'an id is opaque, so another spelling is another id',
-    async ({ alice, version }) => {
+  }),
+  ...recommendation('an id is opaque, so another spelling is another id', {
+    'another spelling of a version id is not found': async ({ alice, version }) => {
       for (const other of [`0${version}`, `${version} `]) {
         await expectError(alice.call('GET', versionPath(other)), 404, 'M_NOT_FOUND');
       }
     },
-  ),
-  recommendation(
-    'a version id is never used again, also after deletion',
-    'a client would take a new backup for the one that it has written to',
-    async ({ alice, version: first }) => {
+  }),
+  ...recommendation('a client would take a new backup for the one that it has written to', {
+    'a version id is never used again, also after deletion': async ({ alice, version: first }) => {
       const seen = new Set([first]);
       for (let i = 0; i < 5; i++) {
         const version = await alice.newVersion();
@@ -61,17 +55,15 @@ export const VERSION_CHECKS: readonly Check[] = [
         await alice.deleteVersion(version);
       }
     },
-  ),
-  recommendation(
-    'any algorithm is accepted',
-    'algorithms of the future then need no new server',
-    async ({ alice }) => {
+  }),
+  ...recommendation('algorithms of the future then need no new server', {
+    'any algorithm is accepted': async ({ alice }) => {
       for (const algorithm of ['org.example.any', '', 'ü 😀', 'a\0b', '__proto__']) {
         const version = await alice.newVersion({}, algorithm);
         expectEqual((await alice.readVersion(version)).algorithm, algorithm, 'algorithm');
       }
     },
-  ),
+  }),
   ...specification(GET_ONE, {
     'a version comes back as it was made, with count and etag': async ({ alice, version }) => {
       const info = await alice.readVersion(version);
@@ -82,15 +74,13 @@ export const VERSION_CHECKS: readonly Check[] = [
       expectEqual(await alice.readVersion(), info, 'the current version');
     },
   }),
-  recommendation(
-    'unknown fields of auth_data come back',
-    'signatures cover every field of auth_data',
-    async ({ alice }) => {
+  ...recommendation('signatures cover every field of auth_data', {
+    'unknown fields of auth_data come back': async ({ alice }) => {
       const extended = { ...authData(), later: [1, { '': null }] };
       const version = await alice.newVersion(extended);
       expectEqual((await alice.readVersion(version)).auth_data, extended, 'auth_data');
     },
-  ),
+  }),
   ...specification(GET, {
     'without a backup there is no current version': async ({ alice }) => {
       await alice.deleteVersions();
@@ -114,10 +104,8 @@ export const VERSION_CHECKS: readonly Check[] = [
       expectEqual([current.version, current.count], [first, 1], 'the current version');
     },
   }),
-  recommendation(
-    'a version that is current again is writable again',
-    'a user who deletes a new backup goes on with the one before',
-    async ({ alice, version }) => {
+  ...recommendation('a user who deletes a new backup goes on with the one before', {
+    'a version that is current again is writable again': async ({ alice, version }) => {
       await alice.putKey(version, '!r:x', 's', key());
       await alice.deleteVersion(await alice.newVersion());
       const { count } = await alice.putKeys(version, { '!r:x': { sessions: { t: key() } } });
@@ -125,7 +113,7 @@ export const VERSION_CHECKS: readonly Check[] = [
       const rooms = { '!r:x': { sessions: { s: key(), t: key() } } };
       expectEqual(await alice.getKeys(version), { rooms }, 'keys');
     },
-  ),
+  }),
   ...specification(PUT, {
     'updating a version changes auth_data only': async ({ alice, version }) => {
       await alice.putKey(version, '!r:x', 's', key());
@@ -166,15 +154,13 @@ export const VERSION_CHECKS: readonly Check[] = [
       expectEqual((await alice.readVersion(newer)).auth_data, authData(), 'auth_data of the newer one');
     },
   }),
-  recommendation(
-    'updating a version does not change the etag',
-    'the etag stands for the keys: clients would take it for a change of keys',
-    async ({ alice, version }) => {
+  ...recommendation('the etag stands for the keys: clients would take it for a change of keys', {
+    'updating a version does not change the etag': async ({ alice, version }) => {
       const { etag } = await alice.readVersion(version);
       await expectOk(alice.call('PUT', versionPath(version), UPDATE));
       expectEqual((await alice.readVersion(version)).etag, etag, 'etag');
     },
-  ),
+  }),
   ...specification(DELETE, {
     'deleting a version deletes it and its keys': async ({ alice, version }) => {
       await alice.putKey(version, '!r:x', 's', key());

@@ -35,6 +35,23 @@ export const LIMBS = 12;
 /** e(0) to e(12). */
 const EXPONENTS: readonly number[] = [0, 22, 43, 64, 85, 107, 128, 149, 170, 192, 213, 234, 255];
 
+/** 2^e(0) to 2^e(12): a table, because a power with a variable exponent takes as long as a product of elements. */
+const WEIGHTS: readonly number[] = [
+  1,
+  2 ** 22,
+  2 ** 43,
+  2 ** 64,
+  2 ** 85,
+  2 ** 107,
+  2 ** 128,
+  2 ** 149,
+  2 ** 170,
+  2 ** 192,
+  2 ** 213,
+  2 ** 234,
+  2 ** 255,
+];
+
 /** out = x + y, not carried: the bounds add up. */
 export function add(
   out: Float64Array,
@@ -76,15 +93,15 @@ export function setSmall(out: Float64Array, o: number, value: number): void {
  */
 export function carry(x: Float64Array, p: number): void {
   let over = 0;
-  for (let i = 0; i < LIMBS; i++) over = carryLimb(x, p + i, over, EXPONENTS[i + 1]);
-  over = carryLimb(x, p, 19 * 2 ** -255 * over, EXPONENTS[1]);
+  for (let i = 0; i < LIMBS; i++) over = carryLimb(x, p + i, over, WEIGHTS[i + 1]);
+  over = carryLimb(x, p, 19 * 2 ** -255 * over, WEIGHTS[1]);
   x[p + 1] += over;
 }
 
 /** Adds the incoming carry to a limb and returns the outgoing one, the nearest multiple of the next weight. */
-function carryLimb(x: Float64Array, at: number, incoming: number, exponent: number): number {
+function carryLimb(x: Float64Array, at: number, incoming: number, weight: number): number {
   const limb = x[at] + incoming;
-  const round = 1.5 * 2 ** (52 + exponent);
+  const round = 1.5 * 2 ** 52 * weight;
   const outgoing = limb + round - round;
   x[at] = limb - outgoing;
   return outgoing;
@@ -101,7 +118,7 @@ export function fromBytes(out: Float64Array, o: number, bytes: Uint8Array, start
     let word = bytes[start + first] | (bytes[start + first + 1] << 8) | (bytes[start + first + 2] << 16);
     if (first < 29) word |= bytes[start + first + 3] << 24;
     const limb = (word >>> (EXPONENTS[i] & 7)) & ((1 << width) - 1);
-    out[o + i] = limb * 2 ** EXPONENTS[i];
+    out[o + i] = limb * WEIGHTS[i];
   }
   carry(out, o);
 }
@@ -136,7 +153,7 @@ export function isZeroElement(x: Float64Array, p: number): number {
 function canonicalDigits(x: Float64Array, p: number): Int32Array {
   // The limbs of a sum of two are at most 2.02 * 2^21 times their weight.
   const digits = new Int32Array(LIMBS);
-  for (let i = 0; i < LIMBS; i++) digits[i] = x[p + i] * 2 ** -EXPONENTS[i];
+  for (let i = 0; i < LIMBS; i++) digits[i] = x[p + i] / WEIGHTS[i];
   // The first round leaves a value from -19 * 3 to 2^255 + 19 * 3, the second a value from 0 to 2^255 - 1.
   for (let round = 0; round < 2; round++) {
     const over = propagate(digits);
@@ -199,7 +216,7 @@ export function invert(
  * From the exponent 2^5 - 1 ("5 ones") at `b` to 2^250 - 1 at `t`, the common part of this field's power chains.
  * Overwrites `b`, `c` and `t`, three elements of one array.
  */
-export function extendOnes(s: Float64Array, b: number, c: number, t: number): void {
+function extendOnes(s: Float64Array, b: number, c: number, t: number): void {
   squareTimes(s, t, s, b, 5);
   multiply(s, b, s, t, s, b); // 10 ones
   squareTimes(s, t, s, b, 10);
@@ -217,7 +234,7 @@ export function extendOnes(s: Float64Array, b: number, c: number, t: number): vo
 }
 
 /** out = x^(2^times). */
-export function squareTimes(out: Float64Array, o: number, x: Float64Array, p: number, times: number): void {
+function squareTimes(out: Float64Array, o: number, x: Float64Array, p: number, times: number): void {
   square(out, o, x, p);
   for (let i = 1; i < times; i++) square(out, o, out, o);
 }

@@ -1,4 +1,4 @@
-import { POINT, type SumScratch, addPoints, ed25519, sumScratch } from './edwards.js';
+import { POINT, type SumScratch, addPoints, littleEndian, sumScratch } from './edwards.js';
 import { equal, wipe } from '../encoding/bytes.js';
 import { KeyBackupError } from '../errors.js';
 import { LIMBS, fromBytes, subtract, toBytes } from './field.js';
@@ -73,7 +73,7 @@ function workspace(tables: readonly RecipientTable[], count: number): Workspace 
   const windows = windowCount(width);
   const points = tables.length * count;
   const third = new Float64Array(LIMBS);
-  fromBytes(third, 0, ed25519().Point.Fp.toBytes(THIRD_OF_A), 0);
+  fromBytes(third, 0, littleEndian(THIRD_OF_A), 0);
   return {
     digits: new Uint8Array(windows * count),
     sums: new Float64Array(windows * points * POINT),

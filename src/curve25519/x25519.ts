@@ -97,7 +97,8 @@ export function hasTable(recipient: Uint8Array): boolean {
   return recipients?.has(nameOf(recipient)) ?? false;
 }
 
-function isWorthATable(recipient: Uint8Array, count: number): boolean {
+/** Counts agreements that are about to be made, and tells whether building a table for them pays. */
+export function isWorthATable(recipient: Uint8Array, count: number): boolean {
   if (hasTable(recipient)) return true;
   if (lastRecipient === undefined || !equal(recipient, lastRecipient)) {
     lastRecipient = copyBytes(recipient);

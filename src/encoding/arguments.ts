@@ -13,11 +13,7 @@ export function expectInstance<Made>(
   throw wrong(field, 'an object of this package', value);
 }
 
-/**
- * The same by a method that no other class has: the class itself would come into bundles that do without it.
- *
- * @throws {@link KeyBackupError} `bad-parameters`.
- */
+/** {@link expectInstance} by a method that no other class has: the class itself would come into bundles without it. */
 export function expectMethod<Made>(value: Made, method: keyof Made & string, field: string): Made {
   if (typeof (value as Made | null | undefined)?.[method] === 'function') return value;
   throw wrong(field, 'an object of this package', value);

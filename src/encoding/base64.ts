@@ -19,6 +19,16 @@ interface WithBase64 extends Uint8Array {
 
 const UNPADDED = { omitPadding: true };
 
+/** What Node has before that. */
+interface WithBuffer {
+  readonly Buffer?: {
+    from(memory: ArrayBufferLike, offset: number, length: number): { toString(encoding: 'base64'): string };
+  };
+}
+
+/** From this many bytes on, a Buffer is made sooner than the loop ends. */
+const BUFFER_FROM = 64;
+
 let symbols: Uint8Array | undefined;
 let values: Uint8Array | undefined;
 
@@ -51,8 +61,13 @@ export function base64Encode(bytes: Uint8Array): string {
   expectAnyBytes(bytes, 'bytes');
   const { toBase64 } = bytes as WithBase64;
   if (typeof toBase64 === 'function') return toBase64.call(bytes, UNPADDED);
-  const table = symbolTable();
+  const { Buffer } = globalThis as WithBuffer;
   const rest = bytes.length % 3;
+  if (Buffer && bytes.length >= BUFFER_FROM) {
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64');
+    return rest === 0 ? text : text.slice(0, rest - 3);
+  }
+  const table = symbolTable();
   const codes = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
   let out = 0;
   let i = 0;
@@ -89,6 +104,8 @@ export function base64EncodePadded(bytes: Uint8Array): string {
  */
 export function base64Decode(value: unknown, field: string): Uint8Array {
   const length = symbolCount(value, field);
+  const decoded = decodeNatively(value as string, length);
+  if (decoded) return decoded;
   const bytes = new Uint8Array(Math.floor((length * 3) / 4));
   decodeSymbols(value as string, length, field, bytes);
   return bytes;
@@ -101,6 +118,23 @@ export function base64DecodeOr(value: unknown, length: number): Uint8Array | und
     const bytes = base64Decode(value, 'base64');
     return bytes.length === length ? bytes : undefined;
   } catch {
+    return undefined;
+  }
+}
+
+/** From this many symbols on, the runtime is faster, soon several times. */
+const NATIVE_FROM = 100;
+
+/** By the runtime. Undefined where it cannot, and for what is not strict base64. */
+function decodeNatively(text: string, length: number): Uint8Array | undefined {
+  const native = Uint8Array as { readonly fromBase64?: (text: string) => Uint8Array };
+  if (length < NATIVE_FROM || typeof native.fromBase64 !== 'function') return undefined;
+  try {
+    const bytes = native.fromBase64(text.slice(0, length));
+    // It skips whitespace, which shows in the number of bytes.
+    return bytes.length === Math.floor((length * 3) / 4) ? bytes : undefined;
+  } catch {
+    // Its error does not say where.
     return undefined;
   }
 }

@@ -19,11 +19,7 @@ export function concatAll(parts: readonly Uint8Array[]): Uint8Array {
   return joined;
 }
 
-/**
- * Whether two byte arrays are equal, in time that depends on their lengths only.
- *
- * JavaScript promises no constant time; a loop without branches on the content is the most it allows.
- */
+/** Whether two byte arrays are equal, without a branch on their content: JavaScript allows no better constant time. */
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   let difference = 0;
@@ -38,20 +34,23 @@ export function isZero(bytes: Uint8Array): boolean {
   return any === 0;
 }
 
-/**
- * Overwrites bytes with zeros. This covers these arrays only: the runtime may have copied them before, and strings
- * cannot be wiped.
- */
+/** Overwrites bytes with zeros: these arrays only, not what the runtime copied, and no strings. */
 export function wipe(...arrays: readonly Uint8Array[]): void {
   for (const array of arrays) array.fill(0);
 }
+
+let tagOf: (() => unknown) | undefined;
 
 /**
  * Whether a value is a Uint8Array, of this realm or another: an iframe, a `vm` context and jsdom each have their own
  * class. A Buffer is one too.
  */
 export function isBytes(value: unknown): value is Uint8Array {
-  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
+  tagOf ??= Object.getOwnPropertyDescriptor(
+    Object.getPrototypeOf(Uint8Array.prototype),
+    Symbol.toStringTag,
+  )?.get;
+  return tagOf?.call(value) === 'Uint8Array';
 }
 
 /** The same memory as a plain Uint8Array of this realm, not a Buffer. */
@@ -66,12 +65,7 @@ export function copyBytes(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes);
 }
 
-/**
- * Checks a caller's byte argument.
- *
- * @returns The same memory, see {@link plainBytes}.
- * @throws {@link KeyBackupError} `bad-length` unless it is a Uint8Array of `length` bytes.
- */
+/** Checks a caller's bytes. Returns the same memory, see {@link plainBytes}; throws `bad-length`. */
 export function expectBytes(value: unknown, length: number, field: string): Uint8Array {
   if (!isBytes(value) || value.length !== length) {
     throw new KeyBackupError('bad-length', `${field}: expected ${length} bytes, got ${describe(value)}`);

@@ -46,11 +46,7 @@ export function ownString(value: unknown, name: string): string | undefined {
   return typeof field === 'string' ? field : undefined;
 }
 
-/**
- * Parses text that must be a JSON object. Unlike {@link parseJson} it accepts every number and string.
- *
- * @throws {@link KeyBackupError} `bad-json`, also for more than 512 levels of nesting.
- */
+/** Parses a JSON object of at most 512 levels. Unlike {@link parseJson} it accepts every number and string. */
 export function parseObject(text: string, field: string): JsonObject {
   return expectObject(parseShallow(text, field), field);
 }
@@ -72,10 +68,8 @@ export function parseAny(text: string, field: string): unknown {
 }
 
 /**
- * A copy of what JSON holds of a value, made without its methods: its `toJSON` is not called.
- *
- * @returns Only plain objects, arrays and primitives; `undefined` for what JSON leaves out.
- * @throws {@link KeyBackupError} `bad-json` for a bigint, and for nesting over 512 levels or a cycle.
+ * A copy of what JSON holds of a value, without calling its `toJSON`; `undefined` for what JSON leaves out. Throws
+ * `bad-json` for a bigint, a cycle, and over 512 levels.
  */
 export function plainJson(value: unknown, field: string, depth = 0): unknown {
   if (typeof value === 'bigint')
@@ -99,12 +93,7 @@ export function defineField(object: object, name: string, value: unknown): void 
   Object.defineProperty(object, name, { value, configurable: true, enumerable: true, writable: true });
 }
 
-/**
- * Rejects a value that {@link parseObject} would reject for its depth, before it is written.
- *
- * @param text - The value's JSON; only its length is used.
- * @throws {@link KeyBackupError} `bad-json` for more than 512 levels.
- */
+/** Rejects, by value and its JSON, what {@link parseObject} would reject for its depth. */
 export function expectShallow(value: unknown, text: string, field: string): void {
   // A level takes two characters, so most texts are too short to nest that deeply.
   if (text.length > 2 * MAX_DEPTH && isDeeperThan(value, MAX_DEPTH)) throw tooDeep(field);
@@ -129,21 +118,10 @@ function isDeeperThan(value: unknown, limit: number): boolean {
 }
 
 /**
- * Parses JSON text and rejects what `JSON.parse` would change: a number beyond 2^53-1, a fraction, `1e400`, a lone
- * surrogate. Key data and `auth_data` must come back equal, since a signature may cover them.
- *
- * As in `JSON.parse`, `__proto__` becomes an own property, and of duplicate names the last one counts.
- *
- * @param text - JSON text without a byte order mark.
- * @param path - Path of this text in a larger body, for error messages; empty at the top.
- * @returns The value, which belongs to the caller.
- * @throws {@link KeyBackupError} `not-json`; `bad-json` with the path of a number that is not an integer within
- * ±(2^53-1), of a lone surrogate, or of more than 100 levels of nesting.
- *
- * @example
- * ```ts
- * parseJson('{"a":1e400}'); // throws bad-json: a: expected an integer within ±(2^53-1), got a larger number
- * ```
+ * Parses JSON text and rejects what `JSON.parse` would change: key data and `auth_data` must come back equal, since a
+ * signature may cover them. `__proto__` becomes an own property, and of duplicate names the last one counts. Throws
+ * `not-json`; `bad-json` with the path below `path` of a number that is not an integer within ±(2^53-1), of a lone
+ * surrogate, or of more than 100 levels.
  */
 export function parseJson(text: string, path = ''): unknown {
   if (LONE_SURROGATE.test(text)) {
@@ -163,11 +141,7 @@ export function parseJson(text: string, path = ''): unknown {
   return value;
 }
 
-/**
- * {@link parseJson} of UTF-8 bytes.
- *
- * @throws {@link KeyBackupError} As {@link parseJson}; `not-json` for invalid UTF-8.
- */
+/** {@link parseJson} of UTF-8 bytes; `not-json` for invalid UTF-8. */
 export function parseJsonBytes(bytes: Uint8Array, path = ''): unknown {
   let text: string;
   try {
@@ -304,10 +278,8 @@ function pathAt(text: string, offset: number, top: string): string {
 }
 
 /**
- * Appends a step to a JSON path, as in error messages: `rooms["!a:b"].sessions`.
- *
- * @param parent - The path so far; empty at the top.
- * @param step - An index or a name. A name that is not a plain word is quoted in brackets, cut after 255 characters.
+ * Appends a step to a JSON path, as in error messages: `rooms["!a:b"].sessions`. A name that is not a plain word is
+ * quoted, cut after 255 characters.
  */
 export function jsonPath(parent: string, step: string | number): string {
   if (typeof step === 'number') return `${parent}[${step}]`;

@@ -44,10 +44,8 @@ export async function* utf8Of(
 }
 
 /**
- * The text of a whole file, without a byte order mark and without fillers at its end.
- *
- * @param field - Names the file in errors.
- * @throws {@link KeyBackupError} `bad-utf8`, with the place, for anything but UTF-8 or UTF-16 without NUL characters.
+ * The text of a whole file, without a byte order mark and fillers at its end. Throws `bad-utf8`, with the place, for
+ * anything but UTF-8 or UTF-16 without NUL.
  */
 export function decodeTextFile(bytes: Uint8Array, field: string): string {
   const file = new TextFile(field);

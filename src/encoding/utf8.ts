@@ -4,21 +4,33 @@ import { KeyBackupError } from '../errors.js';
 
 /** UTF-8 bytes of a text. A lone surrogate becomes U+FFFD, as everywhere on the web platform. */
 export function utf8Encode(text: string): Uint8Array {
-  let bytes: Uint8Array;
-  try {
-    bytes = utf8.decode(text);
-  } catch {
-    bytes = utf8.decode(text.replace(LONE_SURROGATE, '\ufffd'));
-  }
-  // In jsdom the encoder belongs to another realm; where the platform lacks one, the buffer is longer than the bytes.
+  const { TextEncoder } = globalThis as unknown as { readonly TextEncoder?: new () => Encoder };
+  const bytes = TextEncoder ? new TextEncoder().encode(text) : encodePortably(text);
+  // In jsdom the encoder belongs to another realm.
   return bytes.length === bytes.buffer.byteLength ? plainBytes(bytes) : copyBytes(bytes);
 }
 
+interface Encoder {
+  encode(text: string): Uint8Array;
+}
+
+/** Not by `utf8` of `@scure/base`: Metro's release builds leave a call of `isWellFormed` in it, which Hermes may lack. */
+function encodePortably(text: string): Uint8Array {
+  const escaped = encodeURIComponent(text.replace(LONE_SURROGATE, '\ufffd'));
+  const bytes = new Uint8Array(escaped.length);
+  let length = 0;
+  for (let i = 0; i < escaped.length; i++) {
+    if (escaped[i] === '%') {
+      bytes[length++] = parseInt(escaped.slice(i + 1, i + 3), 16);
+      i += 2;
+    } else bytes[length++] = escaped.charCodeAt(i);
+  }
+  return bytes.subarray(0, length);
+}
+
 /**
- * The text of UTF-8 bytes; a byte order mark is kept.
- *
- * @throws {@link KeyBackupError} `bad-utf8`, naming the field, for overlong forms, surrogates, truncation and every
- * other invalid sequence. Nothing is ever replaced.
+ * The text of UTF-8 bytes; a byte order mark is kept. Throws `bad-utf8` for every invalid sequence; nothing is
+ * replaced.
  */
 export function utf8Decode(bytes: Uint8Array, field: string): string {
   try {

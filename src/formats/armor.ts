@@ -12,11 +12,15 @@ import { utf8Decode } from '../encoding/utf8.js';
 const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----';
 const END = '-----END MEGOLM SESSION DATA-----';
 
-/** Bytes in a line of 96 characters, as Element writes it. */
+/** Characters of a line, as Element writes it, and the bytes in it. */
+const LINE = 96;
 const LINE_BYTES = 72;
 
 /** Longer lines cannot be one of the two and are not kept whole. */
 const MAX_LINE = 128;
+
+/** Ends the message about a file of which salvage reads what is there. */
+export const ADVICE = '; salvage may read what is there';
 
 const DASH = '-'.charCodeAt(0);
 
@@ -39,8 +43,11 @@ export class ArmorWriter {
 }
 
 function lines(bytes: Uint8Array): string {
-  // All at once: a call for every line would cost more than its base64. Nothing comes before the first line break.
-  return base64EncodePadded(bytes).replace(/.{1,96}/g, '$&\n');
+  // All at once: a call for every line would cost more than its base64.
+  const base64 = base64EncodePadded(bytes);
+  let text = '';
+  for (let start = 0; start < base64.length; start += LINE) text += `${base64.slice(start, start + LINE)}\n`;
+  return text;
 }
 
 /**
@@ -48,10 +55,18 @@ function lines(bytes: Uint8Array): string {
  * space is ignored and everything else must be standard base64, padded or not.
  */
 export class ArmorReader {
+  /** Where the body of a lenient reader ends early, and why. */
+  damage: KeyBackupError | undefined;
+  readonly #lenient: boolean;
   #state: 'before' | 'body' | 'last-line' | 'after' = 'before';
   #line: number[] = [];
   /** Base64 that waits for the rest of its group. */
   #group = '';
+
+  /** @param lenient - Ends the body before the first damage instead of throwing. */
+  constructor(lenient = false) {
+    this.#lenient = lenient;
+  }
 
   /**
    * Adds a piece of the file.
@@ -84,16 +99,35 @@ export class ArmorReader {
       if (this.#group.length > 4) throw new Error('base64 behind the padding');
       return base64Decode(text.slice(0, end), 'key export');
     } catch {
-      throw badExportFile('expected standard base64 between its two lines, got something else');
+      this.#reject('expected standard base64 between its two lines, got something else');
+      const end = symbols.findIndex((byte) => byte > 0x7f);
+      const text = this.#group + utf8Decode(end < 0 ? symbols : symbols.subarray(0, end), 'key export');
+      const [groups] = /^(?:[A-Za-z0-9+/]{4})*/.exec(text) ?? [''];
+      return base64Decode(groups, 'key export');
     }
   }
 
-  /** @throws {@link KeyBackupError} `bad-export-file` if the file is not whole. */
-  end(): void {
+  /**
+   * Ends the file. Returns the last bytes of one that ends early.
+   *
+   * @throws {@link KeyBackupError} `bad-export-file` if the file is not whole.
+   */
+  end(): Uint8Array {
     if (this.#state === 'last-line') this.#endLine();
     if (this.#state === 'before') throw badExportFile(`expected the line ${BEGIN}, got none`);
-    if (this.#state !== 'after')
-      throw badExportFile(`expected the line ${END} at the end, got none: it is truncated`);
+    if (this.#state !== 'after') {
+      this.#reject(
+        `expected the line ${END} at the end, got none: the file is cut off, its MAC is missing, and so a wrong passphrase ` +
+          'cannot be told from damage',
+      );
+    }
+    return this.#decode(new Uint8Array(0));
+  }
+
+  #reject(message: string): void {
+    if (!this.#lenient) throw badExportFile(message + ADVICE);
+    this.damage ??= badExportFile(message);
+    this.#state = 'after';
   }
 
   #addToLine(code: number): void {
@@ -108,7 +142,7 @@ export class ArmorReader {
     if (this.#state === 'before') {
       if (line.trim() === BEGIN) this.#state = 'body';
     } else {
-      if (line.trim() !== END) throw badExportFile(`expected the line ${END}, got another`);
+      if (line.trim() !== END) this.#reject(`expected the line ${END}, got another`);
       this.#state = 'after';
     }
   }

@@ -1,4 +1,4 @@
-import { concat } from '../encoding/bytes.js';
+import { concat, wipe } from '../encoding/bytes.js';
 import { passphraseForms, type PassphraseForm } from '../scheme/passphrase-forms.js';
 import { passwordBytes } from '../scheme/passphrase.js';
 import { AesCtr } from './aes-ctr.js';
@@ -27,15 +27,27 @@ export function passwordsOf(passphrase: string, withForms: boolean): Password[] 
   ];
 }
 
-/** Whether the ciphertext of an export gives what JSON may begin with: a quick look, which proves nothing. */
-export async function beginsAsJson(
+/** Bytes of the plaintext that are looked at. */
+const LOOK = 256;
+
+/**
+ * Whether the ciphertext of an export gives text, so that the password is right although the MAC may be wrong.
+ *
+ * @returns `certain` if so, `possible` where there is too little of it to tell.
+ */
+export async function givesText(
   key: Uint8Array,
   iv: Uint8Array,
   ciphertext: Uint8Array,
-): Promise<boolean> {
+): Promise<'certain' | 'possible' | 'no'> {
   const cipher = new AesCtr(key, iv);
-  const start = ciphertext.subarray(0, 16);
+  const start = ciphertext.subarray(0, LOOK);
   const plaintext = concat(await cipher.update(start), await cipher.final());
-  // "[" or "{", white space, or the first byte of a byte order mark.
-  return [0x5b, 0x7b, 0x20, 0x0a, 0x0d, 0x09, 0xef].includes(plaintext[0]);
+  // Three of eight random bytes are printable ASCII. Others are in the names of rooms, or damage.
+  const others = plaintext.filter((byte) => (byte < 0x20 || byte > 0x7e) && !SPACES.includes(byte));
+  wipe(plaintext);
+  if (others.length > Math.max(3, start.length / 4)) return 'no';
+  return start.length < LOOK / 2 ? 'possible' : 'certain';
 }
+
+const SPACES: readonly number[] = [0x09, 0x0a, 0x0d];

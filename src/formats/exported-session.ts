@@ -2,7 +2,13 @@ import { base64Decode } from '../encoding/base64.js';
 import { isCurvePoint } from '../curve25519/edwards.js';
 import { KeyBackupError } from '../errors.js';
 import { expectObject, expectString } from '../encoding/json.js';
-import { mendRoomKey, readSession, type ExportedSessionData, type RoomKeyFlag } from './room-key.js';
+import {
+  mendRoomKey,
+  readSession,
+  type ExportedSessionData,
+  type MendedRoomKey,
+  type RoomKeyFlag,
+} from './room-key.js';
 
 /**
  * One entry of a key export, checked as the strictest importer checks it. Importers are brittle: one entry that
@@ -37,7 +43,10 @@ export interface ExportEntry {
  * ```
  */
 export function prepareExportedSession(session: unknown): ExportEntry {
-  const { room_id, session_id, fields, flags, faults } = mendRoomKey(session);
+  return entryOf(mendRoomKey(session));
+}
+
+function entryOf({ room_id, session_id, fields, flags, faults }: MendedRoomKey): ExportEntry {
   if (faults.length > 0) throw faults[0];
   if (!isCurvePoint(base64Decode(session_id, 'session_id'))) {
     throw new KeyBackupError(
@@ -45,12 +54,16 @@ export function prepareExportedSession(session: unknown): ExportEntry {
       'session_key: expected an Ed25519 key inside, got bytes that are not a point of the curve',
     );
   }
-  return { session: { ...fields, room_id, session_id }, flags };
+  return { session: Object.assign(fields, { room_id, session_id }), flags };
 }
 
-/** {@link prepareExportedSession}, with the flag `no-claimed-ed25519` where matrix-nio would refuse the whole file. */
-export function prepareEntry(session: unknown): ExportEntry {
-  const entry = prepareExportedSession(session);
+/**
+ * {@link prepareExportedSession}, with the flag `no-claimed-ed25519` where matrix-nio would refuse the whole file.
+ *
+ * @param wasRead - See {@link mendRoomKey}.
+ */
+export function prepareEntry(session: unknown, wasRead?: boolean): ExportEntry {
+  const entry = entryOf(mendRoomKey(session, wasRead));
   if (Object.hasOwn(entry.session.sender_claimed_keys ?? {}, 'ed25519')) return entry;
   return { session: entry.session, flags: [...entry.flags, 'no-claimed-ed25519'] };
 }
@@ -65,7 +78,7 @@ export function expectClaimedKey(flags: readonly string[]): void {
 }
 
 /**
- * Reads an entry of a key export that may come from any client. Absent sender fields pass with a flag; the session
+ * Reads an entry of a key export that may come from any client. Absent fields of the sender pass with a flag; the session
  * key and the session id have to be right.
  *
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `unsupported-algorithm`, `bad-session-key`,

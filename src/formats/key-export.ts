@@ -6,10 +6,10 @@ import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 import { KeyBackupError, describe } from '../errors.js';
 import { pbkdf2 } from '../scheme/passphrase.js';
 import { AesCtr } from './aes-ctr.js';
-import { beginsAsJson, passwordsOf, type ExportPassphraseForm } from './export-passwords.js';
-import { ArmorReader } from './armor.js';
-import { HEADER, MAC, readHeader, type ExportHeader } from './export-header.js';
+import { ADVICE, ArmorReader, badExportFile } from './armor.js';
+import { HEADER, MAC, readHeader } from './export-header.js';
 import { ExportMac } from './export-mac.js';
+import { givesText, passwordsOf, type ExportPassphraseForm } from './export-passwords.js';
 import { ExportSealer, type ExportOptions } from './export-sealer.js';
 import { expectClaimedKey, prepareEntry, readExportedSession, type ExportEntry } from './exported-session.js';
 
@@ -75,7 +75,8 @@ export async function readKeyExport(
   options: ReadExportOptions = {},
 ): Promise<ExportResult[]> {
   expectOptions(options);
-  const entries = parseArray(await decryptKeyExport(file, passphrase, options));
+  // Never what no MAC proves.
+  const entries = parseArray(await decryptKeyExport(file, passphrase, { ...options, salvage: false }));
   const sizer = new ChunkSizer(options.signal);
   const results: ExportResult[] = [];
   for (const [index, entry] of entries.entries()) {
@@ -197,14 +198,29 @@ export interface ReadExportOptions extends ExportOptions {
   readonly onOtherForm?: ((form: ExportPassphraseForm) => void) | undefined;
 }
 
+/** What {@link decryptKeyExport} accepts. */
+export interface DecryptExportOptions extends ReadExportOptions {
+  /**
+   * Decrypts a file that is cut off or damaged as well, if its passphrase gives text. Such a result is NOT authenticated:
+   * what it holds may have been changed or replaced, session keys included, and not only by accident.
+   */
+  readonly salvage?: boolean | undefined;
+  /** Called where `salvage` gives a result that no MAC proves, with the reason, before it is returned. */
+  readonly onDamage?: ((damage: KeyBackupError) => void) | undefined;
+}
+
 /** A file in memory, or as it is read. */
 export type ExportFile = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /**
  * Decrypts a key export file to its JSON, once the MAC of the whole file is verified.
  *
- * The MAC is the only check, so a wrong passphrase and a changed byte look the same. A file that is truncated, not
- * base64, or of another version is `bad-export-file`.
+ * The MAC is the only check. Where it is wrong although the passphrase gives text, the message says that the file is damaged;
+ * otherwise a wrong passphrase and damage look the same. A file that is truncated, not base64, or of another version is
+ * `bad-export-file`.
+ *
+ * With `salvage` the JSON may end early and hold damage. `readBackup` of `megolm-backup/client` with the form `array`
+ * gives every whole session in it.
  *
  * @see https://spec.matrix.org/v1.19/client-server-api/#key-exports
  * @param file - Its text; bytes are decoded as they arrive.
@@ -217,50 +233,63 @@ export type ExportFile = string | Uint8Array | Iterable<Uint8Array> | AsyncItera
 export async function decryptKeyExport(
   file: ExportFile,
   passphrase: string,
-  options: ReadExportOptions = {},
+  options: DecryptExportOptions = {},
 ): Promise<Uint8Array> {
   expectOptions(options);
   if (typeof file !== 'string') expectIterable(file, 'key export');
   const passwords = passwordsOf(passphrase, options.onOtherForm !== undefined);
   try {
     const body = await readBody(file, options);
-    const header = readHeader(body);
     for (const { bytes, form } of passwords) {
-      const plaintext = await openBody(body, header, bytes, form === undefined, options);
+      const plaintext = await openBody(body, bytes, form === undefined, options);
       if (!plaintext) continue;
       if (form !== undefined) callback(() => options.onOtherForm?.(form));
       return plaintext;
     }
-    throw new KeyBackupError(
-      'wrong-passphrase',
-      'key export: expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
+    throw wrongPassphrase(
+      'expected the passphrase of this file, got another; or the file was damaged: nothing tells which',
     );
   } finally {
     wipe(...passwords.map(({ bytes }) => bytes));
   }
 }
 
+/** A decoded file, and why it ends before its end. */
+interface ExportBody {
+  readonly bytes: Uint8Array;
+  readonly damage: KeyBackupError | undefined;
+}
+
 /**
  * Decrypts the body in place, if this is its password.
  *
- * @param certain - Whether the MAC is compared whatever the first bytes look like: it takes long for a large file.
+ * @param isGiven - Whether the MAC is compared whatever the plaintext looks like: it takes long for a large file.
  */
 async function openBody(
-  body: Uint8Array,
-  { salt, iv, iterations }: ExportHeader,
+  body: ExportBody,
   password: Uint8Array,
-  certain: boolean,
-  options: ReadExportOptions,
+  isGiven: boolean,
+  options: DecryptExportOptions,
 ): Promise<Uint8Array | undefined> {
   const { signal, backend } = options;
+  const { salt, iv, iterations } = readHeader(body.bytes);
   const keys = await pbkdf2(password, salt, iterations, 64, options);
   try {
-    const covered = body.subarray(0, body.length - MAC);
-    const ciphertext = covered.subarray(HEADER);
-    if (!certain && !(await beginsAsJson(keys.subarray(0, 32), iv, ciphertext))) return undefined;
+    const covered = body.bytes.subarray(0, -MAC);
+    let ciphertext = covered.subarray(HEADER);
+    const text = await givesText(keys.subarray(0, 32), iv, ciphertext);
+    if (!isGiven && text === 'no') return undefined;
     const mac = new ExportMac(keys.subarray(32), backend);
     for await (const piece of piecesOf(covered, signal)) mac.update(piece);
-    if (!equal(mac.digest(), body.subarray(body.length - MAC))) return undefined;
+    if (!equal(mac.digest(), body.bytes.subarray(-MAC))) {
+      if (text !== 'certain') return undefined;
+      const wrong =
+        'expected another MAC, since the passphrase gives text: the file is damaged or was changed';
+      if (options.salvage !== true) throw wrongPassphrase(wrong + ADVICE);
+      const { damage = badExportFile(wrong) } = body;
+      callback(() => options.onDamage?.(damage));
+      if (body.damage) ciphertext = body.bytes.subarray(HEADER);
+    }
     const cipher = new AesCtr(keys.subarray(0, 32), iv, backend);
     return await decryptInPlace(cipher, ciphertext, signal);
   } finally {
@@ -268,9 +297,13 @@ async function openBody(
   }
 }
 
-async function readBody(file: ExportFile, options: ReadExportOptions): Promise<Uint8Array> {
+function wrongPassphrase(message: string): KeyBackupError {
+  return new KeyBackupError('wrong-passphrase', `key export: ${message}`);
+}
+
+async function readBody(file: ExportFile, options: DecryptExportOptions): Promise<ExportBody> {
   const { maxBytes = MAX_EXPORT_BYTES, signal } = options;
-  const reader = new ArmorReader();
+  const reader = new ArmorReader(options.salvage);
   const pace = new ChunkSizer(signal);
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -286,8 +319,8 @@ async function readBody(file: ExportFile, options: ReadExportOptions): Promise<U
       if (pace.shouldYield) await pace.yieldNow();
     }
   }
-  reader.end();
-  return concatAll(pieces);
+  pieces.push(reader.end());
+  return { bytes: concatAll(pieces), damage: reader.damage };
 }
 
 async function* chunksOf(

@@ -41,7 +41,7 @@ export interface ExportedSessionData {
   /** Curve25519 keys of those who forwarded the key, oldest first. */
   readonly forwarding_curve25519_key_chain: readonly string[];
   readonly room_id: string;
-  /** Usually `{ ed25519 }`; `{}` happens. Absent only on a key that salvage let pass without. */
+  /** Usually `{ ed25519 }`; `{}` happens, and is what an absent field is taken as. */
   readonly sender_claimed_keys?: Readonly<Record<string, string>>;
   /** The sending device's Curve25519 key. Absent only on a key that salvage let pass without. */
   readonly sender_key?: string;
@@ -123,12 +123,12 @@ export interface PreparedRoomKey {
  * ```
  */
 export function prepareRoomKey(session: unknown): PreparedRoomKey {
-  const { json, faults, flags, ...rest } = mendRoomKey(session);
+  const { fields, faults, flags, ...rest } = mendRoomKey(session);
   const { room_id, session_id, first_message_index, forwarded_count } = rest;
   return {
     room_id,
     session_id,
-    plaintext: utf8Encode(json),
+    plaintext: utf8Encode(JSON.stringify(fields)),
     first_message_index,
     forwarded_count,
     flags: faults.length > 0 ? [...flags, 'unreadable-by-others'] : flags,
@@ -139,9 +139,8 @@ export function prepareRoomKey(session: unknown): PreparedRoomKey {
 export interface MendedRoomKey {
   readonly room_id: string;
   readonly session_id: string;
+  /** A new object. */
   readonly fields: BackedUpSessionData;
-  /** The fields as JSON. */
-  readonly json: string;
   readonly first_message_index: number;
   readonly forwarded_count: number;
   readonly flags: readonly RoomKeyFlag[];
@@ -149,12 +148,18 @@ export interface MendedRoomKey {
   readonly faults: readonly KeyBackupError[];
 }
 
-/** The one step before a session is written, to a backup or an export. Errors as {@link prepareRoomKey} names them. */
-export function mendRoomKey(session: unknown): MendedRoomKey {
+/**
+ * The one step before a session is written, to a backup or an export. Errors as {@link prepareRoomKey} names them.
+ *
+ * @param wasRead - It is a session that {@link readSession} gave: its key is not read again, nor its index.
+ */
+export function mendRoomKey(session: unknown, wasRead = false): MendedRoomKey {
   const object = expectObject(session, 'session');
   const room_id = expectString(object, 'room_id', 'session');
   const session_id = expectString(object, 'session_id', 'session');
-  const { session_key, first_message_index } = expectSession(object, session_id, 'session');
+  const { session_key, first_message_index } = wasRead
+    ? { session_key: expectString(object, 'session_key', 'session'), first_message_index: 0 }
+    : expectSession(object, session_id, 'session');
   const sender = mendSender(object, 'session');
   const shared = readSharedHistory(object);
   const flags: RoomKeyFlag[] = sender.flags;
@@ -165,18 +170,16 @@ export function mendRoomKey(session: unknown): MendedRoomKey {
     faults.push(badRoomId());
   }
   let fields = knownFields(session_key, sender.fields, shared.value);
-  const hasUnknown = takeUnknownFields(object, fields);
-  let json = JSON.stringify(fields);
-  if (hasUnknown) {
+  if (takeUnknownFields(object, fields)) {
+    const json = JSON.stringify(fields);
     expectShallow(fields, json, 'session');
     if (holdsLoneSurrogate(json)) {
       flags.push('unknown-fields-dropped');
       fields = knownFields(session_key, sender.fields, shared.value);
-      json = JSON.stringify(fields);
     }
   }
   const { forwardedCount: forwarded_count } = sender;
-  return { room_id, session_id, fields, json, first_message_index, forwarded_count, flags, faults };
+  return { room_id, session_id, fields, first_message_index, forwarded_count, flags, faults };
 }
 
 /** A room key out of a backup. */
@@ -269,7 +272,7 @@ function knownFields(
   // Field by field: spreading costs more than all the checks.
   const fields: Record<string, unknown> = { algorithm: MEGOLM_ALGORITHM, forwarding_curve25519_key_chain };
   if (sender_key !== undefined) fields.sender_key = sender_key;
-  if (sender_claimed_keys !== undefined) fields.sender_claimed_keys = sender_claimed_keys;
+  fields.sender_claimed_keys = sender_claimed_keys;
   fields.session_key = session_key;
   if (sharedHistory !== undefined) {
     fields.shared_history = sharedHistory;

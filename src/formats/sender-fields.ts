@@ -13,7 +13,10 @@ import { expectString, isJsonObject, ownValue, type JsonObject } from '../encodi
 export type SenderFlag =
   /** `sender_key` is absent; only salvage reads that. Other implementations drop the record. */
   | 'missing-sender-key'
-  /** `sender_claimed_keys` is absent. Only salvage reads that; `{}` is written. */
+  /**
+   * `sender_claimed_keys` is absent, and taken as `{}`. Clients on libolm read such keys and wrote them; vodozemac takes
+   * them from an export file, and drops the record of a backup.
+   */
   | 'missing-sender-claimed-keys'
   /** `sender_key` is not canonical base64 of 32 bytes. Only its trailing bits can be mended, which takes no flag. */
   | 'unusable-sender-key'
@@ -24,11 +27,12 @@ export type SenderFlag =
   /** The chain is not an array, or a key in it is not canonical base64 of 32 bytes. Unusable keys are not written. */
   | 'unusable-forwarding-chain';
 
-/** The sender of a room key. A field is absent only where salvage lets it be. */
+/** The sender of a room key. */
 export interface SenderFields {
   readonly forwarding_curve25519_key_chain: readonly string[];
+  /** Absent only where salvage lets it be. */
   readonly sender_key?: string;
-  readonly sender_claimed_keys?: ClaimedKeysField;
+  readonly sender_claimed_keys: ClaimedKeysField;
 }
 
 type ClaimedKeysField = Readonly<Record<string, string>>;
@@ -70,13 +74,14 @@ export function canonicalClaimedKey(text: string): string | undefined {
 /**
  * Reads the sender of a room key. What other implementations refuse is flagged.
  *
- * @param salvage - Lets `sender_key` and `sender_claimed_keys` be absent.
+ * @param salvage - Lets `sender_key` be absent.
  * @throws {@link KeyBackupError} `missing-field`, `bad-json`.
  */
 export function readSender(object: JsonObject, field: string, salvage: boolean): ReadSender {
   const flags: SenderFlag[] = [];
   const fields: { -readonly [Name in keyof SenderFields]: SenderFields[Name] } = {
     forwarding_curve25519_key_chain: [],
+    sender_claimed_keys: {},
   };
   if (salvage && ownValue(object, 'sender_key') === undefined) flags.push('missing-sender-key');
   else {
@@ -84,7 +89,8 @@ export function readSender(object: JsonObject, field: string, salvage: boolean):
     if (!isSpelling(fields.sender_key, keyOf(fields.sender_key))) flags.push('unusable-sender-key');
   }
   const claimed = ownValue(object, 'sender_claimed_keys');
-  if (salvage && claimed === undefined) flags.push('missing-sender-claimed-keys');
+  // The key decrypts without them: they only say who claims to have sent it.
+  if (claimed === undefined) flags.push('missing-sender-claimed-keys');
   else {
     // Almost all are usable, and need no other check.
     const isUsable = usableClaimedKeys(claimed).asGiven;
@@ -131,8 +137,6 @@ export function mendSender(object: JsonObject, field: string): MendedSender {
 
 function expectClaimedKeys(value: unknown, field: string): ClaimedKeysField {
   const name = `${field}.sender_claimed_keys`;
-  if (value === undefined)
-    throw new KeyBackupError('missing-field', `${name}: expected an object, got nothing`);
   if (!isJsonObject(value) || !Object.values(value).every((key) => typeof key === 'string')) {
     const got = isJsonObject(value) ? 'other values in it' : describe(value);
     throw new KeyBackupError('bad-json', `${name}: expected an object of strings, got ${got}`);

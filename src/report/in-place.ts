@@ -11,11 +11,8 @@ interface Fault extends Place {
 }
 
 /**
- * Runs a batch over what a reader gives. Every result comes out with its place in the input, and the faults that the
- * reader found come out among them, in the order of the input.
- *
- * @param take - Makes an input of an entry.
- * @param batch - Gives one result for each input, in order.
+ * Runs a batch, which gives one result for each input, over what a reader gives. Every result comes out with its place,
+ * and the faults of the reader among them, in the order of the input.
  */
 export async function* resultsInPlace<Input, Result extends object>(
   items: AsyncIterable<BackupItem>,

@@ -22,9 +22,9 @@ export interface Place {
   readonly path: string;
 }
 
-/** Whether `salvage` may overlook a failure. Of the fields, it does without those that name the sender. */
+/** Whether `salvage` may overlook a failure. Of the fields, it does without the sender's key. */
 function isSalvageable({ code, message }: KeyBackupError): boolean {
-  if (code === 'missing-field') return message.startsWith('plaintext.sender_');
+  if (code === 'missing-field') return message.startsWith('plaintext.sender_key');
   return code === 'bad-mac-length' || code === 'bad-padding';
 }
 

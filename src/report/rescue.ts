@@ -3,15 +3,16 @@ import type { Backend } from '../batch/backend.js';
 import type { Authenticity } from '../scheme/backup-mac.js';
 import { decryptSessions, type DecryptSettings } from '../batch/decrypt.js';
 import type { BatchOptions } from '../batch/run.js';
-import { KeyBackupError } from '../errors.js';
+import type { KeyBackupError } from '../errors.js';
 import { decryptToEntries } from '../backends/entries.js';
-import { entryOf, type EntryResult } from '../batch/entries.js';
+import type { EntryResult } from '../batch/entries.js';
 import { expectClaimedKey } from '../formats/exported-session.js';
 import { writeEntries } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { PASSPHRASE_FORMS } from '../scheme/passphrase-forms.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
+import type { NotUnlocked, Suggestion, Unlocked } from '../secret-storage/unlock.js';
 import type { BackupItem } from '../wire/backup-item.js';
 import { asRecord, resultsInPlace } from './in-place.js';
 import type { Place, Report } from './report.js';
@@ -44,14 +45,24 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
   'backup-passphrase': 'the passphrase of the backup',
 };
 
+/** How what fits differs from what was given, for people. */
+export const CHANGES: Readonly<Record<Suggestion['change'], string>> = {
+  substitution: 'with another character in one place',
+  swap: 'with two neighbouring characters swapped',
+  omission: 'with one more character',
+  insertion: 'with one character less',
+  ...PASSPHRASE_FORMS,
+};
+
+/** What to say of a public key with the flag `double-base64-public-key`. */
+export const TWICE = 'encoded in base64 twice, as nheko does: this backup can be read but not written to';
+
 /** A key to read a backup with. */
 export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey' | 'flags'>;
 
 /**
- * The keys to try on a backup in turn: the proven one, or those that could not be checked against anything. Empty if
+ * The keys to try on a backup in turn, to be disposed of: the proven one, or those that could not be compared. Empty if
  * there is a proven suggestion, which the user has to confirm first.
- *
- * @returns Keys that the caller disposes of with {@link disposeRescueKeys}.
  */
 export function rescueKeys(result: Unlocked | NotUnlocked): RescueKey[] {
   if (result.ok) {
@@ -100,44 +111,31 @@ export interface ExportRescuedOptions {
   readonly onKey?: (place: Place, ok: boolean) => void;
 }
 
-/** The codes of errors that end a rescue, whatever came before. */
-const ENDING: readonly string[] = ['aborted', 'backend-failed', 'bad-parameters'];
-
 /**
  * Writes an encrypted export file of the keys that come out. Every key goes into the report, and every result into
- * `matches`. Where the keys break off after some came out, as with a connection, the file is completed, and the report
- * has the reason as `truncated`.
+ * `matches`.
  *
  * @returns The file in pieces.
  */
 export function exportRescued(
-  keys: AsyncIterable<RescuedKey | RescuedEntry>,
+  keys: AsyncIterable<RescuedEntry>,
   passphrase: string,
   report: Report,
   matches: KeyMatchCounter,
   { onKey, strict = false, ...options }: ExportRescuedOptions,
 ): AsyncGenerator<string, void, void> {
   async function* entries(): AsyncGenerator<string, void, undefined> {
-    try {
-      for await (const result of keys) {
-        matches.add(result);
-        const entry = strictly('session' in result ? entryOf(result) : result, strict);
-        if (entry.ok) {
-          report.succeeded(result, entry.flags, entry.authenticity);
-          onKey?.(result, true);
-          yield entry.json;
-        } else {
-          report.refused(result, entry.error);
-          onKey?.(result, false);
-        }
+    for await (const result of keys) {
+      matches.add(result);
+      const entry = strictly(result, strict);
+      if (entry.ok) {
+        report.succeeded(result, entry.flags, entry.authenticity);
+        onKey?.(result, true);
+        yield entry.json;
+      } else {
+        report.refused(result, entry.error);
+        onKey?.(result, false);
       }
-    } catch (cause) {
-      if (!(cause instanceof KeyBackupError) || ENDING.includes(cause.code) || report.ok === 0) throw cause;
-      const message = `the connection broke (${cause.code}: ${cause.message})`;
-      const error = new KeyBackupError('truncated', message, { cause });
-      const place = { room_id: undefined, session_id: undefined, path: '' };
-      report.refused(place, error);
-      onKey?.(place, false);
     }
   }
   return writeEntries(entries(), passphrase, options);

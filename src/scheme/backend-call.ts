@@ -40,12 +40,7 @@ function asBackendError(backend: Named, operation: string, cause: unknown): KeyB
   return new KeyBackupError('backend-failed', `backend ${backend.name}: ${operation} failed`, { cause });
 }
 
-/**
- * Checks bytes that a backend gave.
- *
- * @returns The same memory, of exactly `length` bytes, see {@link plainBytes}.
- * @throws {@link KeyBackupError} `backend-failed`.
- */
+/** Checks bytes that a backend gave. Returns the same memory, see {@link plainBytes}; throws `backend-failed`. */
 export function assertBytes(backend: Named, operation: string, value: unknown, length: number): Uint8Array {
   if (isBytes(value) && value.length === length) return plainBytes(value);
   throw new KeyBackupError(

@@ -272,11 +272,8 @@ export interface Declaration {
 }
 
 /**
- * A session with this provenance instead of its own. Without a `source` its own declaration stays; its copy of the room
- * id always goes.
- *
- * @returns The session itself if nothing changes, else a new object. Anything but an object is returned as it is, to be
- * rejected by `prepareRoomKey`.
+ * A session with this provenance instead of its own: without a `source` its own declaration stays; its copy of the room
+ * id always goes. The session itself if nothing changes; anything but an object is left for `prepareRoomKey` to reject.
  */
 export function withProvenance<T>(session: T, { source, bindRoomId = false, names }: Declaration): T {
   if (!isJsonObject(session)) return session;

@@ -99,8 +99,9 @@ export class PkDecryption {
    * @returns libolm's form of the key: unpadded base64.
    */
   pickle(key: string | Uint8Array): string {
-    const { publicKey, privateKey } = keyPairOf(expectReady(this.#key));
-    const plain = concat(PICKLE_VERSION, publicKey, privateKey);
+    const pickled = expectReady(this.#key);
+    const privateKey = pickled.toBytes();
+    const plain = concat(PICKLE_VERSION, pickled.publicKey.toBytes(), privateKey);
     const { aesKey, macKey, iv, all } = pickleKeys(key);
     try {
       const ciphertext = cbc(aesKey, iv).encrypt(plain);
@@ -214,10 +215,6 @@ function expectReady<T>(value: T | undefined): T {
 // A pickle: version, public and private key, AES-256-CBC and HMAC with keys of HKDF-SHA-256.
 const PICKLE_VERSION = Uint8Array.of(0, 0, 0, 1);
 const PICKLE_MAC = 8;
-
-function keyPairOf(key: BackupDecryptionKey) {
-  return { publicKey: key.publicKey.toBytes(), privateKey: key.toBytes() };
-}
 
 function pickleKeys(key: string | Uint8Array) {
   const all = hkdf(sha256, isBytes(key) ? key : utf8Encode(key), undefined, utf8Encode('Pickle'), 80);

@@ -147,13 +147,7 @@ export function checkIterations(value: unknown, field: string): asserts value is
   }
 }
 
-/**
- * PBKDF2-HMAC-SHA-512, by the backend where it has it.
- *
- * @param length - Bytes wanted: 1 to 64, one block of the hash.
- * @returns New bytes; the caller owns and wipes them.
- * @throws {@link KeyBackupError} `aborted`, `backend-failed`.
- */
+/** PBKDF2-HMAC-SHA-512 of 1 to 64 bytes, by the backend where it has it. The caller owns and wipes them. */
 export async function pbkdf2(
   password: Uint8Array,
   salt: Uint8Array,

@@ -39,11 +39,7 @@ const SPACELESS = /[\u3040-\u9fff]+/g;
 const FOREIGN = 'АВЕЅЈКМНРСТХУаеорсухѕіјԁһԛԝΑΒΕΖΗΚΜΝΡΤΥΧον';
 const LATIN = 'ABESJKMHPCTXYaeopcyxsijdhqwABEZHKMNPTYXov';
 
-/**
- * Finds the one key in a text: a text form whose parity is right, or base64 of 32 bytes, URL-safe too.
- *
- * @returns `undefined` if the text holds no key, or more than one.
- */
+/** Finds the one key in a text: a text form whose parity is right, or base64 of 32 bytes, URL-safe too. */
 export function pastedKey(text: string): PastedKey | undefined {
   if (text.length > MAX_CHARACTERS) return undefined;
   const lines = text.replace(LINE_MARK, '').normalize('NFKC');

@@ -103,10 +103,8 @@ export function encryptSessionData(plaintext: Uint8Array, recipient: BackupPubli
 }
 
 /**
- * {@link encryptSessionData} under a given ephemeral key, for test vectors only: the same one for two plaintexts repeats
- * key AND IV.
- *
- * @param ephemeralPrivateKey - 32 bytes; always wiped.
+ * {@link encryptSessionData} under a given ephemeral key, which it wipes, for test vectors only: the same one for two
+ * plaintexts repeats key AND IV.
  */
 export function encryptWithEphemeral(
   plaintext: Uint8Array,
@@ -301,9 +299,7 @@ export function open(
 let scratch: { readonly extract: Hmac; readonly expand: Hmac } | undefined;
 
 /**
- * HKDF-SHA-256 and the MAC of a shared secret of 32 bytes.
- *
- * @returns The AES key (32 bytes), IV (16), HMAC of the EMPTY string (32), and the memory of `all`, for the caller to wipe.
+ * HKDF-SHA-256 of a shared secret: the AES key, the IV, the HMAC of the EMPTY string, and `all` their memory, to wipe.
  */
 export function deriveKeys(
   sharedSecret: Uint8Array,

@@ -5,7 +5,7 @@ import { DISPOSE, SecretBytes } from '../encoding/bytes.js';
 import { expectObject, ownValue } from '../encoding/json.js';
 import { KeyBackupError } from '../errors.js';
 import { ed25519Signer, type Signer, type SigningKey } from '../scheme/auth-data.js';
-import { BACKUP_MAC_SECRET, BackupMacKey, type MacNames } from '../scheme/backup-mac.js';
+import { BACKUP_MAC_SECRET, BackupMacKey } from '../scheme/backup-mac.js';
 import {
   BackupDecryptionKey,
   comparableKey,
@@ -118,9 +118,8 @@ export class AccountSecrets {
   }
 
   /**
-   * Finds the backup's key with a storage key.
-   *
-   * @returns The first failure if the key is right but opens nothing; `undefined` if it is the wrong one.
+   * Finds the backup's key with a storage key: the first failure if the key is right but opens nothing, `undefined` if
+   * it is wrong.
    */
   openStorage(
     bytes: Uint8Array,
@@ -273,14 +272,6 @@ export function readMasterKey(secret: string): MasterKey {
   };
 }
 
-/** A MAC key out of the secret storage. */
-export interface MacKeySecret {
-  /** The caller disposes of it. */
-  readonly macKey: BackupMacKey;
-  /** Under which name it lay there. */
-  readonly names: MacNames;
-}
-
 /**
  * Reads the key of the `backup_mac` out of a user's secret storage, where it lies for devices that may write to the
  * backup but not read it. Both names of the secret are read (`BACKUP_MAC_SECRET`). To store it, encrypt
@@ -289,7 +280,7 @@ export interface MacKeySecret {
  *
  * @param key - The decryption key of the backup, where it is at hand. Then a MAC key that does not fit is refused;
  * without it nothing tells whether the secret is of this backup.
- * @returns `undefined` when there is no such secret.
+ * @returns The key, which the caller disposes of; `undefined` when there is no such secret.
  * @throws {@link KeyBackupError} `wrong-key` when the secret is not the MAC key of `key`, or when both names hold
  * secrets that differ and nothing tells which is right; what {@link SecretStorageKey.decryptSecret} says; `bad-base64`,
  * `bad-length` when the secret is no key.
@@ -305,49 +296,40 @@ export interface MacKeySecret {
  * const accountData = { [name]: storage.encryptSecret(name, secret) };
  *
  * const found = readMacKeySecret(storage, accountData);
- * console.log(found?.names, found?.macKey.toBase64() === secret); // unstable true
+ * console.log(found?.toBase64() === secret); // true
  * ```
  */
 export function readMacKeySecret(
   storageKey: SecretStorageKey,
   accountData: AccountData,
   key?: BackupDecryptionKey,
-): MacKeySecret | undefined {
+): BackupMacKey | undefined {
   expectMethod(storageKey, 'decryptSecret', 'storageKey');
   expectObject(accountData, 'account data');
   if (key !== undefined) expectMethod(key, 'matches', 'decryption key');
-  const secrets = (['stable', 'unstable'] as const)
-    .map((names) => ({ names, secret: secretOf(storageKey, accountData, BACKUP_MAC_SECRET[names]) }))
-    .filter((one): one is { names: MacNames; secret: string } => one.secret !== undefined);
-  const found: MacKeySecret[] = [];
-  try {
-    for (const { names, secret } of secrets) {
-      found.push({ names, macKey: BackupMacKey.fromBase64(secret) });
-    }
-  } catch (error) {
-    for (const { macKey } of found) macKey.dispose();
-    throw error;
-  }
-  if (found.length === 0) return undefined;
-  // The derived one, because it knows which backup it is of.
-  const own = key && BackupMacKey.fromDecryptionKey(key);
-  const expected = own ?? found[0].macKey;
-  const fitting = found.filter(({ macKey }) => macKey.equals(expected));
-  for (const { macKey } of found) if (macKey !== expected) macKey.dispose();
-  if (fitting.length === found.length || (own && fitting.length > 0)) {
-    return { macKey: expected, names: fitting[0].names };
-  }
-  expected.dispose();
   const { stable, unstable } = BACKUP_MAC_SECRET;
-  throw new KeyBackupError(
-    'wrong-key',
-    own
-      ? `${BACKUP_MAC_SECRET[found[0].names]}: expected the MAC key of this backup, got another: that of another backup`
-      : `${stable} and ${unstable}: expected one key, got two: the decryption key would tell which is right`,
-  );
-}
-
-function secretOf(storageKey: SecretStorageKey, accountData: AccountData, name: string): string | undefined {
-  const content = ownValue(accountData, name);
-  return isDeleted(content) ? undefined : storageKey.decryptSecret(name, content);
+  const found: BackupMacKey[] = [];
+  let right: BackupMacKey | undefined;
+  try {
+    for (const name of [stable, unstable]) {
+      const content = ownValue(accountData, name);
+      if (isDeleted(content)) continue;
+      found.push(BackupMacKey.fromBase64(storageKey.decryptSecret(name, content)));
+    }
+    if (found.length === 0) return undefined;
+    const [first] = found;
+    // The derived one, because it knows which backup it is of.
+    const expected = key ? BackupMacKey.fromDecryptionKey(key) : first;
+    const fitting = found.filter((one) => one.equals(expected));
+    if (fitting.length === found.length || (key && fitting.length > 0)) return (right = expected);
+    if (key) expected.dispose();
+    throw new KeyBackupError(
+      'wrong-key',
+      key
+        ? 'the MAC key in the secret storage: expected that of this backup, got that of another'
+        : `${stable} and ${unstable}: expected one key, got two: the decryption key would tell which is right`,
+    );
+  } finally {
+    for (const one of found) if (one !== right) one.dispose();
+  }
 }

@@ -150,11 +150,7 @@ export function isDeleted(content: unknown): boolean {
 }
 
 /**
- * The `iv` and `mac` that a key is checked with.
- *
- * @param field - Names the description in an error.
- * @returns 16 and 32 bytes; `undefined` if either is absent.
- * @throws {@link KeyBackupError} `bad-json`, `bad-base64`, `bad-length`, `bad-mac-length` when either is malformed.
+ * The `iv` (16 bytes) and `mac` (32) that a key is checked with, `undefined` if either is absent; throws if malformed.
  */
 export function descriptionMac(
   description: KeyDescription,
@@ -176,11 +172,7 @@ export function descriptionMac(
   return iv && mac && { iv: iv.subarray(0, 16), mac };
 }
 
-/**
- * The passphrase parameters of a key description, which the server chooses: checked.
- *
- * @throws {@link KeyBackupError} `missing-field`, `bad-json`, `bad-parameters`, `unsupported-algorithm`.
- */
+/** The passphrase parameters of a key description, which the server chooses: checked. */
 export function passphraseParameters(description: KeyDescription): { salt: string; iterations: number } {
   const field = 'secret storage key.passphrase';
   const value = ownValue(description, 'passphrase');

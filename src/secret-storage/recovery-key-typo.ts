@@ -32,12 +32,8 @@ export function looksLikeKey(text: string): boolean {
 }
 
 /**
- * Tries every single substitution, swap of neighbours, omission and insertion.
- *
- * @param text - What was typed; white space, dashes and other signs are ignored.
- * @param fits - What a key of 32 bytes fits, or `undefined`. It must not keep the bytes.
- * @returns The key that fits; `undefined` if none or several do.
- * @throws {@link KeyBackupError} `aborted`.
+ * Tries every single substitution, swap of neighbours, omission and insertion. Gives the only key that fits, whose
+ * bytes `fits` must not keep; `undefined` if none or several do.
  */
 export async function findMeantKey<Match>(
   text: string,

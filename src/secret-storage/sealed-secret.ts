@@ -45,11 +45,7 @@ export function encryptedSecret(name: string, content: unknown, id: string): Sea
   };
 }
 
-/**
- * Why no key can be compared with what the account data has of this one.
- *
- * @returns `undefined` if a description with a MAC, or a secret, is there to compare with.
- */
+/** Why no key can be compared with what the account data has of this one; `undefined` if a MAC or a secret is there. */
 export function whyIncomparable(id: string, accountData: AccountData): KeyBackupError | undefined {
   const hasSecret = SECRETS.some((name) => {
     try {

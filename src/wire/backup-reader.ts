@@ -1,33 +1,14 @@
-import { expectIterable, expectOptions } from '../encoding/arguments.js';
-import { isBytes } from '../encoding/bytes.js';
-import { KeyBackupError, describe, type ErrorCode } from '../errors.js';
-import { utf8Decode } from '../encoding/utf8.js';
+import { concatAll } from '../encoding/bytes.js';
+import { KeyBackupError, type ErrorCode } from '../errors.js';
+import { utf8Encode } from '../encoding/utf8.js';
 import { SessionIdSet } from './session-id-set.js';
 import { jsonPath, ownString } from '../encoding/json.js';
-import type { BackupFault, BackupItem } from './backup-item.js';
-import { JSON_BYTES, JsonExtent, isSpace } from './json-extent.js';
+import type { BackupFault, BackupForm, BackupItem, BackupReaderOptions } from './backup-item.js';
+import { IN_ARRAY, IN_OBJECT, type Expected } from './expected.js';
+import { JSON_BYTES, JsonExtent, isSpace, parseExtent, type Parsed } from './json-extent.js';
+import { RecordSearch, hasMoreObjects, holdsRecord } from './record-search.js';
 
 const { QUOTE, COMMA, COLON, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE } = JSON_BYTES;
-
-/**
- * What the body holds:
- * - `rooms`: `{"rooms":{ROOM:{"sessions":{SESSION:KeyBackupData}}}}`, the answer of `GET /room_keys/keys`;
- * - `sessions`: `{"sessions":{SESSION:KeyBackupData}}`, the answer for one room;
- * - `array`: `[{"room_id":...,"session_id":...}, ...]`, what an export file holds, or `{"sessions":[...]}`.
- */
-export type BackupForm = 'rooms' | 'sessions' | 'array';
-
-/** Which body it is, and how much memory it may take. */
-export interface BackupReaderOptions {
-  /** Default `rooms`. */
-  readonly form?: BackupForm | undefined;
-  /** The room of the form `sessions`, which the body does not name. */
-  readonly roomId?: string | undefined;
-  /** Most bytes of one record or id; default 2 MiB. A larger one is skipped and comes out as `too-large`. */
-  readonly maxRecordBytes?: number | undefined;
-  /** Most levels of nesting inside a record; default 64. */
-  readonly maxDepth?: number | undefined;
-}
 
 /** More than the largest plaintext of the engine takes in base64. */
 const DEFAULT_RECORD_BYTES = 1 << 21;
@@ -36,54 +17,23 @@ const MAX_FIELDS = 16;
 /** Larger chunks are cut, so that only few records are in memory at a time. */
 const SLICE_BYTES = 1 << 16;
 
-/**
- * Reads a backup while it arrives.
- *
- * @param chunks - The body in pieces of any size. They are not kept, so they may be reused.
- * @returns Every record in the order of the body. A record that is no JSON, too large, or there twice comes out
- * with its `error` and does not affect the others. The values are not checked any further.
- * @throws {@link KeyBackupError} after the last readable record: `truncated` when the body ends early;
- * `bad-json` when it is not JSON between the records, continues after its end, or has another shape.
- *
- * @example
- * ```ts
- * import { readBackup } from 'megolm-backup/client';
- *
- * const body = new TextEncoder().encode('{"rooms":{"!r:example.org":{"sessions":{"a":{},"b":oops}}}}');
- * const read = [];
- * for await (const { path, error } of readBackup([body])) read.push(error?.code ?? path);
- * console.log(read.join(' ')); // rooms["!r:example.org"].sessions.a bad-json
- * ```
- */
-export async function* readBackup(
-  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  options: BackupReaderOptions = {},
-): AsyncGenerator<BackupItem, void, undefined> {
-  expectIterable(chunks, 'chunks');
-  expectOptions(options);
-  const reader = new BackupReader(options);
-  for await (const chunk of chunks) {
-    if (!isBytes(chunk))
-      throw new KeyBackupError('bad-parameters', `chunks: expected bytes, got ${describe(chunk)}`);
-    for (const items of reader.read(chunk)) yield* items;
-  }
-  reader.end();
-}
-
-/** What may come next between two values. `first`: a member, or the end of a container that was just opened. */
-type Expected = 'first' | 'key' | 'colon' | 'value' | 'next' | 'end';
+const REPEATED = 'expected once, got again; this copy is not used';
 
 /** The containers that the reader enters; everything below them is a value. */
 type Level = 'body' | 'rooms' | 'room' | 'sessions' | 'array';
 
-/** The synchronous reader of {@link readBackup}. */
+/** The synchronous reader of `readBackup`. */
 export class BackupReader {
   /** The fields beside `rooms` or `sessions` at the top of the body, as far as they were read; the first 16. */
   readonly fields = new Map<string, unknown>();
+  /** What made the reader give up, as a fault of the place that it had reached; its `cause` is what was thrown. */
+  damage: BackupFault | undefined;
   readonly #form: BackupForm;
   /** The field of an object that holds the keys. */
   readonly #field: string;
   readonly #extent: JsonExtent;
+  readonly #salvages: boolean;
+  #search: RecordSearch | undefined;
   readonly #levels: { readonly level: Level; readonly path: string }[] = [];
   #expected: Expected = 'value';
   /** What the extent is in the middle of. */
@@ -99,16 +49,20 @@ export class BackupReader {
   #index = 0;
   #length = 0;
   #failure: KeyBackupError | undefined;
+  /** Where the key or value that is being read begins in the chunk, or goes on. */
+  #start = 0;
   #items: BackupItem[] = [];
   readonly #rooms = new SessionIdSet();
   readonly #seen = new SessionIdSet();
 
-  constructor(options: BackupReaderOptions = {}) {
+  /** @param salvages - Finds the records behind damage; `rest` then gives the last ones, and `end` throws the error. */
+  constructor(options: BackupReaderOptions = {}, salvages = false) {
     const { form = 'rooms', roomId, maxRecordBytes = DEFAULT_RECORD_BYTES, maxDepth = 64 } = options;
     this.#form = form;
     this.#field = form === 'array' ? 'sessions' : form;
     if (form === 'sessions') this.#roomId = roomId;
     this.#extent = new JsonExtent({ bytes: maxRecordBytes, depth: maxDepth });
+    this.#salvages = salvages && form !== 'sessions';
   }
 
   /** Reads a chunk of any size; gives its records some dozens at a time. Throws as {@link BackupReader.push}. */
@@ -123,19 +77,38 @@ export class BackupReader {
    * Reads the next piece of the body.
    *
    * @returns The records that ended in it.
-   * @throws {@link KeyBackupError} as {@link readBackup}, but never together with records: those come first.
+   * @throws {@link KeyBackupError} as `readBackup`, but never together with records: those come first.
    */
   push(chunk: Uint8Array): BackupItem[] {
-    if (this.#failure) throw this.#failure;
+    if (this.#failure && !this.#search) throw this.#failure;
     this.#items = [];
     try {
-      this.#scan(chunk);
+      if (this.#search) this.#addFound(this.#search.push(chunk));
+      else this.#scan(chunk);
     } catch (error) {
       if (!(error instanceof KeyBackupError)) throw error;
-      this.#failure = error;
-      if (this.#items.length === 0) throw error;
+      this.#fail(error);
+      if (this.#salvages) this.#searchFrom(chunk.subarray(this.#start));
+      else if (this.#items.length === 0) throw error;
     }
     this.#length += chunk.length;
+    return this.#items;
+  }
+
+  /** The records that only the end of the body lets find. */
+  rest(): BackupItem[] {
+    this.#items = [];
+    if (this.#salvages && !this.#failure && this.#inside === 'value') {
+      // An empty piece: now all of it is of earlier chunks.
+      this.#extent.feed(new Uint8Array(0), 0);
+      try {
+        this.#expectNoRecord(this.#extent.kept);
+      } catch (error) {
+        this.#fail(error as KeyBackupError);
+        this.#searchFrom(new Uint8Array(0));
+      }
+    }
+    if (this.#search) this.#addFound(this.#search.push(new Uint8Array(0), true));
     return this.#items;
   }
 
@@ -149,7 +122,7 @@ export class BackupReader {
     if (this.#failure) throw this.#failure;
     if (this.#expected !== 'end') {
       const message = `the body ended after ${this.#length} bytes, before its last bracket`;
-      throw (this.#failure = this.#error('truncated', message));
+      throw this.#fail(this.#error('truncated', message));
     }
     if (!this.#hasKeys) {
       if (this.#form === 'array') throw this.#unlikeForm();
@@ -157,21 +130,65 @@ export class BackupReader {
     }
   }
 
-  /** What made the reader give up, as a fault of the place that it had reached; its `cause` is what was thrown. */
-  get damage(): BackupFault | undefined {
-    const cause = this.#failure;
-    if (!cause) return undefined;
+  #fail(cause: KeyBackupError): KeyBackupError {
     const message =
       cause.code === 'truncated' ? 'the file ends early' : `the file is damaged at ${cause.message}`;
     const error = new KeyBackupError('truncated', message, { cause });
-    return { room_id: this.#roomId, session_id: undefined, path: this.#path, error };
+    this.damage = { room_id: this.#roomId, session_id: undefined, path: this.#path, error };
+    return (this.#failure = cause);
+  }
+
+  /** @param rest - The chunk from where the failure began. */
+  #searchFrom(rest: Uint8Array): void {
+    const level = this.#top?.level;
+    const roomId = level === 'room' || level === 'sessions' ? this.#roomId : undefined;
+    const path = level === 'array' ? (this.#top?.path ?? '') : '';
+    this.#search = new RecordSearch(this.#form, this.#extent.limits, { roomId, path, index: this.#index });
+    const bytes = this.#inside === 'value' ? concatAll([this.#extent.kept, rest]) : rest;
+    this.#addFound(this.#search.push(this.#behindKey(bytes)));
+  }
+
+  /** The bytes from a value on, as they are searched: behind its key, or without the beginning of a damaged record. */
+  #behindKey(bytes: Uint8Array): Uint8Array {
+    const level = this.#top?.level;
+    const isRecord = this.#inside === 'value' && (level === 'sessions' || level === 'array');
+    if (isRecord) return bytes.subarray(1);
+    const isOpen = this.#inside === 'value' || this.#expected === 'colon' || this.#expected === 'value';
+    return isOpen && this.#key !== undefined
+      ? concatAll([utf8Encode(`${JSON.stringify(this.#key)}:`), bytes])
+      : bytes;
+  }
+
+  #addFound(found: readonly BackupItem[]): void {
+    for (const item of found) {
+      const { room_id, session_id, path, error } = item;
+      if (error || this.#form === 'array' || this.#seen.add(room_id ?? '', session_id ?? '')) {
+        this.#items.push(item);
+      } else {
+        [this.#roomId, this.#path] = [room_id, path];
+        this.#fault(REPEATED, session_id);
+      }
+    }
+  }
+
+  /** @throws {@link KeyBackupError} `bad-json` where a value goes on over the records behind it. */
+  #expectNoRecord(bytes: Uint8Array): void {
+    if (!this.#salvages) return;
+    if (!holdsRecord(this.#behindKey(bytes), this.#form, this.#top?.level === 'body')) return;
+    throw this.#error('bad-json', 'expected its end before the next record, got none');
   }
 
   #scan(chunk: Uint8Array): void {
     let i = 0;
     while (i < chunk.length) {
+      this.#start = i;
       if (this.#inside) {
+        const wasTooLarge = this.#extent.isTooLarge;
         i = this.#extent.feed(chunk, i);
+        if (this.#salvages && this.#extent.isTooLarge && !wasTooLarge) {
+          const head = concatAll([this.#extent.kept, chunk.subarray(this.#start)]);
+          this.#expectNoRecord(head.subarray(0, this.#extent.limits.bytes));
+        }
         if (i < 0) return;
         if (this.#inside === 'key') this.#endKey();
         else this.#endValue();
@@ -232,7 +249,7 @@ export class BackupReader {
     const parent = this.#top?.path ?? '';
     // An error names this key as "?", and not by the path of the previous one.
     this.#path = jsonPath(parent, '?');
-    const read = this.#parse();
+    const read = parseExtent(this.#extent.take(), this.#place);
     // Every parsed key is a string: it began with a quotation mark.
     this.#key = read.error ? undefined : String(read.value);
     this.#keyFault = read.error;
@@ -290,11 +307,17 @@ export class BackupReader {
   }
 
   #endValue(): void {
+    const extent = this.#extent.take();
+    const read = parseExtent(extent, this.#place);
+    const level = this.#top?.level;
+    // Almost all records are whole, and need not be searched.
+    const isRecord = level === 'array' || (level === 'sessions' && !hasMoreObjects(read.value));
+    const isDoubtful = read.error !== undefined || !isRecord;
+    if (this.#salvages && isDoubtful && extent.bytes) this.#expectNoRecord(extent.bytes);
     this.#expected = 'next';
-    const read = this.#parse();
     // Of an unknown member only this matters: it may have been meant as a known one.
     const badJson = [this.#keyFault, read.error].find((error) => error?.code === 'bad-json');
-    switch (this.#top?.level) {
+    switch (level) {
       case 'sessions':
         this.#endRecord(read);
         break;
@@ -334,7 +357,7 @@ export class BackupReader {
       const key_backup_data = read.value;
       this.#items.push({ room_id: this.#roomId, session_id, path: this.#path, key_backup_data });
     } else {
-      this.#fault('expected once, got again; this copy is not used', session_id);
+      this.#fault(REPEATED, session_id);
     }
   }
 
@@ -345,18 +368,6 @@ export class BackupReader {
     }
     const [room_id, session_id] = [ownString(value, 'room_id'), ownString(value, 'session_id')];
     this.#items.push({ room_id, session_id, path: this.#path, key_backup_data: value });
-  }
-
-  #parse(): Parsed {
-    const { bytes, tooLarge } = this.#extent.take();
-    if (!bytes) return { error: this.#error('too-large', tooLarge) };
-    try {
-      return { value: JSON.parse(utf8Decode(bytes, this.#place)) as unknown };
-    } catch (error) {
-      // The platform's own message is not kept: it quotes the text.
-      const isOwn = error instanceof KeyBackupError;
-      return { error: isOwn ? error : this.#error('bad-json', 'expected JSON, got something else') };
-    }
   }
 
   /** Adds a fault at the current path; a text is the message of a `bad-json`. */
@@ -379,22 +390,7 @@ export class BackupReader {
   }
 
   #reject(offset: number): never {
-    const expected = (this.#top?.level === 'array' ? EXPECTED_IN_ARRAY : EXPECTED)[this.#expected];
+    const expected = (this.#top?.level === 'array' ? IN_ARRAY : IN_OBJECT)[this.#expected];
     throw this.#error('bad-json', `expected ${expected} at byte ${offset}, got something else`);
   }
 }
-
-type Parsed =
-  | { readonly value: unknown; readonly error?: undefined }
-  | { readonly value?: undefined; readonly error: KeyBackupError };
-
-const EXPECTED = {
-  first: 'a key or "}"',
-  key: 'a key',
-  colon: '":"',
-  value: 'a value',
-  next: '"," or "}"',
-  end: 'nothing more',
-};
-
-const EXPECTED_IN_ARRAY = { ...EXPECTED, first: 'a value or "]"', next: '"," or "]"' };

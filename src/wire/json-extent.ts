@@ -1,3 +1,4 @@
+import { utf8Decode } from '../encoding/utf8.js';
 import { KeyBackupError } from '../errors.js';
 
 /** The bytes that give JSON its structure. */
@@ -33,6 +34,23 @@ export type Extent =
   | { readonly bytes: Uint8Array; readonly tooLarge?: undefined }
   | { readonly bytes?: undefined; readonly tooLarge: string };
 
+/** A JSON value, or why it is none. */
+export type Parsed =
+  | { readonly value: unknown; readonly error?: undefined }
+  | { readonly value?: undefined; readonly error: KeyBackupError };
+
+/** @param place - The path in messages. */
+export function parseExtent({ bytes, tooLarge }: Extent, place: string): Parsed {
+  if (!bytes) return { error: new KeyBackupError('too-large', `${place}: ${tooLarge}`) };
+  try {
+    return { value: JSON.parse(utf8Decode(bytes, place)) as unknown };
+  } catch (error) {
+    if (error instanceof KeyBackupError) return { error };
+    // The platform's own message is not kept: it quotes the text.
+    return { error: new KeyBackupError('bad-json', `${place}: expected JSON, got something else`) };
+  }
+}
+
 /**
  * Finds the end of one JSON value in a stream of chunks: skips strings, counts and matches brackets. It keeps a bounded
  * number of bytes; a larger value is skipped to its end.
@@ -41,7 +59,7 @@ export type Extent =
  * the first wrong byte, this goes on after the closing brace.
  */
 export class JsonExtent {
-  readonly #limits: ExtentLimits;
+  readonly limits: ExtentLimits;
   /** The opening brackets around the current byte, as far as they are tracked. */
   readonly #opened: Uint8Array;
   #path = '';
@@ -49,6 +67,8 @@ export class JsonExtent {
   #kept = new Uint8Array(0);
   #value: Uint8Array = this.#kept;
   #length = 0;
+  /** How much of it was kept of earlier chunks. */
+  #before = 0;
   #depth = 0;
   #tooDeep = false;
   #scalar = false;
@@ -56,7 +76,7 @@ export class JsonExtent {
   #escaped = false;
 
   constructor(limits: ExtentLimits) {
-    this.#limits = limits;
+    this.limits = limits;
     this.#opened = new Uint8Array(limits.depth);
   }
 
@@ -64,6 +84,7 @@ export class JsonExtent {
   begin(first: number, path: string): void {
     this.#path = path;
     this.#length = 0;
+    this.#before = 0;
     this.#depth = 0;
     this.#tooDeep = false;
     this.#scalar = first !== QUOTE && first !== OPEN_BRACE && first !== OPEN_BRACKET;
@@ -79,11 +100,12 @@ export class JsonExtent {
    * value is unknown.
    */
   feed(chunk: Uint8Array, start: number): number {
+    this.#before = this.isTooLarge ? 0 : this.#length;
     const end = this.#scalar ? findDelimiter(chunk, start) : this.#skim(chunk, start);
     const stop = end < 0 ? chunk.length : end;
     const before = this.#length;
     this.#length += stop - start;
-    if (this.#length <= this.#limits.bytes) {
+    if (this.#length <= this.limits.bytes) {
       const piece = chunk.subarray(start, stop);
       // Copied where the rest comes with another chunk, since the producer may reuse this one.
       this.#value = end < 0 || before > 0 ? this.#keep(piece, before) : piece;
@@ -91,11 +113,21 @@ export class JsonExtent {
     return end;
   }
 
+  /** Whether it is longer than what is kept. */
+  get isTooLarge(): boolean {
+    return this.#length > this.limits.bytes;
+  }
+
+  /** What earlier chunks held of the value, unless it was too large. */
+  get kept(): Uint8Array {
+    return this.#kept.subarray(0, this.#before);
+  }
+
   /** Appends a piece to the `at` bytes that are kept already, and gives all of them. */
   #keep(piece: Uint8Array, at: number): Uint8Array {
     const length = at + piece.length;
     if (length > this.#kept.length) {
-      const larger = new Uint8Array(Math.min(2 * length, this.#limits.bytes));
+      const larger = new Uint8Array(Math.min(2 * length, this.limits.bytes));
       larger.set(this.#kept.subarray(0, at));
       this.#kept = larger;
     }
@@ -105,10 +137,10 @@ export class JsonExtent {
 
   /** The value that just ended. The bytes are a view of memory that the next value overwrites. */
   take(): Extent {
-    if (this.#length > this.#limits.bytes) {
-      return { tooLarge: `expected at most ${this.#limits.bytes} bytes, got ${this.#length}` };
+    if (this.isTooLarge) {
+      return { tooLarge: `expected at most ${this.limits.bytes} bytes, got ${this.#length}` };
     }
-    if (this.#tooDeep) return { tooLarge: `expected at most ${this.#limits.depth} levels, got more` };
+    if (this.#tooDeep) return { tooLarge: `expected at most ${this.limits.depth} levels, got more` };
     return { bytes: this.#value };
   }
 

@@ -1,17 +1,17 @@
 import type { BackupItem } from './backup-item.js';
-import { BackupReader, type BackupReaderOptions } from './backup-reader.js';
+import { BackupReader } from './backup-reader.js';
 
 /**
- * `readBackup` of a saved file. An error that ends the reading costs nothing that came before it: it is the last
- * item, a `truncated` one at the place that was reached.
+ * `readBackup` of a saved file, which may be cut off or damaged: the error that would end the reading is the last item, a
+ * `truncated` one at its place. Records behind a lost quotation mark or bracket come out too.
  *
  * @throws {@link KeyBackupError} as `readBackup`, if nothing came before; whatever `chunks` throws.
  */
 export async function* readSavedKeys(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-  options: BackupReaderOptions = {},
+  options: { readonly form: 'rooms' | 'array' },
 ): AsyncGenerator<BackupItem, void, undefined> {
-  const reader = new BackupReader(options);
+  const reader = new BackupReader(options, true);
   let found = false;
   try {
     for await (const chunk of chunks) {
@@ -20,6 +20,9 @@ export async function* readSavedKeys(
         yield* items;
       }
     }
+    const rest = reader.rest();
+    if (rest.length > 0) found = true;
+    yield* rest;
     reader.end();
   } catch (error) {
     const { damage } = reader;

@@ -49,7 +49,7 @@ class FakeWorker implements WorkerThread {
 
 const started: FakeWorker[] = [];
 let dying = false;
-let cores = 2;
+let cores = 3;
 let refusing = false;
 
 vi.mock('#platform', () => ({
@@ -99,7 +99,7 @@ beforeAll(async () => {
   });
   cores = 1;
   expected = await entries();
-  cores = 2;
+  cores = 3;
 });
 
 beforeEach(() => {
@@ -121,8 +121,20 @@ describe('a large backup', () => {
     expect(new Set(expected.map((result) => (result.ok ? 'ok' : result.error.code))).size).toBeGreaterThan(5);
     expect(started).toHaveLength(2);
     expect(started.every(({ jobs, terminated }) => jobs.length > 1 && terminated)).toBe(true);
+    // This thread takes the first 750, and more once both workers have enough.
+    const inWorkers = started.flatMap(({ jobs }) =>
+      jobs.map((job) => (job.direction === 'entries' ? job.records.length : 0)),
+    );
+    expect(inWorkers.reduce((sum, count) => sum + count)).toBeLessThan(records.length - 750);
     // In the memory of the worker, the key is gone.
     expect(keysSent().every((sent) => sent?.every((byte) => byte === 0))).toBe(true);
+  });
+
+  test('takes one worker beside this thread on two processors', async () => {
+    cores = 2;
+    expect((await entries()).map(gist)).toEqual(expected.map(gist));
+    expect(started).toHaveLength(1);
+    cores = 3;
   });
 
   test('loses no key when a worker dies in the middle', async () => {

@@ -2,7 +2,7 @@ import { pbkdf2Sync, randomBytes } from 'node:crypto';
 import { describe, expect, test, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { pureBackend } from '../../src/batch/backend.js';
-import { encapsulateMany, publicKeyOf } from '../../src/curve25519/x25519.js';
+import { hasTable, publicKeyOf } from '../../src/curve25519/x25519.js';
 import { backendContract } from '../contracts/backend.js';
 import { x25519Contract } from '../contracts/x25519.js';
 
@@ -17,7 +17,35 @@ vi.mock(import('node:crypto'), async (original) => {
   return { ...real, createPrivateKey };
 });
 
-const { agreeMany, seal, open, pbkdf2 } = nodeBackend();
+const { encapsulateMany, agreeMany, seal, open, pbkdf2 } = nodeBackend();
+const randomKey = () => new Uint8Array(randomBytes(32));
+
+// First of all, because the first texts are OpenSSL's alone.
+test('the first texts are sealed and opened as by the engine, and so are later ones', () => {
+  for (let length = 0; length < 60; length++) {
+    const [secret, plaintext] = [randomKey(), new Uint8Array(randomBytes(length))];
+    const sealed = seal(secret, plaintext);
+    expect(sealed).toEqual(pureBackend.seal(secret, plaintext));
+    const { ciphertext, mac } = sealed;
+    expect(open(secret, ciphertext, mac)).toEqual(pureBackend.open(secret, ciphertext, mac));
+    expect(open(randomKey(), ciphertext, mac)).toBeUndefined();
+  }
+});
+
+test('OpenSSL makes the first agreements with a recipient, and a table later ones', async () => {
+  const recipient = publicKeyOf(randomKey());
+  imported.length = 0;
+  for (let made = 1; made <= 30; made++) {
+    const key = randomKey();
+    expect(await encapsulateMany(recipient, key)).toEqual({
+      ephemeralPublicKeys: publicKeyOf(key),
+      sharedSecrets: await agreeMany(key, recipient),
+    });
+    expect(hasTable(recipient)).toBe(made >= 24);
+  }
+  // One each of `agreeMany`.
+  expect(imported).toHaveLength(23 + 30);
+});
 
 x25519Contract('node:crypto', { encapsulateMany, agreeMany });
 backendContract('node:crypto', nodeBackend);
@@ -72,13 +100,13 @@ test('private keys go to OpenSSL as bytes, which are wiped', async () => {
   }
 });
 
-test('a private key is imported once for an array, and again when the array holds another', async () => {
+test('a private key is imported once for many chunks, and again after another', async () => {
   const privateKey = new Uint8Array(randomBytes(32));
   const publicKeys = Uint8Array.of(9, ...new Uint8Array(31));
   imported.length = 0;
   for (const byte of [1, 1, 2, 1]) {
     privateKey.fill(byte);
-    expect(await agreeMany(privateKey, publicKeys)).toEqual(publicKeyOf(privateKey));
+    expect(await agreeMany(privateKey.slice(), publicKeys)).toEqual(publicKeyOf(privateKey));
   }
   expect(imported).toHaveLength(3);
 });

@@ -5,6 +5,7 @@ import * as parts from '../../src/engine.js';
 import * as main from '../../src/index.js';
 import { bundleScript } from '../backends/bundles.js';
 import { all, sessions } from '../backends/sessions.js';
+import { sealedExport } from '../support/samples.js';
 
 /**
  * Two realms, each with its own Uint8Array: an iframe, Electron, node:vm, and a test in jsdom, where even the engine's
@@ -30,10 +31,9 @@ let keyExport: Uint8Array;
 
 beforeAll(async () => {
   const { TextEncoder, TextDecoder, crypto, performance, setTimeout } = globalThis;
-  const options = { iterations: 100_000, backend: nodeBackend() };
-  let file = '';
-  for await (const piece of main.writeKeyExport(sessions(3), 'p', options)) file += piece;
-  keyExport = new TextEncoder().encode(file);
+  keyExport = new TextEncoder().encode(
+    sealedExport({ passphrase: 'p', plaintext: JSON.stringify(sessions(3)) }),
+  );
   const context = createContext({ TextEncoder, TextDecoder, crypto, performance, setTimeout });
   runInContext(await bundleScript(['index.ts', 'engine.ts'], 'engine'), context);
   there = {

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData, encryptSession } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions, forwardedSessions } from '../support/sample.js';
+import { directSessions, forwardedSessions } from '../support/sessions.js';
 import { Workspace } from './workspace.js';
 
 type Rooms = Record<string, { sessions: Record<string, { session_data: Record<string, unknown> }> }>;
@@ -41,9 +41,7 @@ const NONE = { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-m
 describe('encrypt --backup-mac', () => {
   it.each([
     [['--public-key', 'hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo', '--backup-mac'], 'needs --key-file'],
-    [['--key-file', 'key.txt', '--bind-room-id'], 'need --backup-mac'],
-    [['--key-file', 'key.txt', '--unauthenticated', 'm.legacy-v1'], 'need --backup-mac'],
-    [['--key-file', 'key.txt', '--backup-mac', '--unauthenticated', 'm.other'], 'expected one of'],
+    [['--key-file', 'key.txt', '--bind-room-id'], 'needs --backup-mac'],
   ])('%j is refused', async (options, why) => {
     const work = new Workspace();
     work.writeJson('export.json', sessions);
@@ -61,13 +59,6 @@ describe('encrypt --backup-mac', () => {
     expect(work.json('report.json')).toMatchObject({ authenticity: summary.authenticity, keys: [] });
     const text = await work.run(DECRYPT);
     expect(text.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated\n');
-  });
-
-  it('vouches for nothing with --unauthenticated', async () => {
-    const work = new Workspace();
-    await encrypted(work, '--backup-mac', '--unauthenticated', 'm.legacy-v1');
-    const { summary } = await decrypted(work);
-    expect(summary.authenticity).toEqual({ ...NONE, 'declared-unauthenticated': 4 });
   });
 
   it('without it nothing is authenticated', async () => {

@@ -1,7 +1,9 @@
+import { appendFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { Workspace, backupOf, sealedExport, type ReportFile } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { Workspace, backupOf, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -59,18 +61,36 @@ describe.each(Object.entries(READERS))('%s of a damaged backup', (command, args)
     [
       'with something else between two records',
       ...([
-        3,
+        KEYS,
         'the file is damaged at rooms["!a:example.org"].sessions',
         '$.rooms["!a:example.org"]',
       ] as const),
       ({ text, at }) => `${text.slice(0, at(3))}\0\0${text.slice(at(3))}`,
     ],
     [
+      'that lost a quotation mark in a record',
+      ...([
+        KEYS - 1,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}${text.slice(at(3)).replace('"mac":"', '"mac":')}`,
+    ],
+    [
+      'that lost a bracket at the end of a record',
+      ...([
+        KEYS - 1,
+        'the file is damaged at rooms["!a:example.org"].sessions',
+        '$.rooms["!a:example.org"]',
+      ] as const),
+      ({ text, at }) => `${text.slice(0, at(3))}${text.slice(at(3)).replace('}}', '}')}`,
+    ],
+    [
       'with something behind its end',
       ...([KEYS, 'the file is damaged at the body', '$'] as const),
       ({ text }) => `${text}x`,
     ],
-  ])('%s gives the keys before that', async (_, count, why, path, damage) => {
+  ])('%s gives all other keys', async (_, count, why, path, damage) => {
     const made = saved();
     const { work } = made;
     work.write('backup.json', damage(made));
@@ -101,7 +121,7 @@ describe.each([
   ['encrypt', ['encrypt', 'export.json', '--key-file', 'key.txt']],
   ['export encrypt', ['export', 'encrypt', 'export.json', '--passphrase-file', 'phrase.txt']],
 ])('%s of a damaged array', (_, args) => {
-  it('gives the sessions before the damage', async () => {
+  it('gives the sessions before the cut', async () => {
     const { work, sessions } = saved();
     work.write('export.json', JSON.stringify(sessions).slice(0, -10));
     const end = await work.run([...args, '-o', 'out']);
@@ -114,7 +134,7 @@ describe.each([
 it('export decrypt gives the sessions before damage inside', async () => {
   const { work, sessions } = saved();
   const inside = `${JSON.stringify(sessions).slice(0, -1)},\n`;
-  work.write('keys.txt', sealedExport(inside, 'a phrase for the export'));
+  work.write('keys.txt', sealedExport({ plaintext: inside, passphrase: 'a phrase for the export' }));
   const end = await work.run([
     ...['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt'],
     ...['-o', 'out', '--report', 'report.json'],
@@ -123,6 +143,100 @@ it('export decrypt gives the sessions before damage inside', async () => {
   expect(end.stderr).toContain(`the file ends early: ${KEYS} keys recovered\n`);
   expect(work.json('out')).toEqual(sessions);
   expect((work.json('report.json') as ReportFile).keys).toMatchObject([{ code: 'truncated' }]);
+});
+
+describe('export decrypt of a damaged file', () => {
+  const PHRASE = 'a phrase for the export';
+  const DECRYPT = ['export', 'decrypt', 'keys.txt', '--passphrase-file', 'phrase.txt', '-o', 'out'];
+  const SALVAGE = [...DECRYPT, '--salvage', '--report', 'report.json'];
+
+  function exported(change: (file: string) => string) {
+    const { work, sessions } = saved();
+    work.write('keys.txt', change(sealedExport({ plaintext: JSON.stringify(sessions), passphrase: PHRASE })));
+    return { work, sessions };
+  }
+
+  const cut = (file: string) => file.slice(0, file.length - 1500);
+  /** One bit, in the middle of a session key. */
+  const changed = (file: string) => {
+    const at = 36 + 4 * 850 + 3;
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+    return `${file.slice(0, at)}${alphabet[alphabet.indexOf(file[at]) ^ 1]}${file.slice(at + 1)}`;
+  };
+
+  it.each<[string, (file: string) => string, string, number, string, RegExp]>([
+    [
+      'that is cut off',
+      cut,
+      'bad-export-file',
+      KEYS - 2,
+      'truncated',
+      /the file is cut off, its MAC is missing, and so a wrong passphrase cannot be told from damage/,
+    ],
+    [
+      'that was changed',
+      changed,
+      'wrong-passphrase',
+      KEYS - 1,
+      'bad-export-file',
+      /expected another MAC, since the passphrase gives text: the file is damaged or was changed/,
+    ],
+  ])(
+    '%s says so, and gives every whole session with --salvage',
+    async (_, change, code, count, listed, why) => {
+      const { work, sessions } = exported(change);
+      const refused = await work.run(DECRYPT);
+      expect(refused).toMatchObject({ code: 1, stdout: '' });
+      expect(refused.stderr).toContain(`${code}: `);
+      expect(refused.stderr).toMatch(why);
+      expect(refused.stderr).toContain('salvage');
+      expect(work.filesBut()).not.toContain('out');
+
+      const end = await work.run(SALVAGE);
+      expect(end.code).toBe(1);
+      expect(end.stderr).toMatch(new RegExp(`\\nnothing proves that they are unaltered: .*${why.source}`));
+      const written = work.json('out') as typeof sessions;
+      expect(written.length).toBeGreaterThanOrEqual(count);
+      // A change inside a ratchet shows nowhere: it is this that the message is about.
+      const unlike = written.filter((one) => !sessions.some((two) => one.session_key === two.session_key));
+      expect(unlike.length).toBeLessThanOrEqual(KEYS - count);
+      const { keys } = work.json('report.json') as ReportFile;
+      expect(keys.map(({ code }) => code)).toContain(listed);
+    },
+  );
+
+  it('that ends early says how many sessions came out', async () => {
+    const { work } = exported(cut);
+    const { stderr } = await work.run(SALVAGE);
+    expect(stderr).toMatch(/the file ends early: \d+ keys recovered\nnothing proves that they are unaltered/);
+  });
+
+  it.each([
+    ['whole', (file: string) => file],
+    ['cut off', cut],
+    ['changed', changed],
+  ])('that is %s gives nothing to a wrong passphrase', async (_, change) => {
+    const { work } = exported(change);
+    work.write('phrase.txt', 'another phrase\n');
+    const end = await work.run(SALVAGE);
+    expect(end).toMatchObject({ code: 1, stdout: '' });
+    expect(end.stderr).toContain('wrong-passphrase: key export: expected the passphrase of this file');
+    expect(work.filesBut()).not.toContain('out');
+  });
+
+  it('whose MAC is right is read with --salvage as without', async () => {
+    const { work, sessions } = exported((file) => file);
+    expect(await work.run(SALVAGE)).toMatchObject({ code: 0, stderr: `${KEYS} of ${KEYS} keys; 0 failed\n` });
+    expect(work.json('out')).toEqual(sessions);
+  });
+
+  it('takes --salvage with decrypt only', async () => {
+    const { work } = saved();
+    const encrypt = ['export', 'encrypt', 'trusted.json', '--passphrase-file', 'phrase.txt', '--salvage'];
+    const end = await work.run(encrypt);
+    expect(end.code).toBe(2);
+    expect(end.stderr).toContain('--salvage is for export decrypt only');
+  });
 });
 
 describe('rescue from a homeserver', () => {
@@ -165,27 +279,98 @@ describe('rescue from a homeserver', () => {
     return work.json('sessions.json') as unknown[];
   };
 
-  it('keeps what came before the connection broke, and the same command gets all', async () => {
+  const INPUTS = ['phrase.txt', 'version.json', 'trusted.json', 'token.txt'];
+
+  it('keeps what came before the connection broke, and the same command resumes', async () => {
     const { work, sessions } = made;
     breakAfter(9000);
     const broken = await rescue();
     expect(broken.code).toBe(2);
     const [, came] = /(\d+) of 12 keys are in out\.partial, a whole export file/.exec(broken.stderr) ?? [];
     expect(broken.stderr).toContain(`M_FORBIDDEN "no"): ${came} keys recovered\n`);
-    expect(work.mode('out.partial')).toBe('600');
+    expect(broken.stderr).toContain('out.state, still encrypted; the same command resumes there\n');
+    expect(work.filesBut(...INPUTS)).toEqual(['out.partial', 'out.state']);
+    expect([work.mode('out.partial'), work.mode('out.state')]).toEqual(['600', '600']);
+    for (const { session_key } of sessions) expect(work.read('out.state')).not.toContain(session_key);
     const kept = await sessionsIn('out.partial');
     expect(kept).toHaveLength(Number(came));
     expect(kept.length).toBeGreaterThan(3);
-    for (const name of ['out', 'report.json']) expect(work.filesBut()).not.toContain(name);
 
+    // What came once is not lost to a connection that breaks sooner.
     breakAfter(2500);
     const worse = await rescue();
     expect(worse.code).toBe(2);
-    expect(worse.stderr).toContain('out.partial, which has more, stays');
+    expect(worse.stderr).toContain('resuming with the keys in out.state\n');
+    expect(worse.stderr).toContain(`${came} of 12 keys are in out.partial`);
     expect(await sessionsIn('out.partial')).toEqual(kept);
 
+    // Nor to a crash in the middle of a line, nor to a server that has forgotten them.
+    appendFileSync(work.path('out.state'), '["!a:example.org","half');
+    const [version] = server.versions;
+    for (const [room, id] of server.keysOf(version).slice(0, 3)) version.keys.get(room)!.delete(id);
     expect(await rescue()).toMatchObject({ code: 0 });
     expect(await sessionsIn('out')).toEqual(sessions);
+    expect(work.filesBut(...INPUTS)).toEqual(['out', 'report.json', 'sessions.json']);
+  });
+
+  it('resumes with the page that was not read', async () => {
+    server.pages = 5;
+    server.faults = [
+      {
+        kind: 'then',
+        effect: () => {
+          breakAfter(2000);
+        },
+      },
+    ];
+    expect((await rescue()).code).toBe(2);
+    const before = server.seen.length;
+    expect(await rescue()).toMatchObject({ code: 0 });
+    const asked = server.seen.slice(before).filter(({ url }) => url.includes('/room_keys/keys'));
+    expect(
+      asked.map(({ url }) => new URL(url, server.url).searchParams.get('org.megolm-backup.from')),
+    ).toEqual(['5', '10']);
+    expect(await sessionsIn('out')).toEqual(made.sessions);
+  });
+
+  it('starts again where the backup has changed, and leaves the state of another backup alone', async () => {
+    const { work, sessions } = made;
+    breakAfter(9000);
+    await rescue();
+    const [version] = server.versions;
+    const late = work.session({ room_id: '!c:example.org' });
+    const { rooms } = backupOf([late], work.key);
+    server.store(
+      version,
+      late.room_id,
+      late.session_id,
+      rooms[late.room_id].sessions[late.session_id] as never,
+    );
+    breakAfter(2500);
+    const changed = await rescue();
+    expect(changed.stderr).toContain('the backup has changed since out.state was written; starting again\n');
+    expect(changed.stderr).toContain('out.partial, which has more, stays');
+    const state = work.read('out.state');
+    server.createVersion(BACKUP_ALGORITHM, { ...createAuthData(work.key.publicKey) });
+    const other = await rescue();
+    expect(other.code).toBe(2);
+    expect(other.stderr).toContain('out.state: belongs to another backup; remove it to begin anew');
+    expect(work.read('out.state')).toBe(state);
+    server.versions.pop();
+    expect(await rescue()).toMatchObject({ code: 0 });
+    expect(await sessionsIn('out')).toEqual([...sessions, late]);
+  });
+
+  it('asks for a page with an unreadable place again', async () => {
+    server.pages = 5;
+    const [version] = server.versions;
+    const [[room, id]] = server.keysOf(version);
+    const body = `{"rooms":{${JSON.stringify(room)}:{"sessions":{${JSON.stringify(id)}:oops}}},"org.megolm-backup.next_batch":"5"}`;
+    breakAfter(2000);
+    server.faults.unshift({ kind: 'misreport', body });
+    expect(await rescue()).toMatchObject({ code: 2 });
+    expect(await rescue()).toMatchObject({ code: 0 });
+    expect(await sessionsIn('out')).toHaveLength(KEYS);
   });
 
   it('writes nothing where not one key came', async () => {
@@ -194,7 +379,7 @@ describe('rescue from a homeserver', () => {
     const broken = await rescue();
     expect(broken.code).toBe(2);
     expect(broken.stderr).toContain('M_FORBIDDEN');
-    expect(work.filesBut('phrase.txt', 'version.json', 'trusted.json', 'token.txt')).toEqual([]);
+    expect(work.filesBut(...INPUTS)).toEqual([]);
   });
 
   it('says when the homeserver sends fewer keys than it counts', async () => {

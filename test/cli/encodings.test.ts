@@ -2,7 +2,8 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { createAuthData } from '../../src/scheme/auth-data.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
-import { Workspace, backupOf, exportFile, type Ended } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { Workspace, backupOf, type Ended } from './workspace.js';
 
 /** Text as other systems write it. */
 const ENCODINGS: Record<string, (text: string) => Uint8Array> = {
@@ -74,7 +75,7 @@ async function prepared(): Promise<Workspace> {
   for (const name of ['version.json', 'r-version.json']) work.writeJson(name, version);
   for (const name of ['sessions.json', 'trusted.json', 'to-export.json']) work.writeJson(name, sessions);
   for (const name of ['phrase.txt', 'r-phrase.txt']) work.write(name, `${phrase}\n`);
-  work.write('element-keys.txt', await exportFile(sessions, phrase));
+  work.write('element-keys.txt', sealedExport({ plaintext: JSON.stringify(sessions), passphrase: phrase }));
   work.write('r-key.txt', storage.toRecoveryKey());
   work.writeJson('r-account.json', {
     'm.secret_storage.default_key': { key: 'k' },

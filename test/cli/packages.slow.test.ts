@@ -22,7 +22,7 @@ function install(): Workspace {
 it.each<[args: string[], missing: RegExp]>([
   [
     ['serve', '--postgres', 'postgres://localhost/x', '--homeserver', 'http://127.0.0.1:1'],
-    /missing packages: hono, @hono\/node-server, pg; npm install hono@4 @hono\/node-server@2 pg@8"\}\n$/,
+    /missing packages: hono, @hono\/node-server, pg; npm install hono@4 @hono\/node-server@2 pg@8 \(with --global if megolm-backup was\)"\}\n$/,
   ],
   [
     ['serve', '--dev', '--metrics', '127.0.0.1:0'],
@@ -32,7 +32,7 @@ it.each<[args: string[], missing: RegExp]>([
   ],
   [
     ['audit', '--postgres', 'postgres://localhost/x', '--user', '@a:x'],
-    /missing packages: pg; npm install pg@8\n$/,
+    /missing packages: pg; npm install pg@8 \(with --global if megolm-backup was\)\n$/,
   ],
 ])('%j names all missing packages at once', async (args, missing) => {
   const work = install();

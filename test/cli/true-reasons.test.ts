@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { LOOKALIKE } from '../../src/cli/errors.js';
+import { LOOKALIKE, WRONG_KEY } from '../../src/cli/errors.js';
 import { encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions } from '../support/sample.js';
+import { directSessions } from '../support/sessions.js';
 import { USER, Workspace, backupOf } from './workspace.js';
 
 let server: KeyBackupServer;
@@ -241,4 +241,10 @@ describe('a key of the secret storage', () => {
     serve({ 'm.megolm_backup.v1': withSecret()['m.megolm_backup.v1'] });
     expect(await work.run([...rescue('storage.txt'), ...reach()])).toMatchObject({ code: 0 });
   });
+});
+
+it('the message of a wrong key names the code, and what people may have mistaken for the key', () => {
+  expect(WRONG_KEY).toContain('wrong-key');
+  expect(WRONG_KEY).toContain(LOOKALIKE);
+  expect(LOOKALIKE).toContain('secret storage');
 });

@@ -2,7 +2,8 @@ import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS as COMMAND_LOADERS } from '../../src/cli/commands.js';
-import { USER, Workspace, backupOf, exportFile, signedAuthData } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { USER, Workspace, backupOf, signedAuthData } from './workspace.js';
 
 const COMMANDS = [
   'keygen',
@@ -30,7 +31,10 @@ const WITH_SERVER = [
 ];
 
 describe.concurrent('help', () => {
-  const elementKeys = exportFile([new Workspace().session()], 'a passphrase');
+  const elementKeys = sealedExport({
+    plaintext: JSON.stringify([new Workspace().session()]),
+    passphrase: 'a passphrase',
+  });
 
   it('names every command', async () => {
     const work = new Workspace();
@@ -56,7 +60,7 @@ describe.concurrent('help', () => {
     work.writeJson('keys.json', backupOf([work.session()], work.key));
     work.writeJson('account.json', {});
     work.write('phrase.txt', 'a passphrase\n');
-    work.write('element-keys.txt', await elementKeys);
+    work.write('element-keys.txt', elementKeys);
     const help = await work.run([command, '--help']);
     expect(help).toMatchObject({ code: 0, stderr: '' });
     expect(help.stdout).toMatch(new RegExp(`^usage: megolm-backup ${command}`));
@@ -320,7 +324,7 @@ describe.concurrent('-', () => {
     work.writeJson('backup.json', backupOf(sessions, work.key));
     work.writeJson('auth.json', signedAuthData(work.key).authData);
     work.write('phrase.txt', 'a passphrase\n');
-    work.write('keys.txt', await exportFile(sessions, 'a passphrase'));
+    work.write('keys.txt', sealedExport({ plaintext: JSON.stringify(sessions), passphrase: 'a passphrase' }));
     work.writeJson('account.json', {});
     const key = ['--key-file', 'key.txt'];
     const rescue = [...key, '--export-passphrase-file', 'phrase.txt', '-o', 'out.txt', '--force'];

@@ -1,16 +1,15 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createCipheriv, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, inject } from 'vitest';
-import { nodeBackend } from '../../src/backends/node.js';
 import { createAuthData, ed25519Signer, signAuthData } from '../../src/scheme/auth-data.js';
 import { base64Encode } from '../../src/encoding/base64.js';
 import { encryptSession } from '../../src/batch/encrypt.js';
 import { publicSigningKeyOf } from '../../src/curve25519/ed25519.js';
-import { writeKeyExport } from '../../src/formats/key-export.js';
-import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { BackupDecryptionKey, type BackupPublicKey } from '../../src/scheme/keys.js';
+import { encryptSessionData } from '../../src/scheme/session-data.js';
 import type { ExportedSessionData, KeyBackupData } from '../../src/formats/room-key.js';
 import { runHere } from './captured-terminal.js';
 
@@ -172,30 +171,18 @@ export function backupOf(sessions: readonly ExportedSessionData[], key: BackupDe
   return { rooms };
 }
 
+/** A record of any plaintext. */
+export function recordOf(plaintext: unknown, publicKey: BackupPublicKey) {
+  const text = typeof plaintext === 'string' ? plaintext : JSON.stringify(plaintext);
+  const session_data = encryptSessionData(new TextEncoder().encode(text), publicKey);
+  return { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
+}
+
 /** An `auth_data` that a device has signed, and that device's key as `--key` takes it. */
 export function signedAuthData(key: BackupDecryptionKey) {
   const seed = randomBytes(32);
   const authData = signAuthData(createAuthData(key.publicKey), [ed25519Signer(USER, seed, 'DEVICE')]);
   return { authData, signer: `ed25519:DEVICE=${base64Encode(publicSigningKeyOf(seed))}` };
-}
-
-/** An encrypted export file, made by the engine. */
-export async function exportFile(sessions: readonly unknown[], passphrase: string): Promise<string> {
-  let file = '';
-  const options = { iterations: 100_000, backend: nodeBackend() };
-  for await (const piece of writeKeyExport(sessions, passphrase, options)) file += piece;
-  return file;
-}
-
-/** An encrypted export file of any text, as another client may write it. */
-export function sealedExport(text: string, passphrase: string): string {
-  const header = Buffer.from([1, ...randomBytes(32), 0, 0, 0, 1]);
-  const keys = pbkdf2Sync(passphrase, header.subarray(1, 17), 1, 64, 'sha512');
-  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), header.subarray(17, 33));
-  const covered = Buffer.concat([header, cipher.update(text), cipher.final()]);
-  const body = Buffer.concat([covered, createHmac('sha256', keys.subarray(32)).update(covered).digest()]);
-  const lines = body.toString('base64');
-  return `-----BEGIN MEGOLM SESSION DATA-----\n${lines}\n-----END MEGOLM SESSION DATA-----\n`;
 }
 
 export interface ReportFile {

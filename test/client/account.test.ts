@@ -161,7 +161,7 @@ describe('the MAC key for devices that may write but not read', () => {
     expect(JSON.stringify(stored('org.matrix.msc4048.mac'))).not.toContain(macKey.toBase64());
     for (const given of [{}, { key }]) {
       const found = await fetchBackupMacKey(roomKeys, USER, storage, given);
-      expect([found?.names, found?.macKey.toBase64()]).toEqual(['unstable', macKey.toBase64()]);
+      expect(found?.toBase64()).toBe(macKey.toBase64());
     }
     // This storage key alone does not lead to the decryption key.
     const accountData = await fetchSecretStorage(roomKeys, USER);
@@ -172,7 +172,7 @@ describe('the MAC key for devices that may write but not read', () => {
     await storeBackupMacKey(roomKeys, USER, storage, macKey, { names: 'stable' });
     expect(stored(BACKUP_MAC_SECRET.unstable)).toBeUndefined();
     const found = await fetchBackupMacKey(roomKeys, USER, storage, { key });
-    expect([found?.names, found?.macKey.toBase64()]).toEqual(['stable', macKey.toBase64()]);
+    expect(found?.toBase64()).toBe(macKey.toBase64());
   });
 
   it('leaves no key of an earlier backup under the other name', async () => {
@@ -180,7 +180,7 @@ describe('the MAC key for devices that may write but not read', () => {
     await storeBackupMacKey(roomKeys, USER, storage, earlier, { names: 'stable' });
     await storeBackupMacKey(roomKeys, USER, storage, macKey);
     const found = await fetchBackupMacKey(roomKeys, USER, storage);
-    expect(found?.macKey.toBase64()).toBe(macKey.toBase64());
+    expect(found?.toBase64()).toBe(macKey.toBase64());
   });
 
   it('brings the descriptions of the storage keys it lies under', async () => {

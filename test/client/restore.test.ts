@@ -1,4 +1,4 @@
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Restore, type RestoreOptions, type RestoreResult } from '../../src/client/restore.js';
 import { RequestError } from '../../src/client/http-error.js';

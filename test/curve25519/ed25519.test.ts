@@ -1,6 +1,6 @@
 import { createHash, createPrivateKey, createPublicKey, sign as nodeSign, verify } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
 import { expectSignedBy, isSignedBy, publicSigningKeyOf, sign } from '../../src/curve25519/ed25519.js';

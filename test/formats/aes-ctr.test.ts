@@ -1,5 +1,5 @@
 import { createCipheriv } from 'node:crypto';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import { nodeBackend } from '../../src/backends/node.js';
 import { webCryptoBackend } from '../../src/backends/webcrypto.js';

@@ -1,4 +1,4 @@
-import { createCipheriv, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as Sdk from '@matrix-org/matrix-sdk-crypto-wasm';
 import fc from 'fast-check';
@@ -10,46 +10,34 @@ import {
   decryptKeyExport,
   readKeyExport,
   writeKeyExport,
+  type DecryptExportOptions,
   type ExportFile,
   type ExportResult,
   type ReadExportOptions,
   type WriteExportOptions,
 } from '../../src/formats/key-export.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
+import type { KeyBackupError } from '../../src/errors.js';
 import { runs } from '../support/runs.js';
-import { rejection, wellSaid } from '../support/samples.js';
+import { rejection, sealedExport, wellSaid, type SealedExport } from '../support/samples.js';
 
 const sample = JSON.parse(
   readFileSync(new URL('../../vectors/sample-export.json', import.meta.url), 'utf8'),
 ) as ExportedSessionData[];
 const few = sample.slice(0, 3);
-const backend = nodeBackend();
+/** Derives with one round what asks for those of a written file. */
+const backend = {
+  ...nodeBackend(),
+  pbkdf2: (password: Uint8Array, salt: Uint8Array, iterations: number, length: number) =>
+    nodeBackend().pbkdf2(password, salt, iterations >= 100_000 ? 1 : iterations, length, {}),
+};
 
 const BEGIN = '-----BEGIN MEGOLM SESSION DATA-----\n';
 const END = '\n-----END MEGOLM SESSION DATA-----\n';
 
-interface Made {
-  readonly passphrase?: string;
-  readonly rounds?: number;
-  readonly roundsField?: number;
-  readonly iv?: Uint8Array;
-  readonly version?: number;
-  readonly plaintext?: Uint8Array | string;
-  readonly change?: (bytes: Buffer) => Buffer;
-}
-
 /** An export file made by other means than the engine's. */
-function make(made: Made = {}): string {
-  const { passphrase = 'right', rounds = 10, roundsField = rounds, version = 1 } = made;
-  const { iv = randomBytes(16), plaintext = JSON.stringify(few), change = (bytes) => bytes } = made;
-  const salt = randomBytes(16);
-  const keys = pbkdf2Sync(passphrase, salt, rounds, 64, 'sha512');
-  const cipher = createCipheriv('aes-256-ctr', keys.subarray(0, 32), iv);
-  const n = Buffer.alloc(4);
-  n.writeUInt32BE(roundsField);
-  const covered = Buffer.concat([Buffer.of(version), salt, iv, n, cipher.update(plaintext), cipher.final()]);
-  const mac = createHmac('sha256', keys.subarray(32)).update(covered).digest();
-  return `${BEGIN}${change(Buffer.concat([covered, mac])).toString('base64')}${END}`;
+function make(made: Partial<SealedExport> = {}): string {
+  return sealedExport({ passphrase: 'right', plaintext: JSON.stringify(few), ...made });
 }
 
 async function refusal(file: ExportFile, passphrase = 'right', options: ReadExportOptions = {}) {
@@ -436,6 +424,109 @@ describe('reading with other forms of the passphrase', () => {
   });
 });
 
+describe('salvage of a file', () => {
+  const sessions = sample.slice(0, 40);
+  const plain = JSON.stringify(sessions);
+  const file = make({ plaintext: plain });
+
+  async function salvaged(damaged: string, passphrase = 'right', options: DecryptExportOptions = {}) {
+    const damage: string[] = [];
+    const onDamage = (error: KeyBackupError) => damage.push(wellSaid(error).message);
+    try {
+      const settings = { backend, ...options, salvage: true, onDamage };
+      return { text: text(await decryptKeyExport(damaged, passphrase, settings)), damage };
+    } catch (error) {
+      return { code: wellSaid(error).code, damage };
+    }
+  }
+
+  test('that is whole gives all of it, and tells no damage', async () => {
+    expect(await salvaged(file)).toEqual({ text: plain, damage: [] });
+  });
+
+  test('that lacks only its last line gives all of it, which the MAC still proves', async () => {
+    expect(await salvaged(file.slice(0, -END.length))).toEqual({ text: plain, damage: [] });
+    expect(await salvaged(file.slice(0, -3))).toEqual({ text: plain, damage: [] });
+  });
+
+  test('that is cut off anywhere gives what is before the cut, and says that the MAC is missing', async () => {
+    for (const share of [0.05, 0.3, 0.5, 0.9]) {
+      const symbols = Math.floor(share * (file.length - END.length - BEGIN.length));
+      const cut = file.slice(0, BEGIN.length + symbols);
+      const { text: read = '', damage } = await salvaged(cut);
+      expect(read).toBe(text(Buffer.from(plain).subarray(0, Math.floor((3 * symbols) / 4) - 37)));
+      expect(damage).toEqual([expect.stringMatching(/the file is cut off, its MAC is missing/)]);
+      expect(await refusal(cut)).toBe('bad-export-file');
+    }
+  });
+
+  test('that was changed in any one byte gives all others, and says that the MAC is wrong', async () => {
+    for (const at of [0, 1, 200, 255, 256, 20_000]) {
+      const changed = make({ plaintext: plain, change: flipAt(37 + at) });
+      const { text: read = '', damage } = await salvaged(changed);
+      const [is, was] = [Buffer.from(read), Buffer.from(plain)];
+      expect(is.filter((byte, i) => byte !== was[i])).toHaveLength(1);
+      expect(damage).toEqual([
+        expect.stringMatching(/expected another MAC, .*: the file is damaged or was changed$/),
+      ]);
+      await expect(decryptKeyExport(changed, 'right')).rejects.toMatchObject({
+        code: 'wrong-passphrase',
+        message: expect.stringMatching(/since the passphrase gives text.*salvage/) as string,
+      });
+    }
+  });
+
+  test('with a wrong MAC alone gives all of it, and says so', async () => {
+    const changed = make({ plaintext: plain, change: (bytes) => flip(bytes, bytes.length - 1, 1) });
+    expect(await salvaged(changed)).toMatchObject({ text: plain, damage: { length: 1 } });
+  });
+
+  test('in the middle of whose base64 a character is wrong gives what is before', async () => {
+    const { text: read = '', damage } = await salvaged(`${file.slice(0, 9000)}_${file.slice(9001)}`);
+    expect(plain.startsWith(read)).toBe(true);
+    expect(read.length).toBeGreaterThan(6000);
+    expect(damage).toEqual([
+      'key export: expected standard base64 between its two lines, got something else',
+    ]);
+  });
+
+  test.each<[string, string]>([
+    ['whole', file],
+    ['cut off', file.slice(0, 9000)],
+    ['changed', make({ plaintext: plain, change: flipAt(5000) })],
+    ['changed in its salt', make({ plaintext: plain, change: flipAt(3) })],
+  ])('that is %s gives nothing to a wrong passphrase', async (what, damaged) => {
+    const passphrase = what.endsWith('salt') ? 'right' : 'wrong';
+    expect(await salvaged(damaged, passphrase)).toEqual({ code: 'wrong-passphrase', damage: [] });
+  });
+
+  test('gives nothing to ten thousand wrong keys', async () => {
+    const noise = { ...backend, pbkdf2: () => Promise.resolve(new Uint8Array(randomBytes(64))) };
+    const cut = file.slice(0, 400);
+    for (let i = 0; i < runs(2000); i++) {
+      expect(await salvaged(cut, 'x', { backend: noise })).toEqual({ code: 'wrong-passphrase', damage: [] });
+    }
+  });
+
+  test('that is too short to tell gives nothing', async () => {
+    expect(await salvaged(make({ plaintext: '[]', change: flipAt(38) }))).toMatchObject({
+      code: 'wrong-passphrase',
+    });
+  });
+
+  test('with a passphrase in another form is read too', async () => {
+    const onOtherForm = vi.fn();
+    const { text: read = '' } = await salvaged(file.slice(0, 9000), 'right ', { onOtherForm });
+    expect(plain.startsWith(read.slice(0, -2))).toBe(true);
+    expect(onOtherForm.mock.calls).toEqual([['outer-space']]);
+  });
+
+  test('is never what readKeyExport gives', async () => {
+    const changed = make({ plaintext: plain, change: flipAt(60) });
+    expect(await refusal(changed, 'right', { salvage: true } as ReadExportOptions)).toBe('wrong-passphrase');
+  });
+});
+
 describe('a session without a claimed ed25519 key', () => {
   const without = [
     few[0],
@@ -556,9 +647,9 @@ describe('writing', () => {
   });
 
   test('gives back what went in', async () => {
-    const { file, results } = await write(sample);
+    const { file, results } = await write(sample, { backend: nodeBackend() });
     expect(results.every((result) => result.ok && result.flags.length === 0)).toBe(true);
-    const read = await readKeyExport(file, 'right', { backend });
+    const read = await readKeyExport(file, 'right', { backend: nodeBackend() });
     expect(read.map((result) => result.ok && result.session)).toEqual(sample);
     expect(Math.max(...file.split('\n').map((line) => line.length))).toBe(96);
   });
@@ -698,6 +789,9 @@ describe('the strictest importer', () => {
     return { results, sessions: results.flatMap((result) => (result.ok ? [result.session] : [])) };
   }
 
+  /** All rounds. */
+  const all = { backend: nodeBackend() };
+
   async function importsFile(file: string): Promise<number | string> {
     return imports(JSON.parse(Sdk.OlmMachine.decryptExportedRoomKeys(file, 'right')));
   }
@@ -790,7 +884,7 @@ describe('the strictest importer', () => {
   });
 
   test('takes a file from which a broken entry was left out', async () => {
-    const { file, results } = await write([null, second, { ...first, sender_key: '' }]);
+    const { file, results } = await write([null, second, { ...first, sender_key: '' }], all);
     expect(results.map(({ ok, index }) => [ok, index])).toEqual([
       [false, 0],
       [true, 1],
@@ -805,7 +899,7 @@ describe('the strictest importer', () => {
       const changes = Object.entries(entry as object).filter(([name, value]) => value !== first[name]);
       return { ...sample[10 + i], ...Object.fromEntries(changes) };
     });
-    const { file, results } = await write([...broken.map(([, entry]) => entry), ...others, second]);
+    const { file, results } = await write([...broken.map(([, entry]) => entry), ...others, second], all);
     expect(results.map((result) => (result.ok ? 'in' : result.error.code))).toEqual([
       ...broken.map(([, , code]) => code),
       ...mended.map(() => 'in'),
@@ -815,7 +909,7 @@ describe('the strictest importer', () => {
   });
 
   test('takes whole files of ours', async () => {
-    const { file } = await write(sample);
+    const { file } = await write(sample, all);
     expect(await importsFile(file)).toBe(1000);
   });
 

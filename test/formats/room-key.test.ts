@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ExportedSessionData } from '../../src/index.js';
 import { prepareRoomKey, readRoomKey, readSessionKey } from '../../src/engine.js';
 import {
+  anyCharacter,
   anyJson,
   anyText,
   base64,
@@ -81,7 +82,7 @@ describe('a room key in and out', () => {
     fc.assert(
       fc.property(
         anyText,
-        fc.dictionary(fc.string({ unit: 'binary' }), anyJson, { noNullPrototype: true }),
+        fc.dictionary(fc.string({ unit: anyCharacter }), anyJson, { noNullPrototype: true }),
         fc.array(bytes32.map(base64)),
         fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
         (room_id, unknown, forwarding_curve25519_key_chain, names) => {
@@ -285,14 +286,14 @@ describe('what the peers accept and what we do', () => {
       salvage: ['missing-sender-key'],
     });
     expect(readings(bytesOf(without('sender_claimed_keys')))).toEqual({
-      strict: 'missing-field',
+      strict: ['missing-sender-claimed-keys'],
       salvage: ['missing-sender-claimed-keys'],
     });
     const neither = { ...without('sender_key'), sender_claimed_keys: undefined };
     expect(readings(bytesOf(neither)).salvage).toEqual(['missing-sender-key', 'missing-sender-claimed-keys']);
     const { session: salvaged } = readRoomKey(bytesOf(neither), '!r', session.session_id, { salvage: true });
     expect(salvaged).not.toHaveProperty('sender_key');
-    expect(salvaged).not.toHaveProperty('sender_claimed_keys');
+    expect(salvaged.sender_claimed_keys).toEqual({});
     expect(refusal(() => prepareRoomKey(without('sender_key'))).code).toBe('missing-field');
     expect(prepareRoomKey(without('sender_claimed_keys')).flags).toEqual(['missing-sender-claimed-keys']);
   });

@@ -1,17 +1,9 @@
-import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { extname, join } from 'node:path';
-import { build } from 'esbuild';
-import { chromium } from 'playwright-core';
-import { build as buildByVite } from 'vite';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Project, SUBPATHS, manifest, run } from './project.js';
+import { Project, REQUIRES, SUBPATHS, manifest, roundTrip, run } from './project.js';
 
-/** The package, packed and installed into an empty project, used in every way that there is. */
-
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+/** The package, packed and installed into an empty project, used on Node and by TypeScript. */
 
 let project: Project;
 
@@ -20,38 +12,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => project.remove());
-
-/** A round trip in the words of a user; `imports` are the two lines that differ. */
-const roundTrip = (imports: string) => `
-${imports}
-const sessions = Array.from({ length: 40 }, (_, i) => {
-  const bytes = new Uint8Array(165).map((_, at) => (at * 7 + i) & 255);
-  bytes.set([1, 0, 0, 0, 0]);
-  return {
-    algorithm: 'm.megolm.v1.aes-sha2',
-    forwarding_curve25519_key_chain: [],
-    room_id: '!a:x',
-    sender_claimed_keys: { ed25519: '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo' },
-    sender_key: 'A'.repeat(43),
-    session_id: base64Encode(bytes.subarray(133)),
-    session_key: base64Encode(bytes),
-  };
-});
-async function all(results) {
-  const taken = [];
-  for await (const result of results) taken.push(result);
-  return taken;
-}
-async function roundTrip() {
-  const key = BackupDecryptionKey.generate();
-  // Enough for workers to be used.
-  const options = { total: 20_000 };
-  const records = await all(encryptSessions(sessions, key.publicKey, options));
-  const results = await all(decryptSessions(records, key, options));
-  return results.filter((result, i) => result.ok && result.session.session_key === sessions[i].session_key).length;
-}
-`;
-const NAMES = 'BackupDecryptionKey, decryptSessions, encryptSessions';
 
 describe('on Node', () => {
   test('nothing else is installed with it', async () => {
@@ -100,14 +60,12 @@ describe('on Node', () => {
   });
 
   test('sessions go there and back, with workers', async () => {
-    const imports = `import { ${NAMES} } from 'megolm-backup'; import { base64Encode } from 'megolm-backup/engine';`;
-    const script = `${roundTrip(imports)} console.log(await roundTrip());`;
+    const script = `${roundTrip()} console.log(await roundTrip());`;
     expect(await project.node('esm.mjs', script)).toBe('40\n');
   });
 
   test('sessions go there and back from CommonJS', async () => {
-    const imports = `const { ${NAMES} } = require('megolm-backup'); const { base64Encode } = require('megolm-backup/engine');`;
-    const script = `${roundTrip(imports)} roundTrip().then(console.log);`;
+    const script = `${roundTrip(REQUIRES)} roundTrip().then(console.log);`;
     expect(await project.node('cjs.cjs', script)).toBe('40\n');
   });
 
@@ -267,124 +225,3 @@ void text;
     }
   });
 });
-
-describe('for browsers', () => {
-  test('esbuild bundles it, and what it made runs', async () => {
-    const imports = `import { ${NAMES} } from 'megolm-backup'; import { base64Encode } from 'megolm-backup/engine';`;
-    const entry = await project.write('entry.js', `${roundTrip(imports)} console.log(await roundTrip());`);
-    const outfile = join(project.folder, 'bundle.mjs');
-    await build({
-      entryPoints: [entry],
-      outfile,
-      bundle: true,
-      format: 'esm',
-      target: 'es2022',
-      platform: 'browser',
-    });
-    expect(await readFile(outfile, 'utf8')).not.toContain('node:');
-    expect(await run(process.execPath, [outfile], project.folder)).toBe('40\n');
-  });
-
-  /** Bundlers, each with a program that makes `main.js` of `entry.js` in the folder of its name. */
-  const BUNDLERS = {
-    webpack: {
-      packages: ['webpack@5.113.0'],
-      script: `
-        import webpack from 'webpack';
-        const compiler = webpack({
-          mode: 'production',
-          target: ['web', 'es2022'],
-          context: process.cwd(),
-          entry: './entry.js',
-          output: { path: process.cwd() + '/webpack', filename: 'main.js', module: true, chunkFormat: 'module' },
-          experiments: { outputModule: true },
-        });
-        const stats = await new Promise((resolve, reject) =>
-          compiler.run((error, result) => (error ? reject(error) : resolve(result))));
-        const { errors, warnings } = stats.toJson({ all: false, errors: true, warnings: true });
-        console.log(JSON.stringify([...errors, ...warnings]));`,
-    },
-    rollup: {
-      packages: ['rollup@4.68.8', '@rollup/plugin-node-resolve@16.0.3'],
-      script: `
-        import { rollup } from 'rollup';
-        import resolve from '@rollup/plugin-node-resolve';
-        const warnings = [];
-        // A comment in @scure/base looks like an annotation.
-        const onwarn = ({ id, message }) => id?.includes('@scure') || warnings.push(message);
-        const made = await rollup({ input: 'entry.js', plugins: [resolve({ browser: true })], onwarn });
-        await made.write({ dir: 'rollup', format: 'es', entryFileNames: 'main.js' });
-        console.log(JSON.stringify(warnings));`,
-    },
-  };
-
-  test.each(Object.entries(BUNDLERS))(
-    '%s bundles it without a complaint, and what it made runs',
-    async (name, { packages, script }) => {
-      await project.install(...packages);
-      const imports = `import { ${NAMES} } from 'megolm-backup'; import { base64Encode } from 'megolm-backup/engine';`;
-      await project.write('entry.js', `${roundTrip(imports)} console.log(await roundTrip());`);
-      expect(await project.node(`${name}.mjs`, script)).toBe('[]\n');
-      const made = join(project.folder, name, 'main.js');
-      // Examples in comments import modules of Node.
-      expect(await readFile(made, 'utf8')).not.toMatch(/^[^*\n]*\b(?:from |import\(|import )["']node:/m);
-      expect(await run(process.execPath, [made], project.folder)).toBe('40\n');
-    },
-  );
-
-  test.skipIf(!existsSync(CHROMIUM))(
-    'vite builds a page of it with its workers, which Chromium runs',
-    async () => {
-      const root = join(project.folder, 'page');
-      await mkdir(root);
-      await project.write('page/index.html', '<!doctype html><script type="module" src="/main.js"></script>');
-      const imports = `
-      import { ${NAMES} } from 'megolm-backup';
-      import { base64Encode } from 'megolm-backup/engine';
-      import { RoomKeys } from 'megolm-backup/client';`;
-      await project.write(
-        'page/main.js',
-        `${roundTrip(imports)}
-      globalThis.roomKeys = new RoomKeys({ baseUrl: location.origin });
-      globalThis.roundTrip = roundTrip;`,
-      );
-      await buildByVite({ root, configFile: false, logLevel: 'silent' });
-      const assets = await readdir(join(root, 'dist/assets'));
-      expect(assets.filter((name) => /^worker-web-.*\.js$/.test(name))).toHaveLength(1);
-
-      const server = await serveFolder(join(root, 'dist'));
-      const browser = await chromium.launch({
-        executablePath: CHROMIUM,
-        args: ['--no-sandbox', '--disable-background-networking'],
-      });
-      try {
-        const page = await browser.newPage();
-        const problems: string[] = [];
-        page.on('pageerror', (error) => problems.push(String(error)));
-        await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-        await page.waitForFunction(() => 'roundTrip' in globalThis);
-        const started: string[] = [];
-        page.on('worker', (worker) => started.push(worker.url()));
-        expect(await page.evaluate('roundTrip()')).toBe(40);
-        expect(started.length).toBeGreaterThan(0);
-        expect(problems).toEqual([]);
-      } finally {
-        await browser.close();
-        server.close();
-      }
-    },
-  );
-});
-
-async function serveFolder(folder: string): Promise<Server> {
-  const types: Readonly<Record<string, string>> = { '.js': 'text/javascript', '.html': 'text/html' };
-  const server = createServer(({ url = '/' }, response) => {
-    const path = url === '/' ? '/index.html' : url;
-    readFile(join(folder, path)).then(
-      (body) => response.writeHead(200, { 'content-type': types[extname(path)] ?? 'text/plain' }).end(body),
-      () => response.writeHead(404).end(),
-    );
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return server;
-}

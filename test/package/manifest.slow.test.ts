@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, normalize } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
-import { ROOT, manifest, pack } from './project.js';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { ROOT, manifest, pack, run } from './project.js';
 
 /** What is in the package, without installing it. */
 
@@ -78,4 +79,17 @@ describe('the files in the package', () => {
     );
     expect(mapped).toEqual([]);
   });
+});
+
+test('publint and Are the Types Wrong find nothing in the package', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'megolm-backup-pack-'));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  const tarball = join(folder, (await pack(folder)).filename);
+  const tool = (name: string, ...args: string[]) =>
+    run(join(ROOT, 'node_modules/.bin', name), [tarball, ...args]);
+  expect(await tool('publint', '--strict')).toContain('All good!');
+  // ESM only: CommonJS gets it by `require` where Node allows that, and not by a second copy of the code.
+  await tool('attw', '--profile', 'esm-only', '--quiet');
 });

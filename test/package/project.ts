@@ -24,6 +24,46 @@ export const SUBPATHS = Object.keys(manifest.exports)
   .filter((path) => path !== './package.json')
   .map((path) => `megolm-backup${path.slice(1)}`);
 
+const NAMES = 'BackupDecryptionKey, decryptSessions, encryptSessions';
+const IMPORTS = `
+import { ${NAMES} } from 'megolm-backup';
+import { base64Encode } from 'megolm-backup/engine';`;
+/** The same in CommonJS. */
+export const REQUIRES = `
+const { ${NAMES} } = require('megolm-backup');
+const { base64Encode } = require('megolm-backup/engine');`;
+
+/** A round trip in the words of a user: `sessions`, `all` to take every result, and `roundTrip`. */
+export const roundTrip = (imports = IMPORTS) => `
+${imports}
+const sessions = Array.from({ length: 40 }, (_, i) => {
+  const bytes = new Uint8Array(165).map((_, at) => (at * 7 + i) & 255);
+  bytes.set([1, 0, 0, 0, 0]);
+  return {
+    algorithm: 'm.megolm.v1.aes-sha2',
+    forwarding_curve25519_key_chain: [],
+    room_id: '!a:x',
+    sender_claimed_keys: { ed25519: '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo' },
+    sender_key: 'A'.repeat(43),
+    session_id: base64Encode(bytes.subarray(133)),
+    session_key: base64Encode(bytes),
+  };
+});
+async function all(results) {
+  const taken = [];
+  for await (const result of results) taken.push(result);
+  return taken;
+}
+async function roundTrip() {
+  const key = BackupDecryptionKey.generate();
+  // Enough for workers to be used.
+  const options = { total: 20_000 };
+  const records = await all(encryptSessions(sessions, key.publicKey, options));
+  const results = await all(decryptSessions(records, key, options));
+  return results.filter((result, i) => result.ok && result.session.session_key === sessions[i].session_key).length;
+}
+`;
+
 /** Runs a program and gives what it wrote on standard output. What it says when it fails is in the error. */
 export async function run(program: string, args: readonly string[], cwd = ROOT): Promise<string> {
   try {

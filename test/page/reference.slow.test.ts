@@ -4,7 +4,7 @@ import { createBackup } from '../../src/client/backup.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { startHomeserver, type Homeserver } from '../support/homeserver.js';
 import { damage, makeAccount } from '../support/rescuable-account.js';
-import { directSessions } from '../support/sample.js';
+import { directSessions } from '../support/sessions.js';
 import { TOKEN_A, TOKEN_B } from '../support/serving.js';
 import { OpenedPage, executablePath, launch } from './in-chromium.js';
 
@@ -42,9 +42,8 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
     const text = storage.toRecoveryKey();
     await rescue(text);
     await opened.done();
-    expect(await opened.text('#summary')).toContain(
-      '300 of 300 keys; 0 not read. Opened with the key of the secret storage',
-    );
+    expect(await opened.text('#summary')).toContain('300 of 300 keys; 0 not read.');
+    expect(await opened.text('#opened')).toBe('Opened with the key of the secret storage.');
     const results = await opened.exported();
     const keys = results.map((result) => (result.ok ? result.session.session_key : result.error));
     expect(keys.sort()).toEqual(sessions.map(({ session_key }) => session_key).sort());

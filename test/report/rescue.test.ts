@@ -9,12 +9,13 @@ import {
   type RescuedKey,
 } from '../../src/report/rescue.js';
 import type { Backend } from '../../src/batch/backend.js';
+import { entryOf } from '../../src/batch/entries.js';
 import { KeyBackupError } from '../../src/errors.js';
 import { nodeBackend } from '../../src/backends/node.js';
 import { readKeyExport } from '../../src/formats/key-export.js';
 import { encryptSessionData } from '../../src/engine.js';
 import { BackupDecryptionKey, encryptSession, type ExportedSessionData } from '../../src/index.js';
-import { directSessions } from '../support/sample.js';
+import { directSessions } from '../support/sessions.js';
 import { collect } from '../support/samples.js';
 
 const key = BackupDecryptionKey.generate();
@@ -98,8 +99,10 @@ beforeEach(() => {
   told = [];
 });
 
+const asEntries = (keys: readonly RescuedKey[]) => stream(keys.map((key) => ({ ...key, ...entryOf(key) })));
+
 async function exported(keys: readonly RescuedKey[]): Promise<string> {
-  const pieces = exportRescued(stream(keys), 'a passphrase', report, matches, {
+  const pieces = exportRescued(asEntries(keys), 'a passphrase', report, matches, {
     backend,
     onKey: ({ path }, ok) => told.push([path, ok]),
   });
@@ -137,7 +140,7 @@ test('a key that no record was encrypted to does not fit', async () => {
 test('a key that cannot be written to the file fails in its place', async () => {
   const [good, bad] = await rescued([record(first), record(second)]);
   if (!bad.ok) throw bad.error;
-  const spoilt = { ...bad, session: { ...bad.session, session_key: 'AAAA' } };
+  const spoilt = { ...bad, session: { ...bad.session, room_id: 'no room' } };
   await exported([spoilt, good]);
   expect(told).toEqual([
     [`at-${second.session_id}`, false],
@@ -170,7 +173,7 @@ test('a record that other implementations drop is flagged once, and mended in th
 test('onKey is optional', async () => {
   const foreign = record(second, BackupDecryptionKey.generate());
   const keys = await rescued([record(first), foreign]);
-  await collect(exportRescued(stream(keys), 'a passphrase', report, matches, { backend }));
+  await collect(exportRescued(asEntries(keys), 'a passphrase', report, matches, { backend }));
   expect(report.summary).toMatchObject({ ok: 1, failed: 1 });
 });
 

@@ -1,4 +1,4 @@
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   BackupDecryptionKey,
@@ -13,7 +13,7 @@ import {
 import { canonicalJson, decryptSessionData, encryptSessionData, prepareRoomKey } from '../../src/engine.js';
 import { isSignedBy } from '../../src/curve25519/ed25519.js';
 import { libolm, vodozemac } from '../support/peers.js';
-import { base64, blocksIn, bytes32, forge, roomKey, total } from '../support/samples.js';
+import { anyCharacter, base64, blocksIn, bytes32, forge, roomKey, total } from '../support/samples.js';
 import { runs } from '../support/runs.js';
 
 /** Live against the two deployed implementations, on cases that are new in every run. */
@@ -21,7 +21,7 @@ import { runs } from '../support/runs.js';
 const [olm, vodo] = [await libolm(), await vodozemac()];
 const RUNS = { numRuns: runs(200) };
 /** libolm ends a text at U+0000. */
-const text = fc.string({ unit: 'binary', maxLength: 300 }).map((text) => text.replaceAll('\0', ''));
+const text = fc.string({ unit: anyCharacter, maxLength: 300 }).map((text) => text.replaceAll('\0', ''));
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
 

@@ -1,4 +1,4 @@
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { base58 } from '@scure/base';
 import { describe, expect, it } from 'vitest';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../../src/engine.js';

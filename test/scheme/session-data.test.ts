@@ -1,5 +1,5 @@
 import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it } from 'vitest';
 import { BackupDecryptionKey, BackupPublicKey, type SessionData } from '../../src/index.js';

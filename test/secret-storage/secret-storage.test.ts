@@ -9,7 +9,7 @@ import { readMasterKey } from '../../src/secret-storage/account-secrets.js';
 import { encodeRecoveryKey } from '../../src/scheme/recovery-key.js';
 import { BACKUP_SECRET, MASTER_KEY_SECRET } from '../../src/secret-storage/key-description.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
-import { refusal, rejection, wellSaid } from '../support/samples.js';
+import { anyCharacter, refusal, rejection, wellSaid } from '../support/samples.js';
 
 const padded = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
 const unpadded = (bytes: Uint8Array) => padded(bytes).replace(/=+$/, '');
@@ -290,6 +290,18 @@ describe('a security phrase', () => {
     expect((await rejection(open('right', change))).code).toBe(expected);
   });
 
+  test('in another form is taken when asked to, and told', async () => {
+    const told: string[] = [];
+    const onOtherForm = (form: string) => told.push(form);
+    const key = await SecretStorageKey.fromPassphrase(
+      'Right ',
+      accountWith(descriptionOf(derived, { passphrase })),
+      { onOtherForm },
+    );
+    expect([key.proven, told]).toEqual([true, ['first-letter']]);
+    expect((await rejection(open('Right '))).code).toBe('wrong-passphrase');
+  });
+
   test('refuses another phrase, and a key without a phrase', async () => {
     expect(await rejection(open('wrong'))).toMatchObject({
       code: 'wrong-passphrase',
@@ -382,7 +394,7 @@ describe('a secret', () => {
 
   test('comes back as it was written, and others read it', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), fc.string(), fc.string(), (secret, as, id) => {
+      fc.property(fc.string({ unit: anyCharacter }), fc.string(), fc.string(), (secret, as, id) => {
         const storage = SecretStorageKey.fromBytes(bytes, id);
         const written = storage.encryptSecret(as, secret, { allowUnproven: true });
         expect(storage.decryptSecret(as, written)).toBe(secret);

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { listen, type Listening } from '../../src/server/listen.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { BackupStore } from '../../src/server/store.js';
+import { ended, startServe } from '../contracts/kill.js';
 import { keyOf, newVersion } from '../contracts/store.js';
 import { createMemoryStore } from '../support/memory-store.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
@@ -218,4 +219,23 @@ describe('a database in trouble', () => {
     await store.ping();
     await remove();
   });
+});
+
+test('serve --dev rejects a dot segment, before it asks for a token', async () => {
+  const { child, url } = await startServe(['--dev']);
+  try {
+    const { hostname, port } = new URL(url);
+    const path = '/_matrix/client/v3/room_keys/keys/%2E/!r%3Ax?version=v';
+    const status = await new Promise((resolve, reject) => {
+      httpRequest({ host: hostname, port, method: 'DELETE', path }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      })
+        .on('error', reject)
+        .end();
+    });
+    expect(status).toBe(400);
+  } finally {
+    await ended(child, 'SIGTERM');
+  }
 });

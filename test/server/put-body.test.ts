@@ -1,5 +1,5 @@
-import { fc, test } from '@fast-check/vitest';
-import { describe, expect } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
 import { utf8Decode, utf8Encode } from '../../src/encoding/utf8.js';
 import { parseJsonBytes } from '../../src/encoding/json.js';
 import { KeyBackupError } from '../../src/errors.js';
@@ -374,28 +374,33 @@ const record = fc.record({
 });
 const rooms = fc.dictionary(id, fc.record({ sessions: fc.dictionary(id, record) }));
 
-test.prop([rooms], { numRuns: runs(300) })('gives the same keys as parsing', async (some) => {
-  const [found, whole] = await bothWays(utf8Encode(JSON.stringify({ rooms: some })));
-  expect(found).toEqual(whole);
+test('gives the same keys as parsing', async () => {
+  const property = fc.asyncProperty(rooms, async (some) => {
+    const [found, whole] = await bothWays(utf8Encode(JSON.stringify({ rooms: some })));
+    expect(found).toEqual(whole);
+  });
+  await fc.assert(property, { numRuns: runs(300) });
 });
 
 const places = { where: fc.nat({ max: 400 }), byte: fc.nat({ max: 255 }), also: fc.nat({ max: 400 }) };
 
-test.prop([fc.record(places), fc.constantFrom('set', 'insert', 'remove', 'swap', 'repeat')], {
-  numRuns: runs(3000),
-})('does with any small change of a body what parsing it does', async ({ where, byte, also }, how) => {
+test('does with any small change of a body what parsing it does', async () => {
   const text = `{"rooms":{"!r:x":{"sessions":{"s":${RECORD},"t":${RECORD}}},"!q:x":{"sessions":{"s":${RECORD}}}}}`;
-  const bytes = [...utf8Encode(text)];
-  const [at, other] = [where % bytes.length, also % bytes.length];
-  if (how === 'set') bytes[at] = byte;
-  if (how === 'insert') bytes.splice(at, 0, byte);
-  if (how === 'remove') bytes.splice(at, 1 + (byte % 9));
-  if (how === 'swap') [bytes[at], bytes[other]] = [bytes[other], bytes[at]];
-  if (how === 'repeat') bytes.splice(at, 0, ...bytes.slice(at, at + 1 + (byte % 99)));
-  const [found, whole] = await bothWays(Uint8Array.from(bytes));
-  // An invalid record is rejected even if the same name follows with a valid one, as two of these changes can make it.
-  const mayDiffer = how === 'repeat' || how === 'swap';
-  if (!mayDiffer || found !== 'rejected') expect(found).toEqual(whole);
+  const change = fc.constantFrom('set', 'insert', 'remove', 'swap', 'repeat');
+  const property = fc.asyncProperty(fc.record(places), change, async ({ where, byte, also }, how) => {
+    const bytes = [...utf8Encode(text)];
+    const [at, other] = [where % bytes.length, also % bytes.length];
+    if (how === 'set') bytes[at] = byte;
+    if (how === 'insert') bytes.splice(at, 0, byte);
+    if (how === 'remove') bytes.splice(at, 1 + (byte % 9));
+    if (how === 'swap') [bytes[at], bytes[other]] = [bytes[other], bytes[at]];
+    if (how === 'repeat') bytes.splice(at, 0, ...bytes.slice(at, at + 1 + (byte % 99)));
+    const [found, whole] = await bothWays(Uint8Array.from(bytes));
+    // An invalid record is rejected even if the same name follows with a valid one, as two of these changes can make it.
+    const mayDiffer = how === 'repeat' || how === 'swap';
+    if (!mayDiffer || found !== 'rejected') expect(found).toEqual(whole);
+  });
+  await fc.assert(property, { numRuns: runs(3000) });
 });
 
 /** JSON text of a value, with white space, escapes and names that are there twice in some places. */
@@ -427,11 +432,13 @@ const wholeRooms = rooms.map(
     ) as typeof some,
 );
 
-test.prop([wholeRooms, fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true }))], {
-  numRuns: runs(300),
-})('the keys of a body are those that JSON.parse finds, however it is written', async (some, numbers) => {
-  const bytes = utf8Encode(oddly({ rooms: some }, () => numbers.next().value as number));
-  expect(await read(bytes)).toEqual(parsed(bytes));
+test('the keys of a body are those that JSON.parse finds, however it is written', async () => {
+  const random = fc.infiniteStream(fc.double({ min: 0, max: 1, noNaN: true }));
+  const property = fc.asyncProperty(wholeRooms, random, async (some, numbers) => {
+    const bytes = utf8Encode(oddly({ rooms: some }, () => numbers.next().value as number));
+    expect(await read(bytes)).toEqual(parsed(bytes));
+  });
+  await fc.assert(property, { numRuns: runs(300) });
 });
 
 const spaced = (record: string) => utf8Encode(body(record).replaceAll(':{', ': {'));

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from './free-port.js';
+import { freePort } from './network.js';
 import { fences } from './markdown.js';
 
 /** A reverse proxy in front of two servers, as docs/running-the-server.md sets it up. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import { SessionIdSet } from '../../src/wire/session-id-set.js';
 
 it('is the set of pairs, also after a round trip through bytes', () => {

@@ -499,28 +499,37 @@ const without = (fields, ...names) =>
   Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)));
 
 function missingFields(context) {
-  const flagOf = { sender_key: 'missing-sender-key', sender_claimed_keys: 'missing-sender-claimed-keys' };
+  const claims = { sender_claimed_keys: {} };
   for (const name of REQUIRED) {
     const { sessionId, key } = freshKey();
-    const exported = without(backedUp(key), name);
-    const salvage = flagOf[name] ? { exported, flags: [flagOf[name]] } : 'missing-field';
-    both(context, `missing-${name}`, `${name} is absent`, ['missing'], JSON.stringify(exported), sessionId, {
-      strict: 'missing-field',
-      salvage,
-    });
+    const plaintext = without(backedUp(key), name);
+    const taken = { exported: { ...plaintext, ...claims }, flags: ['missing-sender-claimed-keys'] };
+    const outcomes = {
+      sender_claimed_keys: { strict: taken },
+      sender_key: {
+        strict: 'missing-field',
+        salvage: { exported: plaintext, flags: ['missing-sender-key'] },
+      },
+    };
+    const outcome = outcomes[name] ?? { strict: 'missing-field' };
+    const text = JSON.stringify(plaintext);
+    both(context, `missing-${name}`, `${name} is absent`, ['missing'], text, sessionId, outcome);
   }
   const { sessionId, key } = freshKey();
-  const exported = without(backedUp(key), 'sender_key', 'sender_claimed_keys');
+  const plaintext = without(backedUp(key), 'sender_key', 'sender_claimed_keys');
   both(
     context,
     'missing-both',
     'both sender fields are absent',
     ['missing'],
-    JSON.stringify(exported),
+    JSON.stringify(plaintext),
     sessionId,
     {
       strict: 'missing-field',
-      salvage: { exported, flags: Object.values(flagOf) },
+      salvage: {
+        exported: { ...plaintext, ...claims },
+        flags: ['missing-sender-key', 'missing-sender-claimed-keys'],
+      },
     },
   );
   both(context, 'missing-all', 'an empty object', ['missing'], '{}', sessionId, { strict: 'missing-field' });
@@ -738,7 +747,7 @@ function layers(context) {
     {
       strict: 'bad-mac-length',
       salvage: {
-        exported: partial,
+        exported: { ...partial, sender_claimed_keys: {} },
         flags: ['mac-length', 'padding', 'missing-sender-key', 'missing-sender-claimed-keys'],
       },
       spoil: replace(

@@ -1,4 +1,4 @@
-import { ed25519 } from '../../curve25519/edwards.js';
+import { littleEndian } from '../../curve25519/edwards.js';
 import { THIRD_OF_A, signedDigits, type RecipientTable } from '../../curve25519/fixed-base-table.js';
 import { LIMBS, fromBytes, subtract, toBytes } from '../../curve25519/field.js';
 import { WIDTH } from '../../curve25519/x25519.js';
@@ -27,7 +27,7 @@ export class Agreements {
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
-    fromBytes(this.#third, 0, ed25519().Point.Fp.toBytes(THIRD_OF_A), 0);
+    fromBytes(this.#third, 0, littleEndian(THIRD_OF_A), 0);
   }
 
   /**

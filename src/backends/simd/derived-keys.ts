@@ -1,7 +1,9 @@
 import { WORK } from './agreements.js';
-import { DERIVED } from './derived.js';
 import type { Kernel } from './kernel.js';
 import { INITIAL, ROUNDS, SHA_BLOCK, STATE, WORD } from './sha256.js';
+
+/** Bytes derived from a secret: the AES key (32 bytes), the IV (16) and the HMAC of the EMPTY string (32). */
+export const DERIVED = 80;
 
 /** Secrets at a time; of the last ones some are done twice. */
 const LANES = 4;

@@ -48,6 +48,13 @@ export const multiplyAdd = vectorOperation(0x107);
 export const isEqual = vectorOperation(0x47);
 export const and = vectorOperation(0x4e);
 
+// In sixteen lanes of bytes.
+export const addI8 = vectorOperation(0x6e);
+/** All bits of a lane where the first is less than the second, as signed numbers. */
+export const isLessI8 = vectorOperation(0x25);
+/** The bytes of the first at the indices of the second, and 0 for indices from 128 on. From 16 to 127 it depends on the processor. */
+export const swizzle = vectorOperation(0x100);
+
 // In four lanes of 32-bit integers.
 export const addI32 = vectorOperation(0xae);
 export const xor = vectorOperation(0x51);

@@ -1,5 +1,5 @@
 /**
- * X25519 and HKDF by WebAssembly with relaxed SIMD.
+ * X25519, HKDF and AES by WebAssembly with relaxed SIMD.
  *
  * @packageDocumentation
  */
@@ -25,8 +25,14 @@ import {
 import { expectOptions } from '../../encoding/arguments.js';
 import { concatAll, equal, wipe } from '../../encoding/bytes.js';
 import { KeyBackupError } from '../../errors.js';
-import { openSessionData, sealSessionData } from '../../scheme/session-data.js';
-import { areDerived, openWith, sealWith } from './derived.js';
+import {
+  open,
+  openSessionData,
+  seal,
+  sealSessionData,
+  type ParsedSessionData,
+  type Sealed,
+} from '../../scheme/session-data.js';
 import type { Simd } from './self-test.js';
 
 /** How to make a backend with SIMD. */
@@ -55,7 +61,11 @@ const MANY = 16;
 /** From this many agreements with one recipient on, ladders take longer than building a table. */
 const TABLE_FROM = 64;
 
+/** After this many agreements and sealings of the process, making the module takes less time than it saves. */
+const MAKE_FROM = 512;
+
 let made: Promise<Simd | undefined> | undefined;
+let asked = 0;
 /** Set when a result was wrong. */
 let isOff = false;
 
@@ -68,12 +78,13 @@ export async function hasSimd(): Promise<boolean> {
 }
 
 /**
- * X25519 and HKDF by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto, and four
- * derivations. The module is made in memory at the first operation. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
+ * X25519, HKDF and AES by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto, four
+ * derivations and two messages. The module is made in memory, once some hundreds of keys have come or {@link hasSimd} was
+ * asked. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
  *
  * Where the runtime has no relaxed SIMD, or may not compile it, or gives other results than pure JavaScript, `otherwise`
- * does everything. One session of every chunk that is encrypted is compared with pure JavaScript, because a wrong result
- * would make a backup that cannot be read. A wrong one on decryption fails as `mac-mismatch`.
+ * does everything. One session of every chunk is compared with pure JavaScript, because a wrong result on encryption would
+ * make a backup that cannot be read. A wrong agreement on decryption fails as `mac-mismatch`.
  *
  * The module branches on no secret and no address in it depends on one. It is not audited, see SECURITY.md.
  *
@@ -129,15 +140,30 @@ export function simdBackend(options: SimdOptions = {}): SimdBackend {
       : other.agreeMany(privateKey, publicKeys);
   }
 
-  /** What {@link sealWith} and {@link openWith} need; undefined where SIMD is not used. */
-  async function derive(sharedSecrets: Uint8Array): Promise<Uint8Array | undefined> {
+  /** Undefined where SIMD is not used. */
+  async function sealMany(
+    sharedSecrets: Uint8Array,
+    plaintexts: readonly Uint8Array[],
+  ): Promise<readonly Sealed[] | undefined> {
     const simd = await readyFor(sharedSecrets);
     if (!simd) return undefined;
-    const derived = simd.derivedKeys.deriveMany(sharedSecrets);
+    const sealed = simd.sealing.sealMany(sharedSecrets, plaintexts);
     const slot = anyOf(sharedSecrets);
-    if (confirm('HKDF', areDerived(derived, slot, keyAt(sharedSecrets, slot)))) return derived;
-    wipe(derived);
-    return undefined;
+    const isRight = isSealed(sealed[slot], keyAt(sharedSecrets, slot), plaintexts[slot]);
+    return confirm('HKDF and AES', isRight) ? sealed : undefined;
+  }
+
+  /** Undefined where SIMD is not used; otherwise with undefined where the MAC does not match. */
+  async function openMany(
+    sharedSecrets: Uint8Array,
+    parsed: readonly ParsedSessionData[],
+  ): Promise<readonly (Uint8Array | undefined)[] | undefined> {
+    const simd = await readyFor(sharedSecrets);
+    if (!simd) return undefined;
+    const opened = simd.sealing.openMany(sharedSecrets, parsed);
+    const slot = anyOf(sharedSecrets);
+    const isRight = isOpened(opened[slot], keyAt(sharedSecrets, slot), parsed[slot]);
+    return confirm('HKDF and AES', isRight) ? opened : undefined;
   }
 
   return Object.freeze({
@@ -150,36 +176,34 @@ export function simdBackend(options: SimdOptions = {}): SimdBackend {
       if (plaintexts.length < MANY) return encryptMany(other, recipient, plaintexts, settings);
       const privateKeys = generatePrivateKeys(plaintexts.length);
       let sharedSecrets: Uint8Array = privateKeys;
-      let derived: Uint8Array | undefined;
       try {
         const { ephemeralPublicKeys, ...made } = await encapsulateMany(recipient, privateKeys);
         sharedSecrets = made.sharedSecrets;
-        derived = await derive(sharedSecrets);
-        return plaintexts.map((plaintext, slot) => {
-          const sealBy = derived ? sealWith(derived, slot, other) : other.seal;
-          return sealSessionData(
+        const sealed = await sealMany(sharedSecrets, plaintexts);
+        return plaintexts.map((plaintext, slot) =>
+          sealSessionData(
             plaintext,
             keyAt(ephemeralPublicKeys, slot),
             keyAt(sharedSecrets, slot),
-            sealBy,
-          );
-        });
+            sealed ? () => sealed[slot] : other.seal,
+          ),
+        );
       } finally {
-        wipe(privateKeys, sharedSecrets, derived ?? privateKeys);
+        wipe(privateKeys, sharedSecrets);
       }
     },
     async decryptMany(privateKey, parsed, settings) {
       if (parsed.length < MANY) return decryptMany(other, privateKey, parsed, settings);
       const sharedSecrets = await agreeMany(privateKey, concatAll(parsed.map(({ ephemeral }) => ephemeral)));
-      let derived: Uint8Array | undefined;
       try {
-        derived = await derive(sharedSecrets);
-        return parsed.map((one, slot) => {
-          const openBy = derived ? openWith(derived, slot, other) : other.open;
-          return tryRecord(() => openSessionData(one, keyAt(sharedSecrets, slot), openBy));
-        });
+        const opened = await openMany(sharedSecrets, parsed);
+        return parsed.map((one, slot) =>
+          tryRecord(() =>
+            openSessionData(one, keyAt(sharedSecrets, slot), opened ? () => opened[slot] : other.open),
+          ),
+        );
       } finally {
-        wipe(sharedSecrets, derived ?? sharedSecrets);
+        wipe(sharedSecrets);
       }
     },
   } satisfies SimdBackend);
@@ -191,7 +215,9 @@ async function ready(): Promise<Simd | undefined> {
 
 /** SIMD, where it may be used and the keys are many enough. */
 async function readyFor(keys: Uint8Array): Promise<Simd | undefined> {
-  return keys.length < 32 * MANY ? undefined : ready();
+  const count = keys.length / 32;
+  asked += count;
+  return count >= MANY && (made || asked >= MAKE_FROM) ? ready() : undefined;
 }
 
 /** Loads what is in files of its own, so that a program that has little to do loads nothing. */
@@ -223,6 +249,22 @@ function isAgreement(privateKey: Uint8Array, publicKey: Uint8Array, result: Uint
   const isSame = equal(expected, result);
   wipe(expected);
   return isSame;
+}
+
+/** Whether pure JavaScript seals to the same. */
+function isSealed(sealed: Sealed, sharedSecret: Uint8Array, plaintext: Uint8Array): boolean {
+  const { ciphertext, mac } = seal(sharedSecret, plaintext);
+  return equal(sealed.ciphertext, ciphertext) && equal(sealed.mac, mac);
+}
+
+/** Whether pure JavaScript opens to the same. */
+function isOpened(
+  opened: Uint8Array | undefined,
+  sharedSecret: Uint8Array,
+  { ciphertext, mac }: ParsedSessionData,
+): boolean {
+  const expected = open(sharedSecret, ciphertext, mac);
+  return opened && expected ? equal(opened, expected) : opened === expected;
 }
 
 function keyAt(keys: Uint8Array, slot: number): Uint8Array {

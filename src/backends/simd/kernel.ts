@@ -1,6 +1,7 @@
 import { LIMBS, carry, fromBytes, isZeroElement } from '../../curve25519/field.js';
 import { ModuleBuilder, load, multiplyAdd } from './emitter.js';
 import { CONSTANTS, ELEMENT, loadElement, product, square, storeElement } from './field.js';
+import { TABLES, TABLES_END, addAes, aesTables } from './aes.js';
 import { addLadder } from './ladder.js';
 import { addCompress } from './sha256.js';
 import { addPointSums, addSelect } from './table-sums.js';
@@ -16,6 +17,9 @@ interface Functions {
   readonly differences: (sum: number, other: number, prefix: number, count: number) => void;
   readonly addPoints: (sum: number, other: number, prefix: number, count: number, inverse: number) => void;
   readonly compress: (out: number, state: number, block: number, rounds: number) => void;
+  readonly expandKey: (keys: number) => void;
+  readonly encryptBlocks: (first: number, second: number, count: number) => void;
+  readonly decryptBlocks: (first: number, second: number, count: number) => void;
   /** out = x y + z, of single vectors. */
   readonly multiplyAdd: (out: number, x: number, y: number, z: number) => void;
 }
@@ -27,8 +31,8 @@ interface WebAssemblyApi {
   }>;
 }
 
-/** The constants come first, then four elements for power chains. */
-const SCRATCH = 8 * CONSTANTS.length;
+/** The constants and tables come first, then four elements for power chains. */
+const SCRATCH = TABLES_END;
 
 /** The first address that users of a {@link Kernel} may write to. */
 export const START = SCRATCH + 4 * ELEMENT;
@@ -39,7 +43,7 @@ const PAGES = 16;
 /**
  * The module and its memory. Every element is a pair, one number in each lane.
  *
- * The machine code was read that V8 makes of all functions, on Node 24.22 and 26.12 for x64, by the baseline and by the
+ * The machine code was read that V8 makes of all functions, on Node 22.23, 24.22 and 26.12 for x64, by the baseline and by the
  * optimizing compiler: the only jumps are those of the loops and, once a loop, of the checks for interrupts and for the
  * budget of the compiler; every multiplyAdd is one vfmadd, and no selection became a branch. That of other processors
  * and engines was not.
@@ -56,6 +60,7 @@ export class Kernel {
     this.bytes = new Uint8Array(memory.buffer);
     this.#doubles = new Float64Array(memory.buffer);
     this.#doubles.set(CONSTANTS);
+    this.bytes.set(aesTables(), TABLES);
   }
 
   /** @throws Where WebAssembly, relaxed SIMD or the permission of the page is missing. */
@@ -166,6 +171,7 @@ function moduleBytes(): Uint8Array {
   addSelect(module);
   addPointSums(module);
   addCompress(module);
+  addAes(module);
   module.add('multiplyAdd', 4, (f, out, x, y, z) => {
     f.store(out, 0, multiplyAdd(load(x, 0), load(y, 0), load(z, 0)));
   });

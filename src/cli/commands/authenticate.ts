@@ -206,12 +206,7 @@ function take(result: AuthenticateResult, report: Report): void {
   else report.refused(result, new KeyBackupError('not-authenticated', result.reason));
 }
 
-/**
- * Reads the user's own copies of sessions, an array of `ExportedSessionData`.
- *
- * @returns A function that finds the copy by room and session.
- * @throws {@link InputError} also when a single one is malformed: a trusted copy has to be right.
- */
+/** Finds the user's own copies by room and session. A single malformed one ends the command: they have to be right. */
 async function readTrustedCopies(path: string, terminal: Terminal): Promise<TrustedCopyOf> {
   const copies = new Map<string, ExportedSessionData>();
   const idOf = (roomId: string, sessionId: string) => JSON.stringify([roomId, sessionId]);

@@ -38,6 +38,9 @@ and a passphrase of ASCII characters; Element X imports no files. The other way 
         key or the security phrase of the account`,
     },
     ...STRICT,
+    salvage: {
+      help: `with decrypt: also read a file that is cut off or damaged; nothing proves that its sessions are unaltered`,
+    },
     ...REPORT,
     ...OUTPUT,
     ...JSON_SUMMARY,
@@ -45,37 +48,47 @@ and a passphrase of ASCII characters; Element X imports no files. The other way 
   exitCodes: `Exit code 0 when every entry came through, 1 when some did not or the passphrase is wrong, 2 for wrong usage
     or unreadable input.`,
   example: 'megolm-backup export decrypt element-keys.txt --passphrase-file phrase.txt -o sessions.json',
-  async run({ passphraseFile, strict, ...options }, terminal, direction, path) {
+  async run({ passphraseFile, strict, salvage, ...options }, terminal, direction, path) {
     if (direction !== 'decrypt' && direction !== 'encrypt') {
       throw new UsageError('expected "decrypt" or "encrypt"');
     }
-    if (direction === 'decrypt') expectNone({ strict }, 'export encrypt');
-    const [ask, convert] = direction === 'decrypt' ? [readSecretLine, decrypt] : [readNewPassphrase, encrypt];
+    const isDecrypt = direction === 'decrypt';
+    if (isDecrypt) expectNone({ strict }, 'export encrypt');
+    else expectNone({ salvage }, 'export decrypt');
+    const [ask, convert] = isDecrypt ? [readSecretLine, decrypt] : [readNewPassphrase, encrypt];
     const passphrase = await ask(passphraseFile, 'passphrase of the export', terminal);
     const report = new Report();
+    let doubt = '';
     await withResultFiles(options, terminal, async (result, commitReport) => {
-      await convert(path, passphrase, result, report, terminal, strict);
+      doubt = await convert(path, passphrase, result, report, terminal, isDecrypt ? salvage : strict);
       await commitReport(report);
       return true;
     });
-    tellSummary(report, isJsonSummary(options), terminal);
+    tellSummary(report, isJsonSummary(options), terminal, {}, report.text + doubt);
     return report.failed === 0 ? 0 : 1;
   },
 });
 
+/** @returns Why nothing proves the result; empty where its MAC does. */
 async function decrypt(
   path: string,
   passphrase: string,
   output: Output,
   report: Report,
   terminal: Terminal,
-): Promise<void> {
+  salvage: boolean,
+): Promise<string> {
   const { signal } = terminal;
   const chunks = readUtf8(path, terminal);
   let derived = 0;
+  let damage: KeyBackupError | undefined;
   const plaintext = await decryptKeyExport(chunks, passphrase, {
     backend: nodeBackend(),
     signal,
+    salvage,
+    onDamage(error) {
+      damage = error;
+    },
     onProgress({ done, total }) {
       if (done === total && ++derived > 1 && terminal.isTerminal) {
         terminal.progress(`${derived} forms of the passphrase tried`);
@@ -105,11 +118,15 @@ async function decrypt(
         }
       }
     });
+    if (damage && !report.cut) report.refused(WHOLE_FILE, damage);
     await sessions.end();
   } finally {
     plaintext.fill(0);
   }
+  return damage ? `nothing proves that they are unaltered: ${damage.message}\n` : '';
 }
+
+const WHOLE_FILE = { room_id: undefined, session_id: undefined, path: '' };
 
 async function encrypt(
   path: string,
@@ -118,7 +135,7 @@ async function encrypt(
   report: Report,
   terminal: Terminal,
   strict: boolean,
-): Promise<void> {
+): Promise<string> {
   const file = openKeysFile(path, 'array', terminal);
   let current: BackupEntry | undefined;
   async function* sessions(): AsyncGenerator<unknown, void, undefined> {
@@ -146,4 +163,5 @@ async function encrypt(
     });
     for await (const piece of pieces) await output.write(piece);
   });
+  return '';
 }

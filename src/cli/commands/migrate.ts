@@ -2,6 +2,7 @@ import type { Stats } from 'node:fs';
 import { pastedToken } from '../../client/access-token.js';
 import { ownUserId } from '../../client/account.js';
 import { RoomKeys } from '../../client/api.js';
+import type { FailedUpload } from '../../client/batch-sender.js';
 import { copyBackup, type CopyOutcome } from '../../client/copy-backup.js';
 import { discoverHomeserver } from '../../client/discovery.js';
 import { RequestError } from '../../client/http-error.js';
@@ -10,7 +11,7 @@ import { excerpt, printable, quote } from '../../encoding/quote.js';
 import { KeyBackupError } from '../../errors.js';
 import { defineCommand, isUserId } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
-import { readText } from '../files.js';
+import { readJson } from '../files.js';
 import { expectUrl, findHomeserver, tellRetry, withServer } from '../homeserver.js';
 import { shareOf, withProgress } from '../results.js';
 import { warnIfReadable } from '../secrets.js';
@@ -73,18 +74,9 @@ interface UserOutcome extends Partial<Omit<CopyOutcome, 'outcome' | 'failures'>>
   readonly failures: readonly KeyFailure[];
 }
 
-interface KeyFailure {
-  readonly room_id: string | undefined;
-  readonly session_id: string | undefined;
-  readonly code: string;
-  readonly reason: string;
-}
+type KeyFailure = Omit<FailedUpload, 'error'> & { readonly code: string; readonly reason: string };
 
-/**
- * The URL of a server that answers, even with an error: a server of backups alone knows no other request.
- *
- * @throws {@link InputError} when there is no way to it.
- */
+/** The URL of a server that answers, even with an error: a server of backups alone knows no other request. */
 async function reach(option: string, where: string, terminal: Terminal): Promise<string> {
   if (!/^https?:/i.test(where)) return findHomeserver(option, where, terminal);
   expectUrl(option, where);
@@ -213,23 +205,12 @@ interface MigratingUser {
 /** A hundred thousand users fit; a larger file was given by mistake. */
 const MAX_BYTES = 64 << 20;
 
-/**
- * Reads the users: a JSON array of `user_id`, `from_token` and, if it is another one, `to_token`.
- *
- * @throws {@link InputError} when it is unreadable or malformed. The message quotes nothing from the file.
- */
+/** Reads a JSON array of `user_id`, `from_token` and, if it is another one, `to_token`. No message quotes the file. */
 async function readUsersFile(path: string, terminal: Terminal): Promise<MigratingUser[]> {
   const look = (stats: Stats) => {
     warnIfReadable(path, stats, terminal);
   };
-  const text = await readText(path, { what: 'users', maxBytes: MAX_BYTES, look }, terminal);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // The platform's error quotes the text.
-    throw new InputError(`${path}: expected JSON, got something else`);
-  }
+  const value = await readJson(path, { what: 'users', maxBytes: MAX_BYTES, look }, terminal);
   if (!Array.isArray(value) || value.length === 0) {
     throw new InputError(
       `${path}: expected an array of users, [{"user_id": ID, "from_token": TOKEN}], got ${Array.isArray(value) ? 'an empty one' : 'something else'}`,

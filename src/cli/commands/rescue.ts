@@ -1,30 +1,31 @@
+import { rm } from 'node:fs/promises';
 import type { Progress } from '../../async.js';
 import { nodeBackend } from '../../backends/node.js';
 import type { DecryptSettings } from '../../batch/decrypt.js';
-import type { BatchOptions } from '../../batch/run.js';
 import { fetchSecretStorage, ownUserId } from '../../client/account.js';
-import { Restore } from '../../client/restore.js';
+import { expectAlgorithm } from '../../client/backup.js';
+import { resumableDownload } from '../../client/resumable-download.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
 import { Report } from '../../report/report.js';
 import {
+  CHANGES,
   disposeRescueKeys,
   exportRescued,
   KeyMatchCounter,
   rescueEntries,
   rescueKeys,
+  TWICE,
   UNLOCKED_BY,
-  type RescuedEntry,
-  type RescuedKey,
   type RescueKey,
 } from '../../report/rescue.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { BackupDecryptionKey } from '../../scheme/keys.js';
-import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import { accountDataOf, secretStorageState, type AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
+import type { BackupItem } from '../../wire/backup-item.js';
 import { defineCommand } from '../command.js';
-import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
+import { DownloadFile } from '../download-file.js';
+import { UsageError, WRONG_KEY } from '../errors.js';
 import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING, STRICT } from '../options.js';
@@ -46,7 +47,8 @@ export const command = defineCommand({
   description: `
 Gets the message keys out of a backup, the current one of an account or one in saved files, and writes them to an
 encrypted export file. If the connection to a homeserver breaks for good, the keys that came are in FILE.partial,
-an export file like any other. Your key or phrase may be any of these; the command finds out which, and says so:
+an export file like any other, and the same command resumes: FILE.state has what was downloaded, still encrypted.
+Your key or phrase may be any of these; the command finds out which, and says so:
   the key of the secret storage, the decryption key of the backup (both are called "recovery key" and look
   alike), the security phrase, the passphrase of an old backup.
 It is asked for on the terminal or read from a file, and so is a new passphrase for the export file.
@@ -83,13 +85,15 @@ keys into the current backup of the account.
     --version-file version.json --backup-file keys.json --account-data-file account.json \\
     --report report.json -o element-keys.txt`,
   async run({ keyFile, exportPassphraseFile, correct, salvage, requireAuthenticated, ...options }, terminal) {
-    if (options.output === undefined) throw new UsageError('missing option: -o FILE');
-    const source = await openSource(options, terminal);
+    const { output } = options;
+    if (output === undefined) throw new UsageError('missing option: -o FILE');
+    const source = await openSource({ ...options, output }, terminal);
     const given = await readKeyOrPhrase(keyFile, terminal);
     const what = 'passphrase of the export';
     const passphrase = await readNewPassphrase(exportPassphraseFile, what, terminal);
     const keys = await open(given, source, correct, terminal);
     if (keys.length === 0) return 1;
+    let isComplete = false;
     try {
       const write = (key: RescueKey, mayDiscard: boolean) => {
         const settings = { ...options, salvage, requireAuthenticated, mayDiscard };
@@ -110,11 +114,13 @@ keys into the current backup of the account.
         key_matches: opened.keyMatches,
         master_signed: isSigned(source.authData, opened.masterKey),
       });
-      if (!isRemote || !report.cut) return code;
-      tellPartial(outcome, count, options.output, terminal);
+      isComplete = !isRemote || !report.cut;
+      if (isComplete) return code;
+      tellPartial(outcome, count, output, terminal);
       return 2;
     } finally {
       disposeRescueKeys(keys);
+      await source.end(isComplete);
     }
   },
 });
@@ -134,12 +140,13 @@ function tellPartial(
   output: string,
   terminal: Terminal,
 ): void {
+  if (ok === 0) return;
   const keys = count === undefined ? `${ok} keys` : `${ok} of ${count} keys`;
   const partial = `${output}.partial`;
   const where = isPartial
     ? `are in ${output === '-' ? 'the output' : partial}, a whole export file`
     : `came; ${partial}, which has more, stays`;
-  terminal.stderr(`${keys} ${where}. The same command starts again and gets the rest\n`);
+  terminal.stderr(`${keys} ${where}\n`);
 }
 
 /** Writes what a key reads, and the report; a key that does not fit may leave neither behind. */
@@ -158,10 +165,11 @@ async function writeExport(
   await withResultFiles(options, terminal, async (result, commitReport) => {
     await withProgress(terminal, (show) =>
       withServer(async () => {
-        const reading = { ...settings, salvage, requireAuthenticated };
-        const keys = source.restore(key, reading, (share) => {
-          show(report.ok + report.failed, share);
-        });
+        const { items, shareOf } = source.read();
+        const onProgress = ({ done }: Progress) => {
+          show(done, shareOf(done));
+        };
+        const keys = rescueEntries(items, key, { ...settings, salvage, requireAuthenticated, onProgress });
         for await (const piece of exportRescued(keys, passphrase, report, fit, { ...settings, strict })) {
           await result.write(piece);
         }
@@ -169,7 +177,7 @@ async function writeExport(
     );
     // Without a report: the same command is to run again.
     if (source.isRemote && report.cut) {
-      isPartial = await result.commitPartial();
+      isPartial = report.ok > 0 && (await result.commitPartial());
       return false;
     }
     if (fit.fits || !mayDiscard) await commitReport(report);
@@ -187,17 +195,20 @@ interface RescueSource {
   /** `undefined` if it was not given. */
   readonly accountData: AccountData | undefined;
   /** Every key of the backup, or the reason why it could not be read. */
-  restore(
-    key: BackupDecryptionKey,
-    settings: DecryptSettings & BatchOptions,
-    onShare: (share: number | undefined) => void,
-  ): AsyncIterable<RescuedKey | RescuedEntry>;
+  read(): {
+    readonly items: AsyncIterable<BackupItem>;
+    /** Share of the whole when some keys are done, 0 to 1; `undefined` when unknown. */
+    readonly shareOf: (done: number) => number | undefined;
+  };
+  /** Removes what only a rescue that was not complete needs, or says where that is. */
+  end(isComplete: boolean): Promise<void>;
 }
 
 interface SourceOptions extends ServerOptions {
   readonly versionFile: string | undefined;
   readonly backupFile: string | undefined;
   readonly accountDataFile: string | undefined;
+  readonly output: string;
 }
 
 async function openSource(options: SourceOptions, terminal: Terminal): Promise<RescueSource> {
@@ -216,13 +227,11 @@ async function openSource(options: SourceOptions, terminal: Terminal): Promise<R
     isRemote: false,
     authData,
     accountData: accountData === undefined ? undefined : await readAccountData(accountData, terminal),
-    restore(key, settings, onShare) {
-      const keys = openKeysFile(backup, 'rooms', terminal);
-      const onProgress = () => {
-        onShare(keys.share);
-      };
-      return rescueEntries(keys.items, key, { ...settings, onProgress });
+    read() {
+      const file = openKeysFile(backup, 'rooms', terminal);
+      return { items: file.items, shareOf: () => file.share };
     },
+    end: () => Promise.resolve(),
   };
 }
 
@@ -234,23 +243,31 @@ async function readAccountData(path: string, terminal: Terminal): Promise<Accoun
 }
 
 /** The current backup of an account. */
-async function serverSource(options: ServerOptions, terminal: Terminal): Promise<RescueSource> {
+async function serverSource(options: SourceOptions, terminal: Terminal): Promise<RescueSource> {
   const { signal } = terminal;
   const roomKeys = await connect(options, terminal);
   return withServer(async () => {
     const info = await existingBackup(roomKeys, signal);
+    expectAlgorithm(info);
+    const log = await DownloadFile.open(options.output, info, terminal);
     const userId = await ownUserId(roomKeys, { signal });
+    const { version, count: total } = info;
     return {
       isRemote: true,
-      count: info.count,
+      count: total,
       authData: info.auth_data,
       accountData: await fetchSecretStorage(roomKeys, userId, { signal }),
-      restore(key, settings, onShare) {
-        const onProgress = (progress: Progress) => {
-          onShare(shareOf(progress));
-        };
-        // Without a backend it takes workers where the server counts many keys.
-        return new Restore(roomKeys, info, key, { ...settings, backend: undefined, onProgress });
+      read: () => ({
+        items: resumableDownload(roomKeys, version, log, { signal }),
+        shareOf: (done) => shareOf({ done, total }),
+      }),
+      async end(isComplete) {
+        if (isComplete) {
+          await log.remove();
+          if (log.resumes) await rm(`${options.output}.partial`, { force: true });
+        } else if (await log.close()) {
+          terminal.stderr(`what came is in ${log.path}, still encrypted; the same command resumes there\n`);
+        }
       },
     };
   });
@@ -274,7 +291,7 @@ async function open(
   const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal, onProgress };
   let result = await unlock(given, options);
   if (!result.ok && result.suggestion && correct) {
-    terminal.stderr(`corrected what was given: ${changeOf(result.suggestion.change)}\n`);
+    terminal.stderr(`corrected what was given: ${CHANGES[result.suggestion.change]}\n`);
     disposeRescueKeys(rescueKeys(result));
     result = await unlock(result.suggestion.text, options);
   }
@@ -318,19 +335,9 @@ function explain(
   }
   if (suggestion) {
     // The right key is a secret, and stderr may be a log: only that there is one is said.
-    const what = `${UNLOCKED_BY[suggestion.by]}, ${changeOf(suggestion.change)}`;
+    const what = `${UNLOCKED_BY[suggestion.by]}, ${CHANGES[suggestion.change]}`;
     terminal.stderr(`something close to it fits: ${what}. Run again with --correct to use that\n`);
   }
-}
-
-function changeOf(change: NonNullable<NotUnlocked['suggestion']>['change']): string {
-  const mistakes = {
-    substitution: 'with another character in one place',
-    swap: 'with two neighbouring characters swapped',
-    omission: 'with one more character',
-    insertion: 'with one character less',
-  } as const;
-  return { ...mistakes, ...PASSPHRASE_FORMS }[change];
 }
 
 /** Whether the master key has signed the backup; null when there is no master key to ask about. */

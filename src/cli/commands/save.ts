@@ -8,9 +8,9 @@ import { InputError, systemError } from '../errors.js';
 import { isFilled } from '../files.js';
 import { connect, existingBackup, withServer } from '../homeserver.js';
 import { HOMESERVER, JSON_SUMMARY, OUTPUT } from '../options.js';
-import { BackupObjects, withOutput, writeOutput } from '../outputs.js';
+import { withOutput, writeOutput } from '../outputs.js';
 import { shareOf, withProgress } from '../results.js';
-import type { Terminal } from '../terminal.js';
+import { RoomSpool } from '../room-spool.js';
 
 export const command = defineCommand({
   name: 'save',
@@ -44,32 +44,39 @@ the keys that came are in keys.partial.json, which "rescue" reads as well.
     await write('version.json', info);
     await write('account.json', accountData);
 
-    const keys = new BackupObjects();
-    let saved = 0;
-    let unreadable = 0;
-    try {
-      await withProgress(terminal, async (show) => {
-        for await (const batch of downloadKeys(roomKeys, info.version, { signal })) {
-          for (const { room_id = '', session_id = '', ...item } of batch) {
-            if (item.error) {
-              unreadable++;
-            } else {
-              keys.add({ room_id, session_id, key_backup_data: item.key_backup_data });
-              saved++;
+    const [saved, unreadable] = await RoomSpool.with(path('keys.json'), async (keys) => {
+      let saved = 0;
+      let unreadable = 0;
+      const writeKeys = (name: string) =>
+        withOutput(path(name), terminal, async (output) => {
+          await keys.writeTo(output);
+          await output.commit();
+        });
+      try {
+        await withProgress(terminal, async (show) => {
+          for await (const batch of downloadKeys(roomKeys, info.version, { signal })) {
+            for (const item of batch) {
+              if (item.error) {
+                unreadable++;
+              } else {
+                await keys.add(item.room_id, item.session_id, item.key_backup_data);
+                saved++;
+              }
             }
+            show(saved, shareOf({ done: saved, total: info.count }));
           }
-          show(saved, shareOf({ done: saved, total: info.count }));
-        }
-      });
-    } catch (cause) {
-      if (!(cause instanceof RequestError) || cause.code === 'aborted' || saved === 0) throw cause;
-      await writeKeys(keys, path('keys.partial.json'), terminal);
-      throw new InputError(
-        `${cause.code}: ${cause.message}; the ${saved} keys that came are in ${path('keys.partial.json')}`,
-        { cause },
-      );
-    }
-    await writeKeys(keys, path('keys.json'), terminal);
+        });
+      } catch (cause) {
+        if (!(cause instanceof RequestError) || cause.code === 'aborted' || saved === 0) throw cause;
+        await writeKeys('keys.partial.json');
+        throw new InputError(
+          `${cause.code}: ${cause.message}; the ${saved} keys that came are in ${path('keys.partial.json')}`,
+          { cause },
+        );
+      }
+      await writeKeys('keys.json');
+      return [saved, unreadable];
+    });
     const missing = Math.max(0, (info.count ?? saved) - saved - unreadable);
     if (json) terminal.stdout(`${JSON.stringify({ version: info.version, saved, unreadable, missing })}\n`);
     terminal.stderr(`${saved} keys saved in ${directory}\n`);
@@ -78,10 +85,3 @@ the keys that came are in keys.partial.json, which "rescue" reads as well.
     return unreadable + missing === 0 ? 0 : 1;
   },
 });
-
-async function writeKeys(keys: BackupObjects, path: string, terminal: Terminal): Promise<void> {
-  await withOutput(path, terminal, async (output) => {
-    await keys.writeTo(output);
-    await output.commit();
-  });
-}

@@ -57,26 +57,21 @@ the same command resumes: EXPORT.json.upload-state records its progress.
     'skip-stored': {
       help: 'first ask what the backup has, and leave out what it has in an equal or better form',
     },
-    'skip-authenticated': {
-      help: `with a backup_mac: the same, but leave out only what also has a right backup_mac. A server keeps the old one
-        of two records that are equally good: it is asked afterwards what it kept`,
-    },
     ...BACKUP_MAC,
     ...BIND_ROOM_ID,
     ...VERIFIED,
     ...JSON_SUMMARY,
   },
-  exitCodes: `Exit code 0 when every session was uploaded, 1 when some were not, when the server kept records without a
-    right backup_mac, or when the backup is not the key's or not to be trusted, 2 when there is no way to the server.`,
+  exitCodes: `Exit code 0 when every session was uploaded, 1 when some were not, or when the backup is not the key's or
+    not to be trusted, 2 when there is no way to the server.`,
   example:
     'megolm-backup upload export.json --homeserver @alice:example.org --token-file token.txt --key-file key.txt',
   async run({ keyFile, macKeyFile, create, verified, bindRoomId, ...options }, terminal, path) {
-    const { skipAuthenticated, skipStored, backupMac } = options;
+    const { skipStored, backupMac } = options;
     const trustedKeys = options.key.map(parseSigningKey);
     // With a trusted signature, no decryption key is asked for.
     const hasKey = keyFile !== undefined || trustedKeys.length === 0;
-    const dependents = { 'bind-room-id': bindRoomId, 'skip-authenticated': skipAuthenticated };
-    const withMac = wantsMac({ backupMac, macKeyFile }, dependents, hasKey);
+    const withMac = wantsMac({ backupMac, macKeyFile, bindRoomId }, hasKey);
     if (!hasKey && create) throw new UsageError('--create needs --key-file');
     const key = hasKey ? await readKeyFile(keyFile, terminal) : undefined;
     let macKey: UploadOptions['macKey'];
@@ -90,7 +85,7 @@ the same command resumes: EXPORT.json.upload-state records its progress.
       const userId = key ? '' : await withServer(() => ownUserId(roomKeys, { signal }));
       const settings: UploadOptions = {
         trust: { userId, trustedKeys, decryptionKey: key },
-        skipStored: skipAuthenticated ? 'authenticated' : skipStored,
+        skipStored,
         isVerified: verified,
         macKey,
         bindRoomId,
@@ -98,8 +93,8 @@ the same command resumes: EXPORT.json.upload-state records its progress.
       };
       const outcome = await upload(roomKeys, info, path, settings, terminal);
       tell(outcome, options.json, terminal);
-      const { failures, unreadable, kept } = outcome;
-      return outcome.outcome === 'complete' && failures.length + unreadable + kept === 0 ? 0 : 1;
+      const { failures, unreadable } = outcome;
+      return outcome.outcome === 'complete' && failures.length + unreadable === 0 ? 0 : 1;
     } finally {
       macKey?.dispose();
       key?.dispose();
@@ -220,21 +215,12 @@ function isUploadState(value: unknown): value is UploadState {
   );
 }
 
-function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
-  const { uploaded, skipped, kept, flagged, count, changedElsewhere, currentVersion } = outcome;
-  const failed = outcome.failures.length + outcome.unreadable;
+function tell(ended: Outcome, json: boolean, terminal: Terminal): void {
+  const { state: _state, etag: _etag, failures, unreadable, flagged, ...numbers } = ended;
+  const { outcome, uploaded, skipped, count, changedElsewhere, currentVersion } = numbers;
+  const failed = failures.length + unreadable;
   if (json) {
-    const numbers = {
-      outcome: outcome.outcome,
-      currentVersion,
-      uploaded,
-      skipped,
-      kept,
-      failed,
-      flagged: flagged.length,
-      count,
-    };
-    terminal.stdout(`${JSON.stringify({ ...numbers, changedElsewhere })}\n`);
+    terminal.stdout(`${JSON.stringify({ ...numbers, failed, flagged: flagged.length })}\n`);
     return;
   }
   for (const { session_id, flags } of flagged) terminal.stderr(`${session_id}: ${reasonOf(flags)}\n`);
@@ -242,18 +228,12 @@ function tell(outcome: Outcome, json: boolean, terminal: Terminal): void {
   terminal.stderr(
     `${uploaded} uploaded${notes}, ${skipped} skipped, ${failed} failed; the backup has ${count ?? 'uncounted'} keys\n`,
   );
-  if (outcome.outcome !== 'complete') {
+  if (outcome !== 'complete') {
     const now =
       currentVersion === undefined
         ? 'the account has no backup now'
         : `the current one is ${excerpt(currentVersion)}`;
-    terminal.stderr(`the backup was ${outcome.outcome} during the upload; ${now}\n`);
-  }
-  if (kept > 0) {
-    terminal.stderr(
-      `the server kept ${kept} old records without a right backup_mac, because it ranks them no lower. Delete them first, or ` +
-        `"authenticate --new-version" puts everything into a new version\n`,
-    );
+    terminal.stderr(`the backup was ${outcome} during the upload; ${now}\n`);
   }
   if (changedElsewhere) terminal.stderr('another client is changing this backup too\n');
 }

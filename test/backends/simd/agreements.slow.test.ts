@@ -6,7 +6,7 @@ import { Kernel } from '../../../src/backends/simd/kernel.js';
 import { ladderMany } from '../../../src/curve25519/montgomery-ladder.js';
 import { BASE_POINT, baseTable, tableOf } from '../../../src/curve25519/x25519.js';
 import { expectAgreed, expectEncapsulated, randomKeys, x25519Contract } from '../../contracts/x25519.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 
 enableRelaxedSimd();
 

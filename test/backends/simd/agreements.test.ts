@@ -12,7 +12,7 @@ import { ladderMany } from '../../../src/curve25519/montgomery-ladder.js';
 import { BASE_POINT, WIDTH, publicKeyOf } from '../../../src/curve25519/x25519.js';
 import { concat } from '../../../src/encoding/bytes.js';
 import { LOW_ORDER_ENCODINGS, bytesOf } from '../../contracts/x25519.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 
 enableRelaxedSimd();
 

@@ -1,10 +1,10 @@
 import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { DERIVED } from '../../../src/backends/simd/derived.js';
-import { DerivedKeys } from '../../../src/backends/simd/derived-keys.js';
+
+import { DERIVED, DerivedKeys } from '../../../src/backends/simd/derived-keys.js';
 import { Kernel } from '../../../src/backends/simd/kernel.js';
 import { INITIAL, ROUNDS } from '../../../src/backends/simd/sha256.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 import { runs } from '../../support/runs.js';
 
 enableRelaxedSimd();

@@ -15,7 +15,7 @@ import {
 } from '../../../src/backends/simd/field.js';
 import { Kernel, START } from '../../../src/backends/simd/kernel.js';
 import { bytesOf } from '../../contracts/x25519.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 import { runs } from '../../support/runs.js';
 
 enableRelaxedSimd();

@@ -19,6 +19,7 @@ test.runIf(isNeeded && isThere)('the tests of SIMD pass on Node 24', async () =>
     'agreements.test',
     'agreements.slow.test',
     'derived-keys.test',
+    'aes-cbc.test',
     'index.test',
     'peers.test',
   ];

@@ -4,7 +4,7 @@ import { hasSimd, simdBackend } from '../../../src/backends/simd/index.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import { parseSessionData } from '../../../src/scheme/session-data.js';
 import { libolm, vodozemac } from '../../support/peers.js';
-import { enableRelaxedSimd } from '../../support/relaxed-simd.js';
+import { enableRelaxedSimd } from '../../support/platforms.js';
 
 enableRelaxedSimd();
 

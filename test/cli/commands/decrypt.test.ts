@@ -2,26 +2,19 @@ import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { jsonPath } from '../../../src/encoding/json.js';
 import { base64Encode } from '../../../src/encoding/base64.js';
-import { BackupDecryptionKey, type BackupPublicKey } from '../../../src/scheme/keys.js';
+import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../../src/formats/room-key.js';
-import { encryptSessionData } from '../../../src/scheme/session-data.js';
+import { sealedExport } from '../../support/samples.js';
 import {
   Workspace,
   backupOf,
-  exportFile,
+  recordOf,
   signedAuthData,
   type BackupFile,
   type ReportFile,
 } from '../workspace.js';
 
 const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt'];
-
-/** A record of any plaintext. */
-function recordOf(plaintext: unknown, publicKey: BackupPublicKey) {
-  const text = typeof plaintext === 'string' ? plaintext : JSON.stringify(plaintext);
-  const session_data = encryptSessionData(new TextEncoder().encode(text), publicKey);
-  return { first_message_index: 0, forwarded_count: 0, is_verified: false, session_data };
-}
 
 describe.concurrent('a backup', () => {
   it('of good keys gives the sessions, on standard output or in a file', async () => {
@@ -375,7 +368,7 @@ describe.concurrent('a file that is no backup', () => {
 
   it('that is an encrypted export says how to open it', async () => {
     const folder = new Workspace();
-    folder.write('keys.txt', await exportFile([], 'a passphrase'));
+    folder.write('keys.txt', sealedExport({ plaintext: '[]', passphrase: 'a passphrase' }));
     for (const command of ['encrypt', 'decrypt']) {
       const end = await folder.run([command, 'keys.txt', '--key-file', 'key.txt']);
       expect(end).toMatchObject({ code: 2, stdout: '' });

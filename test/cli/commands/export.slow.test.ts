@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Workspace, exportFile, type ReportFile } from '../workspace.js';
+import { sealedExport } from '../../support/samples.js';
+import { Workspace, type ReportFile } from '../workspace.js';
 
 const PHRASE = 'a good passphrase';
 const DECRYPT = [
@@ -31,8 +32,11 @@ function workspace(): Workspace {
 }
 
 describe.concurrent('export', () => {
-  const empty = exportFile([], PHRASE);
-  const others = exportFile([new Workspace().session()], 'another passphrase');
+  const empty = sealedExport({ plaintext: '[]', passphrase: PHRASE });
+  const others = sealedExport({
+    plaintext: JSON.stringify([new Workspace().session()]),
+    passphrase: 'another passphrase',
+  });
 
   it.each([
     ['a space behind it', 'fish', 'fish ', 'without the space around it'],
@@ -47,7 +51,7 @@ describe.concurrent('export', () => {
   ])('decrypts with a passphrase with %s, and says so', async (_, made, typed, how) => {
     const work = workspace();
     const session = work.session();
-    work.write('keys.txt', await exportFile([session], made));
+    work.write('keys.txt', sealedExport({ plaintext: JSON.stringify([session]), passphrase: made }));
     work.write('phrase.txt', `${typed}\n`);
     const end = await work.run(DECRYPT);
     expect(end).toMatchObject({ code: 0, stderr: `the passphrase fits ${how}\n1 of 1 keys; 0 failed\n` });
@@ -118,7 +122,7 @@ describe.concurrent('export', () => {
     const work = workspace();
     work.write('empty.txt', '');
     work.writeJson('object.json', {});
-    work.write('keys.txt', await empty);
+    work.write('keys.txt', empty);
     const end = await work.run(args);
     expect(end.code).toBe(2);
     expect(end.stderr).not.toBe('');
@@ -131,7 +135,7 @@ describe.concurrent('export', () => {
     ['another file', 'bad-export-file', () => '{}'],
   ])('decrypt with %s says %s and leaves nothing', async (_, code, change) => {
     const work = workspace();
-    work.write('keys.txt', change(await others));
+    work.write('keys.txt', change(others));
     const end = await work.run([...DECRYPT, '--report', 'report.json']);
     expect(end.code).toBe(1);
     expect(end.stderr).toContain(code);
@@ -187,7 +191,7 @@ describe.concurrent('export', () => {
 
   it('takes the passphrase from standard input, its spaces included', async () => {
     const work = workspace();
-    work.write('keys.txt', await exportFile([], ' spaced '));
+    work.write('keys.txt', sealedExport({ plaintext: '[]', passphrase: ' spaced ' }));
     const args = ['export', 'decrypt', 'keys.txt', '--passphrase-file', '-', '--force', '-o', 'out.json'];
     expect(await work.run(args, { stdin: ' spaced \n' })).toMatchObject({ code: 0 });
     expect(await work.run(args, { stdin: 'spaced\n' })).toMatchObject({ code: 1 });

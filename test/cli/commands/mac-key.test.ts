@@ -8,7 +8,7 @@ import {
   createAuthData,
 } from '../../../src/index.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
-import { directSessions } from '../../support/sample.js';
+import { directSessions } from '../../support/sessions.js';
 import { USER, Workspace, signedAuthData } from '../workspace.js';
 
 const sessions = directSessions(3);
@@ -250,8 +250,7 @@ describe.concurrent('upload --mac-key-file', () => {
   it.each([
     [['--key', 'SIGNER', '--backup-mac'], 'needs --key-file'],
     [['--key', 'SIGNER', '--create'], '--create needs --key-file'],
-    [['--key', 'SIGNER', '--skip-authenticated'], 'need --backup-mac or --mac-key-file'],
-    [['--key-file', 'key.txt', '--bind-room-id'], 'need --backup-mac or --mac-key-file'],
+    [['--key-file', 'key.txt', '--bind-room-id'], 'needs --backup-mac or --mac-key-file'],
     [['--key', 'x'], 'a key is given as ed25519:ID=BASE64'],
     [['--key-file', '-', '--mac-key-file', '-'], 'standard input holds one line'],
   ])('%j is refused', async (args, why) => {
@@ -278,21 +277,5 @@ describe.concurrent('upload --mac-key-file', () => {
     expect(server.keysOf(server.current!)).toHaveLength(3);
     const restore = await work.run(['restore', ...at, '--key-file', 'key.txt', '-o', 'out.json', '--json']);
     expect(JSON.parse(restore.stdout)).toMatchObject({ authenticity: { verified: 3, 'no-mac': 0 } });
-  });
-
-  it('--skip-authenticated sends again what has no MAC, and says that the server kept it', async () => {
-    const { server, signer, upload } = await device();
-    expect(await upload('--key-file', 'key.txt')).toMatchObject({ code: 0 });
-    const args = ['--key', signer, '--mac-key-file', 'mac-key.txt', '--skip-authenticated'];
-    const kept = await upload(...args, '--json');
-    expect(kept.code).toBe(1);
-    expect(JSON.parse(kept.stdout)).toMatchObject({ uploaded: 3, skipped: 0, kept: 3 });
-    const text = await upload(...args);
-    expect(text.stderr).toContain('the server kept 3 old records without a right backup_mac');
-    server.current!.keys.clear();
-    expect(await upload(...args)).toMatchObject({ code: 0 });
-    const done = await upload(...args, '--json');
-    expect(done.code).toBe(0);
-    expect(JSON.parse(done.stdout)).toMatchObject({ uploaded: 0, skipped: 3, kept: 0 });
   });
 });

@@ -1,11 +1,17 @@
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, truncateSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, readFileSync, truncateSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { RoomKeys } from '../../../src/client/api.js';
 import { identifyByTokens } from '../../../src/server/identify.js';
 import { openPostgresStore } from '../../../src/server/postgres/index.js';
 import type { BackupStore } from '../../../src/server/store.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
+import { fences } from '../../support/markdown.js';
 import { createMemoryStore } from '../../support/memory-store.js';
 import { startPostgres } from '../../support/postgres.js';
 import { serve, temporarySqlite } from '../../support/serving.js';
@@ -324,4 +330,54 @@ describe('migrate', () => {
       expect(end.stderr).toMatch(message);
     }
   });
+});
+
+const TOMORROW = /\d{10}000/;
+const ACTOR = '01J2KDPHTZYW3TAT1SKVAD63SQ';
+/** Requests and what is answered to them, by the documentation of Synapse and of the Matrix Authentication Service. */
+const ANSWERS: Readonly<Record<string, object>> = {
+  'POST /_synapse/admin/v1/users/@alice:example.org/login Bearer ADMIN {"valid_until_ms": TOMORROW}': {
+    access_token: tokenOf('from', USERS[0]),
+  },
+  [`POST /oauth2/token Basic ${btoa('CLIENT:SECRET')} grant_type=client_credentials&scope=urn:mas:admin`]: {
+    ...{ access_token: 'MAS_ADMIN', token_type: 'Bearer', expires_in: 300, scope: 'urn:mas:admin' },
+  },
+  'GET /api/admin/v1/users/by-username/alice Bearer MAS_ADMIN ': {
+    data: { type: 'user', id: ACTOR, attributes: { username: 'alice' } },
+  },
+  [`POST /api/admin/v1/personal-sessions Bearer MAS_ADMIN {"actor_user_id": "${ACTOR}", "human_name": "migrate", "scope": "urn:matrix:client:api:*", "expires_in": 86400}`]:
+    { data: { type: 'personal-session', id: '01', attributes: { access_token: tokenOf('from', USERS[0]) } } },
+};
+
+it.each([
+  ['Synapse', '_synapse/admin'],
+  ['the Matrix Authentication Service', 'personal-sessions'],
+])('migrate takes a token that the commands of the document get from %s', async (_name, path) => {
+  const asked: string[] = [];
+  const standIn = createServer((request, response) => {
+    void text(request).then((body) => {
+      const days = (Number(TOMORROW.exec(body)?.[0]) - Date.now()) / 86_400_000;
+      const sent = Math.round(days) === 1 ? body.replace(TOMORROW, 'TOMORROW') : body;
+      const line = `${request.method} ${request.url} ${request.headers.authorization} ${sent}`;
+      asked.push(line);
+      response.writeHead(line in ANSWERS ? 200 : 404).end(JSON.stringify(ANSWERS[line]));
+    });
+  });
+  await once(standIn.listen(0, '127.0.0.1'), 'listening');
+  cleanups.push(() => Promise.resolve(void standIn.close()));
+  const url = `http://127.0.0.1:${(standIn.address() as AddressInfo).port}`;
+  const page = readFileSync(new URL('../../../docs/running-the-server.md', import.meta.url), 'utf8');
+  const [commands] = fences(page).filter(
+    ({ language, text: code }) => language === 'sh' && code.includes(path),
+  );
+  const script = commands.text.replace(/http:\/\/127\.0\.0\.1:8008|https:\/\/mas\.example\.org/, url);
+  const env = { ...process.env, ADMIN_TOKEN: 'ADMIN', CLIENT_ID: 'CLIENT', CLIENT_SECRET: 'SECRET' };
+  const { stdout } = await ended(spawn('bash', ['-euc', script], { env }));
+  expect(stdout, asked.join('\n')).toContain(tokenOf('from', USERS[0]));
+
+  const { from, work, args, users } = await begin();
+  await fill(from.as(USERS[0]), 3);
+  const [from_token] = /SECRET_\w+/.exec(stdout) ?? [];
+  work.writeJson('users.json', [{ ...users[0], from_token }]);
+  expect((await work.run(args)).stdout).toMatch(/3 keys copied/);
 });

@@ -1,4 +1,5 @@
 import { pbkdf2Sync } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createAuthData, signAuthData } from '../../../src/scheme/auth-data.js';
 import { BackupMacKey } from '../../../src/scheme/backup-mac.js';
@@ -10,7 +11,7 @@ import { derivePassphraseKey } from '../../../src/scheme/passphrase.js';
 import { SecretStorageKey } from '../../../src/secret-storage/secret-storage.js';
 import { BACKUP_ALGORITHM } from '../../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
-import { Workspace, backupOf, type ReportFile } from '../workspace.js';
+import { Workspace, backupOf, ended, type ReportFile } from '../workspace.js';
 
 const RESCUE = [
   ...['rescue', '--key-file', 'storage.txt', '--export-passphrase-file', 'phrase.txt'],
@@ -289,7 +290,8 @@ const TOKEN = 'syt_SECRET_TOKEN';
 
 /** The same account on a homeserver. */
 async function onServer() {
-  const { accountData, backup, authData, ...made } = account();
+  const { accountData, authData, ...made } = account();
+  const { backup } = made;
   const server = await new KeyBackupServer().start();
   servers.push(server);
   const version = server.createVersion(BACKUP_ALGORITHM, { ...authData });
@@ -340,6 +342,30 @@ describe('rescue from a homeserver', () => {
     server.faults = [{ kind: 'cut', bytes: 300 }, { kind: 'drop-before' }];
     expect(await work.run(args)).toMatchObject({ code: 0 });
     expect(await work.exported()).toEqual(sessions);
+  });
+
+  it('that is interrupted keeps what came, and resumes', async () => {
+    const { work, server, args, backup } = await onServer();
+    const [version] = server.versions;
+    const [[[id, record]]] = Object.values(backup.rooms).map(({ sessions }) => Object.entries(sessions));
+    for (let room = 0; room < 3000; room++) server.store(version, `!room-${room}`, id, record as never);
+    server.faulty = (_, path) => path.includes('/room_keys/keys');
+    server.faults = [{ kind: 'stall', bytes: 2_500_000 }];
+    const child = work.start(args);
+    const ending = ended(child);
+    while (!existsSync(work.path('keys.txt.state'))) await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill('SIGINT');
+    const { signal, stderr } = await ending;
+    expect(signal).toBe('SIGINT');
+    expect(stderr).toContain(
+      'what came is in keys.txt.state, still encrypted; the same command resumes there\n',
+    );
+    expect(work.filesBut(...INPUTS, 'token.txt')).toEqual(['keys.txt.state']);
+    const end = await work.run([...args, '--json']);
+    expect(end).toMatchObject({ code: 0 });
+    expect(end.stderr).toContain('resuming with the keys in keys.txt.state\n');
+    expect(JSON.parse(end.stdout)).toMatchObject({ total: 3002, ok: 3002 });
+    expect(work.filesBut(...INPUTS, 'token.txt')).toEqual(['keys.txt']);
   });
 
   it.each<[string, number, (server: KeyBackupServer) => void, string[]]>([

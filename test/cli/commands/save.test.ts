@@ -1,10 +1,10 @@
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../../src/scheme/auth-data.js';
 import { encryptSessionsSync } from '../../../src/batch/encrypt.js';
 import { SecretStorageKey } from '../../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
-import { directSessions } from '../../support/sample.js';
+import { directSessions } from '../../support/sessions.js';
 import { Workspace } from '../workspace.js';
 
 describe('save', () => {
@@ -93,6 +93,53 @@ describe('save', () => {
     const rescued = await rescue('dir/keys.partial.json');
     expect(rescued.code).toBe(0);
     expect((JSON.parse(rescued.stdout) as { ok: number }).ok).toBeGreaterThan(5);
+  });
+
+  it('writes every room once, whatever the pages that it comes in', async () => {
+    const keys = server.keysOf(version);
+    // Page by page, one key of each room: what no server should do.
+    const rooms = ['!a:example.org', '!b:example.org', '!ö:example.org'];
+    version.keys.clear();
+    keys.forEach(([, id, data], i) => {
+      server.store(version, rooms[i % 3], id, { ...data, note: '\u{1f511}ü' });
+    });
+    const ids = (room: string) => [...version.keys.get(room)!.keys()];
+    const order = [...Array(10).keys()].flatMap((i) => rooms.map((room) => [room, ids(room)[i]]));
+    server.pages = 7;
+    server.keysOf = () => order.map(([room, id]) => [room, id, version.keys.get(room)!.get(id)!]);
+    expect(await save()).toMatchObject({ code: 0 });
+    const text = work.read('dir/keys.json');
+    const stored = rooms.map((room) => [room, { sessions: Object.fromEntries(version.keys.get(room)!) }]);
+    expect(JSON.parse(text)).toEqual({ rooms: Object.fromEntries(stored) as unknown });
+    for (const room of rooms) expect(text.split(room)).toHaveLength(2);
+    expect(readdirSync(work.path('dir')).sort()).toEqual(['account.json', 'keys.json', 'version.json']);
+  });
+
+  it('writes a backup without keys', async () => {
+    version.keys.clear();
+    expect(await save()).toMatchObject({ code: 0 });
+    expect(work.json('dir/keys.json')).toEqual({ rooms: {} });
+  });
+
+  it('does not hold the keys in memory', async () => {
+    // 44 MB of keys in a heap of 32.
+    const records = server
+      .keysOf(version)
+      .map(([, id, data]) => `${JSON.stringify(id)}:${JSON.stringify(data)}`);
+    const rooms = 1700;
+    version.etag = 1;
+    server.rawKeys = function* () {
+      yield '{"rooms":{';
+      for (let room = 0; room < rooms; room++) {
+        yield `${room === 0 ? '' : ','}"!room-${room}:example.org":{"sessions":{${records.join()}}}`;
+      }
+      yield '}}';
+    };
+    const node = ['--max-old-space-size=32', '--max-semi-space-size=2'];
+    const args = ['save', 'dir', '--homeserver', server.url, '--token-file', 'token.txt'];
+    const end = await work.run(args, { node });
+    expect(end).toMatchObject({ code: 0, stderr: `${rooms * 30} keys saved in dir\n` });
+    expect(statSync(work.path('dir/keys.json')).size).toBeGreaterThan(40_000_000);
   });
 
   it('makes no folder for an account without a backup', async () => {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { MAIN, TOKEN, ended, request, startServe, tokensFile } from '../../contracts/kill.js';
-import { freePort } from '../../support/free-port.js';
+import { freePort } from '../../support/network.js';
 import { startPostgres } from '../../support/postgres.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'serve-'));

@@ -7,7 +7,7 @@ import { openPool } from '../../../src/server/postgres/pool.js';
 import { purgeVersion } from '../../../src/server/postgres/purge.js';
 import type { BackupStore, Quota } from '../../../src/server/store.js';
 import { keyOf, newVersion } from '../../contracts/store.js';
-import { networkTo } from '../../support/cut.js';
+import { networkTo } from '../../support/network.js';
 import { startPostgres, type TestPostgres } from '../../support/postgres.js';
 
 /** What PostgreSQL and the network may do to a server, and what one user may do to another. */

@@ -1,4 +1,6 @@
+import { onTestFinished, test } from 'vitest';
 import { openPostgresStore } from '../../../src/server/postgres/index.js';
+import { killLoop } from '../../contracts/kill.js';
 import { storeContract } from '../../contracts/store.js';
 import { startPostgres } from '../../support/postgres.js';
 
@@ -16,3 +18,11 @@ storeContract('PostgreSQL', async () => {
     },
   };
 });
+
+const kills = Number(process.env.KILLS ?? 15);
+
+test(`${kills} kills under load lose nothing that was acknowledged`, async () => {
+  const server = await startPostgres();
+  onTestFinished(() => server.stop());
+  await killLoop(kills, ['--postgres', await server.createDatabase()]);
+}, 600_000);

@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8';
 import { __TESTS } from '@scure/base';
 import { vi } from 'vitest';
 import * as errors from '../../src/errors.js';
@@ -21,4 +22,9 @@ export async function withoutTextCoders<T>(load: () => Promise<T>): Promise<T> {
     vi.doUnmock('../../src/errors.js');
     vi.resetModules();
   }
+}
+
+/** Node 20 has relaxed SIMD behind a flag. Its results are the same; only its speed is not. */
+export function enableRelaxedSimd(): void {
+  if (process.versions.node.startsWith('20.')) setFlagsFromString('--experimental-wasm-relaxed-simd');
 }
