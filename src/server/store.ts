@@ -48,7 +48,7 @@ export interface BackupStore {
     writer: string | undefined,
   ): Promise<Changed | UnknownVersion | WrongVersion | OverQuota>;
 
-  /** Deletes the keys in scope, of any version. */
+  /** Deletes the keys in scope, of any version; in PostgreSQL 50,000 in a transaction. */
   deleteKeys(userId: string, version: string, scope: KeyScope): Promise<Changed | UnknownVersion>;
 
   /** One key's JSON text. */
