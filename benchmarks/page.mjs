@@ -1,7 +1,9 @@
-// Measures the rescue page in Chromium: npm run bench:page -- [--keys N] (in the root, which builds first).
-// It makes a backup, rescues it from files in the page and by the command line, and writes PAGE.md; with another number of
-// keys than 100,000 it writes nothing.
-import { execFileSync } from 'node:child_process';
+// Measures the rescue page in Chromium: npm run bench:page -- [--keys N] [--against DIR] (in the root, which builds first).
+// It makes a backup, rescues it from files in the page and by the command line, in turns with those of an earlier state
+// whose dist (cli/main.js and page/rescue.html) is in DIR, and writes PAGE.md. With another number of keys than 100,000, or
+// without DIR, it writes nothing.
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -12,11 +14,14 @@ import { BACKUP_ALGORITHM, BackupDecryptionKey, createAuthData, encryptSessions 
 import { ed25519, makeSession } from './sessions.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const { values } = parseArgs({ options: { keys: { type: 'string', default: '100000' } } });
+const { values } = parseArgs({
+  options: { keys: { type: 'string', default: '100000' }, against: { type: 'string' } },
+});
 const KEYS = Number(values.keys);
 const ROOMS = 500;
 const RUNS = 3;
 const LIMITS = { gap: 100, resident: 500 };
+const GAINS = { page: 2, command: 2.5 };
 const PHRASE = 'a phrase of the benchmark';
 
 const folder = mkdtempSync(join(tmpdir(), 'megolm-backup-bench-'));
@@ -53,26 +58,36 @@ const WATCH_FRAMES = `
   });
 `;
 
+/** Fills in the page and returns what to click, and what shows that it is done. */
+async function fillIn(page, recoveryKey, refusing) {
+  const files = [path('backup.json'), path('version.json')];
+  // The page of earlier states asked everything at once.
+  const isEarly = (await page.$('#start')) !== null;
+  if (!isEarly) await page.check('input[value=files]');
+  await page.setInputFiles('#files', files);
+  if (!isEarly) await page.click('#next');
+  await page.fill('#key', recoveryKey);
+  if (refusing) await page.evaluate('document.getElementById("authenticated").checked = true');
+  if (!isEarly) await page.click('#next');
+  await page.fill('#passphrase', PHRASE);
+  if (isEarly) return { start: '#start', end: '#status:text-is("Done."), #error:not(:empty)' };
+  await page.fill('#repeat', PHRASE);
+  return { start: '#next', end: '#results:visible, #problem:visible' };
+}
+
 /** @param refusing - Accept authenticated keys only. There are none, so the report names every key: its largest size. */
-async function measurePage(recoveryKey, refusing = false) {
+async function measurePage(build, recoveryKey, refusing = false) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
   try {
     const page = await browser.newPage();
     page.setDefaultTimeout(600_000);
-    await page.goto(pathToFileURL(join(root, 'dist/page/rescue.html')).href);
-    await page.check('input[value=files]');
-    await page.setInputFiles('#files', [path('backup.json'), path('version.json')]);
-    await page.click('#next');
-    await page.fill('#key', recoveryKey);
-    if (refusing) await page.evaluate('document.getElementById("authenticated").checked = true');
-    await page.click('#next');
-    await page.fill('#passphrase', PHRASE);
-    await page.fill('#repeat', PHRASE);
+    await page.goto(pathToFileURL(join(build, 'dist/page/rescue.html')).href);
+    const { start, end } = await fillIn(page, recoveryKey, refusing);
     await page.evaluate(WATCH_FRAMES);
     const started = performance.now();
-    await page.click('#next');
-    await page.waitForSelector('#results:visible, #problem:visible');
+    await page.click(start);
+    await page.waitForSelector(end);
     const time = performance.now() - started;
     // Showing the results is part of the work.
     await page.waitForTimeout(1000);
@@ -87,41 +102,76 @@ async function measurePage(recoveryKey, refusing = false) {
   }
 }
 
-/** The most megabytes that a renderer process of the browser had resident. */
+/** The most megabytes that a process has had resident. */
+function peakOf(pid) {
+  return (/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] * 1024) / 1e6;
+}
+
+/** {@link peakOf} of the renderer that had most. */
 async function peakOfRenderer(browser) {
   const devtools = await browser.newBrowserCDPSession();
   const { processInfo } = await devtools.send('SystemInfo.getProcessInfo');
   const renderers = processInfo.filter(({ type, id }) => type === 'renderer' && existsSync(`/proc/${id}`));
-  const peaks = renderers.map(
-    ({ id }) => /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, 'utf8'))[1],
-  );
-  return (Math.max(...peaks) * 1024) / 1e6;
+  return Math.max(...renderers.map(({ id }) => peakOf(id)));
 }
 
-function measureCommand() {
+async function measureCommand(build) {
   const files = '--key-file key.txt --version-file version.json --backup-file backup.json';
-  const args = `rescue ${files} --export-passphrase-file phrase.txt --force -o out.txt --json`.split(' ');
+  const args = `rescue ${files} --export-passphrase-file phrase.txt -o out.txt --json`.split(' ');
+  rmSync(path('out.txt'), { force: true });
   const started = performance.now();
-  const printed = execFileSync(process.execPath, [join(root, 'dist/cli/main.js'), ...args], {
+  const child = spawn(process.execPath, [join(build, 'dist/cli/main.js'), ...args], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  let printed = '';
+  child.stdout.on('data', (text) => (printed += text));
+  let resident = 0;
+  const look = setInterval(() => (resident = peakOf(child.pid) || resident), 50);
+  await once(child, 'close');
+  clearInterval(look);
   if (JSON.parse(printed).ok !== KEYS) throw new Error(`rescue printed ${printed}`);
-  return performance.now() - started;
+  return { time: performance.now() - started, resident };
 }
 
-function report(pages, refusing, commands) {
+function report({ pages, commands }, refusing, earlier) {
   const all = [...pages, refusing];
+  const row3 = (title, found, target, isReached) =>
+    `| ${title} | ${found} | ${target} | ${isReached ? 'reached' : 'MISSED'} |`;
   const target = (title, name, unit) => {
     const worst = Math.round(Math.max(...all.map((run) => run[name])));
-    const verdict = worst < LIMITS[name] ? 'reached' : 'MISSED';
-    return `| ${title} | ${worst} ${unit} | under ${LIMITS[name]} ${unit} | ${verdict} |`;
+    return row3(title, `${worst} ${unit}`, `under ${LIMITS[name]} ${unit}`, worst < LIMITS[name]);
   };
+  const medianTime = (runs) => median(runs.map(({ time }) => time));
+  const gain = (title, own, before, least) => {
+    const found = medianTime(before) / medianTime(own);
+    return row3(title, `${found.toFixed(2)} times`, `${least} times`, found >= least);
+  };
+  const peak = (runs) => Math.round(Math.max(...runs.map(({ resident }) => resident)));
   const row = (name, time, more = '| ') =>
     `| ${name} | ${seconds(time)} | ${thousands((1000 * KEYS) / time)} | ${more} |`;
   const pageRow = (name, { time, gap, resident }) =>
     row(name, time, `${Math.round(gap)} ms | ${Math.round(resident)} MB`);
-  const ratio = median(pages.map(({ time }) => time)) / median(commands);
+  const commandRow = (name, { time, resident }) => row(name, time, `| ${Math.round(resident)} MB`);
+  const rows = (when, runs) => [
+    ...runs.pages.map((run, i) => pageRow(`page, ${when}${i + 1}`, run)),
+    ...runs.commands.map((run, i) => commandRow(`command line, ${when}${i + 1}`, run)),
+  ];
+  const compared = earlier && [
+    gain('speed of the page, to that of the earlier state', pages, earlier.pages, GAINS.page),
+    gain(
+      'speed of the command line, to that of the earlier state',
+      commands,
+      earlier.commands,
+      GAINS.command,
+    ),
+    row3(
+      'peak resident memory of the command line',
+      `${peak(commands)} MB`,
+      `at most ${peak(earlier.commands)} MB, as in the earlier state`,
+      peak(commands) <= peak(earlier.commands),
+    ),
+  ];
   return `# The rescue page, measured
 
 Written by \`npm run bench:page\`. A backup of ${thousands(KEYS)} keys in ${ROOMS} rooms (${Math.round(statSync(path('backup.json')).size / 1e6)} MB of JSON) is rescued from
@@ -132,19 +182,15 @@ ${cpus()[0].model}, ${cpus().length} processors, ${Math.round(totalmem() / 2 ** 
 | | worst of all runs | target | |
 | --- | ---: | ---: | --- |
 ${target('longest time between two animation frames', 'gap', 'ms')}
-${target('peak resident memory of the renderer process', 'resident', 'MB')}
+${[target('peak resident memory of the renderer process', 'resident', 'MB'), ...(compared ?? [])].join('\n')}
 
-The page takes ${ratio.toFixed(2)} times as long as the command line.
+The page takes ${(medianTime(pages) / medianTime(commands)).toFixed(2)} times as long as the command line.
 
 | run | time | keys a second | longest frame | resident |
 | --- | ---: | ---: | ---: | ---: |
-${[
-  ...pages.map((run, i) => pageRow(`page, ${i + 1}`, run)),
-  pageRow('page, refusing', refusing),
-  ...commands.map((time, i) => row(`command line, ${i + 1}`, time)),
-].join('\n')}
+${[...rows('', { pages, commands }), pageRow('page, refusing', refusing), ...(earlier ? rows('earlier ', earlier) : [])].join('\n')}
 
-Each run has its own browser, which opens the page as a file. Time is from the click to the result; frames are
+Runs of both states are in turns. Each has its own browser, which opens the page as a file. Time is from the click to the result; frames are
 watched until a second later. The run "refusing" accepts authenticated keys only; there are none, so the report names
 every key, which is the largest it can be.
 `;
@@ -153,15 +199,15 @@ every key, which is the largest it can be.
 execFileSync(process.execPath, [join(root, 'scripts/page.mjs')], { stdio: ['ignore', 2, 2] });
 try {
   const recoveryKey = await makeAccount();
-  const pages = [];
-  const commands = [];
+  const [own, earlier] = [root, values.against].map((build) => build && { build, pages: [], commands: [] });
+  const builds = [own, earlier].filter(Boolean);
   for (let run = 0; run < RUNS; run++) {
-    pages.push(await measurePage(recoveryKey));
-    commands.push(measureCommand());
+    for (const { build, pages } of builds) pages.push(await measurePage(build, recoveryKey));
+    for (const { build, commands } of builds) commands.push(await measureCommand(build));
   }
-  const text = report(pages, await measurePage(recoveryKey, true), commands);
+  const text = report(own, await measurePage(root, recoveryKey, true), earlier);
   console.log(text);
-  if (KEYS === 100_000) writeFileSync(new URL('PAGE.md', import.meta.url), text);
+  if (KEYS === 100_000 && earlier) writeFileSync(new URL('PAGE.md', import.meta.url), text);
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

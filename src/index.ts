@@ -102,7 +102,7 @@ export {
   type UnlockedBy,
   type UnlockedKey,
 } from './secret-storage/account-secrets.js';
-export type { PassphraseForm } from './scheme/passphrase-forms.js';
+export type { OtherFormOptions, PassphraseForm } from './scheme/passphrase-forms.js';
 export type { Mistake } from './secret-storage/recovery-key-typo.js';
 export {
   unlock,

@@ -32,7 +32,7 @@ const CHECK_FILES: Advice = {
   next: 'Choose the backup and its version, each as it was saved. The details name the file.',
 };
 const TRY_LATER: Advice = {
-  what: 'The homeserver does not answer as it should.',
+  what: 'The homeserver is not answering as it should.',
   next: 'Try again later. If it happens again, show the details to the administrator of the homeserver.',
   mayPass: true,
 };
@@ -42,7 +42,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   'wrong-key': { what: FITS_NOTHING, next: KEY_FITS_NOTHING['backup-key'] },
   'unsupported-algorithm': {
     what: 'This backup is of a kind that this page cannot read.',
-    next: 'Use the client that made it. Your backup is untouched.',
+    next: 'Use the app that made it. Your backup is untouched.',
   },
   'bad-recovery-key': {
     what: 'This is not a complete recovery key.',
@@ -50,7 +50,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   },
   unauthorized: {
     what: 'The homeserver does not accept the access token.',
-    next: 'Copy it again as a whole. Signing out of the client that it comes from ends it.',
+    next: 'Copy it again as a whole. It ends when you sign out of the app that it comes from.',
   },
   'no-backup': {
     what: 'This account has no key backup.',
@@ -84,6 +84,10 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   'missing-field': CHECK_FILES,
   'bad-auth-data': CHECK_FILES,
   'too-large': CHECK_FILES,
+  'file-changed': {
+    what: 'A file has changed since you chose it.',
+    next: 'Choose it again. It may also have been moved, or its drive removed.',
+  },
   'bad-parameters': {
     what: 'Something that you entered cannot be used.',
     next: 'The details say what it is.',
@@ -100,8 +104,8 @@ const ANYTHING_ELSE: Advice = {
 export function adviceFor({ code, correctable, storage }: Refused): Advice {
   if (correctable !== undefined) {
     return {
-      what: 'That does not fit, but something very close to it does.',
-      next: `It seems that a character is mistyped, missing or too many in ${correctable}.`,
+      what: 'That does not fit, but something very close does.',
+      next: `What fits is ${correctable}.`,
     };
   }
   if (storage !== undefined && code !== 'bad-recovery-key') {

@@ -20,8 +20,6 @@ function showFiles(): void {
       remove.setAttribute('aria-label', `Remove ${name}`);
       remove.addEventListener('click', () => {
         files.delete(name);
-        // Or the browser would report no change when the same file is chosen again.
-        input('files').value = '';
         showFiles();
         input('files').focus();
       });

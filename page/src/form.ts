@@ -35,6 +35,7 @@ export function enteredTask(correct: boolean, kept: KeptRecords | undefined): Ta
     passphrase: input('passphrase').value,
     salvage: input('salvage').checked,
     requireAuthenticated: input('authenticated').checked,
+    strict: input('strict').checked,
     correct,
   };
 }
@@ -64,6 +65,10 @@ export function setUpForm(start: () => void): void {
   for (const radio of form.querySelectorAll('input[name=source]')) {
     radio.addEventListener('change', chooseSource);
   }
+  // Or the browser reports no change when files of the same names are chosen again, whatever is in them now.
+  input('files').addEventListener('click', () => {
+    input('files').value = '';
+  });
   input('files').addEventListener('change', () => {
     addFiles(input('files').files ?? []);
   });

@@ -1,6 +1,6 @@
 import { byId } from './dom.js';
 
-/** How people get the file into the client that they use: three steps each. */
+/** How people get the file into the app that they use: three steps each. */
 const CLIENTS: Readonly<Record<string, readonly [string, string, string]>> = {
   'Element Web or Desktop': [
     'Open Settings, Encryption, Advanced (in older releases: Security & Privacy, Cryptography).',
@@ -27,14 +27,14 @@ const CLIENTS: Readonly<Record<string, readonly [string, string, string]>> = {
     'Choose “Import Messages Data”, then the file.',
     'Enter the passphrase that you chose here.',
   ],
-  'Another client': [
+  'Another app': [
     'Look in its settings for “import keys” or “import encryption keys”, choose the file, and enter the passphrase.',
     'If it has nothing of the kind, sign in with Element Web, verify that session, and import the file there.',
-    'Element Web adds the keys to your current backup, which your client reads.',
+    'Element Web adds the keys to your current backup, which your app reads.',
   ],
 };
 
-/** Offers the clients, and says what to do in the one that is chosen. */
+/** Offers the apps, and says what to do in the one that is chosen. */
 export function setUpImporting(): void {
   const select = byId('client') as HTMLSelectElement;
   select.append(...Object.keys(CLIENTS).map((name) => new Option(name, name)));

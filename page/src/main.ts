@@ -76,8 +76,13 @@ function take(answer: Answer): void {
 function rateOf(keys: number, share: number | undefined): string {
   const seconds = Math.max((performance.now() - started) / 1000, 0.001);
   const left =
-    share === undefined || share === 0 ? '' : `, ${Math.round((seconds * (1 - share)) / share)} s left`;
-  return `${keys} keys, ${Math.round(keys / seconds)} a second${left}`;
+    share === undefined || share === 0 ? '' : `, about ${durationOf((seconds * (1 - share)) / share)} left`;
+  const count = (number: number) => Math.round(number).toLocaleString('en');
+  return `${count(keys)} keys, ${count(keys / seconds)} a second${left}`;
+}
+
+function durationOf(seconds: number): string {
+  return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 }
 
 setUpForm(start);

@@ -17,6 +17,8 @@ export interface Task {
   readonly salvage: boolean;
   /** Refuse every key that does not prove where it comes from. */
   readonly requireAuthenticated: boolean;
+  /** Leave out what makes an importer refuse the whole file. */
+  readonly strict: boolean;
   /** Use the one key or phrase close to what was given, if that is what fits. */
   readonly correct: boolean;
 }
@@ -50,13 +52,14 @@ export type Answer =
       readonly kind: 'refused';
       readonly code: string;
       readonly message: string;
-      /** Whether something close to what was given fits; what it is stays in the worker. */
+      /** How something close to what was given, which fits, differs from it; what it is stays in the worker. */
       readonly correctable: string | undefined;
       /** Of a key or phrase that fits nothing: what the account has that it could have fitted. */
       readonly storage?: SecretStorageState;
     }
   | {
       readonly kind: 'done';
+      /** What the key or phrase was, and what is special about it, in sentences. */
       readonly opened: string;
       /** Whether the key is the backup's, as far as its records tell. */
       readonly fits: boolean;
@@ -72,6 +75,8 @@ export type Answer =
       readonly flagged: number;
       readonly authenticity: AuthenticityCounts;
       readonly codes: readonly (readonly [string, number])[];
+      /** Which choices left keys out. */
+      readonly leftOut: readonly ('authenticated' | 'strict')[];
       /** Of those, what a salvage may read; empty when it was one. */
       readonly salvageable: readonly (readonly [string, number])[];
       readonly rooms: readonly RoomCount[];

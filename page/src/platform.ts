@@ -13,9 +13,9 @@ export function setWorkerSource(source: string): void {
   workerSource = source;
 }
 
-/** Two workers leave the one that reads and seals no time to wait, and a third would only take memory. */
+/** The page's worker and two others: more would only take memory, since the first reads and seals what all decrypt. */
 export function processors(): number {
-  return workerSource === undefined ? 0 : Math.min(2, navigator.hardwareConcurrency);
+  return workerSource === undefined ? 0 : Math.min(3, navigator.hardwareConcurrency);
 }
 
 /** They end with the worker that started them. */

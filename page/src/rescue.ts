@@ -1,6 +1,8 @@
 import { Report, type Place } from '../../src/report/report.js';
 import {
+  CHANGES,
   KeyMatchCounter,
+  TWICE,
   UNLOCKED_BY,
   disposeRescueKeys,
   exportRescued,
@@ -12,6 +14,7 @@ import { localBackend } from '../../src/backends/local-web.js';
 import type { Progress } from '../../src/async.js';
 import type { Backend } from '../../src/batch/backend.js';
 import { KeyBackupError } from '../../src/errors.js';
+import { PASTED_CHANGES, pastedKey } from '../../src/scheme/pasted-key.js';
 import { secretStorageState } from '../../src/secret-storage/key-description.js';
 import { unlock } from '../../src/secret-storage/unlock.js';
 import { GrowingBlob } from './growing-blob.js';
@@ -20,6 +23,9 @@ import { openSource, PageError, type Source } from './source.js';
 
 /** Milliseconds between two messages about the progress. */
 const TELL_EVERY = 100;
+
+/** What reading a file throws that was changed, moved or removed since it was chosen. */
+const UNREADABLE = ['NotReadableError', 'NotFoundError'];
 
 /** Does a task and tells about it. It ends with `done` or `refused`. */
 export async function rescue(task: Task, tell: (answer: Answer) => void): Promise<void> {
@@ -31,7 +37,7 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
       tell({ kind: 'status', text });
     });
     tell({ kind: 'status', text: 'Trying your key or phrase.' });
-    const keys = await open(task, source, backend, tell);
+    const { keys, change } = await open(task, source, backend, tell);
     if (keys.length === 0) return;
     try {
       let [opened] = keys;
@@ -41,23 +47,35 @@ export async function rescue(task: Task, tell: (answer: Answer) => void): Promis
         outcome = await read(task, source, backend, opened, tell);
       }
       const seconds = (performance.now() - started) / 1000;
-      tell({ kind: 'done', opened: UNLOCKED_BY[opened.by], seconds, ...outcome });
+      tell({ kind: 'done', opened: describe(opened, change, outcome.fits), seconds, ...outcome });
     } finally {
       disposeRescueKeys(keys);
     }
   } catch (error) {
-    const code = error instanceof PageError || error instanceof KeyBackupError ? error.code : 'failed';
     const message = error instanceof Error ? error.message : 'something went wrong';
+    const code =
+      error instanceof PageError || error instanceof KeyBackupError
+        ? error.code
+        : error instanceof DOMException && UNREADABLE.includes(error.name)
+          ? 'file-changed'
+          : 'failed';
     tell({ kind: 'refused', code, message, correctable: undefined });
   }
 }
 
+/** What the key turned out to be, in sentences. */
+function describe({ by, flags }: RescueKey, change: string | undefined, fits: boolean): string {
+  const opened = `${fits ? 'Opened with' : 'Tried as'} ${[UNLOCKED_BY[by], change].filter(Boolean).join(', ')}.`;
+  return flags.includes('double-base64-public-key') ? `${opened} The public key is ${TWICE}.` : opened;
+}
+
+/** The keys to try, and how what was used differs from what was given. */
 async function open(
   { key, correct }: Task,
   { authData, accountData }: Source,
   backend: Backend,
   tell: (answer: Answer) => void,
-): Promise<RescueKey[]> {
+): Promise<{ readonly keys: RescueKey[]; readonly change: string | undefined }> {
   let derived = 0;
   const onProgress = ({ done, total }: Progress) => {
     if (done !== total || ++derived < 2) return;
@@ -65,18 +83,24 @@ async function open(
   };
   const options = { authData, accountData, backend, onProgress };
   let result = await unlock(key, options);
+  let change: string | undefined;
   if (!result.ok && result.suggestion && correct) {
+    change = CHANGES[result.suggestion.change];
     disposeRescueKeys(rescueKeys(result));
     result = await unlock(result.suggestion.text, options);
   }
   const keys = rescueKeys(result);
   if (keys.length === 0 && !result.ok) {
     const { error, suggestion } = result;
-    const correctable = suggestion && UNLOCKED_BY[suggestion.by];
+    const correctable = suggestion && `${UNLOCKED_BY[suggestion.by]}, ${CHANGES[suggestion.change]}`;
     const storage = secretStorageState(accountData);
     tell({ kind: 'refused', code: error.code, message: error.message, correctable, storage });
   }
-  return keys;
+  if (keys.at(0)?.by.endsWith('-key') === true) {
+    const pasted = pastedKey(key)?.change;
+    change ??= pasted && `read ${PASTED_CHANGES[pasted]}`;
+  }
+  return { keys, change };
 }
 
 async function read(
@@ -100,12 +124,13 @@ async function read(
     const keys = report.ok + report.failed;
     tell({ kind: 'progress', keys, share: shareOf(keys) });
   };
-  const { salvage, requireAuthenticated } = task;
+  const { salvage, requireAuthenticated, strict } = task;
   const exported = new GrowingBlob();
   const fit = new KeyMatchCounter();
   const entries = rescueEntries(items, key, { salvage, requireAuthenticated, backend });
   const pieces = exportRescued(entries, task.passphrase, report, fit, {
     backend,
+    strict,
     onKey(place, ok) {
       if (place.room_id !== undefined) rooms.of(place)[ok ? 'ok' : 'failed']++;
       tellProgress();
@@ -122,6 +147,10 @@ async function read(
     missing: Math.max(0, (source.count ?? 0) - summary.total),
     authenticity,
     codes: [...codes],
+    leftOut: [
+      ...(requireAuthenticated && codes.has('not-authenticated') ? (['authenticated'] as const) : []),
+      ...(strict && codes.has('missing-field') ? (['strict'] as const) : []),
+    ],
     salvageable: salvage ? [] : [...salvageable],
     rooms: rooms.counts,
     exported: summary.ok > 0 || summary.failed === 0 ? exported.whole('text/plain') : undefined,

@@ -17,6 +17,12 @@ const PROOFS: readonly (readonly [Authenticity, string])[] = [
   ['wrong-mac', 'wrong MAC: it was changed, or written by somebody without the key'],
 ];
 
+/** The choices for experts that leave keys out. */
+const CHOICES = {
+  authenticated: 'Only keys that prove where they come from',
+  strict: 'Only keys that every app can import',
+} as const;
+
 /** Prepares what the results offer. */
 export function setUpResults(): void {
   setUpImporting();
@@ -24,13 +30,14 @@ export function setUpResults(): void {
 
 /** Shows how it ended: first the result and the download, then what to do with it, folded the numbers. */
 export function showResults(done: Done): void {
-  const { total, ok, failed, flagged, authenticity, seconds, opened } = done;
+  const { total, ok, failed, flagged, authenticity, seconds } = done;
   const rate = Math.round(total / Math.max(seconds, 0.001));
   const notes = flagged > 0 ? `, ${flagged} of them flagged` : '';
   byId('results-title').textContent = titleOf(done);
   byId('summary').textContent =
-    `${ok} of ${total} keys${notes}; ${failed} not read. Opened with ${opened}. ` +
+    `${ok} of ${total} keys${notes}; ${failed} not read. ` +
     `${seconds.toFixed(1)} seconds, ${rate} keys a second.`;
+  byId('opened').textContent = done.opened;
   tellCause(done);
   warn(authenticity['wrong-mac']);
   offerSalvage(done.salvageable);
@@ -56,43 +63,61 @@ export function showResults(done: Done): void {
 }
 
 const count = (number: number) => number.toLocaleString('en');
+const keys = (number: number) => (number === 1 ? '1 key' : `${count(number)} keys`);
 
 function titleOf({ total, ok, missing }: Done): string {
   const all = total + missing;
   if (all === 0) return 'This backup is empty';
   if (ok === 0) return 'No key could be recovered';
-  return ok === all ? `All ${count(ok)} keys recovered` : `${count(ok)} of ${count(all)} keys recovered`;
+  if (ok < all) return `${count(ok)} of ${keys(all)} recovered`;
+  return all === 1 ? 'Your key is recovered' : `All ${keys(ok)} recovered`;
 }
 
 /** Why keys are missing, and what to do about it. */
-function tellCause({ total, ok, failed, fits, codes, cut, missing }: Done): void {
-  const refused = new Map(codes).get('not-authenticated') ?? 0;
-  let cause = '';
-  if (!fits) {
-    cause =
-      'That key does not fit this backup: not one of its keys was encrypted to it. Your backup is untouched; look ' +
-      'for another recovery key, or for the files of the backup that this key belongs to.';
-  } else if (cut === 'file') {
-    cause =
-      'The file ends early, or is damaged. These are the keys before that; if you can, save the file again.';
-  } else if (cut === 'connection') {
-    cause =
-      'The connection broke. These are the keys that came. As long as this page stays open, you can get the rest ' +
-      'without starting over.';
-  } else if (missing > 0) {
-    cause = `The homeserver counts ${count(missing)} more keys than it sent. Start again later to try for the rest.`;
-  } else if (total === 0) {
-    cause = 'It holds no keys. Is it the right account? Another backup may be in files that you saved.';
-  } else if (refused > 0 && refused === failed) {
-    cause = 'The others do not prove where they come from, and you asked for those that do only.';
-  } else if (failed > 0 && ok > 0) {
-    cause =
-      'The others are damaged, or were written by a client that made a mistake. The report names each of them.';
-  } else if (failed > 0) {
-    cause = 'The keys in it are damaged. The report names the reason for each of them.';
-  }
+function tellCause(done: Done): void {
+  const cause = causeOf(done);
   byId('cause').hidden = cause === '';
   byId('cause').textContent = cause;
+}
+
+function causeOf({ total, ok, failed, fits, codes, cut, missing, leftOut }: Done): string {
+  const refused = new Map(codes);
+  if (!fits) {
+    return (
+      'That key does not fit this backup: not one of its keys was encrypted to it. Your backup is untouched; look ' +
+      'for another recovery key, or for the files of the backup that this key belongs to.'
+    );
+  }
+  if (cut === 'file') {
+    return 'The file ends early, or is damaged. These are the keys before that; if you can, save the file again.';
+  }
+  if (cut === 'connection') {
+    return (
+      'The connection broke. These are the keys that came. As long as this page stays open, you can get the rest ' +
+      'without starting over.'
+    );
+  }
+  if (missing > 0) {
+    return `The homeserver counts ${keys(missing)} more than it sent. Start again later to try for the rest.`;
+  }
+  if (total === 0) {
+    return 'It holds no keys. Is it the right account? Another backup may be in files that you saved.';
+  }
+  if (failed === 0) return '';
+  if (leftOut.length > 0) {
+    const names = leftOut.map((choice) => `“${CHOICES[choice]}”`).join(' and ');
+    return `You chose ${names}, which leaves others out. To get these as well, start again without it.`;
+  }
+  const foreign = refused.get('mac-mismatch') ?? 0;
+  if (2 * foreign > failed) {
+    return (
+      `Another recovery key belongs to ${count(foreign)} of the others. If you have an older one, start again ` +
+      'with it.'
+    );
+  }
+  return ok > 0
+    ? 'The others are damaged, or were written by an app that made a mistake. The report names each of them.'
+    : 'The keys in it are damaged. The report names the reason for each of them.';
 }
 
 function warn(wrong: number): void {
@@ -100,17 +125,17 @@ function warn(wrong: number): void {
   byId('warning').textContent =
     wrong === 0
       ? ''
-      : `Warning: ${wrong} of the keys in the file carry a wrong MAC: they were changed, or written by somebody ` +
-        'without the key. The report names them; start again with “Only keys that prove where they come from” ' +
-        'to leave them out.';
+      : `Warning: somebody without your key wrote or changed ${keys(wrong)} in the file (wrong MAC). The report ` +
+        `lists them. To leave them out, start again with “${CHOICES.authenticated}”; that also leaves out every ` +
+        'key without a proof.';
 }
 
 function offerSalvage(left: Done['salvageable']): void {
-  const sum = left.reduce((all, [, keys]) => all + keys, 0);
+  const sum = left.reduce((all, [, number]) => all + number, 0);
   byId('salvageable').hidden = sum === 0;
   byId('salvage-text').textContent =
-    `${sum} more can perhaps be read although they are damaged: ` +
-    `${left.map(([code, keys]) => `${keys} ${code}`).join(', ')}.`;
+    `${sum === 1 ? '1 more key' : `${count(sum)} more keys`} can perhaps be read although damaged: ` +
+    `${left.map(([code, number]) => `${number} ${code}`).join(', ')}.`;
 }
 
 function offer(id: string, blob: Blob | undefined): void {

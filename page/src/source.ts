@@ -93,7 +93,7 @@ async function textOf(file: File): Promise<string> {
   if (!text.includes('-----BEGIN MEGOLM SESSION DATA')) return text;
   throw new KeyBackupError(
     'bad-json',
-    `${file.name}: expected a backup, got an encrypted export file, which your client imports as it is`,
+    `${file.name}: expected a backup, got an encrypted export file, which your app imports as it is`,
   );
 }
 

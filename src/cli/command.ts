@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { pastedText } from '../encoding/pasted-text.js';
 import { quote } from '../encoding/quote.js';
 import { InputError, UsageError } from './errors.js';
 import { isFile, isFilled, isSameFile } from './files.js';
@@ -101,10 +102,11 @@ export function parseCount(option: string, value: string | undefined): number | 
 
 /** A user id out of an option. */
 export function parseUserId(option: string, value: string): string {
-  if (!isUserId(value)) {
+  const userId = pastedText(value);
+  if (!isUserId(userId)) {
     throw new UsageError(`${option}: expected a user id, @name:server, got ${quote(value)}`);
   }
-  return value;
+  return userId;
 }
 
 /** Whether a text has the form of a user id. */

@@ -33,8 +33,5 @@ export function systemError(error: unknown): string {
 export const LOOKALIKE =
   'the key of the secret storage looks alike but is another one: "rescue" takes either';
 
-/** What to say of a public key with the flag `double-base64-public-key`. */
-export const TWICE = 'encoded in base64 twice, as nheko does: this backup can be read but not written to';
-
 /** What to say when a key reads no record of a backup. */
 export const WRONG_KEY = `the key does not fit this backup: not one of its keys was encrypted to it (wrong-key); ${LOOKALIKE}`;

@@ -1,4 +1,5 @@
 import { pastedToken } from '../client/access-token.js';
+import { pastedText } from '../encoding/pasted-text.js';
 import { ownUserId } from '../client/account.js';
 import { RoomKeys } from '../client/api.js';
 import { discoverHomeserver } from '../client/discovery.js';
@@ -11,7 +12,7 @@ import type { VersionInfo } from '../wire/types.js';
 import type { Values } from './command.js';
 import { InputError, UsageError } from './errors.js';
 import type { ACCOUNT } from './options.js';
-import { parseSigningKey, readKeyFile, readSecretLine } from './secrets.js';
+import { parseSigningKey, readKeyFile, readSecret } from './secrets.js';
 import type { Terminal } from './terminal.js';
 
 /** Waits longer than this are announced, in milliseconds. */
@@ -30,10 +31,11 @@ export async function connect(
 ): Promise<RoomKeys> {
   if (homeserver === undefined)
     throw new UsageError('missing option: --homeserver, a URL, a server name or a user id');
-  expectUrl('--homeserver', homeserver);
+  const where = pastedText(homeserver);
+  expectUrl('--homeserver', where);
   const onRetry = tellRetry(terminal.stderr);
   const accessToken = await readToken(tokenFile, 'access token', terminal);
-  const baseUrl = await findHomeserver('--homeserver', homeserver, terminal);
+  const baseUrl = await findHomeserver('--homeserver', where, terminal);
   return new RoomKeys({ baseUrl, accessToken, onRetry });
 }
 
@@ -67,10 +69,14 @@ export async function withAccount<T>(
 /** Reads an access token from a file, the environment or the terminal. */
 export async function readToken(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
   const variable = terminal.env.MATRIX_ACCESS_TOKEN;
-  const text = path === undefined && variable ? variable : await readSecretLine(path, what, terminal);
+  const text = path === undefined && variable ? variable : await readSecret(path, what, terminal);
   const token = pastedToken(text);
-  if (token !== undefined) return token;
-  throw new InputError(`${what}: expected printable characters without spaces, got others`);
+  if (token === undefined) {
+    const got = text.trim() === '' ? 'nothing' : 'others';
+    throw new InputError(`${what}: expected printable characters, got ${got}`);
+  }
+  if (!text.includes(token)) terminal.stderr(`the ${what} was read without the white space in it\n`);
+  return token;
 }
 
 /** The base URL of a homeserver that answers as one. */

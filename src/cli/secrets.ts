@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { KeyBackupError } from '../errors.js';
 import { isJsonObject, ownValue, type JsonObject } from '../encoding/json.js';
+import { pastedBase64, pastedText } from '../encoding/pasted-text.js';
 import { BACKUP_ALGORITHM, type SigningKey } from '../scheme/auth-data.js';
 import { BackupMacKey } from '../scheme/backup-mac.js';
-import { BackupDecryptionKey, type BackupPublicKey } from '../scheme/keys.js';
+import { BackupDecryptionKey, BackupPublicKey } from '../scheme/keys.js';
 import { PASTED_CHANGES, pastedKey } from '../scheme/pasted-key.js';
 import { InputError, UsageError } from './errors.js';
 import { isFile, readJsonObject, readText } from './files.js';
@@ -12,13 +13,7 @@ import type { Terminal } from './terminal.js';
 /** A key or a passphrase is short; a larger file was given by mistake. */
 const MAX_BYTES = 4096;
 
-/**
- * Reads a file that holds one secret on one line.
- *
- * @param path - A file, or `-` for standard input; `undefined` asks on the terminal, without echo.
- * @param what - What the secret is, for the question and the errors.
- * @throws {@link InputError} when it is unreadable or not a single line.
- */
+/** Reads a secret on one line from a file or standard input (`-`); `undefined` asks on the terminal, without echo. */
 export async function readSecretLine(
   path: string | undefined,
   what: string,
@@ -34,7 +29,12 @@ function onlyLine(text: string, what: string): string {
   return line;
 }
 
-async function readSecret(path: string | undefined, what: string, terminal: Terminal): Promise<string> {
+/** {@link readSecretLine} of a text of any lines. */
+export async function readSecret(
+  path: string | undefined,
+  what: string,
+  terminal: Terminal,
+): Promise<string> {
   if (isAsked(path, terminal)) return terminal.askSecret(`${what}: `);
   if (looksLikeKey(path) && !existsSync(path)) {
     // The message must not name it: it is the secret itself.
@@ -60,10 +60,8 @@ export function warnIfReadable(path: string, stats: Stats, terminal: Terminal): 
 }
 
 /**
- * Reads the passphrase of a file to be written. On the terminal it is asked for until the same comes twice: a slip of the
- * finger would make a file that cannot be read.
- *
- * @throws {@link InputError} when it is unreadable or not a single line.
+ * Reads the passphrase of a file to be written. On the terminal it is asked for until the same comes twice: a slip of
+ * the finger would make a file that cannot be read.
  */
 export async function readNewPassphrase(
   path: string | undefined,
@@ -79,11 +77,8 @@ export async function readNewPassphrase(
 }
 
 /**
- * Reads a backup decryption key: its text form ("recovery key"), or base64 of 32 bytes; also the file that
- * `keygen -o` writes.
- *
- * @throws {@link InputError} when it is unreadable or something else. The message says which check failed, and never
- * quotes the file.
+ * Reads a backup decryption key: its text form ("recovery key"), base64, or what `keygen -o` writes. No message quotes
+ * it.
  */
 export async function readKeyFile(
   path: string | undefined,
@@ -100,8 +95,6 @@ export async function readKeyFile(
 /**
  * Reads what a user holds: a key in its text form or base64, as it was pasted, the file that `keygen -o` writes, or a
  * phrase, of which only the end of the line is removed.
- *
- * @throws {@link InputError} when it is unreadable or not a single line.
  */
 export async function readKeyOrPhrase(
   path: string | undefined,
@@ -158,22 +151,19 @@ export function expectNoKeyIn(output: string | undefined, terminal: Terminal): v
   throw new InputError(`-o: ${output} holds a key already, maybe the only copy of it; give another name`);
 }
 
-/**
- * Whether records get a `backup_mac`.
- *
- * @param dependents - Options that make sense only then, by their names.
- * @param hasKey - Whether there is a decryption key to derive the MAC key from.
- * @throws {@link UsageError} for one of these without a `backup_mac`, and when nothing gives the MAC key.
- */
+/** Whether records get a `backup_mac`; something has to give its key. */
 export function wantsMac(
-  { backupMac, macKeyFile }: { readonly backupMac: boolean; readonly macKeyFile: string | undefined },
-  dependents: Readonly<Record<string, unknown>>,
+  options: {
+    readonly backupMac: boolean;
+    readonly macKeyFile: string | undefined;
+    readonly bindRoomId: boolean;
+  },
   hasKey: boolean,
 ): boolean {
+  const { backupMac, macKeyFile, bindRoomId } = options;
   const isWanted = backupMac || macKeyFile !== undefined;
-  if (!isWanted && Object.values(dependents).some((value) => value !== undefined && value !== false)) {
-    const names = Object.keys(dependents).map((name) => `--${name}`);
-    throw new UsageError(`${names.join(' and ')} need --backup-mac or --mac-key-file`);
+  if (!isWanted && bindRoomId) {
+    throw new UsageError('--bind-room-id needs --backup-mac or --mac-key-file');
   }
   if (isWanted && macKeyFile === undefined && !hasKey) {
     throw new UsageError('a backup_mac needs --key-file, from which its key is derived, or --mac-key-file');
@@ -182,13 +172,8 @@ export function wantsMac(
 }
 
 /**
- * The MAC key to write with: out of a file that holds one line of base64, or derived from the decryption key.
- *
- * @param wanted - Whether to derive it where there is no file.
- * @param key - Where it is at hand, a MAC key out of a file has to be the one derived from it.
- * @returns `undefined` when none is wanted, or there is nothing to derive it from.
- * @throws {@link InputError}; {@link KeyBackupError} `wrong-key` when the file holds another backup's, or the
- * decryption key itself.
+ * The MAC key to write with, if one is wanted: out of a file, or derived from the decryption key, which that of a file
+ * must fit.
  */
 export async function chooseMacKey(
   path: string | undefined,
@@ -230,12 +215,7 @@ function orUnreadable<T>(expectation: string, parse: () => T): T {
   }
 }
 
-/**
- * Reads a file with an `auth_data`, bare or inside the version object that `GET /room_keys/version` gives.
- *
- * @throws {@link InputError} when it is unreadable or not a JSON object.
- * @throws {@link KeyBackupError} `unsupported-algorithm` for a version of another algorithm.
- */
+/** Reads a file with an `auth_data`, bare or inside a version object, whose algorithm it checks. */
 export async function readAuthDataFile(path: string, terminal: Terminal): Promise<JsonObject> {
   const object = await readJsonObject(path, { what: 'an auth_data', maxBytes: 1 << 20 }, terminal);
   const authData = ownValue(object, 'auth_data');
@@ -250,13 +230,40 @@ export async function readAuthDataFile(path: string, terminal: Terminal): Promis
   return authData;
 }
 
+/** `"ed25519:ID": "BASE64"` out of JSON too, and the key in groups of letters as clients show it. */
+const SIGNING_KEY = /^["']?(ed25519:[^\s"'=]+)["']?\s*[=:]\s*["']?([\w+/\-\s]{43,}=?)["']?,?$/;
+
 /**
  * Reads `ed25519:ID=BASE64` as given with `--key`.
  *
  * @throws {@link UsageError} when it has another form.
  */
 export function parseSigningKey(text: string): SigningKey {
-  const match = /^(ed25519:[^=]+)=([A-Za-z0-9+/]{43}=?)$/.exec(text);
-  if (!match) throw new UsageError('a key is given as ed25519:ID=BASE64 (43 characters of base64)');
-  return { keyId: match[1], publicKey: match[2] };
+  const match = SIGNING_KEY.exec(pastedText(text));
+  const publicKey = match ? pastedBase64(match[2]) : '';
+  if (!match || !/^[A-Za-z0-9+/]{43}=?$/.test(publicKey)) {
+    throw new UsageError('a key is given as ed25519:ID=BASE64 (43 characters of base64)');
+  }
+  // The id of a master key is the key itself.
+  const own = `ed25519:${publicKey.slice(0, 43)}`;
+  return { keyId: pastedBase64(match[1]) === own ? own : match[1], publicKey };
+}
+
+/**
+ * Reads the base64 of a public key as given with `--public-key`.
+ *
+ * @throws {@link UsageError} when it has another form; {@link KeyBackupError} `low-order-key`.
+ */
+export function parsePublicKey(text: string): BackupPublicKey {
+  if (pastedKey(text)?.form === 'recovery-key') {
+    throw new UsageError(
+      '--public-key: expected a public key, got the text form of a decryption key; give that with --key-file',
+    );
+  }
+  try {
+    return BackupPublicKey.fromBase64(pastedBase64(text));
+  } catch (cause) {
+    if (!(cause instanceof KeyBackupError) || cause.code === 'low-order-key') throw cause;
+    throw new UsageError(`--public-key: ${cause.message}`, { cause });
+  }
 }

@@ -1,15 +1,27 @@
-/** Around a token in settings, mails, JSON and commands. */
-const LABEL = /^(?:["']?(?:access[ _]?token|token)["']?\s*[:=]\s*|authorization\s*:\s*)+/i;
-const QUOTED = /^(?:"(.*)"|'(.*)'|`(.*)`|<(.*)>|[\u201c\u201e](.*)[\u201c\u201d])[,;]?$/;
+import { pastedText } from '../encoding/pasted-text.js';
 
-/** Zero-width characters, soft hyphens and marks of direction. */
-const INVISIBLE = /[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
+/** Around a token in settings, mails, JSON, commands and addresses. */
+const LABEL =
+  /^(?:(?:export\s+)?["']?(?:(?:matrix_)?access[ _]?token|token)["']?\s*[:=]\s*|authorization\s*:\s*)+/i;
+const INSIDE = /"(?:access_)?token"\s*:\s*"([^"]+)"|[?&]access_token=([^&#\s]+)/;
 
-/** The access token in a text as it is pasted, if it could go into a header: without quotes, "Bearer" and a label. */
+/** A line end that was written out. */
+const WRITTEN_END = /(?:\\[rn])+$/;
+
+/**
+ * The access token in a text as it is pasted: quotes, "Bearer", a label, what stands around it in JSON or an address, and
+ * white space in it, since a token has none, are left out.
+ *
+ * @returns `undefined` for what could not go into a header.
+ */
 export function pastedToken(text: string): string | undefined {
-  const value = text.replace(INVISIBLE, '').trim().replace(LABEL, '');
-  // One group is the inside of a pair, and the others are empty.
-  const inner = value.replace(QUOTED, '$1$2$3$4$5');
-  const token = inner.trim().replace(/^bearer\s+/i, '');
+  const inside = INSIDE.exec(text);
+  // One group is the token, and the other is empty.
+  const given = inside ? inside[0].replace(INSIDE, '$1$2') : text;
+  const value = pastedText(given).replace(WRITTEN_END, '').replace(LABEL, '');
+  const token = pastedText(value)
+    .replace(/^bearer\s+/i, '')
+    .replace(WRITTEN_END, '')
+    .replace(/\s+/g, '');
   return /^[\x21-\x7e]+$/.test(token) ? token : undefined;
 }

@@ -104,6 +104,8 @@ export function base64EncodePadded(bytes: Uint8Array): string {
  */
 export function base64Decode(value: unknown, field: string): Uint8Array {
   const length = symbolCount(value, field);
+  const decoded = decodeNatively(value as string, length);
+  if (decoded) return decoded;
   const bytes = new Uint8Array(Math.floor((length * 3) / 4));
   decodeSymbols(value as string, length, field, bytes);
   return bytes;
@@ -116,6 +118,23 @@ export function base64DecodeOr(value: unknown, length: number): Uint8Array | und
     const bytes = base64Decode(value, 'base64');
     return bytes.length === length ? bytes : undefined;
   } catch {
+    return undefined;
+  }
+}
+
+/** From this many symbols on, the runtime is faster, soon several times. */
+const NATIVE_FROM = 100;
+
+/** By the runtime. Undefined where it cannot, and for what is not strict base64. */
+function decodeNatively(text: string, length: number): Uint8Array | undefined {
+  const native = Uint8Array as { readonly fromBase64?: (text: string) => Uint8Array };
+  if (length < NATIVE_FROM || typeof native.fromBase64 !== 'function') return undefined;
+  try {
+    const bytes = native.fromBase64(text.slice(0, length));
+    // It skips whitespace, which shows in the number of bytes.
+    return bytes.length === Math.floor((length * 3) / 4) ? bytes : undefined;
+  } catch {
+    // Its error does not say where.
     return undefined;
   }
 }

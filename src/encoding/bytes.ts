@@ -39,14 +39,18 @@ export function wipe(...arrays: readonly Uint8Array[]): void {
   for (const array of arrays) array.fill(0);
 }
 
+let tagOf: (() => unknown) | undefined;
+
 /**
  * Whether a value is a Uint8Array, of this realm or another: an iframe, a `vm` context and jsdom each have their own
  * class. A Buffer is one too.
  */
 export function isBytes(value: unknown): value is Uint8Array {
-  if (!ArrayBuffer.isView(value)) return false;
-  // The second asks the prototypes for a name, which takes longer.
-  return value instanceof Uint8Array || Object.prototype.toString.call(value) === '[object Uint8Array]';
+  tagOf ??= Object.getOwnPropertyDescriptor(
+    Object.getPrototypeOf(Uint8Array.prototype),
+    Symbol.toStringTag,
+  )?.get;
+  return tagOf?.call(value) === 'Uint8Array';
 }
 
 /** The same memory as a plain Uint8Array of this realm, not a Buffer. */

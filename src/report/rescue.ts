@@ -9,9 +9,10 @@ import type { EntryResult } from '../batch/entries.js';
 import { expectClaimedKey } from '../formats/exported-session.js';
 import { writeEntries } from '../formats/key-export.js';
 import type { BackupDecryptionKey } from '../scheme/keys.js';
+import { PASSPHRASE_FORMS } from '../scheme/passphrase-forms.js';
 import type { UnlockedBy } from '../secret-storage/account-secrets.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
-import type { NotUnlocked, Unlocked } from '../secret-storage/unlock.js';
+import type { NotUnlocked, Suggestion, Unlocked } from '../secret-storage/unlock.js';
 import type { BackupItem } from '../wire/backup-item.js';
 import { asRecord, resultsInPlace } from './in-place.js';
 import type { Place, Report } from './report.js';
@@ -43,6 +44,18 @@ export const UNLOCKED_BY: Readonly<Record<UnlockedBy, string>> = {
   'security-phrase': 'the security phrase',
   'backup-passphrase': 'the passphrase of the backup',
 };
+
+/** How what fits differs from what was given, for people. */
+export const CHANGES: Readonly<Record<Suggestion['change'], string>> = {
+  substitution: 'with another character in one place',
+  swap: 'with two neighbouring characters swapped',
+  omission: 'with one more character',
+  insertion: 'with one character less',
+  ...PASSPHRASE_FORMS,
+};
+
+/** What to say of a public key with the flag `double-base64-public-key`. */
+export const TWICE = 'encoded in base64 twice, as nheko does: this backup can be read but not written to';
 
 /** A key to read a backup with. */
 export type RescueKey = Pick<Unlocked, 'by' | 'key' | 'keyMatches' | 'masterKey' | 'flags'>;

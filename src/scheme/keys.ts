@@ -5,6 +5,7 @@ import { copyBytes, equal, expectBytes, SecretBytes } from '../encoding/bytes.js
 import { KeyBackupError, describe } from '../errors.js';
 import { isJsonObject, ownString, ownValue } from '../encoding/json.js';
 import { isLowOrder } from '../curve25519/edwards.js';
+import { inAnyForm, type OtherFormOptions } from './passphrase-forms.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from './recovery-key.js';
 import { generatePrivateKeys, publicKeyOf } from '../curve25519/x25519.js';
 
@@ -209,7 +210,7 @@ export class BackupDecryptionKey {
    * the public key of a backup that is made with it: such a key is refused unless `allowUnproven` is set, and needs
    * 100,000 rounds even then.
    *
-   * @param passphrase - As the user typed it; it is not normalised.
+   * @param passphrase - As the user typed it; it is not normalised. Another form is used only with `onOtherForm`.
    * @param authData - With `private_key_salt`, `private_key_iterations` (1 to 10,000,000) and `public_key`.
    * @throws {@link KeyBackupError} `wrong-passphrase` if the key does not derive `public_key`; `unproven-key` without
    * a `public_key`; `missing-field`, `bad-parameters`, `bad-auth-data`, `low-order-key`, `aborted`, `backend-failed`.
@@ -217,7 +218,7 @@ export class BackupDecryptionKey {
   static async fromPassphrase(
     passphrase: string,
     authData: unknown,
-    options: DeriveOptions & { readonly allowUnproven?: boolean | undefined } = {},
+    options: DeriveOptions & OtherFormOptions & { readonly allowUnproven?: boolean | undefined } = {},
   ): Promise<BackupDecryptionKey> {
     expectOptions(options);
     const { iterations } = checkParameters(authData);
@@ -225,12 +226,13 @@ export class BackupDecryptionKey {
       ? withoutHighBit(comparableKey(authData)?.publicKey ?? BackupPublicKey.fromAuthData(authData))
       : undefined;
     if (!expected) expectUnprovenAllowed(iterations, options.allowUnproven);
-    const key = new BackupDecryptionKey(await derivePassphraseKey(passphrase, authData, options));
-    if (expected && !key.publicKey.equals(expected)) {
+    const open = async (text: string) => {
+      const key = new BackupDecryptionKey(await derivePassphraseKey(text, authData, options));
+      if (!expected || key.publicKey.equals(expected)) return key;
       key.dispose();
       throw new KeyBackupError('wrong-passphrase', `passphrase: ${whyWrong(passphrase)}`);
-    }
-    return key;
+    };
+    return inAnyForm(passphrase, open, options);
   }
 
   /** The 32 bytes; a copy, which the caller wipes. Throws `bad-parameters` after {@link BackupDecryptionKey.dispose}. */

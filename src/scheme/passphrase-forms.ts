@@ -1,3 +1,6 @@
+import { callback, isFromCallback } from '../async.js';
+import { KeyBackupError } from '../errors.js';
+
 /**
  * The forms in which one passphrase may have been set and may be typed: keyboards, phones and files change it on the way,
  * and to a key derivation each is another one.
@@ -64,6 +67,45 @@ export function passphraseForms(typed: string): FormOfPassphrase[] {
   add(`${trimmed}\r\n`, 'line-end');
   add(`${trimmed} `, 'space-behind');
   return Array.from(forms, ([text, form]) => ({ text, form }));
+}
+
+/** What a derivation of a key from a passphrase does besides. */
+export interface OtherFormOptions {
+  /** Other forms of a passphrase that does not fit are tried, some twenty derivations, and this is told which one fits. */
+  readonly onOtherForm?: ((form: PassphraseForm) => void) | undefined;
+}
+
+/** Opens with a passphrase as it was typed, or else in another form, if that is wanted. `open` says `wrong-passphrase`. */
+export async function inAnyForm<Key extends { dispose(): void }>(
+  typed: string,
+  open: (text: string) => Promise<Key>,
+  { onOtherForm }: OtherFormOptions,
+): Promise<Key> {
+  try {
+    return await open(typed);
+  } catch (error) {
+    if (!onOtherForm || !isWrong(error)) throw error;
+    for (const { text, form } of passphraseForms(typed)) {
+      const key = await open(text).catch((other: unknown) => {
+        if (!isWrong(other)) throw other;
+      });
+      if (!key) continue;
+      try {
+        callback(() => {
+          onOtherForm(form);
+        });
+      } catch (thrown) {
+        key.dispose();
+        throw thrown;
+      }
+      return key;
+    }
+    throw error;
+  }
+}
+
+function isWrong(error: unknown): boolean {
+  return error instanceof KeyBackupError && error.code === 'wrong-passphrase' && !isFromCallback(error);
 }
 
 /** White space, zero-width characters and a byte order mark around a text. */

@@ -21,6 +21,7 @@ import {
 } from './key-description.js';
 import { encryptedSecret } from './sealed-secret.js';
 import { MIN_ITERATIONS, checkIterations, deriveKey, type DeriveOptions } from '../scheme/passphrase.js';
+import { inAnyForm, type OtherFormOptions } from '../scheme/passphrase-forms.js';
 import { decodeRecoveryKey, encodeRecoveryKey } from '../scheme/recovery-key.js';
 import { utf8Decode, utf8Encode } from '../encoding/utf8.js';
 
@@ -125,7 +126,7 @@ export class SecretStorageKey {
 
   /**
    * Derives the key from the user's security phrase, without Unicode normalisation, and checks it as
-   * {@link SecretStorageKey.fromRecoveryKey} does.
+   * {@link SecretStorageKey.fromRecoveryKey} does. Another form of the phrase is used only with `onOtherForm`.
    *
    * @throws {@link KeyBackupError} `wrong-passphrase` when the description's MAC does not fit; `bad-base64`,
    * `bad-length`, `bad-mac-length` when it is malformed; `missing-field` when the key has no passphrase;
@@ -134,15 +135,18 @@ export class SecretStorageKey {
   static async fromPassphrase(
     passphrase: string,
     accountData: AccountData,
-    options: DeriveOptions & { readonly keyId?: string | undefined } = {},
+    options: DeriveOptions & OtherFormOptions & { readonly keyId?: string | undefined } = {},
   ): Promise<SecretStorageKey> {
     expectOptions(options);
     const id = options.keyId ?? defaultKeyId(accountData);
     const found = anyDescription(accountData, id);
     const description = ownValue(found, 'passphrase') === undefined ? keyDescription(accountData, id) : found;
     const { salt, iterations } = passphraseParameters(description);
-    const bytes = await deriveKey(passphrase, salt, iterations, options);
-    return checked(new SecretStorageKey(id, bytes, iterations), accountData, 'wrong-passphrase');
+    const open = async (text: string) => {
+      const bytes = await deriveKey(text, salt, iterations, options);
+      return checked(new SecretStorageKey(id, bytes, iterations), accountData, 'wrong-passphrase');
+    };
+    return inAnyForm(passphrase, open, options);
   }
 
   /**

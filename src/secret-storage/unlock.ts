@@ -295,7 +295,7 @@ function readKey(given: string): ReadKey {
   if (pasted?.form === 'base64') return { bytes: base64Decode(pasted.text, 'key'), form: 'bytes' };
   const symbols = given.replace(/[\s\u0085]+/g, '');
   try {
-    if (symbols.includes(',')) {
+    if (!pasted && symbols.includes(',')) {
       const { key } = BackupDecryptionKey.fromSecret(symbols);
       const bytes = key.toBytes();
       key.dispose();

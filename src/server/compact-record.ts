@@ -72,11 +72,12 @@ export function readRecord(
 
 /** Where an object of strings ends, or {@link NONE}. */
 function endOfStrings(body: Buffer, start: number): number {
-  const names: Uint8Array[] = [];
+  // Where each name begins.
+  const names: number[] = [];
   return eachMember(body, start, (from, to, at) => {
     // Session data has three members, or a few more where it is extended: comparing all of them is fast.
-    if (names.length === MAX_STRINGS || names.some((name) => isAt(body, from, to, name))) return NONE;
-    names.push(body.subarray(from, to));
+    if (names.length === MAX_STRINGS || names.some((name) => isSameName(body, from, to, name))) return NONE;
+    names.push(from);
     const end = endOfString(body, at);
     return end === NONE ? NONE : end + 1;
   });
@@ -146,6 +147,13 @@ function isAt(body: Uint8Array, from: number, to: number, expected: Uint8Array):
   if (to - from !== expected.length) return false;
   for (let i = 0; i < expected.length; i++) if (body[from + i] !== expected[i]) return false;
   return true;
+}
+
+/** Whether the name that begins at `other` is the same, up to its closing quote. */
+function isSameName(body: Buffer, from: number, to: number, other: number): boolean {
+  let length = 0;
+  while (from + length <= to && body[from + length] === body[other + length]) length++;
+  return from + length > to;
 }
 
 /**

@@ -56,14 +56,14 @@ async function inSlices<T>(steps: Generator<void, T>): Promise<T> {
 
 function* readRooms(reader: BodyReader): Generator<void, KeyToWrite[]> {
   let rooms: Map<string, Map<string, KeyToWrite>> | undefined;
-  for (const member of reader.members('')) {
+  for (const member of reader.members(() => '')) {
     if (member !== 'rooms') {
       reader.value(jsonPath('', member));
       yield;
       continue;
     }
     rooms = new Map();
-    for (const roomId of reader.members('rooms')) {
+    for (const roomId of reader.members(() => 'rooms')) {
       expectShort(longId(roomId));
       const sessions = yield* readSessions(reader, roomId);
       // Empty rooms take no memory.
@@ -84,12 +84,12 @@ function* readOneRoom(reader: BodyReader, roomId: string): Generator<void, KeyTo
 }
 
 function* readSessions(reader: BodyReader, roomId: string): Generator<void, Map<string, KeyToWrite>> {
-  const room = jsonPath('rooms', roomId);
-  const path = jsonPath(room, 'sessions');
+  const room = (): string => jsonPath('rooms', roomId);
+  const path = (): string => jsonPath(room(), 'sessions');
   let sessions: Map<string, KeyToWrite> | undefined;
   for (const member of reader.members(room)) {
     if (member !== 'sessions') {
-      reader.value(jsonPath(room, member));
+      reader.value(jsonPath(room(), member));
       yield;
       continue;
     }
@@ -100,7 +100,7 @@ function* readSessions(reader: BodyReader, roomId: string): Generator<void, Map<
       yield;
     }
   }
-  if (!sessions) throw missing(path);
+  if (!sessions) throw missing(path());
   return sessions;
 }
 
@@ -132,8 +132,8 @@ class BodyReader {
   }
 
   /** Goes through the members of an object: gives a name, after which the caller reads the value. */
-  *members(path: string): Generator<string, void> {
-    if (this.#next() !== OPEN_BRACE) expectObject(this.value(path), path === '' ? 'the body' : path);
+  *members(path: () => string): Generator<string, void> {
+    if (this.#next() !== OPEN_BRACE) expectObject(this.value(path()), path() || 'the body');
     this.#at++;
     if (this.#next() === CLOSE_BRACE) {
       this.#at++;
@@ -186,14 +186,14 @@ class BodyReader {
     if (this.#at < this.#bytes.length) throw notJson();
   }
 
-  #name(path: string): string {
+  #name(path: () => string): string {
     this.#next();
     const start = this.#at;
     const end = endOfString(this.#bytes, start);
     if (end === NONE) throw notJson();
     this.#at = end + 1;
     if (this.#isPlain) return this.#bytes.toString('latin1', start + 1, end);
-    return parseJsonBytes(this.#bytes.subarray(start, end + 1), jsonPath(path, '?')) as string;
+    return parseJsonBytes(this.#bytes.subarray(start, end + 1), jsonPath(path(), '?')) as string;
   }
 
   /** Goes to the next byte that is not white space, and gives it. */

@@ -41,7 +41,7 @@ const NONE = { verified: 0, 'declared-unauthenticated': 0, 'wrong-mac': 0, 'no-m
 describe('encrypt --backup-mac', () => {
   it.each([
     [['--public-key', 'hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo', '--backup-mac'], 'needs --key-file'],
-    [['--key-file', 'key.txt', '--bind-room-id'], 'need --backup-mac'],
+    [['--key-file', 'key.txt', '--bind-room-id'], 'needs --backup-mac'],
   ])('%j is refused', async (options, why) => {
     const work = new Workspace();
     work.writeJson('export.json', sessions);

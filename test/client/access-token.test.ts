@@ -15,6 +15,13 @@ describe('a pasted access token', () => {
     'out of JSON': '"access_token": "syt_YWxpY2U_x",',
     'behind a label': 'Access Token: syt_YWxpY2U_x',
     'with a zero-width space': 'syt_\u200bYWxpY2U_x\ufeff',
+    'over two lines': 'syt_YWx\r\n  pY2U_x\n',
+    'with a space in it': 'syt_YWx pY2U_x',
+    'with a line end that is written out': 'syt_YWxpY2U_x\\n',
+    'in quotation marks with a line end that is written out': '"syt_YWxpY2U_x\\r\\n"',
+    'out of the answer to a login': '{"user_id":"@a:b","access_token":"syt_YWxpY2U_x","device_id":"D"}',
+    'out of a setting': 'export MATRIX_ACCESS_TOKEN="syt_YWxpY2U_x"',
+    'out of an address': 'https://example.org/_matrix/client/v3/sync?access_token=syt_YWxpY2U_x&timeout=0',
   };
   it.each(Object.entries(read))('is read %s', (_, text) => {
     expect(pastedToken(text)).toBe('syt_YWxpY2U_x');
@@ -26,7 +33,7 @@ describe('a pasted access token', () => {
     }
   });
 
-  it.each(['', ' ', '""', 'two words', 'line\nline', 'pässword', 'a\0b'])('is not %j', (text) => {
+  it.each(['', ' ', '""', '\u200b', 'pässword', 'a\0b'])('is not %j', (text) => {
     expect(pastedToken(text)).toBeUndefined();
   });
 });

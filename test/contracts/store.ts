@@ -86,6 +86,10 @@ function membersOf({ members }: RoomPage): [string, unknown][] {
   return order.map((name) => [name, parsed[name]]);
 }
 
+function lengthOf(texts: readonly Uint8Array[], which: readonly number[]): number {
+  return which.reduce((sum, i) => sum + texts[i].length, 0);
+}
+
 /** What every store has to do, whatever it is made of. */
 export function storeContract(name: string, open: () => Promise<StoreUnderTest | undefined>): void {
   describe(`store contract: ${name}`, () => {
@@ -377,6 +381,55 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest |
       // And starts afresh.
       const version = await newVersion(store, user);
       expect(await readAll(store, user, version)).toEqual([]);
+    });
+
+    it('stores data that lie in any order in memory', async () => {
+      const user = newUser();
+      const version = await newVersion(store, user);
+      const keys = ['a', 'bb', 'ccc', 'dddd'].map((mark) => keyOf('!r:x', mark, 0, false, mark));
+      const data = keys.map((key) => Buffer.from(key.data));
+      const expected = data.map((text) => JSON.parse(text.toString()) as unknown);
+      for (const order of [
+        [0, 1, 2, 3],
+        [3, 2, 1, 0],
+        [1, 0, 3, 2],
+        [1, 3, 0, 2],
+      ]) {
+        for (const gap of [0, 1, 1_000]) {
+          // A place for each, in this order.
+          const pieces = order.map((i) => [Buffer.alloc(gap, '{'), data[i]]);
+          const memory = Buffer.concat(pieces.flat());
+          const batch = keys.map((key, i) => {
+            const at = gap * (order.indexOf(i) + 1) + lengthOf(data, order.slice(0, order.indexOf(i)));
+            return { ...key, data: memory.subarray(at, at + data[i].length) };
+          });
+          await store.deleteKeys(user, version, {});
+          await store.writeKeys(user, version, batch, {}, undefined);
+          const stored = await readAll(store, user, version);
+          expect(stored.map(([, , key]) => key)).toEqual(expected);
+        }
+      }
+    });
+
+    it('counts a batch of new, better and worse keys in known and unknown rooms', async () => {
+      const user = newUser();
+      const version = await newVersion(store, user);
+      const write = (keys: KeyToWrite[], quota = {}): Promise<unknown> =>
+        store.writeKeys(user, version, keys, quota, undefined);
+      expect(await write([keyOf('a', 's', 5), keyOf('a', 't', 5)])).toMatchObject({ etag: '1', count: 2 });
+      const batch = [
+        keyOf('b', 's'),
+        keyOf('a', 't', 9),
+        keyOf('a', 's', 1),
+        keyOf('a', 'u'),
+        keyOf('c', 's'),
+      ];
+      // The quota is exact: one key less is too few.
+      expect(await write(batch, { keys: 4 })).toEqual({ outcome: 'over-quota', of: 'keys' });
+      expect(await readAll(store, user, version)).toHaveLength(2);
+      expect(await write(batch, { keys: 5 })).toMatchObject({ etag: '2', count: 5 });
+      expect(await write(batch)).toMatchObject({ etag: '2', count: 5 });
+      expect(await store.readReplacements(user, 0, 10)).toHaveLength(1);
     });
 
     it('stores a batch of many statements as one', async () => {

@@ -81,7 +81,9 @@ export class OpenedPage {
   async chooseFiles(paths: readonly string[]): Promise<void> {
     await this.toStep(1);
     await this.page.check('input[value=files]');
-    await this.page.setInputFiles('#files', paths);
+    // As people do it: by itself, setting the files of the field would report no change for the same names.
+    const [chooser] = await Promise.all([this.page.waitForEvent('filechooser'), this.page.click('#files')]);
+    await chooser.setFiles(paths);
   }
 
   /** Chooses a backup, and the version and the account data that belong to it. */
@@ -109,7 +111,7 @@ export class OpenedPage {
   }
 
   /** Ticks one of the choices for experts. */
-  async choose(id: 'salvage' | 'authenticated'): Promise<void> {
+  async choose(id: 'salvage' | 'authenticated' | 'strict'): Promise<void> {
     await this.page.evaluate(`document.getElementById('${id}').checked = true`);
   }
 
@@ -125,7 +127,8 @@ export class OpenedPage {
 
   /** Waits for the result. */
   async done(): Promise<void> {
-    await this.page.waitForSelector('#results:visible', { timeout: 60_000 });
+    await this.page.waitForSelector('#results:visible, #problem:visible', { timeout: 60_000 });
+    if (await this.page.isVisible('#problem')) expect.fail(await this.text('#error'));
   }
 
   /** Waits for the page to say that it cannot go on. */

@@ -69,7 +69,7 @@ describe.skipIf(executablePath === undefined)('the page', () => {
   }
 
   it('is readable at every step of the form', async () => {
-    await expectReadable('server', 'Your user id or homeserver', 'what is typed');
+    await expectReadable('server', 'Your user ID or homeserver', 'what is typed');
     await page.click('summary:visible');
     await expectReadable('token', 'Element Web and Desktop: Settings');
     await opened.giveFiles(backup(sample.slice(0, 1)), `${'a-very-long-name-'.repeat(12)}.json`);
@@ -99,9 +99,35 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     server.faults = [{ kind: 'stall', bytes: 6_000_000 }];
     await opened.nameServer(server.url, 'token');
     await opened.enter(storage.toRecoveryKey());
-    await page.waitForSelector('#rate:has-text(" s left")');
+    await page.waitForSelector('#rate:has-text(" left")');
     await page.waitForTimeout(1000);
     await expectReadable('during', 'Reading the keys', ' a second', 'Cancel');
+  });
+
+  it('is readable when the connection broke, with and without keys that came', async () => {
+    const made = server.createVersion(BACKUP_ALGORITHM, { ...authData });
+    for (const [room, { sessions }] of Object.entries(backup(sample.slice(0, 20)).rooms)) {
+      for (const [session, data] of Object.entries(sessions))
+        server.store(made, room, session, data as never);
+    }
+    server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/keys');
+    const headers = { 'access-control-allow-origin': '*' };
+    const refusal = { kind: 'answer', status: 403, body: '{"errcode":"M_FORBIDDEN"}', headers } as const;
+    server.faults = [{ kind: 'truncate', bytes: 9000 }, refusal];
+    await opened.nameServer(server.url, 'token');
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    await page.setViewportSize(PHONE);
+    for (const id of ['#export', '#rest']) {
+      const box = await page.locator(id).boundingBox();
+      expect(box!.y + box!.height, id).toBeLessThan(PHONE.height);
+    }
+    await expectReadable('broken', 'The connection broke.', 'Get the rest');
+    server.faulty = (method, path) => method === 'GET' && path.endsWith('/room_keys/version');
+    server.faults = [refusal];
+    await page.click('#rest');
+    await opened.refused();
+    await expectReadable('unreachable', 'The homeserver is not answering as it should.', 'Try again');
   });
 
   it('is readable at the end, with failures and a warning', async () => {
@@ -119,7 +145,7 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     const bars = ['the bar', 'the bar on its track'];
     await expectReadable(
       'end',
-      'Warning: 1 of',
+      'Warning: somebody without your key',
       'missing-field',
       'verified: a holder',
       long.slice(0, 20),
@@ -148,6 +174,6 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     await expectReadable('error-details', 'wrong-key: key: expected');
     await opened.enter(storage.toRecoveryKey().slice(0, -1));
     await page.waitForSelector('#correct:visible');
-    await expectReadable('mistyped', 'Use what was probably meant');
+    await expectReadable('mistyped', 'Use the one that fits');
   });
 });

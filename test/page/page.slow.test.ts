@@ -5,7 +5,9 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { base64Encode } from '../../src/encoding/base64.js';
+import { encryptSession } from '../../src/batch/encrypt.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
+import { derivePassphraseKey } from '../../src/scheme/passphrase.js';
 import type { ReportFile } from '../cli/workspace.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { HTML, OpenedPage, executablePath, launch } from './in-chromium.js';
@@ -51,9 +53,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.giveFiles(backup(sample));
     await opened.enter(storage.toRecoveryKey());
     await opened.done();
-    expect(await opened.text('#summary')).toContain(
-      '1000 of 1000 keys; 0 not read. Opened with the key of the secret storage',
-    );
+    expect(await opened.text('#summary')).toContain('1000 of 1000 keys; 0 not read.');
+    expect(await opened.text('#opened')).toBe('Opened with the key of the secret storage.');
     expect(await page.locator('#rooms tbody tr').count()).toBe(50);
     const results = await opened.exported();
     expect(results.filter((result) => result.ok)).toHaveLength(1000);
@@ -136,7 +137,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.done();
     expect(await opened.text('#summary')).toContain('2 of 4 keys; 2 not read');
     expect(await opened.text('#salvage-text')).toBe(
-      '1 more can perhaps be read although they are damaged: 1 bad-mac-length.',
+      '1 more key can perhaps be read although damaged: 1 bad-mac-length.',
     );
     await page.click('#salvage-now');
     await opened.done();
@@ -168,6 +169,72 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.refused();
     expect(await page.isVisible('#results')).toBe(false);
     expect(opened.problems).toEqual([]);
+  });
+
+  it('says in which form a phrase or key fitted', async () => {
+    const phrase = 'My Old Phrase';
+    const parameters = { private_key_salt: 's', private_key_iterations: 10 };
+    const derived = BackupDecryptionKey.fromBytes(await derivePassphraseKey(phrase, parameters));
+    const { room_id, session_id, key_backup_data } = encryptSession(sample[0], derived.publicKey);
+    const rooms = { [room_id]: { sessions: { [session_id]: key_backup_data } } };
+    const auth_data = { ...createAuthData(derived.publicKey), ...parameters };
+    await opened.chooseFiles([
+      opened.save('backup.json', { rooms }),
+      opened.save('version.json', { auth_data }),
+    ]);
+    await opened.enter('mY oLD pHRASE');
+    await opened.refused();
+    const form = 'the passphrase of the backup, with capital and small letters exchanged, as with Caps Lock.';
+    expect(await opened.text('#advice')).toBe(`What fits is ${form}`);
+    await page.click('#correct');
+    await opened.done();
+    expect(await opened.text('#opened')).toBe(`Opened with ${form}`);
+    await opened.enter(`It is ${derived.toRecoveryKey()}, I think`);
+    await opened.done();
+    expect(await opened.text('#opened')).toBe(
+      'Opened with the decryption key of the backup, read out of the text around it.',
+    );
+  });
+
+  it('says that the public key is encoded twice', async () => {
+    const public_key = Buffer.from(key.publicKey.toBase64()).toString('base64');
+    const files = [
+      opened.save('backup.json', backup(sample.slice(0, 1))),
+      opened.save('version.json', { auth_data: { public_key } }),
+    ];
+    await opened.chooseFiles(files);
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    expect(await opened.text('#opened')).toBe(
+      'Opened with the decryption key of the backup. The public key is encoded in base64 twice, as nheko does: ' +
+        'this backup can be read but not written to.',
+    );
+  });
+
+  it('says that some keys need another recovery key', async () => {
+    const foreign = BackupDecryptionKey.generate();
+    const { rooms } = backup(sample.slice(0, 3));
+    for (const session of sample.slice(3, 5)) {
+      const { room_id, session_id, key_backup_data } = encryptSession(session, foreign.publicKey);
+      rooms[room_id] ??= { sessions: {} };
+      rooms[room_id].sessions[session_id] = key_backup_data;
+    }
+    await opened.giveFiles({ rooms });
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    expect(await opened.text('#cause')).toContain('Another recovery key belongs to 2 of the others.');
+  });
+
+  it('leaves out what not every client imports, when asked, and says how to get it', async () => {
+    const unclaimed = unmendedBackup({ ...sample[0], sender_claimed_keys: {} });
+    await opened.giveFiles({ rooms: merged(unclaimed, backup(sample.slice(1, 3))) });
+    await opened.choose('strict');
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    expect(await opened.text('#results-title')).toBe('2 of 3 keys recovered');
+    expect(await opened.text('#cause')).toContain('You chose “Only keys that every app can import”');
+    expect(await opened.exported()).toHaveLength(2);
+    expect(JSON.parse(await opened.download('report'))).toMatchObject({ keys: [{ code: 'missing-field' }] });
   });
 
   it('says of a key that nothing tells in advance that it fits no record', async () => {
@@ -213,6 +280,27 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#summary')).toContain('2 of 2 keys');
+  });
+
+  it('takes files that were saved again under the same names', async () => {
+    for (const keys of [2, 3]) {
+      await opened.giveFiles(backup(sample.slice(0, keys)));
+      await opened.enter(key.toRecoveryKey());
+      await opened.done();
+      expect(await opened.text('#summary')).toContain(`${keys} of ${keys} keys`);
+    }
+  });
+
+  it('says that a file has changed since it was chosen, and takes it when it is chosen again', async () => {
+    await opened.giveFiles(backup(sample.slice(0, 2)));
+    opened.save('backup.json', backup(sample.slice(0, 3)));
+    await opened.enter(key.toRecoveryKey());
+    await opened.refused();
+    expect(await opened.text('#problem-title')).toBe('A file has changed since you chose it.');
+    await opened.giveFiles(backup(sample.slice(0, 3)));
+    await opened.enter(key.toRecoveryKey());
+    await opened.done();
+    expect(await opened.text('#summary')).toContain('3 of 3 keys');
   });
 
   it('gives the keys before the end of a backup that was cut off, and says so', async () => {
@@ -448,7 +536,9 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       // Verified, declared, no MAC, wrong MAC.
       expect(await counts()).toEqual([1, 1, 1, 1]);
       expect(await opened.text('#summary')).toContain('4 of 4 keys, 1 of them flagged');
-      expect(await page.innerText('#warning')).toContain('1 of the keys in the file carry a wrong MAC');
+      expect(await page.innerText('#warning')).toContain(
+        'without your key wrote or changed 1 key in the file',
+      );
       expect(JSON.parse(await opened.download('report'))).toMatchObject({
         authenticity: { verified: 1, 'declared-unauthenticated': 1, 'no-mac': 1, 'wrong-mac': 1 },
         keys: [{ session_id: sample[2].session_id, flags: ['wrong-mac'] }],
@@ -628,7 +718,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
       await signIn(server.url);
       await opened.done();
       expect(await opened.text('#results-title')).toBe('20 of 23 keys recovered');
-      expect(await opened.text('#cause')).toContain('The homeserver counts 3 more keys than it sent.');
+      expect(await opened.text('#cause')).toContain('The homeserver counts 3 keys more than it sent.');
     });
 
     it('shows that it waits for a server that does not answer', async () => {

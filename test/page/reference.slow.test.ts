@@ -42,9 +42,8 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
     const text = storage.toRecoveryKey();
     await rescue(text);
     await opened.done();
-    expect(await opened.text('#summary')).toContain(
-      '300 of 300 keys; 0 not read. Opened with the key of the secret storage',
-    );
+    expect(await opened.text('#summary')).toContain('300 of 300 keys; 0 not read.');
+    expect(await opened.text('#opened')).toBe('Opened with the key of the secret storage.');
     const results = await opened.exported();
     const keys = results.map((result) => (result.ok ? result.session.session_key : result.error));
     expect(keys.sort()).toEqual(sessions.map(({ session_key }) => session_key).sort());

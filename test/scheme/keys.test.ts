@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { describe, expect, it, vi } from 'vitest';
-import { BackupDecryptionKey, BackupPublicKey, type KeyBackupError } from '../../src/index.js';
+import { BackupDecryptionKey, BackupPublicKey, KeyBackupError } from '../../src/index.js';
 import { decryptSessionData, derivePassphraseKey, encryptSessionData } from '../../src/engine.js';
 import {
   LOW_ORDER_POINTS,
@@ -327,6 +327,65 @@ describe('BackupDecryptionKey', () => {
           .message;
       expect(await say('e\u0301')).toContain('NFC and NFKC');
       expect(await say('ﬁ')).toMatch(/its NFKC form/);
+    });
+
+    describe('in another form than it was set in', () => {
+      const authDataOf = async (made: string) => {
+        const key = BackupDecryptionKey.fromBytes(await derivePassphraseKey(made, parameters));
+        return { ...parameters, public_key: key.publicKey.toBase64() };
+      };
+
+      it.each([
+        ['Schlüssel'.normalize('NFD'), 'Schlüssel', 'NFD'],
+        ['fish', ' fish ', 'outer-space'],
+        ['fish\n', 'fish', 'line-end'],
+        ['fish', 'FISH', 'caps-lock'],
+        ['it’s', "it's", 'typographic-signs'],
+      ])('takes %j for %j when asked to, and tells the form', async (made, typed, form) => {
+        const authData = await authDataOf(made);
+        const told = vi.fn<(form: string) => void>();
+        const key = await BackupDecryptionKey.fromPassphrase(typed, authData, { onOtherForm: told });
+        expect(key.matches(authData)).toBe(true);
+        expect(told.mock.calls).toEqual([[form]]);
+        const unasked = BackupDecryptionKey.fromPassphrase(typed, authData);
+        expect((await rejection(unasked)).code).toBe('wrong-passphrase');
+      });
+
+      it('is not tried where the passphrase fits, and not told where none does', async () => {
+        const authData = await authDataOf('fish');
+        const told = vi.fn<(form: string) => void>();
+        const options = { onOtherForm: told };
+        expect((await BackupDecryptionKey.fromPassphrase('fish', authData, options)).matches(authData)).toBe(
+          true,
+        );
+        const error = await rejection(BackupDecryptionKey.fromPassphrase('bird', authData, options));
+        expect(error.code).toBe('wrong-passphrase');
+        expect(told).not.toHaveBeenCalled();
+      });
+
+      it('ends when aborted, and with what the callback throws', async () => {
+        const authData = await authDataOf('fish');
+        const abort = new AbortController();
+        let derived = 0;
+        const backend = {
+          name: 'test',
+          pbkdf2: () => {
+            if (++derived === 3) abort.abort();
+            return Promise.resolve(new Uint8Array(32).fill(derived));
+          },
+        };
+        const options = { backend, signal: abort.signal, onOtherForm: () => undefined };
+        const aborted = BackupDecryptionKey.fromPassphrase('bird', authData, options);
+        expect((await rejection(aborted)).code).toBe('aborted');
+        expect(derived).toBe(3);
+        const mine = new KeyBackupError('wrong-passphrase', 'mine');
+        const throwing = () => {
+          throw mine;
+        };
+        await expect(
+          BackupDecryptionKey.fromPassphrase('Fish', authData, { onOtherForm: throwing }),
+        ).rejects.toBe(mine);
+      });
     });
 
     it('reads the auth_data before the long work', async () => {

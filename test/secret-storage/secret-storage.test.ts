@@ -290,6 +290,18 @@ describe('a security phrase', () => {
     expect((await rejection(open('right', change))).code).toBe(expected);
   });
 
+  test('in another form is taken when asked to, and told', async () => {
+    const told: string[] = [];
+    const onOtherForm = (form: string) => told.push(form);
+    const key = await SecretStorageKey.fromPassphrase(
+      'Right ',
+      accountWith(descriptionOf(derived, { passphrase })),
+      { onOtherForm },
+    );
+    expect([key.proven, told]).toEqual([true, ['first-letter']]);
+    expect((await rejection(open('Right '))).code).toBe('wrong-passphrase');
+  });
+
   test('refuses another phrase, and a key without a phrase', async () => {
     expect(await rejection(open('wrong'))).toMatchObject({
       code: 'wrong-passphrase',

@@ -752,6 +752,7 @@ describe('offers what was meant', () => {
     const pasted = storage.toRecoveryKey().replaceAll(' ', separator === 'en' ? '–' : separator);
     expect(await outcome(pasted, everything)).toBe('secret-storage-key');
     expect(await outcome(`Recovery key: "${pasted}"`, everything)).toBe('secret-storage-key');
+    expect(await outcome(`It is ${pasted}, I think`, everything)).toBe('secret-storage-key');
     const short = pasted.slice(0, -1);
     expect(await outcome(short, everything)).toMatch(/; secret-storage-key by omission$/);
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fc } from '@fast-check/vitest';
+import fc from 'fast-check';
 import type { BackupItem } from '../../src/wire/backup-item.js';
 import { BackupReader } from '../../src/wire/backup-reader.js';
 import { readSavedKeys } from '../../src/wire/saved-keys.js';

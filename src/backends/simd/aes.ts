@@ -34,6 +34,7 @@ import { CONSTANTS } from './field.js';
 export const BLOCK = 16;
 
 const ROUNDS = 14;
+const LAST_KEY = ROUNDS * BLOCK;
 
 /** Where the IV is that follows the round keys, of which the last is not used, and where the message begins. */
 export const IV = BLOCK * (ROUNDS + 2);
@@ -129,6 +130,42 @@ function permutations(): number[] {
   ].flatMap((from) => nibbles.map((n) => from(n & 3, n >> 2)));
 }
 
+/** What is done to a block, as FIPS 197 names it. */
+function steps(f: FunctionBuilder) {
+  const vector = (index: number) => load(i32(0), TABLES + BLOCK * index);
+  const keep = (value: Code) => f.let(V128, value);
+  const look = (index: number, x: Code) => swizzle(vector(index), x);
+  const permute = (x: Code, index: number) => keep(swizzle(x, vector(index)));
+  /** The low and the high half of every byte. */
+  const halves = (x: Code) =>
+    [and(x, vector(NIBBLE)), and(shiftRightI32(x, i32(4)), vector(NIBBLE))].map(keep);
+  /** By the four tables from `table` on. */
+  const invert = (x: Code, table: number) => {
+    const [low, high] = halves(x);
+    const [k, i] = halves(keep(xor(look(table, low), look(table + 1, high))));
+    const j = keep(xor(i, k));
+    const ak = keep(look(A_INVERSE, k));
+    const io = keep(xor(look(INVERSE, xor(look(INVERSE, i), ak)), j));
+    const jo = keep(xor(look(INVERSE, xor(look(INVERSE, j), ak)), i));
+    return keep(xor(look(table + 2, io), look(table + 3, jo)));
+  };
+  const double = (x: Code) => keep(xor(addI8(x, x), and(isLessI8(x, vector(ZERO)), vector(POLYNOMIAL))));
+  const mixColumns = (x: Code) => {
+    const down = permute(x, ONE_DOWN);
+    const sum = keep(xor(x, down));
+    return keep(xor(xor(double(sum), down), permute(sum, TWO_DOWN)));
+  };
+  return {
+    vector,
+    keep,
+    permute,
+    subBytes: (x: Code) => keep(xor(invert(x, FORWARD), vector(AFFINE))),
+    invSubBytes: (x: Code) => invert(keep(xor(x, vector(AFFINE))), BACKWARD),
+    mixColumns,
+    invMixColumns: (x: Code) => mixColumns(keep(xor(x, double(double(keep(xor(x, permute(x, TWO_DOWN)))))))),
+  };
+}
+
 /**
  * Adds, for memory that begins with round keys and IV, see {@link HEAD}:
  *
@@ -137,41 +174,8 @@ function permutations(): number[] {
  *   that of the blocks that follow.
  */
 export function addAes(module: ModuleBuilder): void {
-  const operations = (f: FunctionBuilder) => {
-    const vector = (index: number) => load(i32(0), TABLES + BLOCK * index);
-    const keep = (value: Code) => f.let(V128, value);
-    const permute = (x: Code, index: number) => keep(swizzle(x, vector(index)));
-    /** The low and the high half of every byte. */
-    const halves = (x: Code) =>
-      [and(x, vector(NIBBLE)), and(shiftRightI32(x, i32(4)), vector(NIBBLE))].map(keep);
-    const look = (index: number, x: Code) => swizzle(vector(index), x);
-    const invert = (x: Code, table: number) => {
-      const [low, high] = halves(x);
-      const [k, i] = halves(keep(xor(look(table, low), look(table + 1, high))));
-      const j = keep(xor(i, k));
-      const ak = keep(look(A_INVERSE, k));
-      const io = keep(xor(look(INVERSE, xor(look(INVERSE, i), ak)), j));
-      const jo = keep(xor(look(INVERSE, xor(look(INVERSE, j), ak)), i));
-      return keep(xor(look(table + 2, io), look(table + 3, jo)));
-    };
-    const double = (x: Code) => keep(xor(addI8(x, x), and(isLessI8(x, vector(ZERO)), vector(POLYNOMIAL))));
-    const mixColumns = (x: Code) => {
-      const down = permute(x, ONE_DOWN);
-      const sum = keep(xor(x, down));
-      return keep(xor(xor(double(sum), down), permute(sum, TWO_DOWN)));
-    };
-    return {
-      keep,
-      vector,
-      permute,
-      substitute: (x: Code) => keep(xor(invert(x, FORWARD), vector(AFFINE))),
-      unsubstitute: (x: Code) => invert(keep(xor(x, vector(AFFINE))), BACKWARD),
-      mixColumns,
-      unmixColumns: (x: Code) => mixColumns(keep(xor(x, double(double(keep(xor(x, permute(x, TWO_DOWN)))))))),
-    };
-  };
   module.add('expandKey', 1, (f, keys) => {
-    const { keep, vector, permute, substitute } = operations(f);
+    const { keep, vector, permute, subBytes } = steps(f);
     const rcon = keep(vector(RCON));
     const sums = (x: Code) => {
       const two = keep(xor(x, permute(x, ONE_LATER)));
@@ -179,67 +183,50 @@ export function addAes(module: ModuleBuilder): void {
     };
     f.repeat(i32(ROUNDS / 2), () => {
       const [even, odd] = [keep(load(keys, 0)), keep(load(keys, BLOCK))];
-      const word = substitute(odd);
-      const nextEven = keep(xor(sums(even), xor(permute(word, LAST_WORD_ROTATED), rcon)));
-      const nextWord = substitute(nextEven);
+      const word = permute(subBytes(odd), LAST_WORD_ROTATED);
+      const nextEven = keep(xor(sums(even), xor(word, rcon)));
       f.store(keys, 2 * BLOCK, nextEven);
-      f.store(keys, 3 * BLOCK, xor(sums(odd), permute(nextWord, LAST_WORD)));
+      f.store(keys, 3 * BLOCK, xor(sums(odd), permute(subBytes(nextEven), LAST_WORD)));
       f.set(rcon, addI8(rcon, rcon));
       f.advance(keys, 2 * BLOCK);
     });
   });
-  module.add('encryptBlocks', 3, (f, first, second, count) => {
-    const { keep, permute, substitute, mixColumns } = operations(f);
+  addBlocks(module, 'encryptBlocks', true);
+  addBlocks(module, 'decryptBlocks', false);
+}
+
+function addBlocks(module: ModuleBuilder, name: string, encrypts: boolean): void {
+  const [firstKey, lastKey] = encrypts ? [0, LAST_KEY] : [LAST_KEY, 0];
+  module.add(name, 3, (f, first, second, count) => {
+    const { keep, permute, subBytes, invSubBytes, mixColumns, invMixColumns } = steps(f);
+    const substitute = (x: Code) =>
+      encrypts ? subBytes(permute(x, SHIFT_ROWS)) : invSubBytes(permute(x, UNSHIFT_ROWS));
+    const round = (x: Code, key: Code) =>
+      encrypts ? xor(mixColumns(substitute(x)), key) : invMixColumns(xor(substitute(x), key));
     const messages = [first, second].map((head) => ({
-      keys: f.let(I32, head),
-      data: f.let(I32, i32Add(head, i32(IV))),
-      x: keep(load(head, IV)),
       head,
-    }));
-    f.repeat(count, () => {
-      for (const { keys, data, x, head } of messages) {
-        f.set(keys, head);
-        f.advance(data, BLOCK);
-        f.set(x, xor(xor(x, load(data, 0)), load(head, 0)));
-      }
-      f.repeat(i32(ROUNDS - 1), () => {
-        for (const { keys, x } of messages) {
-          f.advance(keys, BLOCK);
-          f.set(x, xor(mixColumns(substitute(permute(x, SHIFT_ROWS))), load(keys, 0)));
-        }
-      });
-      for (const { head, data, x } of messages) {
-        f.set(x, xor(substitute(permute(x, SHIFT_ROWS)), load(head, ROUNDS * BLOCK)));
-        f.store(data, 0, x);
-      }
-    });
-    for (const { head, x } of messages) f.store(head, IV, x);
-  });
-  module.add('decryptBlocks', 3, (f, first, second, count) => {
-    const { keep, permute, unsubstitute, unmixColumns } = operations(f);
-    const messages = [first, second].map((head) => ({
       keys: f.let(I32, head),
       data: f.let(I32, i32Add(head, i32(IV))),
       previous: keep(load(head, IV)),
-      x: f.let(V128, load(head, IV)),
-      head,
+      x: keep(load(head, IV)),
     }));
     f.repeat(count, () => {
-      for (const { keys, data, x, head } of messages) {
-        f.set(keys, i32Add(head, i32(ROUNDS * BLOCK)));
+      for (const { head, keys, data, previous, x } of messages) {
         f.advance(data, BLOCK);
+        f.set(keys, i32Add(head, i32(firstKey)));
         f.set(x, xor(load(data, 0), load(keys, 0)));
+        if (encrypts) f.set(x, xor(x, previous));
       }
       f.repeat(i32(ROUNDS - 1), () => {
         for (const { keys, x } of messages) {
-          f.advance(keys, -BLOCK);
-          f.set(x, unmixColumns(xor(unsubstitute(permute(x, UNSHIFT_ROWS)), load(keys, 0))));
+          f.advance(keys, encrypts ? BLOCK : -BLOCK);
+          f.set(x, round(x, load(keys, 0)));
         }
       });
-      for (const { head, data, x, previous } of messages) {
-        const last = unsubstitute(permute(x, UNSHIFT_ROWS));
-        f.set(x, xor(xor(last, load(head, 0)), previous));
-        f.set(previous, load(data, 0));
+      for (const { head, data, previous, x } of messages) {
+        f.set(x, xor(substitute(x), load(head, lastKey)));
+        if (!encrypts) f.set(x, xor(x, previous));
+        f.set(previous, encrypts ? x : load(data, 0));
         f.store(data, 0, x);
       }
     });

@@ -61,7 +61,11 @@ const MANY = 16;
 /** From this many agreements with one recipient on, ladders take longer than building a table. */
 const TABLE_FROM = 64;
 
+/** After this many agreements and sealings of the process, making the module takes less time than it saves. */
+const MAKE_FROM = 512;
+
 let made: Promise<Simd | undefined> | undefined;
+let asked = 0;
 /** Set when a result was wrong. */
 let isOff = false;
 
@@ -75,11 +79,12 @@ export async function hasSimd(): Promise<boolean> {
 
 /**
  * X25519, HKDF and AES by WebAssembly with relaxed SIMD: two agreements at a time, faster than OpenSSL and WebCrypto, four
- * derivations and two messages. The module is made in memory at the first operation. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
+ * derivations and two messages. The module is made in memory, once some hundreds of keys have come or {@link hasSimd} was
+ * asked. A page needs 'wasm-unsafe-eval' in its Content-Security-Policy.
  *
  * Where the runtime has no relaxed SIMD, or may not compile it, or gives other results than pure JavaScript, `otherwise`
- * does everything. One session of every chunk that is encrypted is compared with pure JavaScript, because a wrong result
- * would make a backup that cannot be read. A wrong one on decryption fails as `mac-mismatch`.
+ * does everything. One session of every chunk is compared with pure JavaScript, because a wrong result on encryption would
+ * make a backup that cannot be read. A wrong agreement on decryption fails as `mac-mismatch`.
  *
  * The module branches on no secret and no address in it depends on one. It is not audited, see SECURITY.md.
  *
@@ -210,7 +215,9 @@ async function ready(): Promise<Simd | undefined> {
 
 /** SIMD, where it may be used and the keys are many enough. */
 async function readyFor(keys: Uint8Array): Promise<Simd | undefined> {
-  return keys.length < 32 * MANY ? undefined : ready();
+  const count = keys.length / 32;
+  asked += count;
+  return count >= MANY && (made || asked >= MAKE_FROM) ? ready() : undefined;
 }
 
 /** Loads what is in files of its own, so that a program that has little to do loads nothing. */

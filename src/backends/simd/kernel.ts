@@ -43,7 +43,7 @@ const PAGES = 16;
 /**
  * The module and its memory. Every element is a pair, one number in each lane.
  *
- * The machine code was read that V8 makes of all functions, on Node 24.22 and 26.12 for x64, by the baseline and by the
+ * The machine code was read that V8 makes of all functions, on Node 22.23, 24.22 and 26.12 for x64, by the baseline and by the
  * optimizing compiler: the only jumps are those of the loops and, once a loop, of the checks for interrupts and for the
  * budget of the compiler; every multiplyAdd is one vfmadd, and no selection became a branch. That of other processors
  * and engines was not.

@@ -7,7 +7,6 @@ import type { ExportedSessionData } from '../../formats/room-key.js';
 import { resultsInPlace } from '../../report/in-place.js';
 import { reasonOf, Report, rooted } from '../../report/report.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import type { UnauthenticatedSource } from '../../scheme/backup-mac.js';
 import { BackupPublicKey, type BackupDecryptionKey } from '../../scheme/keys.js';
 import type { BackupEntry } from '../../wire/backup-item.js';
 import { defineCommand, parseUserId, type Values } from '../command.js';
@@ -25,7 +24,14 @@ import {
 } from '../options.js';
 import { BackupObjects, withResultFiles } from '../outputs.js';
 import { isJsonSummary, tellSummary, withProgress } from '../results.js';
-import { chooseMacKey, parseSigningKey, readAuthDataFile, readKeyFile, wantsMac } from '../secrets.js';
+import {
+  chooseMacKey,
+  parsePublicKey,
+  parseSigningKey,
+  readAuthDataFile,
+  readKeyFile,
+  wantsMac,
+} from '../secrets.js';
 import type { Terminal } from '../terminal.js';
 
 const OPTIONS = {
@@ -39,11 +45,6 @@ const OPTIONS = {
   },
   ...BACKUP_MAC,
   ...BIND_ROOM_ID,
-  unauthenticated: {
-    value: 'SOURCE',
-    help: `with a backup_mac: vouch for none of the sessions, and say where they are from: m.legacy-v1,
-        m.forwarded_room_key or m.undefined`,
-  },
   ...VERIFIED,
   ...OUTPUT,
   ...JSON_SUMMARY,
@@ -72,10 +73,8 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
     wrong usage or unreadable input.`,
   example:
     'megolm-backup encrypt export.json --public-key hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo -o backup.json',
-  async run({ verified, bindRoomId, unauthenticated, ...options }, terminal, path) {
-    const source = parseSource(unauthenticated);
-    const dependents = { 'bind-room-id': bindRoomId, unauthenticated };
-    const withMac = wantsMac(options, dependents, options.keyFile !== undefined);
+  async run({ verified, ...options }, terminal, path) {
+    const withMac = wantsMac(options, options.keyFile !== undefined);
     expectRecipient(options);
     const { publicKey, macKey } = await readRecipient(options, withMac, terminal);
     const report = new Report(({ path: where }, { code, message }) => {
@@ -90,8 +89,7 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
           const settings = {
             isVerified: verified,
             macKey,
-            bindRoomId,
-            unauthenticated: source && (() => source),
+            bindRoomId: options.bindRoomId,
             backend: nodeBackend(),
             signal: terminal.signal,
             onProgress: () => {
@@ -128,16 +126,6 @@ An auth_data is used only when it is trusted: by the key, by a signature, or bec
     return report.failed === 0 ? 0 : 1;
   },
 });
-
-const SOURCES: readonly UnauthenticatedSource[] = ['m.legacy-v1', 'm.forwarded_room_key', 'm.undefined'];
-
-function parseSource(text: string | undefined): UnauthenticatedSource | undefined {
-  const source = SOURCES.find((known) => known === text);
-  if (text !== undefined && !source) {
-    throw new UsageError(`--unauthenticated: expected one of ${SOURCES.join(', ')}`);
-  }
-  return source;
-}
 
 /** The options that say what to encrypt to. */
 type Recipient = Pick<
@@ -178,7 +166,7 @@ async function readRecipient(given: Recipient, withMac: boolean, terminal: Termi
   try {
     const publicKey = described
       ? trustedKey(described, given, key)
-      : (key?.publicKey ?? parsePublicKey(given));
+      : (key?.publicKey ?? parsePublicKey(given.publicKey ?? ''));
     return { publicKey, macKey: await chooseMacKey(macKeyFile, withMac, publicKey, key, terminal) };
   } finally {
     key?.dispose();
@@ -187,14 +175,15 @@ async function readRecipient(given: Recipient, withMac: boolean, terminal: Termi
 
 function trustedKey(
   authData: JsonObject,
-  { user = '', key: signers, trustUnverified }: Recipient,
+  { user, key: signers, trustUnverified }: Recipient,
   decryptionKey: BackupDecryptionKey | undefined,
 ): BackupPublicKey {
   const publicKey = BackupPublicKey.fromAuthData(authData);
   // The key given has to fit even when a signature is trusted: the backup will be read with it.
   decryptionKey?.expectMatch(authData);
   const trustedKeys = signers.map(parseSigningKey);
-  const { trusted, reason } = verifyAuthData(authData, { userId: user, trustedKeys, decryptionKey });
+  const userId = user === undefined ? '' : parseUserId('--user', user);
+  const { trusted, reason } = verifyAuthData(authData, { userId, trustedKeys, decryptionKey });
   if (!trusted && !trustUnverified) {
     throw new KeyBackupError(
       'untrusted-backup',
@@ -202,13 +191,4 @@ function trustedKey(
     );
   }
   return publicKey;
-}
-
-function parsePublicKey({ publicKey = '' }: Recipient): BackupPublicKey {
-  try {
-    return BackupPublicKey.fromBase64(publicKey);
-  } catch (cause) {
-    if (!(cause instanceof KeyBackupError) || cause.code === 'low-order-key') throw cause;
-    throw new UsageError(`--public-key: ${cause.message}`, { cause });
-  }
 }

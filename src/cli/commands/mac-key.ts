@@ -6,7 +6,7 @@ import { KeyBackupError } from '../../errors.js';
 import { BACKUP_MAC_SECRET, BackupMacKey } from '../../scheme/backup-mac.js';
 import type { BackupDecryptionKey } from '../../scheme/keys.js';
 import { pastedKey } from '../../scheme/pasted-key.js';
-import { PASSPHRASE_FORMS, passphraseForms } from '../../scheme/passphrase-forms.js';
+import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import { anyDescription, defaultKeyId, type AccountData } from '../../secret-storage/key-description.js';
 import { SecretStorageKey } from '../../secret-storage/secret-storage.js';
 import { defineCommand } from '../command.js';
@@ -175,38 +175,13 @@ async function openStorage(
     // It may be a phrase, if the key has one.
     const isPhrase = error instanceof KeyBackupError && error.code === 'bad-recovery-key';
     if (!isPhrase || !Object.hasOwn(anyDescription(accountData, keyId), 'passphrase')) throw error;
-    const options = { keyId, signal, backend: nodeBackend() };
-    return fromAnyForm(
-      given,
-      (phrase) => SecretStorageKey.fromPassphrase(phrase, accountData, options),
-      terminal,
-    );
+    return SecretStorageKey.fromPassphrase(given, accountData, {
+      keyId,
+      signal,
+      backend: nodeBackend(),
+      onOtherForm: (form) => {
+        terminal.stderr(`the phrase fits ${PASSPHRASE_FORMS[form]}\n`);
+      },
+    });
   }
-}
-
-/** Opens with a phrase as it was given, or in another form, which is told. */
-async function fromAnyForm<T>(
-  given: string,
-  open: (phrase: string) => Promise<T>,
-  { stderr }: Terminal,
-): Promise<T> {
-  try {
-    return await open(given);
-  } catch (error) {
-    if (!isWrong(error)) throw error;
-    for (const { text, form } of passphraseForms(given)) {
-      try {
-        const opened = await open(text);
-        stderr(`the phrase fits ${PASSPHRASE_FORMS[form]}\n`);
-        return opened;
-      } catch (other) {
-        if (!isWrong(other)) throw other;
-      }
-    }
-    throw error;
-  }
-}
-
-function isWrong(error: unknown): boolean {
-  return error instanceof KeyBackupError && error.code === 'wrong-passphrase';
 }

@@ -8,23 +8,24 @@ import { resumableDownload } from '../../client/resumable-download.js';
 import { isJsonObject, ownValue, type JsonObject } from '../../encoding/json.js';
 import { Report } from '../../report/report.js';
 import {
+  CHANGES,
   disposeRescueKeys,
   exportRescued,
   KeyMatchCounter,
   rescueEntries,
   rescueKeys,
+  TWICE,
   UNLOCKED_BY,
   type RescueKey,
 } from '../../report/rescue.js';
 import { verifyAuthData } from '../../scheme/auth-data.js';
-import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import type { MasterKey } from '../../secret-storage/account-secrets.js';
 import { accountDataOf, secretStorageState, type AccountData } from '../../secret-storage/key-description.js';
 import { unlock, type NotUnlocked } from '../../secret-storage/unlock.js';
 import type { BackupItem } from '../../wire/backup-item.js';
 import { defineCommand } from '../command.js';
 import { DownloadFile } from '../download-file.js';
-import { TWICE, UsageError, WRONG_KEY } from '../errors.js';
+import { UsageError, WRONG_KEY } from '../errors.js';
 import { openKeysFile, readJson } from '../files.js';
 import { connect, existingBackup, withServer, type ServerOptions } from '../homeserver.js';
 import { HOMESERVER, READING, STRICT } from '../options.js';
@@ -290,7 +291,7 @@ async function open(
   const options = { authData, accountData, backend: nodeBackend(), signal: terminal.signal, onProgress };
   let result = await unlock(given, options);
   if (!result.ok && result.suggestion && correct) {
-    terminal.stderr(`corrected what was given: ${changeOf(result.suggestion.change)}\n`);
+    terminal.stderr(`corrected what was given: ${CHANGES[result.suggestion.change]}\n`);
     disposeRescueKeys(rescueKeys(result));
     result = await unlock(result.suggestion.text, options);
   }
@@ -334,19 +335,9 @@ function explain(
   }
   if (suggestion) {
     // The right key is a secret, and stderr may be a log: only that there is one is said.
-    const what = `${UNLOCKED_BY[suggestion.by]}, ${changeOf(suggestion.change)}`;
+    const what = `${UNLOCKED_BY[suggestion.by]}, ${CHANGES[suggestion.change]}`;
     terminal.stderr(`something close to it fits: ${what}. Run again with --correct to use that\n`);
   }
-}
-
-function changeOf(change: NonNullable<NotUnlocked['suggestion']>['change']): string {
-  const mistakes = {
-    substitution: 'with another character in one place',
-    swap: 'with two neighbouring characters swapped',
-    omission: 'with one more character',
-    insertion: 'with one character less',
-  } as const;
-  return { ...mistakes, ...PASSPHRASE_FORMS }[change];
 }
 
 /** Whether the master key has signed the backup; null when there is no master key to ask about. */

@@ -141,7 +141,10 @@ async function run(
   );
   const { changed, emptyRooms, skipped } = restore.summary;
   if (changed) terminal.stderr('the backup has changed since the restore began\n');
-  for (const room of emptyRooms) terminal.stderr(`the backup has no key of the room ${quote(room)}\n`);
+  for (const room of emptyRooms) {
+    const hint = room.startsWith('!') ? '' : '; the id of a room starts with "!"';
+    terminal.stderr(`the backup has no key of the room ${quote(room)}${hint}\n`);
+  }
   // Keys of an earlier run prove the key.
   const fits = fit.fits || skipped > 0;
   if (!fits) terminal.stderr(`${WRONG_KEY}\n`);

@@ -71,7 +71,7 @@ the same command resumes: EXPORT.json.upload-state records its progress.
     const trustedKeys = options.key.map(parseSigningKey);
     // With a trusted signature, no decryption key is asked for.
     const hasKey = keyFile !== undefined || trustedKeys.length === 0;
-    const withMac = wantsMac({ backupMac, macKeyFile }, { 'bind-room-id': bindRoomId }, hasKey);
+    const withMac = wantsMac({ backupMac, macKeyFile, bindRoomId }, hasKey);
     if (!hasKey && create) throw new UsageError('--create needs --key-file');
     const key = hasKey ? await readKeyFile(keyFile, terminal) : undefined;
     let macKey: UploadOptions['macKey'];

@@ -2,7 +2,7 @@ import { excerpt } from '../../encoding/quote.js';
 import { verifyAuthData, type AuthDataVerdict, type SignatureState } from '../../scheme/auth-data.js';
 import { defineCommand, parseUserId } from '../command.js';
 import { KEY_FILE, TRUSTED_KEY } from '../options.js';
-import { TWICE } from '../errors.js';
+import { TWICE } from '../../report/rescue.js';
 import { parseSigningKey, readAuthDataFile, readKeyFile } from '../secrets.js';
 
 export const command = defineCommand({

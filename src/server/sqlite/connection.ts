@@ -11,8 +11,8 @@ import { importPeer } from '../../errors.js';
 export interface SqliteConnection {
   /** Runs one or more statements without parameters or rows. */
   exec(sql: string): void;
-  /** Runs a statement for its effect. */
-  run(sql: string, parameters?: readonly SqliteValue[]): void;
+  /** Runs a statement for its effect. Returns how many rows it wrote, without those that triggers wrote. */
+  run(sql: string, parameters?: readonly SqliteValue[]): number;
   /** The rows of a statement, as arrays in the order of its columns. */
   all(sql: string, parameters?: readonly SqliteValue[]): SqliteValue[][];
   /** The first row, faster than {@link SqliteConnection.all}. */
@@ -108,9 +108,7 @@ function connect(binding: Binding): SqliteConnection {
     exec: (sql) => {
       binding.exec(sql);
     },
-    run: (sql, parameters = []) => {
-      prepared(sql).run(parameters);
-    },
+    run: (sql, parameters = []) => prepared(sql).run(parameters),
     all: (sql, parameters = []) => prepared(sql).all(parameters),
     first: (sql, parameters = []) => prepared(sql).first(parameters),
     close: () => {
@@ -127,7 +125,7 @@ interface Binding {
 }
 
 interface Statement {
-  run(parameters: readonly SqliteValue[]): void;
+  run(parameters: readonly SqliteValue[]): number;
   all(parameters: readonly SqliteValue[]): SqliteValue[][];
   first(parameters: readonly SqliteValue[]): SqliteValue[] | undefined;
 }
@@ -136,7 +134,7 @@ interface NodeSqlite {
   DatabaseSync: new (file: string) => {
     exec(sql: string): void;
     prepare(sql: string): {
-      run(...parameters: readonly SqliteValue[]): unknown;
+      run(...parameters: readonly SqliteValue[]): { changes: number | bigint };
       all(...parameters: readonly SqliteValue[]): Record<string, SqliteValue>[];
       get(...parameters: readonly SqliteValue[]): Record<string, SqliteValue> | undefined;
     };
@@ -146,7 +144,7 @@ interface NodeSqlite {
 
 interface Libsql {
   prepare(sql: string): {
-    run(parameters: readonly SqliteValue[]): unknown;
+    run(parameters: readonly SqliteValue[]): { changes: number };
     raw(): LibsqlRows;
   };
   exec(sql: string): void;
@@ -167,7 +165,7 @@ function openNode(sqlite: NodeSqlite, file: string): Binding {
     prepare: (sql) => {
       const statement = database.prepare(sql);
       return {
-        run: (parameters) => void statement.run(...parameters),
+        run: (parameters) => Number(statement.run(...parameters).changes),
         // The columns of every statement here have distinct names, so the values are the row.
         all: (parameters) => statement.all(...parameters).map((row) => Object.values(row)),
         first: (parameters) => {
@@ -189,11 +187,11 @@ function openLibsql(database: Libsql): Binding {
     },
     prepare: (sql) => {
       // `raw` changes how a statement runs, so reading and writing have one each, made when first used.
-      let writing: { run(parameters: readonly SqliteValue[]): unknown } | undefined;
+      let writing: ReturnType<Libsql['prepare']> | undefined;
       let rows: LibsqlRows | undefined;
       const reading = (): LibsqlRows => (rows ??= database.prepare(sql).raw());
       return {
-        run: (parameters) => void (writing ??= database.prepare(sql)).run(parameters),
+        run: (parameters) => (writing ??= database.prepare(sql)).run(parameters).changes,
         all: (parameters) => reading().all(parameters),
         first: (parameters) => reading().get(parameters),
       };

@@ -3,6 +3,7 @@ import {
   REPLACEMENT_BYTES,
   escapedName,
   idBytes,
+  keyBytes,
   pageLimit,
   textOf,
   type FoundKey,
@@ -251,30 +252,32 @@ function writeBatch(
   batch: readonly KeyToWrite[],
   writer: string | undefined,
 ): Change {
-  const rooms = [...new Set(batch.map(({ room_id }) => room_id))];
-  connection.run(insertRooms(rooms.length), [version, ...rooms]);
-  const before = connection.first(
-    `SELECT (SELECT max(id) FROM keys), (SELECT max(id) FROM replacements)`,
-  ) as [number | null, number | null];
+  const [lastKey, lastReplacement] = connection.first(
+    'SELECT coalesce((SELECT max(id) FROM keys), 0), coalesce((SELECT max(id) FROM replacements), 0)',
+  ) as [number, number];
   const { data, starts } = join(batch);
   const parameters: SqliteValue[] = [version, writer ?? null, data];
   for (const [i, key] of batch.entries()) {
     parameters.push(starts[i], key.data.length, key.is_verified ? 1 : 0, key.first_message_index);
     parameters.push(key.forwarded_count, key.room_id, key.session_id, escapedName(key.session_id));
   }
-  connection.run(upsertKeys(batch.length), parameters);
-  // New rows have higher ids than all before, and each replaced row left an entry in the audit trail.
-  const [added, addedBytes, addedLargest, replaced, grown, trailBytes, replacedLargest] = connection.first(
-    `SELECT * FROM
-       (SELECT count(*), total(${KEY_BYTES}), coalesce(max(octet_length(data)), 0)
-        FROM keys CROSS JOIN rooms ON rooms.id = keys.room WHERE keys.id > ?1),
-       (SELECT count(*) AS replaced, total(new_size - old_size) AS grown, total(${REPLACEMENT_BYTES}) AS trail,
-          coalesce(max(new_size), 0) AS largest
-        FROM replacements WHERE id > ?2)`,
-    before.map((id) => id ?? 0),
-  ) as [number, number, number, number, number, number, number];
+  let changed = connection.run(upsertKeys(batch.length), parameters);
+  if (changed < batch.length) {
+    // Some keys are there already, or their rooms are not.
+    const rooms = [...new Set(batch.map(({ room_id }) => room_id))];
+    const made = connection.run(insertRooms(rooms.length), [version, ...rooms]);
+    if (made > 0) changed += connection.run(upsertKeys(batch.length), parameters);
+  }
+  // Each replaced row left an entry in the audit trail.
+  const [replaced, grown, trailBytes, replacedLargest] = connection.first(
+    `SELECT count(*), total(new_size - old_size), total(${REPLACEMENT_BYTES}), coalesce(max(new_size), 0)
+     FROM replacements WHERE id > ?`,
+    [lastReplacement],
+  ) as [number, number, number, number];
+  const added = changed - replaced;
+  const [addedBytes, addedLargest] = added === batch.length ? sizeOf(batch) : addedSize(connection, lastKey);
   return {
-    changed: added + replaced,
+    changed,
     added,
     bytes: addedBytes + grown,
     trailBytes,
@@ -282,18 +285,53 @@ function writeBatch(
   };
 }
 
-/** Joins the data of a batch: one large parameter is several times faster than many. */
+/** Bytes of all keys, and of the largest data. */
+function sizeOf(batch: readonly KeyToWrite[]): [number, number] {
+  return [
+    batch.reduce((sum, key) => sum + keyBytes(key), 0),
+    batch.reduce((largest, { data }) => Math.max(largest, data.length), 0),
+  ];
+}
+
+/** The same of the rows after this one: new rows have higher ids than all before. */
+function addedSize(connection: SqliteConnection, last: number): [number, number] {
+  return connection.first(
+    `SELECT total(${KEY_BYTES}), coalesce(max(octet_length(data)), 0)
+     FROM keys CROSS JOIN rooms ON rooms.id = keys.room WHERE keys.id > ?`,
+    [last],
+  ) as [number, number];
+}
+
+/**
+ * The data of a batch in one piece, and where each begins in it, counted from 1: one large parameter is several times
+ * faster than many. Mostly all lie in the body of a request, one after the other, and are not copied.
+ */
 function join(batch: readonly KeyToWrite[]): { data: Uint8Array; starts: number[] } {
-  // SQL counts from 1.
-  const starts: number[] = [];
-  let length = 0;
-  for (const { data } of batch) {
-    starts.push(length + 1);
-    length += data.length;
+  const { buffer, byteOffset } = batch[0].data;
+  const length = batch.reduce((sum, { data }) => sum + data.length, 0);
+  const last = batch[batch.length - 1].data;
+  const span = last.byteOffset + last.length - byteOffset;
+  if (
+    span < 2 * length &&
+    batch.every(({ data }) => data.buffer === buffer && isWithin(data, byteOffset, span))
+  ) {
+    return {
+      data: new Uint8Array(buffer, byteOffset, span),
+      starts: batch.map(({ data }) => data.byteOffset - byteOffset + 1),
+    };
   }
   const joined = Buffer.allocUnsafeSlow(length);
-  for (const [i, { data }] of batch.entries()) joined.set(data, starts[i] - 1);
+  let end = 0;
+  const starts = batch.map(({ data }) => {
+    joined.set(data, end);
+    end += data.length;
+    return end - data.length + 1;
+  });
   return { data: joined, starts };
+}
+
+function isWithin(data: Uint8Array, start: number, length: number): boolean {
+  return data.byteOffset >= start && data.byteOffset + data.length <= start + length;
 }
 
 const insertRooms = forRows(

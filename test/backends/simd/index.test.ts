@@ -83,10 +83,11 @@ describe('a runtime', () => {
   test('makes the module once, and only when there is enough to do', async () => {
     const instantiate = withExports(() => ({}));
     const backend = simdBackend();
-    await expectRight(backend, 15);
+    for (let i = 0; i < 20; i++) await expectRight(backend, 15);
     expect(instantiate).not.toHaveBeenCalled();
     await expectRight(backend);
     await expectRight(simdBackend());
+    expect(instantiate).toHaveBeenCalledTimes(1);
     expect(await hasSimd()).toBe(true);
     expect(instantiate).toHaveBeenCalledTimes(1);
   });
@@ -155,10 +156,10 @@ describe('a runtime', () => {
     const other = counting();
     const onMismatch = vi.fn();
     const backend = simdBackend({ otherwise: other, onMismatch });
+    expect(await hasSimd()).toBe(false);
     await expectRight(backend);
     expect(other.agreeMany).toHaveBeenCalledTimes(1);
     expect(other.encapsulateMany).toHaveBeenCalledTimes(1);
-    expect(await hasSimd()).toBe(false);
     expect(onMismatch).not.toHaveBeenCalled();
   });
 

@@ -250,8 +250,7 @@ describe.concurrent('upload --mac-key-file', () => {
   it.each([
     [['--key', 'SIGNER', '--backup-mac'], 'needs --key-file'],
     [['--key', 'SIGNER', '--create'], '--create needs --key-file'],
-    [['--key', 'SIGNER', '--skip-authenticated'], 'need --backup-mac or --mac-key-file'],
-    [['--key-file', 'key.txt', '--bind-room-id'], 'need --backup-mac or --mac-key-file'],
+    [['--key-file', 'key.txt', '--bind-room-id'], 'needs --backup-mac or --mac-key-file'],
     [['--key', 'x'], 'a key is given as ed25519:ID=BASE64'],
     [['--key-file', '-', '--mac-key-file', '-'], 'standard input holds one line'],
   ])('%j is refused', async (args, why) => {
