@@ -7,7 +7,8 @@ import { BACKUP_MAC_SECRET } from '../../src/scheme/backup-mac.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { USER, Workspace, backupOf, sealedExport, type Ended } from './workspace.js';
+import { sealedExport } from '../support/samples.js';
+import { USER, Workspace, backupOf, type Ended } from './workspace.js';
 
 /** A text as it is pasted or typed, by what was done to it. */
 type Forms = Readonly<Record<string, (text: string) => string>>;
@@ -306,7 +307,7 @@ describe('a passphrase', () => {
     'set as %j and typed as %j is read by export decrypt, which tells the form',
     async (set, typed) => {
       work.write('typed.txt', typed);
-      work.write('keys.txt', sealedExport(work.read('export.json'), set));
+      work.write('keys.txt', sealedExport({ plaintext: work.read('export.json'), passphrase: set }));
       const end = await work.run(['export', 'decrypt', 'keys.txt', '--passphrase-file', 'typed.txt', ...OUT]);
       expect(end.code).toBe(0);
       expect(end.stderr.includes('the passphrase fits'), end.stderr).toBe(set !== typed);
