@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { sealedExport } from '../support/samples.js';
-import { Workspace, backupOf, type ReportFile } from './workspace.js';
+import { DECRYPT, Workspace, backupOf, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -26,7 +26,7 @@ const RESCUE = [
   ...['--version-file', 'version.json', '--backup-file', 'backup.json', '--report', 'report.json'],
 ];
 const READERS: Readonly<Record<string, readonly string[]>> = {
-  decrypt: ['decrypt', 'backup.json', '--key-file', 'key.txt', '--report', 'report.json'],
+  decrypt: [...DECRYPT, '--report', 'report.json'],
   rescue: RESCUE,
   authenticate: [
     ...['authenticate', 'backup.json', '--key-file', 'key.txt', '--trusted', 'trusted.json'],
