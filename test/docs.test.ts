@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -85,6 +86,22 @@ function anchors(markdown: string): string[] {
 test('README.md links to every document for people', () => {
   const readme = read('README.md');
   for (const path of DOCUMENTS.filter((name) => name !== 'README.md')) expect(readme).toContain(`](${path})`);
+});
+
+test('git ignores what the programs of README.md write in a checkout', () => {
+  const code = fences(read('README.md'))
+    .filter(({ language }) => ['ts', 'sh'].includes(language))
+    .map(({ text }) => text)
+    .join('');
+  const written = [...code.matchAll(/(?:-o|--report|openSqliteStore\()[ ']*([\w.-]+)/g)].map(
+    ([, name]) => name,
+  );
+  expect(written).toHaveLength(5);
+  const { stdout } = spawnSync('git', ['check-ignore', 'try.mjs', ...written], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  expect(stdout.trim().split('\n')).toEqual(['try.mjs', ...written]);
 });
 
 test('docs/running-the-server.md begins with a list of its sections', () => {
