@@ -151,8 +151,8 @@ export class BackupReader {
   /** The bytes from a value on, as they are searched: behind its key, or without the beginning of a damaged record. */
   #behindKey(bytes: Uint8Array): Uint8Array {
     const level = this.#top?.level;
-    const isRecord = this.#inside === 'value' && (level === 'sessions' || level === 'array');
-    if (isRecord) return bytes.subarray(1);
+    const isRecord = level === 'array' || (level === 'sessions' && this.#key?.startsWith('!') !== true);
+    if (isRecord && this.#inside === 'value') return bytes.subarray(1);
     const isOpen = this.#inside === 'value' || this.#expected === 'colon' || this.#expected === 'value';
     return isOpen && this.#key !== undefined
       ? concatAll([utf8Encode(`${JSON.stringify(this.#key)}:`), bytes])

@@ -198,6 +198,12 @@ describe('a saved backup', () => {
     }
   });
 
+  it('gives no record to the room before, where a bracket at its end became another', async () => {
+    const items = await damaged('"m019"}}}}', '"m019"{}}}');
+    expect(count(items)).toBe(49);
+    expect(items.filter(({ error }) => !error)).toHaveLength(49);
+  });
+
   it('gives a record once, also where two have one name', async () => {
     const body = text.replace('"mac":"m003"', '"mac":"m003').replace('"s012"', '"s011"');
     const items = await read(Buffer.from(body), 'rooms');
