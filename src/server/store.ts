@@ -244,7 +244,7 @@ export function isLonger(text: string, bytes: number): boolean {
 
 /** What a key counts in a quota: UTF-8 bytes of its ids and its data. */
 export function keyBytes({ room_id, session_id, data }: KeyToWrite): number {
-  return idBytes(room_id, session_id) + data.length;
+  return Buffer.byteLength(room_id) + Buffer.byteLength(session_id) + data.length;
 }
 
 /** UTF-8 bytes of ids. */
