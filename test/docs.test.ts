@@ -11,7 +11,7 @@ import { codeSpans, fences, prose, table } from './support/markdown.js';
 import { libolm, vodozemac } from './support/peers.js';
 import { ORDER } from './support/layers.js';
 
-/** The documents say of the code what holds. Their snippets are run by snippets.slow.test.ts. */
+/** The documents say of the code what holds. Their snippets are run by docs.slow.test.ts. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
