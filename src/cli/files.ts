@@ -23,8 +23,50 @@ const FORMS = {
   array: 'an array of ExportedSessionData, or {"sessions": [...]}',
 } as const;
 
-/** How an encrypted export file begins. */
-const EXPORT_FILE = '-----BEGIN MEGOLM SESSION DATA';
+type KeysForm = keyof typeof FORMS | 'export';
+
+/** What people give instead, by what stands at its beginning. */
+const OTHER_FILES: readonly (readonly [RegExp, string, form?: KeysForm])[] = [
+  [
+    /^-----BEGIN MEGOLM SESSION DATA/,
+    'an encrypted export file; "megolm-backup export decrypt" opens it',
+    'export',
+  ],
+  [
+    /^\{(?:[^{}]*,)?\s*"errcode"\s*:/,
+    'an error that a homeserver answered; save the backup again ("megolm-backup save")',
+  ],
+  [/"auth_data"\s*:/, 'the version of a backup; its keys are another file (keys.json)'],
+  [
+    /"m\.(?:secret_storage|megolm_backup|cross_signing)\b/,
+    'account data; the keys are another file (keys.json)',
+  ],
+  [/^\{\s*"rooms"/, 'a backup, which is encrypted; "megolm-backup decrypt" opens it', 'rooms'],
+  [
+    /^(?:\{\s*"sessions"\s*:\s*)?\[/,
+    'exported sessions, which need no key; "megolm-backup export encrypt" makes a file to import of them',
+    'array',
+  ],
+];
+
+/** The beginning of a text, which tells what it is. */
+export class Beginning {
+  #text = '';
+
+  /** Passes the text on. */
+  async *of(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of chunks) {
+      if (this.#text.length < 4096) this.#text += Buffer.from(chunk.subarray(0, 4096)).toString('latin1');
+      yield chunk;
+    }
+  }
+
+  /** What it is instead of this, as far as its beginning tells. */
+  otherThan(wanted: KeysForm): string | undefined {
+    const text = this.#text.trimStart();
+    return OTHER_FILES.find(([pattern, , form]) => form !== wanted && pattern.test(text))?.[1];
+  }
+}
 
 /** Opens a file of keys, or standard input (`-`): a backup (`rooms`) or an export (`array`). */
 export function openKeysFile(
@@ -34,29 +76,26 @@ export function openKeysFile(
 ): KeysFile {
   let size: number | undefined;
   let read = 0;
-  let start = '';
+  const beginning = new Beginning();
   async function* chunks() {
     const look = (stats: Stats) => {
       size = stats.size;
     };
     for await (const chunk of readChunks(path, terminal, look)) {
-      if (read === 0) start = new TextDecoder('latin1').decode(chunk.subarray(0, EXPORT_FILE.length));
       read += chunk.length;
       yield chunk;
     }
   }
   async function* items() {
     try {
-      yield* readSavedKeys(utf8Of(chunks(), 'the file'), { form });
+      yield* readSavedKeys(beginning.of(utf8Of(chunks(), 'the file')), { form });
     } catch (cause) {
-      if (start === EXPORT_FILE) {
-        throw new InputError(
-          `${path}: expected ${FORMS[form]}, got an encrypted export file; "megolm-backup export decrypt" opens it`,
-          { cause },
-        );
-      }
       if (!(cause instanceof KeyBackupError)) throw cause;
-      const why = read === 0 ? 'the file is empty' : `${cause.code}: ${cause.message}`;
+      const other = beginning.otherThan(form);
+      if (other !== undefined)
+        throw new InputError(`${path}: expected ${FORMS[form]}, got ${other}`, { cause });
+      const reason = cause.message.replace(/^the body\b/, 'the file');
+      const why = read === 0 ? 'the file is empty' : `${cause.code}: ${reason}`;
       throw new InputError(`${path}: expected ${FORMS[form]}: ${why}`, { cause });
     }
   }

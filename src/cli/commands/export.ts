@@ -9,8 +9,8 @@ import { PASSPHRASE_FORMS } from '../../scheme/passphrase-forms.js';
 import type { BackupEntry } from '../../wire/backup-item.js';
 import { readSavedKeys } from '../../wire/saved-keys.js';
 import { defineCommand, expectNone } from '../command.js';
-import { UsageError } from '../errors.js';
-import { openKeysFile, readUtf8 } from '../files.js';
+import { InputError, UsageError } from '../errors.js';
+import { Beginning, openKeysFile, readUtf8 } from '../files.js';
 import { JSON_SUMMARY, OUTPUT, REPORT, STRICT } from '../options.js';
 import { SessionArray, withResultFiles, type Output } from '../outputs.js';
 import { isJsonSummary, tellSummary, withProgress } from '../results.js';
@@ -79,7 +79,8 @@ async function decrypt(
   salvage: boolean,
 ): Promise<string> {
   const { signal } = terminal;
-  const chunks = readUtf8(path, terminal);
+  const beginning = new Beginning();
+  const chunks = beginning.of(readUtf8(path, terminal));
   let derived = 0;
   let damage: KeyBackupError | undefined;
   const plaintext = await decryptKeyExport(chunks, passphrase, {
@@ -98,9 +99,15 @@ async function decrypt(
       const how = form === 'Latin-1' ? 'in Latin-1, as matrix-nio encodes it' : PASSPHRASE_FORMS[form];
       terminal.stderr(`the passphrase fits ${how}\n`);
     },
-  }).finally(() => {
-    terminal.progress('');
-  });
+  })
+    .catch((cause: unknown) => {
+      const other = beginning.otherThan('export');
+      if (other === undefined) throw cause;
+      throw new InputError(`${path}: expected an encrypted export file, got ${other}`, { cause });
+    })
+    .finally(() => {
+      terminal.progress('');
+    });
   const sessions = new SessionArray(output);
   try {
     await withProgress(terminal, async (show) => {

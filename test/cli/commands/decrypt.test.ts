@@ -338,7 +338,7 @@ describe.concurrent('a file that is no backup', () => {
     const end = await folder.run([...DECRYPT, '-o', 'out.json', '--report', 'report.json']);
     expect(end.code).toBe(2);
     expect(end.stderr).toMatch(
-      /^megolm-backup decrypt: backup\.json: expected a backup.*: (bad-json: |truncated: |missing-field: |the file is empty)/,
+      /^megolm-backup decrypt: backup\.json: expected a backup.*(: bad-json: |: truncated: |: missing-field: |: the file is empty|, got exported)/,
     );
     expect(end.stderr.length).toBeLessThan(400);
     expect(folder.filesBut('backup.json', 'good.json')).toEqual([]);
@@ -359,7 +359,7 @@ describe.concurrent('a file that is no backup', () => {
       const end = await folder.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'out.json']);
       expect(end.code).toBe(2);
       expect(end.stderr).toMatch(
-        /export\.json: expected an array of ExportedSessionData.*: (bad-json: |truncated: |the file is empty)/,
+        /export\.json: expected an array of ExportedSessionData.*(: bad-json: |: truncated: |: the file is empty|, got a backup)/,
       );
       expect(folder.filesBut('export.json')).toEqual([]);
     },
@@ -373,6 +373,47 @@ describe.concurrent('a file that is no backup', () => {
       expect(end).toMatchObject({ code: 2, stdout: '' });
       expect(end.stderr).toMatch(/got an encrypted export file; "megolm-backup export decrypt" opens it\n$/);
     }
+  });
+
+  it.each([
+    ['{"errcode":"M_UNKNOWN_TOKEN","error":"no"}', 'an error that a homeserver answered; save'],
+    ['{"error":"no", "errcode": "M_FORBIDDEN"}', 'an error that a homeserver answered; save'],
+    ['{"version":"1","auth_data":{}}', 'the version of a backup; its keys are another file'],
+    ['{"m.secret_storage.default_key":{}}', 'account data; the keys are another file'],
+    ['[{"type":"m.megolm_backup.v1","content":{}}]', 'account data; the keys are another file'],
+    [
+      '\ufeff[{"algorithm":"m.megolm.v1.aes-sha2"}]',
+      'exported sessions, which need no key; "megolm-backup export',
+    ],
+    ['{"sessions":[]}', 'exported sessions, which need no key; "megolm-backup export encrypt"'],
+  ])('that is another file, %s, is named as what it is', async (content, named) => {
+    const folder = new Workspace();
+    folder.write('given.json', content);
+    const end = await folder.run(['decrypt', 'given.json', '--key-file', 'key.txt']);
+    expect(end).toMatchObject({ code: 2, stdout: '' });
+    expect(end.stderr).toContain(`got ${named}`);
+  });
+
+  it('that holds a backup is named by the commands of exports', async () => {
+    const folder = new Workspace();
+    folder.writeJson('backup.json', { rooms: {} });
+    folder.write('phrase.txt', 'a passphrase');
+    for (const args of [
+      ['encrypt', 'backup.json', '--key-file', 'key.txt'],
+      ['export', 'encrypt', 'backup.json', '--passphrase-file', 'phrase.txt'],
+      ['export', 'decrypt', 'backup.json', '--passphrase-file', 'phrase.txt'],
+    ]) {
+      const end = await folder.run(args);
+      expect(end).toMatchObject({ code: 2, stdout: '' });
+      expect(end.stderr).toContain('got a backup, which is encrypted; "megolm-backup decrypt" opens it');
+    }
+  });
+
+  it('of another shape is called a file, not a body', async () => {
+    const folder = new Workspace();
+    folder.writeJson('given.json', 1);
+    const end = await folder.run(['decrypt', 'given.json', '--key-file', 'key.txt']);
+    expect(end.stderr).toContain('bad-json: the file: expected an object');
   });
 
   it('or that cannot be opened is named', async () => {

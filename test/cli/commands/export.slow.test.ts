@@ -93,7 +93,7 @@ describe.concurrent('export', () => {
     const refused = await work.run(ENCRYPT);
     expect(refused.code).toBe(2);
     expect(refused.stderr).toContain(
-      'in.json: expected an array of ExportedSessionData, or {"sessions": [...]}: bad-json: the body: expected an array',
+      'in.json: expected an array of ExportedSessionData, or {"sessions": [...]}: bad-json: the file: expected an array',
     );
   });
 
