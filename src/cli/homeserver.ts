@@ -89,7 +89,7 @@ export async function findHomeserver(option: string, where: string, terminal: Te
     const why = `${cause.code}: ${cause.message}`;
     throw new InputError(
       cause.status === undefined
-        ? `${option}: ${why}`
+        ? `${option}: ${why}; check how the name is spelled, and your connection`
         : `${option}: ${where} is not a Matrix homeserver: ${why}`,
       { cause },
     );
@@ -143,6 +143,11 @@ export async function withServer<T>(work: () => Promise<T>): Promise<T> {
     return await work();
   } catch (cause) {
     if (!(cause instanceof RequestError) || cause.code === 'aborted') throw cause;
-    throw new InputError(`${cause.code}: ${cause.message}`, { cause });
+    throw new InputError(`${cause.code}: ${cause.message}${nextStep(cause)}`, { cause });
   }
+}
+
+function nextStep({ code }: RequestError): string {
+  if (code !== 'unauthorized') return '';
+  return '; copy the access token again, as a whole: it ends when you sign out of the client that it comes from';
 }

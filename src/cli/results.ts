@@ -57,7 +57,12 @@ interface Reading {
   readonly salvage?: boolean;
   /** How many keys the server counts, if it was asked for all of them. */
   readonly count?: number | undefined;
+  /** Whether only some rooms were read. */
+  readonly isPart?: boolean;
 }
+
+const EMPTY =
+  'the backup is empty; is it the right account? Another backup may be in files that you saved, or on another homeserver';
 
 /**
  * {@link tellSummary} of a command that reads a backup: also where the keys come from, and what else there is. Returns
@@ -65,13 +70,14 @@ interface Reading {
  */
 export function tellReading(
   report: Report,
-  { json, salvage, count = 0 }: Reading,
+  { json, salvage, count = 0, isPart = false }: Reading,
   terminal: Terminal,
   more: Readonly<Record<string, unknown>> = {},
   text = report.text,
 ): 0 | 1 {
   const missing = report.cut ? 0 : Math.max(0, count - report.ok - report.failed);
   if (missing > 0) terminal.stderr(`the server counts ${missing} more keys than it sent\n`);
+  if (!isPart && missing === 0 && report.ok + report.failed === 0) terminal.stderr(`${EMPTY}\n`);
   const salvageable = salvage === true ? [] : [...report.salvageable];
   const sum = salvageable.reduce((all, [, count]) => all + count, 0);
   const codes = salvageable.map(([code, count]) => `${count} ${code}`).join(', ');

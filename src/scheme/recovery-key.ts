@@ -68,7 +68,12 @@ export function decodeRecoveryKey(text: unknown): Uint8Array {
   const bytes = base58.decode(symbols);
   try {
     if (bytes.length !== LENGTH) {
-      throw badKey('length', caseFault(symbols) ?? `expected ${LENGTH} bytes, got ${bytes.length}`);
+      // One character more or less may be the same number of bytes.
+      const size =
+        Math.abs(symbols.length - 48) > 1
+          ? `48 characters, got ${symbols.length}`
+          : `${LENGTH} bytes, got ${bytes.length}`;
+      throw badKey('length', caseFault(symbols) ?? `expected ${size}`);
     }
     if (bytes[0] !== PREFIX[0] || bytes[1] !== PREFIX[1]) {
       throw badKey(

@@ -31,6 +31,19 @@ export function looksLikeKey(text: string): boolean {
   return Math.abs(symbols.length - SYMBOLS) <= 1 && foreignIn(symbols).length <= MAX_FOREIGN;
 }
 
+/** Whether a text is a recovery key with groups missing or too many: no phrase has its beginning or its groups of four. */
+export function looksLikePartOfKey(text: string): boolean {
+  const symbols = keySymbols(text);
+  const isPart = symbols.startsWith('Es') || /^(?:\w{4}\s+){4,}\w{1,4}$/.test(text.trim());
+  return (
+    isPart &&
+    symbols.length >= 20 &&
+    foreignIn(symbols).length === 0 &&
+    /\d/.test(symbols) &&
+    /[a-z][A-Z]/.test(symbols)
+  );
+}
+
 /**
  * Tries every single substitution, swap of neighbours, omission and insertion. Gives the only key that fits, whose
  * bytes `fits` must not keep; `undefined` if none or several do.

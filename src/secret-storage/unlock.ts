@@ -13,7 +13,7 @@ import {
   type UnlockedBy,
   type UnlockedKey,
 } from './account-secrets.js';
-import { findMeantKey, looksLikeKey, type Mistake } from './recovery-key-typo.js';
+import { findMeantKey, looksLikeKey, looksLikePartOfKey, type Mistake } from './recovery-key-typo.js';
 import { keySymbols, pastedKey } from '../scheme/pasted-key.js';
 import { MAX_ITERATIONS, deriveKey, derivePassphraseKey, type DeriveOptions } from '../scheme/passphrase.js';
 import { passphraseForms, type PassphraseForm } from '../scheme/passphrase-forms.js';
@@ -262,7 +262,8 @@ class Search {
   }
 
   #reasonOfPhrase(given: string, read: ReadKey): KeyBackupError {
-    const isKey = looksLikeKey(given) || caseFault(keySymbols(given)) !== undefined;
+    const isKey =
+      looksLikeKey(given) || looksLikePartOfKey(given) || caseFault(keySymbols(given)) !== undefined;
     if (isKey) return 'error' in read ? read.error : this.#reasonOfKey();
     const isWrong = this.#tried.some(({ error }) => error.code === 'wrong-passphrase');
     if (isWrong) {

@@ -175,6 +175,35 @@ it('asks after the account before upload is told how to make a backup', async ()
   expect(end.stderr).toMatch(/right account, .*\? If so, --create makes one/);
 });
 
+it('says that a backup is empty, and asks after the account', async () => {
+  backUp({}, []);
+  const key = ['--key-file', 'key.txt'];
+  for (const args of [
+    ['restore', ...reach(), ...key, ...out],
+    ['decrypt', 'backup.json', ...key, ...out],
+    [...rescue('key.txt'), ...reach()],
+    [...rescue('key.txt'), ...files],
+  ]) {
+    const end = await work.run(args);
+    expect(end.code).toBe(0);
+    expect(end.stderr).toContain('the backup is empty; is it the right account?');
+  }
+});
+
+it('says what to do about an access token that is refused, and a name that is not found', async () => {
+  backUp({});
+  server.faulty = (_, path) => path.includes('room_keys');
+  server.faults = [{ kind: 'answer', status: 401, body: '{"errcode":"M_UNKNOWN_TOKEN","error":"no"}' }];
+  const refused = await work.run([...rescue('key.txt'), ...reach()]);
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toContain('M_UNKNOWN_TOKEN');
+  expect(refused.stderr).toContain('copy the access token again, as a whole');
+  const unknown = ['--homeserver', '@a:nowhere.invalid', '--token-file', 'token.txt'];
+  const end = await work.run([...rescue('key.txt'), ...unknown]);
+  expect(end.code).toBe(2);
+  expect(end.stderr).toContain('check how the name is spelled');
+});
+
 it('asks after an account without a backup instead of advising to make one', async () => {
   const key = ['--key-file', 'key.txt'];
   for (const args of [
@@ -224,6 +253,7 @@ describe('a key of the secret storage', () => {
       expect(end.code).toBe(1);
       expect(end.stderr).toMatch(reason);
       expect(end.stderr).not.toContain('give the account data');
+      expect(end.stderr).toContain('look for another recovery key or phrase');
     },
   );
 

@@ -88,7 +88,7 @@ describe('refusals name the check', () => {
   it('and the length, in characters where there are too many or none', () => {
     const message = (text: string) => refusal(() => decodeRecoveryKey(text)).message;
     expect(message('')).toBe('recovery key: expected 48 characters, got 0');
-    expect(message('1'.repeat(128))).toBe('recovery key: expected 35 bytes, got 128');
+    expect(message('1'.repeat(128))).toBe('recovery key: expected 48 characters, got 128');
     expect(message('1'.repeat(129))).toBe('recovery key: expected 48 characters, got 129');
   });
 

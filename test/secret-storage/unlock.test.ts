@@ -69,7 +69,15 @@ describe('refuses', () => {
     ['a wrong phrase', 'some phrase', everything, 'wrong-passphrase'],
     ['a wrong legacy passphrase', 'some phrase', { authData: legacy }, 'wrong-passphrase'],
     ['nothing', '', { authData }, 'missing-field'],
-    ['a key that lost a group', wrong.slice(5), { authData }, 'missing-field'],
+    ['a key that lost its first group', wrong.slice(5), { authData }, 'bad-recovery-key length'],
+    ['a key that lost its last groups', wrong.slice(0, 49), everything, 'bad-recovery-key length'],
+    [
+      'a key without spaces that lost a part',
+      wrong.replace(/ /g, '').slice(0, 40),
+      {},
+      'bad-recovery-key length',
+    ],
+    ['a phrase that begins as a key', 'Escape From The House In 1999 Again', everything, 'wrong-passphrase'],
     [
       'a key without anything it could fit, mistyped',
       `${wrong.slice(0, -1)}${wrong.endsWith('z') ? 'y' : 'z'}`,

@@ -328,9 +328,11 @@ function explain(
     if (attempt.error !== error)
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
-  if (['wrong-key', 'missing-field'].includes(error.code) && accountData === undefined) {
+  if (['wrong-key', 'missing-field'].includes(error.code)) {
     terminal.stderr(
-      'it may be the key of the secret storage, which is in the account data: give the account data (--account-data-file)\n',
+      accountData === undefined
+        ? 'it may be the key of the secret storage, which is in the account data: give the account data (--account-data-file)\n'
+        : 'the backup is untouched: look for another recovery key or phrase; an account that was reset has had more than one\n',
     );
   }
   if (suggestion) {

@@ -69,7 +69,8 @@ its progress.
     } finally {
       key.dispose();
     }
-    const code = tellReading(report, { json: isJsonSummary(options), salvage, count }, terminal);
+    const reading = { json: isJsonSummary(options), salvage, count, isPart: room.length > 0 };
+    const code = tellReading(report, reading, terminal);
     return outcome === 'all' ? code : 1;
   },
 });
