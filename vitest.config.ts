@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** `TIER=slow` runs what takes minutes; everything else is the quick tier. */
 const slow = process.env.TIER === 'slow';
@@ -24,11 +25,27 @@ const ALONE = [
 const THREADS =
   /^test\/(client|encoding|curve25519|scheme|formats|batch|secret-storage|wire|report|vectors)\/(?!.*\.slow\.test\.ts$)/;
 
+/** These take a minute or more. Begun last, one of them would run alone at the end. */
+const LONGEST =
+  /\/(?:runtimes\/runtimes|page\/page|package\/installed|backends\/many|curve25519\/x25519)\.slow\.test\.ts$/;
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isLong = ({ moduleId }: TestSpecification) => LONGEST.test(moduleId);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
+
+/** Hundreds of command lines whose input is what matters: in processes they would take minutes and show nothing more. */
+const IN_PROCESS = /^test\/cli\/(?:encodings|damaged|true-reasons)\.test\.ts$/;
+
 /**
  * Files of the quick tier that do more in the slow one: properties are tried more often, what every implementation has
- * to pass is passed in full, and every command line is run in a process.
+ * to pass is passed in full, and the command lines of most files are run in processes.
  */
 function doesMore(path: string): boolean {
+  if (IN_PROCESS.test(path)) return false;
   const source = readFileSync(new URL(path, import.meta.url), 'utf8');
   return /\bruns\(|\/contracts\/|\/workspace\.js'/.test(source);
 }
@@ -62,6 +79,7 @@ export default defineConfig({
       { extends: true, test: { name: 'alone', include: tier.filter((path) => ALONE.includes(path)) } },
     ],
     globalSetup: ['test/cli/build.ts'],
+    sequence: { sequencer: LongestFirst },
     // By itself it would leave a processor idle, which on two is half of them.
     maxWorkers: '100%',
     testTimeout: slow ? 600_000 : 60_000,

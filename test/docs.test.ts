@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +11,7 @@ import { codeSpans, fences, prose, table } from './support/markdown.js';
 import { libolm, vodozemac } from './support/peers.js';
 import { ORDER } from './support/layers.js';
 
-/** The documents say of the code what holds. Their snippets are run by snippets.slow.test.ts. */
+/** The documents say of the code what holds. Their snippets are run by docs.slow.test.ts. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -85,6 +86,22 @@ function anchors(markdown: string): string[] {
 test('README.md links to every document for people', () => {
   const readme = read('README.md');
   for (const path of DOCUMENTS.filter((name) => name !== 'README.md')) expect(readme).toContain(`](${path})`);
+});
+
+test('git ignores what the programs of README.md write in a checkout', () => {
+  const code = fences(read('README.md'))
+    .filter(({ language }) => ['ts', 'sh'].includes(language))
+    .map(({ text }) => text)
+    .join('');
+  const written = [...code.matchAll(/(?:-o|--report|openSqliteStore\()[ ']*([\w.-]+)/g)].map(
+    ([, name]) => name,
+  );
+  expect(written).toHaveLength(5);
+  const { stdout } = spawnSync('git', ['check-ignore', 'try.mjs', ...written], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  expect(stdout.trim().split('\n')).toEqual(['try.mjs', ...written]);
 });
 
 test('docs/running-the-server.md begins with a list of its sections', () => {

@@ -4,7 +4,7 @@ import { identityOf, type DownloadLog } from '../client/resumable-download.js';
 import { isJsonObject } from '../encoding/json.js';
 import type { VersionInfo } from '../wire/types.js';
 import { InputError, systemError } from './errors.js';
-import { isFile, readChunks } from './files.js';
+import { isFile, isFilled, readChunks } from './files.js';
 import type { Terminal } from './terminal.js';
 
 const FORMAT = 'megolm-backup-rescue/1';
@@ -44,7 +44,7 @@ export class DownloadFile implements DownloadLog {
     const isKept = output !== '-' && (isFile(output) || !existsSync(output));
     const path = isKept ? `${output}.state` : undefined;
     const make = (resumes: boolean) => new DownloadFile(path, header, resumes, terminal);
-    if (path === undefined || !isFile(path)) return make(false);
+    if (path === undefined || !isFilled(path)) return make(false);
     const found = parseHeader(await firstLine(path, terminal));
     if (found?.format !== FORMAT) {
       throw new InputError(`${path}: expected the state of a rescue; remove it to begin anew`);

@@ -103,6 +103,10 @@ export function expectUrl(option: string, where: string): void {
   }
 }
 
+/** What to say of an account without a backup. */
+export const NO_BACKUP =
+  'there is no backup on this account; is it the right account, and the right homeserver?';
+
 /** The backup that a command works on: the current version, or the one named. */
 export async function existingBackup(
   roomKeys: RoomKeys,
@@ -115,7 +119,7 @@ export async function existingBackup(
   if (!info) {
     throw new InputError(
       version === undefined
-        ? 'there is no backup on this account; is it the right account, and the right homeserver?'
+        ? NO_BACKUP
         : `there is no backup version ${quote(version)} on this account; "versions" shows the current one`,
     );
   }

@@ -39,18 +39,15 @@ export function wipe(...arrays: readonly Uint8Array[]): void {
   for (const array of arrays) array.fill(0);
 }
 
-let tagOf: (() => unknown) | undefined;
+let tag: PropertyDescriptor | undefined;
 
 /**
  * Whether a value is a Uint8Array, of this realm or another: an iframe, a `vm` context and jsdom each have their own
  * class. A Buffer is one too.
  */
 export function isBytes(value: unknown): value is Uint8Array {
-  tagOf ??= Object.getOwnPropertyDescriptor(
-    Object.getPrototypeOf(Uint8Array.prototype),
-    Symbol.toStringTag,
-  )?.get;
-  return tagOf?.call(value) === 'Uint8Array';
+  tag ??= Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag);
+  return tag?.get?.call(value) === 'Uint8Array';
 }
 
 /** The same memory as a plain Uint8Array of this realm, not a Buffer. */

@@ -32,6 +32,9 @@ export const MAX_EXPORT_BYTES = 512 * 1024 * 1024;
 /** Bytes between two looks at the clock. */
 const PIECE = 1 << 16;
 
+/** Characters of entries that may wait for the keys of the file. */
+const AHEAD = 1 << 20;
+
 /** The result for one entry of a file. */
 export type ExportResult =
   | ({ readonly ok: true; readonly index: number } & ExportEntry)
@@ -168,7 +171,19 @@ export async function* writeEntries(
   options: Omit<WriteExportOptions, 'onResult' | 'strict'>,
 ): AsyncGenerator<string, void, void> {
   const { iterations = EXPORT_ITERATIONS, signal } = options;
-  const sealer = await ExportSealer.create(passphrase, iterations, options);
+  // The first entries are read while the keys are derived.
+  const creating = ExportSealer.create(passphrase, iterations, options);
+  let most = AHEAD;
+  const onReady = () => {
+    most = PIECE;
+  };
+  creating.then(onReady, onReady);
+  async function* seal(text: string): AsyncGenerator<string, void, void> {
+    const bytes = utf8Encode(text);
+    for (let start = 0; start < bytes.length; start += PIECE) {
+      yield await (await creating).push(bytes.subarray(start, start + PIECE));
+    }
+  }
   const sizer = new ChunkSizer(signal);
   let separator = '[';
   let pending = '';
@@ -176,17 +191,22 @@ export async function* writeEntries(
     for await (const entry of entries) {
       pending += `${separator}${entry}`;
       separator = ',';
-      if (pending.length >= PIECE) {
-        yield await sealer.push(utf8Encode(pending));
+      if (pending.length >= most) {
+        yield* seal(pending);
         pending = '';
       }
       if (sizer.shouldYield) await sizer.yieldNow();
     }
     throwIfAborted(signal);
-    yield await sealer.push(utf8Encode(`${pending}${separator === '[' ? '[' : ''}]`));
-    yield await sealer.end();
+    yield* seal(`${pending}${separator === '[' ? '[' : ''}]`);
+    yield await (await creating).end();
   } finally {
-    sealer.dispose();
+    creating.then(
+      (sealer) => {
+        sealer.dispose();
+      },
+      () => undefined,
+    );
   }
 }
 

@@ -48,7 +48,7 @@ export interface BackupStore {
     writer: string | undefined,
   ): Promise<Changed | UnknownVersion | WrongVersion | OverQuota>;
 
-  /** Deletes the keys in scope, of any version. */
+  /** Deletes the keys in scope, of any version; in PostgreSQL 50,000 in a transaction. */
   deleteKeys(userId: string, version: string, scope: KeyScope): Promise<Changed | UnknownVersion>;
 
   /** One key's JSON text. */
@@ -244,7 +244,7 @@ export function isLonger(text: string, bytes: number): boolean {
 
 /** What a key counts in a quota: UTF-8 bytes of its ids and its data. */
 export function keyBytes({ room_id, session_id, data }: KeyToWrite): number {
-  return idBytes(room_id, session_id) + data.length;
+  return Buffer.byteLength(room_id) + Buffer.byteLength(session_id) + data.length;
 }
 
 /** UTF-8 bytes of ids. */

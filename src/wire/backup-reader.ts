@@ -2,7 +2,7 @@ import { concatAll } from '../encoding/bytes.js';
 import { KeyBackupError, type ErrorCode } from '../errors.js';
 import { utf8Encode } from '../encoding/utf8.js';
 import { SessionIdSet } from './session-id-set.js';
-import { jsonPath, ownString } from '../encoding/json.js';
+import { isJsonObject, jsonPath, ownString } from '../encoding/json.js';
 import type { BackupFault, BackupForm, BackupItem, BackupReaderOptions } from './backup-item.js';
 import { IN_ARRAY, IN_OBJECT, type Expected } from './expected.js';
 import { JSON_BYTES, JsonExtent, isSpace, parseExtent, type Parsed } from './json-extent.js';
@@ -151,8 +151,8 @@ export class BackupReader {
   /** The bytes from a value on, as they are searched: behind its key, or without the beginning of a damaged record. */
   #behindKey(bytes: Uint8Array): Uint8Array {
     const level = this.#top?.level;
-    const isRecord = this.#inside === 'value' && (level === 'sessions' || level === 'array');
-    if (isRecord) return bytes.subarray(1);
+    const isRecord = level === 'array' || (level === 'sessions' && this.#key?.startsWith('!') !== true);
+    if (isRecord && this.#inside === 'value') return bytes.subarray(1);
     const isOpen = this.#inside === 'value' || this.#expected === 'colon' || this.#expected === 'value';
     return isOpen && this.#key !== undefined
       ? concatAll([utf8Encode(`${JSON.stringify(this.#key)}:`), bytes])
@@ -311,9 +311,13 @@ export class BackupReader {
     const read = parseExtent(extent, this.#place);
     const level = this.#top?.level;
     // Almost all records are whole, and need not be searched.
-    const isRecord = level === 'array' || (level === 'sessions' && !hasMoreObjects(read.value));
-    const isDoubtful = read.error !== undefined || !isRecord;
-    if (this.#salvages && isDoubtful && extent.bytes) this.#expectNoRecord(extent.bytes);
+    const isWhole =
+      level === 'array' ? isJsonObject(read.value) : level === 'sessions' && !hasMoreObjects(read.value);
+    if (this.#salvages && (read.error || !isWhole) && extent.bytes) {
+      // Before a bracket that something else hides, the fields of the record would pass for records.
+      if (level === 'sessions' && read.error && extent.bytes[0] !== OPEN_BRACE) throw read.error;
+      this.#expectNoRecord(extent.bytes);
+    }
     this.#expected = 'next';
     // Of an unknown member only this matters: it may have been meant as a known one.
     const badJson = [this.#keyFault, read.error].find((error) => error?.code === 'bad-json');

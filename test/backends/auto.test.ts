@@ -66,13 +66,13 @@ describe('what is chosen', () => {
   });
 
   test('workers, for many, and they are let go of', async () => {
-    await all(encryptSessions(new Set(sessions(20)), key.publicKey, { total: 10_000 }));
+    await all(encryptSessions(new Set(sessions(20)), key.publicKey, { total: 20_000 }));
     expect(asked).toEqual(['local', 'workers', 'disposed']);
     expect(byEngine.encryptMany).toHaveBeenCalled();
   });
 
   test('workers are let go of when the caller stops listening', async () => {
-    for await (const result of encryptSessions(sessions(20), key.publicKey, { total: 10_000 })) {
+    for await (const result of encryptSessions(sessions(20), key.publicKey, { total: 20_000 })) {
       expect(result.ok).toBe(true);
       break;
     }
@@ -81,12 +81,12 @@ describe('what is chosen', () => {
 
   test('no workers on one processor', async () => {
     processors = 1;
-    await all(encryptSessions(sessions(20), key.publicKey, { total: 10_000 }));
+    await all(encryptSessions(sessions(20), key.publicKey, { total: 20_000 }));
     expect(asked).toEqual(['local']);
   });
 
   test('what the caller names, whatever that is', async () => {
-    await all(encryptSessions(sessions(20), key.publicKey, { total: 10_000, backend: pureBackend }));
+    await all(encryptSessions(sessions(20), key.publicKey, { total: 20_000, backend: pureBackend }));
     expect(asked).toEqual([]);
   });
 });
@@ -95,7 +95,7 @@ describe('workers that do not work', () => {
   test('make no difference to what comes out', async () => {
     workersWork = false;
     const input = sessions(600);
-    const options = { total: 10_000 };
+    const options = { total: 20_000 };
     const encrypted = (await all(
       encryptSessions(input, key.publicKey, options),
     )) as unknown as BackupRecord[];
@@ -105,14 +105,14 @@ describe('workers that do not work', () => {
 
   test('are not asked again', async () => {
     byEngine.encryptMany.mockRejectedValueOnce(new Error('died'));
-    await all(encryptSessions(sessions(3000), key.publicKey, { total: 10_000 }));
+    await all(encryptSessions(sessions(3000), key.publicKey, { total: 20_000 }));
     // Those that were under way when the first one failed.
     expect(byEngine.encryptMany.mock.calls.length).toBeLessThanOrEqual(6);
   });
 
   test('an abort is an abort, and not done by other means', async () => {
     const signal = AbortSignal.abort();
-    const aborted = all(encryptSessions(sessions(20), key.publicKey, { total: 10_000, signal }));
+    const aborted = all(encryptSessions(sessions(20), key.publicKey, { total: 20_000, signal }));
     expect((await failure(aborted)).code).toBe('aborted');
   });
 });

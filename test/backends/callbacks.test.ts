@@ -114,7 +114,7 @@ describe('batches', () => {
     ...THROWN.map(([what, thrown]) => ['auto', what, auto, { backend: () => undefined }, thrown] as const),
     ...THROWN.map(
       ([what, thrown]) =>
-        ['auto with workers', what, auto, { backend: () => undefined, total: 10_000 }, thrown] as const,
+        ['auto with workers', what, auto, { backend: () => undefined, total: 20_000 }, thrown] as const,
     ),
   ];
 

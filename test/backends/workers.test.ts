@@ -186,7 +186,7 @@ describe('a worker that never answers', () => {
 
   test('makes no difference to a batch whose backend is chosen for it', async () => {
     const input = sessions(600);
-    const results = all(encryptSessions(input, key.publicKey, { total: 10_000 }));
+    const results = all(encryptSessions(input, key.publicKey, { total: 20_000 }));
     await vi.advanceTimersByTimeAsync(HOUR);
     expect((await results).map(({ ok, session_id }) => ok && session_id)).toEqual(
       input.map(({ session_id }) => session_id),

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData, encryptSession } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { directSessions, forwardedSessions } from '../support/sessions.js';
-import { Workspace } from './workspace.js';
+import { DECRYPT, Workspace } from './workspace.js';
 
 type Rooms = Record<string, { sessions: Record<string, { session_data: Record<string, unknown> }> }>;
 
@@ -24,10 +24,10 @@ async function encrypted(work: Workspace, ...options: string[]): Promise<{ rooms
   return work.json('backup.json') as { rooms: Rooms };
 }
 
-const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt', '--force', '-o', 'out.json'];
+const DECRYPT_TO_FILE = [...DECRYPT, '--force', '-o', 'out.json'];
 
 async function decrypted(work: Workspace, ...options: string[]) {
-  const end = await work.run([...DECRYPT, '--json', ...options, '--report', 'report.json']);
+  const end = await work.run([...DECRYPT_TO_FILE, '--json', ...options, '--report', 'report.json']);
   return { ...end, summary: JSON.parse(end.stdout) as Record<string, unknown> };
 }
 
@@ -57,7 +57,7 @@ describe('encrypt --backup-mac', () => {
     expect(code).toBe(0);
     expect(summary.authenticity).toEqual({ ...NONE, verified: 3, 'declared-unauthenticated': 1 });
     expect(work.json('report.json')).toMatchObject({ authenticity: summary.authenticity, keys: [] });
-    const text = await work.run(DECRYPT);
+    const text = await work.run(DECRYPT_TO_FILE);
     expect(text.stderr).toContain('authenticity: 3 verified, 1 declared-unauthenticated\n');
   });
 
@@ -86,7 +86,7 @@ describe('decrypt', () => {
     expect(work.json('report.json')).toMatchObject({
       keys: [{ session_id, flags: ['wrong-mac'], authenticity: 'wrong-mac' }],
     });
-    const text = await work.run(DECRYPT);
+    const text = await work.run(DECRYPT_TO_FILE);
     expect(text.stderr).toContain('1 keys carry a wrong backup_mac');
   });
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { sealedExport } from '../support/samples.js';
-import { Workspace, backupOf, type ReportFile } from './workspace.js';
+import { DECRYPT, Workspace, backupOf, type ReportFile } from './workspace.js';
 
 const KEYS = 12;
 
@@ -26,7 +26,7 @@ const RESCUE = [
   ...['--version-file', 'version.json', '--backup-file', 'backup.json', '--report', 'report.json'],
 ];
 const READERS: Readonly<Record<string, readonly string[]>> = {
-  decrypt: ['decrypt', 'backup.json', '--key-file', 'key.txt', '--report', 'report.json'],
+  decrypt: [...DECRYPT, '--report', 'report.json'],
   rescue: RESCUE,
   authenticate: [
     ...['authenticate', 'backup.json', '--key-file', 'key.txt', '--trusted', 'trusted.json'],
@@ -283,7 +283,7 @@ describe('rescue from a homeserver', () => {
 
   it('keeps what came before the connection broke, and the same command resumes', async () => {
     const { work, sessions } = made;
-    breakAfter(9000);
+    breakAfter(6000);
     const broken = await rescue();
     expect(broken.code).toBe(2);
     const [, came] = /(\d+) of 12 keys are in out\.partial, a whole export file/.exec(broken.stderr) ?? [];
@@ -306,8 +306,13 @@ describe('rescue from a homeserver', () => {
 
     // Nor to a crash in the middle of a line, nor to a server that has forgotten them.
     appendFileSync(work.path('out.state'), '["!a:example.org","half');
+    breakAfter(9000);
+    const better = await rescue();
+    const more = Number(/(\d+) of 12 keys are in out\.partial/.exec(better.stderr)?.[1]);
+    expect(more).toBeGreaterThan(Number(came));
+    expect(more).toBeLessThan(KEYS);
     const [version] = server.versions;
-    for (const [room, id] of server.keysOf(version).slice(0, 3)) version.keys.get(room)!.delete(id);
+    for (const [room, id] of server.keysOf(version).slice(0, more)) version.keys.get(room)!.delete(id);
     expect(await rescue()).toMatchObject({ code: 0 });
     expect(await sessionsIn('out')).toEqual(sessions);
     expect(work.filesBut(...INPUTS)).toEqual(['out', 'report.json', 'sessions.json']);
@@ -360,6 +365,23 @@ describe('rescue from a homeserver', () => {
     expect(await rescue()).toMatchObject({ code: 0 });
     expect(await sessionsIn('out')).toEqual([...sessions, late]);
   });
+
+  it.each(['notes\n', '{"format":"megolm-backup-restore/1","version":"v1"}\n'])(
+    'leaves a file alone that is no state of a rescue: %j',
+    async (text) => {
+      const { work } = made;
+      work.write('out.state', text);
+      const end = await rescue();
+      expect(end.code).toBe(2);
+      expect(end.stderr).toContain('out.state: expected the state of a rescue; remove it to begin anew');
+      expect(work.read('out.state')).toBe(text);
+      expect(work.filesBut(...INPUTS)).toEqual(['out.state']);
+      // An empty one is what a full disk leaves.
+      work.write('out.state', '');
+      expect(await rescue()).toMatchObject({ code: 0 });
+      expect(work.filesBut(...INPUTS)).toEqual(['out', 'report.json']);
+    },
+  );
 
   it('asks for a page with an unreadable place again', async () => {
     server.pages = 5;

@@ -1,9 +1,10 @@
 import { gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
-import { createAuthData } from '../../src/scheme/auth-data.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
+import { KeyBackupServer } from '../support/key-backup-server.js';
 import { sealedExport } from '../support/samples.js';
-import { Workspace, backupOf, type Ended } from './workspace.js';
+import { USER, Workspace, backupOf, type Ended } from './workspace.js';
 
 /** Text as other systems write it. */
 const ENCODINGS: Record<string, (text: string) => Uint8Array> = {
@@ -60,6 +61,27 @@ const COMMANDS: Record<string, readonly string[]> = {
   ),
 };
 
+let server: KeyBackupServer;
+
+beforeAll(async () => {
+  server = await new KeyBackupServer().start();
+});
+
+afterAll(() => server.stop());
+
+/** The same of the commands that write no file of their own. */
+const WITHOUT_OUTPUT: Record<string, () => readonly string[]> = {
+  'token.txt': () => ['versions', ...at('token.txt')],
+  'to-upload.json': () => ['upload', 'to-upload.json', ...at('t.txt'), '--key-file', 'key.txt'],
+  'storage.txt': () => [
+    ...['mac-key', '--store', ...at('t.txt'), '--key-file', 'key.txt'],
+    ...['--storage-key-file', 'storage.txt'],
+  ],
+  'v-version.json': () => ['verify', 'v-version.json', '--user', USER, '--key-file', 'key.txt'],
+};
+
+const at = (token: string) => ['--homeserver', server.url, '--token-file', token];
+
 /** A workspace with all of these files as they should be. */
 async function prepared(): Promise<Workspace> {
   const work = new Workspace();
@@ -72,7 +94,15 @@ async function prepared(): Promise<Workspace> {
     auth_data: createAuthData(key.publicKey),
   };
   for (const name of ['keys.json', 'r-keys.json']) work.writeJson(name, backupOf(sessions, key));
-  for (const name of ['version.json', 'r-version.json']) work.writeJson(name, version);
+  server.createVersion(BACKUP_ALGORITHM, { ...version.auth_data });
+  const put = (type: string, content: unknown) =>
+    server.accountData.set(`${USER}/account_data/${type}`, content);
+  put('m.secret_storage.default_key', { key: 'k' });
+  put('m.secret_storage.key.k', storage.describe());
+  for (const name of ['token.txt', 't.txt']) work.write(name, 'syt_token\n');
+  work.write('storage.txt', storage.toRecoveryKey());
+  work.writeJson('to-upload.json', sessions);
+  for (const name of ['version.json', 'r-version.json', 'v-version.json']) work.writeJson(name, version);
   for (const name of ['sessions.json', 'trusted.json', 'to-export.json']) work.writeJson(name, sessions);
   for (const name of ['phrase.txt', 'r-phrase.txt']) work.write(name, `${phrase}\n`);
   work.write('element-keys.txt', sealedExport({ plaintext: JSON.stringify(sessions), passphrase: phrase }));
@@ -86,23 +116,27 @@ async function prepared(): Promise<Workspace> {
   return work;
 }
 
-const run = (work: Workspace, name: string): Promise<Ended> =>
-  work.run([...COMMANDS[name], '-o', 'out', '--force']);
+const FILES = [...Object.keys(COMMANDS), ...Object.keys(WITHOUT_OUTPUT)];
+
+const run = (work: Workspace, name: string): Promise<Ended> => {
+  const isFile = Object.hasOwn(COMMANDS, name);
+  return work.run(isFile ? [...COMMANDS[name], '-o', 'out', '--force'] : WITHOUT_OUTPUT[name]());
+};
 
 describe('a file of another system', () => {
   it.each(Object.entries(ENCODINGS))('is read %s, by every command', async (_, encode) => {
     const work = await prepared();
-    for (const name of Object.keys(COMMANDS)) work.write(name, encode(work.read(name)));
+    for (const name of FILES) work.write(name, encode(work.read(name)));
     // Each command line once.
     const names = new Map(Object.entries(COMMANDS).map(([name, args]) => [args.join(' '), name])).values();
-    for (const name of names) {
+    for (const name of [...names, ...Object.keys(WITHOUT_OUTPUT)]) {
       expect({ name, ...(await run(work, name)) }).toMatchObject({ name, code: 0 });
     }
   });
 
   it.each(Object.entries(OTHERS))('%s, by every command', async (_, [content, message]) => {
     const work = await prepared();
-    for (const name of Object.keys(COMMANDS)) {
+    for (const name of FILES) {
       const good = work.read(name);
       work.write(name, content(good));
       const end = await run(work, name);
@@ -113,7 +147,7 @@ describe('a file of another system', () => {
         stderr: expect.stringMatching(message) as string,
       });
       work.write(name, good);
-      expect(work.filesBut(...Object.keys(COMMANDS))).toEqual([]);
+      expect(work.filesBut(...FILES, 't.txt')).toEqual([]);
     }
   });
 
@@ -126,6 +160,9 @@ describe('a file of another system', () => {
       'key.txt',
       'r-account.json',
       'mac-key.txt',
+      'token.txt',
+      'storage.txt',
+      'v-version.json',
     ]) {
       const good = work.read(name);
       work.write(name, Buffer.from(`${good.trim().slice(0, -1)}\xfc`, 'latin1'));

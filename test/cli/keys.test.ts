@@ -1,7 +1,7 @@
 import { chmodSync, statSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
-import { Workspace, backupOf } from './workspace.js';
+import { DECRYPT, Workspace, backupOf } from './workspace.js';
 
 interface Generated {
   recovery_key: string;
@@ -134,7 +134,7 @@ describe.concurrent('a key file', () => {
     const ends: string[] = [];
     for (const mode of [0o600, 0o400, 0o640, 0o604, 0o660]) {
       chmodSync(work.path('key.txt'), mode);
-      const { code, stderr } = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt']);
+      const { code, stderr } = await work.run(DECRYPT);
       expect(code).toBe(0);
       if (stderr.includes('warning')) ends.push(mode.toString(8));
       expect(stderr.includes('warning: key.txt holds a secret')).toBe(stderr.includes('warning'));
@@ -142,9 +142,7 @@ describe.concurrent('a key file', () => {
     expect(ends).toEqual(['640', '604', '660']);
     chmodSync(work.path('backup.json'), 0o644);
     chmodSync(work.path('key.txt'), 0o600);
-    expect((await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt'])).stderr).not.toContain(
-      'warning',
-    );
+    expect((await work.run(DECRYPT)).stderr).not.toContain('warning');
   });
 
   const bad: Record<string, (key: BackupDecryptionKey) => [content: string, message: string]> = {

@@ -109,7 +109,7 @@ describe('versions', () => {
     const { server, work, reach, withKey } = await begin();
     expect(await work.run(['versions', ...reach])).toMatchObject({
       code: 1,
-      stdout: 'There is no backup.\n',
+      stdout: 'there is no backup on this account; is it the right account, and the right homeserver?\n',
     });
     const { authData, signer } = signedAuthData(work.key);
     server.createVersion(BACKUP_ALGORITHM, { ...authData });

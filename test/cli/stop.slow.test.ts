@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { base64Encode } from '../../src/encoding/base64.js';
 import { encryptSessions } from '../../src/batch/encrypt.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
-import { MAIN, Workspace, ended, syntheticSession } from './workspace.js';
+import { DECRYPT, MAIN, Workspace, ended, syntheticSession } from './workspace.js';
 
 /** 20,000 keys; encrypting takes the engine's quick way for many keys to one recipient. */
 const MANY = 20_000;
@@ -22,8 +22,6 @@ async function bigBackup(work: Workspace, keys = MANY): Promise<void> {
   });
   work.write('backup.json', `{"rooms":{${rooms.join()}}}`);
 }
-
-const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt'];
 
 /** Waits until a hidden file of the name has content, which is in the middle of writing it. */
 async function untilBegun(work: Workspace, name: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { encryptSessions } from '../../src/batch/encrypt.js';
-import { MAIN, Workspace, backupOf, ended, syntheticSession } from './workspace.js';
+import { DECRYPT, MAIN, Workspace, backupOf, ended, syntheticSession } from './workspace.js';
 
 /** `script` of util-linux gives a command a terminal of its own. */
 function hasScript(): boolean {
@@ -112,7 +112,7 @@ describe.skipIf(!hasScript()).concurrent('on a terminal', () => {
     }
     const rooms = Array.from({ length: 60 }, (_, i) => `"!room ${i}":{"sessions":{${records.join()}}}`);
     work.write('backup.json', `{"rooms":{${rooms.join()}}}`);
-    const args = ['decrypt', 'backup.json', '--key-file', 'key.txt', '--force', '-o', 'out.json'];
+    const args = [...DECRYPT, '--force', '-o', 'out.json'];
     const [terminal, pipe] = [await onTerminal(work, args, () => undefined), await work.run(args)];
     expect(terminal.code).toBe(0);
     expect(terminal.shown).toMatch(/\r\u001b\[K\d+ % \d+ keys, \d+ keys\/s, \d+:\d\d left/);

@@ -155,6 +155,13 @@ describe('restore of rooms', () => {
     }
   });
 
+  it('by another name than an id are told what an id looks like', async () => {
+    backUp({});
+    const end = await work.run(restore('#alias:example.org'));
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('no key of the room "#alias:example.org"; the id of a room starts with "!"');
+  });
+
   it('of which one is not there gives the keys of the others', async () => {
     const sessions = backUp({});
     const [{ room_id }] = sessions;
@@ -165,6 +172,13 @@ describe('restore of rooms', () => {
     expect(end.stderr).not.toContain(room_id);
     expect(work.json('out.json')).toHaveLength(inRoom.length);
   });
+});
+
+it('asks after the account before upload is told how to make a backup', async () => {
+  work.writeJson('export.json', directSessions(1));
+  const end = await work.run(['upload', 'export.json', ...reach(), '--key-file', 'key.txt']);
+  expect(end).toMatchObject({ code: 2, stdout: '' });
+  expect(end.stderr).toMatch(/right account, .*\? If so, --create makes one/);
 });
 
 it('says that a backup is empty, and asks after the account', async () => {
@@ -203,6 +217,8 @@ it('asks after an account without a backup instead of advising to make one', asy
     [...rescue('key.txt'), ...reach()],
     ['save', 'dir', ...reach()],
     ['diagnose', ...reach(), ...key],
+    ['versions', ...reach(), ...key],
+    ['authenticate', ...reach(), ...key, '--trusted', 'export.json'],
   ]) {
     const end = await work.run(args);
     expect(end.stdout + end.stderr).toMatch(/right account/);
@@ -246,6 +262,15 @@ describe('a key of the secret storage', () => {
       expect(end.stderr).toContain('look for another recovery key or phrase');
     },
   );
+
+  it('whose secret is of another backup gets that as the reason, and no claim which is older', async () => {
+    const other = storage.encryptSecret('m.megolm_backup.v1', new Workspace().key.toBase64());
+    serve({ ...accountData, 'm.megolm_backup.v1': other });
+    const end = await work.run([...rescue('storage.txt'), ...reach()]);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toContain('the backup key in it is that of another backup');
+    expect(end.stderr).not.toMatch(/old|new|earlier|later|previous|replaced/i);
+  });
 
   it('in account data of any form that people get opens the backup', async () => {
     const data = withSecret();

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS as COMMAND_LOADERS } from '../../src/cli/commands.js';
 import { sealedExport } from '../support/samples.js';
-import { USER, Workspace, backupOf, signedAuthData } from './workspace.js';
+import { DECRYPT, USER, Workspace, backupOf, signedAuthData } from './workspace.js';
 
 const COMMANDS = [
   'keygen',
@@ -306,7 +306,7 @@ describe.concurrent('-', () => {
     const work = new Workspace();
     const session = work.session();
     work.writeJson('backup.json', backupOf([session], work.key));
-    const decrypt = ['decrypt', 'backup.json', '--key-file', 'key.txt', '--json'];
+    const decrypt = [...DECRYPT, '--json'];
     const end = await work.run([...decrypt, '-o', '-']);
     expect(end).toMatchObject({ code: 0, stderr: '1 of 1 keys; 0 failed\n' });
     expect(JSON.parse(end.stdout)).toEqual([session]);

@@ -3,7 +3,7 @@ import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js'
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import type { ExportedSessionData } from '../../src/formats/room-key.js';
 import { sealedExport } from '../support/samples.js';
-import { Workspace, recordOf, type ReportFile } from './workspace.js';
+import { DECRYPT, Workspace, recordOf, type ReportFile } from './workspace.js';
 
 let work: Workspace;
 let server: KeyBackupServer;
@@ -35,7 +35,7 @@ async function ok(...args: string[]): Promise<void> {
 
 it('export decrypt writes what encrypt reads, as no claimed keys', async () => {
   await ok('encrypt', 'bare.json', '--key-file', 'key.txt', '-o', 'backup.json');
-  await ok('decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'out.json');
+  await ok(...DECRYPT, '-o', 'out.json');
   expect(work.json('out.json')).toEqual(expected);
   const trusted = ['--key-file', 'key.txt', '--trusted', 'bare.json'];
   await ok('authenticate', 'backup.json', ...trusted, '-o', 'vouched.json');
@@ -67,7 +67,7 @@ it('records of another client come out of every command that reads a backup, and
   const reach = ['--homeserver', server.url, '--token-file', 'token.txt'];
   const rescue = ['rescue', '--key-file', 'key.txt', '--export-passphrase-file', 'phrase.txt'];
   for (const [args, isExport] of [
-    [['decrypt', 'backup.json', '--key-file', 'key.txt'], false],
+    [DECRYPT, false],
     [['restore', ...reach, '--key-file', 'key.txt'], false],
     [[...rescue, '--version-file', 'version.json', '--backup-file', 'backup.json'], true],
     [[...rescue, ...reach], true],

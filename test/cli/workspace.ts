@@ -15,6 +15,9 @@ import { runHere } from './captured-terminal.js';
 
 export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
+/** The command line that most tests begin with: `key.txt` is in every {@link Workspace}. */
+export const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt'] as const;
+
 export const USER = '@alice:example.org';
 
 /** How a run of the command line ended. */

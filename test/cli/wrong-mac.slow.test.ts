@@ -3,7 +3,7 @@ import type { KeyBackupData } from '../../src/wire/types.js';
 import { BACKUP_ALGORITHM, BackupMacKey, createAuthData, encryptSession } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
 import { directSessions, forwardedSessions } from '../support/sessions.js';
-import { Workspace, type Ended, type ReportFile } from './workspace.js';
+import { DECRYPT, Workspace, type Ended, type ReportFile } from './workspace.js';
 
 /** A `backup_mac` that is wrong is a check that does not hold: every command that reads says so, and ends with 1. */
 
@@ -50,7 +50,7 @@ const FILES = ['--version-file', 'version.json', '--backup-file', 'backup.json',
 
 /** Every command that reads and writes a report. */
 const READERS: readonly [string, (at: readonly string[]) => string[]][] = [
-  ['decrypt', () => ['decrypt', 'backup.json', '--key-file', 'key.txt', '--force', '-o', 'out.json']],
+  ['decrypt', () => [...DECRYPT, '--force', '-o', 'out.json']],
   ['restore', (at) => ['restore', ...at, '--force', '-o', 'out.json']],
   ['rescue of files', () => [...RESCUE, ...FILES]],
   ['rescue from a server', (at) => [...RESCUE, ...at]],

@@ -135,7 +135,7 @@ export async function expectEncapsulated(
 
 /** Holds agreements of one private key against the reference. */
 export async function expectAgreed(
-  { agreeMany }: X25519Implementation,
+  { agreeMany }: Pick<X25519Implementation, 'agreeMany'>,
   privateKey: Uint8Array,
   publicKeys: readonly Uint8Array[],
 ): Promise<void> {

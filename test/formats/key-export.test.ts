@@ -589,6 +589,30 @@ describe('writing', () => {
     expect((await rejection(writing)).code).toBe('aborted');
   });
 
+  test('reads the first sessions while the keys are derived', async () => {
+    let onRead = (): void => undefined;
+    const read = new Promise<void>((resolve) => (onRead = resolve));
+    function* sessions() {
+      onRead();
+      yield* few;
+    }
+    const pbkdf2: typeof backend.pbkdf2 = (...task) => read.then(() => backend.pbkdf2(...task));
+    let file = '';
+    const options = { iterations: 100_000, backend: { ...backend, pbkdf2 } };
+    for await (const piece of writeKeyExport(sessions(), 'right', options)) file += piece;
+    expect(await readKeyExport(file, 'right', { backend })).toHaveLength(few.length);
+  });
+
+  test('refuses its parameters although the sessions come to no end', async () => {
+    function* endless() {
+      for (;;) yield few[0];
+    }
+    const writing = (async () => {
+      for await (const _ of writeKeyExport(endless(), '', { backend }));
+    })();
+    expect((await rejection(writing)).code).toBe('bad-parameters');
+  });
+
   test('comes in pieces of some kilobytes', async () => {
     const lengths: number[] = [];
     const options = { iterations: 100_000, backend };

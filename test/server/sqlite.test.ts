@@ -8,8 +8,13 @@ import { loadSqlite } from '../../src/server/sqlite/connection.js';
 import { openSqliteStore } from '../../src/server/sqlite/index.js';
 import type { KeyToWrite } from '../../src/server/store.js';
 import { keyOf, newVersion, readAll, storeContract } from '../contracts/store.js';
+import { createMemoryStore } from '../support/memory-store.js';
 import { runs } from '../support/runs.js';
 import { temporarySqlite } from '../support/serving.js';
+
+storeContract('the model itself', () =>
+  Promise.resolve({ store: createMemoryStore(), stop: () => Promise.resolve() }),
+);
 
 /** By the store's own binding: another one in this process would drop its locks. */
 const openRaw = await loadSqlite();

@@ -110,7 +110,10 @@ describe.each<[Form]>([['rooms'], ['array']])('a saved file in the form %s', (fo
             const body = Uint8Array.from(damage([...Buffer.from(text)], at, byte));
             const items = await read(body, form, size);
             const place = placeOf(text, at);
+            // The id of one record may become that of another.
+            const damagedText = Buffer.from(body).toString();
             const touched = (number: number) =>
+              damagedText.split(`"s${name(number)}":`).length > 2 ||
               Math.abs(number - place.record) <= 1 ||
               (form === 'rooms' &&
                 [place.room, place.room + 1].includes(Math.floor(number / IN_ROOM)) &&
@@ -186,6 +189,19 @@ describe('a saved backup', () => {
     expect(ofRoom).toHaveLength(10);
     for (const { room_id, error } of ofRoom) expect([room_id, error?.code]).toEqual([undefined, 'bad-json']);
     expect(count(items)).toBe(39);
+  });
+
+  it('with a character before a record gives the records behind it', async () => {
+    for (const character of ['!', '7', '[', '"', '{', 'x']) {
+      const items = await damaged('"s012":{', `"s012":${character}{`);
+      expect(count(items), character).toBe(49);
+    }
+  });
+
+  it('gives no record to the room before, where a bracket at its end became another', async () => {
+    const items = await damaged('"m019"}}}}', '"m019"{}}}');
+    expect(count(items)).toBe(49);
+    expect(items.filter(({ error }) => !error)).toHaveLength(49);
   });
 
   it('gives a record once, also where two have one name', async () => {

@@ -1,6 +1,5 @@
 /** `auth_data`: signed by libolm and by the SDK around vodozemac; forged by hand. */
-import { decode, encode, pad, utf8 } from './base64.mjs';
-import { PEER_NOTES, vectorFile } from './file.mjs';
+import { PEER_NOTES, decode, encode, pad, utf8, vectorFile } from './file.mjs';
 import { LIBOLM, Olm, libolm, signWithSdk, withOlm } from './peers.mjs';
 import { FORGED_SIGNATURE, SMALL_ORDER_KEYS, signingKey } from './published.mjs';
 import { randomBytes, seed } from './random.mjs';

@@ -1,7 +1,6 @@
 /** The `backup_mac` of the open proposal MSC4048, by `node:crypto`; nobody has deployed it. */
 import { createHmac, hkdfSync } from 'node:crypto';
-import { encode, pad, utf8 } from './base64.mjs';
-import { NODE_CRYPTO, PEER_NOTES, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, PEER_NOTES, encode, pad, utf8, vectorFile } from './file.mjs';
 import { imports, libolm, vodozemac } from './peers.mjs';
 import { randomBytes, seed } from './random.mjs';
 import { device, megolmSession, randomRoomId } from './room-key.mjs';

@@ -1,7 +1,6 @@
 /** The encrypted key export: files of vodozemac's client, of `node:crypto`, broken ones, and what importers take. */
 import { createCipheriv, createHmac, pbkdf2Sync } from 'node:crypto';
-import { decode, encode, pad, setTrailingBits } from './base64.mjs';
-import { NODE_CRYPTO, PEER_NOTES, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, PEER_NOTES, decode, encode, pad, setTrailingBits, vectorFile } from './file.mjs';
 import { LIBOLM, Sdk, VODOZEMAC } from './peers.mjs';
 import { randomBytes, seed } from './random.mjs';
 import { device, megolmSession } from './room-key.mjs';

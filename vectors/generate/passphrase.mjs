@@ -1,7 +1,6 @@
 /** Keys from passphrases. Neither peer derives them, so `node:crypto` does. */
 import { pbkdf2Sync } from 'node:crypto';
-import { encode } from './base64.mjs';
-import { NODE_CRYPTO, expectEqual, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, encode, expectEqual, vectorFile } from './file.mjs';
 import { randomBytes, seed } from './random.mjs';
 import { publicKeyOf } from './scheme.mjs';
 

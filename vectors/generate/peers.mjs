@@ -1,7 +1,7 @@
 /** The two deployed implementations behind the few calls that the generators need. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { decode, encode } from './base64.mjs';
+import { decode, encode } from './file.mjs';
 import { replacePlatformRandomness } from './random.mjs';
 
 const require = createRequire(import.meta.url);

@@ -11,9 +11,8 @@ import {
   sign,
   verify,
 } from 'node:crypto';
-import { encode } from './base64.mjs';
+import { PEER_NOTES, encode, expectEqual, vectorFile } from './file.mjs';
 import * as edwards from './edwards.mjs';
-import { PEER_NOTES, expectEqual, vectorFile } from './file.mjs';
 import { libolm } from './peers.mjs';
 import { randomBytes, seed } from './random.mjs';
 import {

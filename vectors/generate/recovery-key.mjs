@@ -1,6 +1,5 @@
 /** The text form of a key, by the specification's appendix, and what is no text form. */
-import { encode } from './base64.mjs';
-import { NODE_CRYPTO, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, encode, vectorFile } from './file.mjs';
 import { randomBytes, randomInteger, seed } from './random.mjs';
 import { publicKeyOf } from './scheme.mjs';
 

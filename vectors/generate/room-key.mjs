@@ -1,6 +1,5 @@
 /** Room keys: real megolm sessions of libolm, exported, and put into backups whole. */
-import { decode, encode, utf8 } from './base64.mjs';
-import { PEER_NOTES, vectorFile } from './file.mjs';
+import { PEER_NOTES, decode, encode, utf8, vectorFile } from './file.mjs';
 import { LIBOLM, Olm, imports, libolm, vodozemac, withOlm } from './peers.mjs';
 import { randomBytes, randomInteger, seed } from './random.mjs';
 import { encryptBlocks, hmac, publicKeyOf, seal, wire } from './scheme.mjs';

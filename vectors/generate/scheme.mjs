@@ -8,7 +8,7 @@ import {
   diffieHellman,
   hkdfSync,
 } from 'node:crypto';
-import { encode } from './base64.mjs';
+import { encode } from './file.mjs';
 
 const PRIVATE_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
 const PUBLIC_PREFIX = Buffer.from('302a300506032b656e032100', 'hex');

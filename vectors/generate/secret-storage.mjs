@@ -1,7 +1,6 @@
 /** Secret storage. Neither peer opens it, so `node:crypto` does. */
 import { createCipheriv, createHmac, hkdfSync, pbkdf2Sync } from 'node:crypto';
-import { encode, pad, setTrailingBits } from './base64.mjs';
-import { NODE_CRYPTO, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, encode, pad, setTrailingBits, vectorFile } from './file.mjs';
 import { randomBytes, seed } from './random.mjs';
 
 const NOTES = {

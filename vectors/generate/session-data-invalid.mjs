@@ -1,6 +1,5 @@
 /** `session_data` with one fault each, read strictly and in salvage mode. */
-import { encode, pad, utf8 } from './base64.mjs';
-import { NODE_CRYPTO, PEER_NOTES, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, PEER_NOTES, encode, pad, utf8, vectorFile } from './file.mjs';
 import { libolm, vodozemac } from './peers.mjs';
 import { randomBytes, seed } from './random.mjs';
 import {

@@ -1,6 +1,5 @@
 /** `session_data` that is right: encrypted by each peer, and by `node:crypto` under known ephemeral keys. */
-import { decode, encode, pad, setTrailingBits, utf8 } from './base64.mjs';
-import { NODE_CRYPTO, PEER_NOTES, vectorFile } from './file.mjs';
+import { NODE_CRYPTO, PEER_NOTES, decode, encode, pad, setTrailingBits, utf8, vectorFile } from './file.mjs';
 import { LIBOLM, VODOZEMAC, libolm, vodozemac, accepts } from './peers.mjs';
 import { pick, randomBytes, randomInteger, seed } from './random.mjs';
 import { agree, nonCanonical, publicKeyOf, seal, sealWithSecret, wire, withHighBit } from './scheme.mjs';

@@ -18,7 +18,7 @@ import type { VersionInfo } from '../../wire/types.js';
 import { defineCommand } from '../command.js';
 import { InputError, UsageError } from '../errors.js';
 import { openKeysFile, type KeysFile } from '../files.js';
-import { connect, withServer } from '../homeserver.js';
+import { NO_BACKUP, connect, withServer } from '../homeserver.js';
 import {
   BACKUP_MAC,
   BIND_ROOM_ID,
@@ -110,7 +110,7 @@ async function findBackup(
   const { signal } = terminal;
   const info = await roomKeys.currentVersion({ signal });
   if (info) return info;
-  if (!create) throw new InputError('there is no backup; --create makes one');
+  if (!create) throw new InputError(`${NO_BACKUP} If so, --create makes one`);
   const { publicKey } = create;
   const created = await createBackup(roomKeys, { publicKey, signal });
   terminal.stderr(`made backup version ${excerpt(created.version)}; no device has signed it\n`);

@@ -2,7 +2,7 @@ import { checkBackupTrust } from '../../client/diagnose.js';
 import { excerpt } from '../../encoding/quote.js';
 import { BACKUP_ALGORITHM } from '../../scheme/auth-data.js';
 import { defineCommand } from '../command.js';
-import { withAccount } from '../homeserver.js';
+import { NO_BACKUP, withAccount } from '../homeserver.js';
 import { ACCOUNT } from '../options.js';
 
 export const command = defineCommand({
@@ -24,7 +24,7 @@ Shows the current backup version of an account, and what is wrong with it. The A
       return info && { info, verdict: checkBackupTrust(info, trust) };
     });
     if (!looked) {
-      terminal.stdout(json ? '{"version":null}\n' : 'There is no backup.\n');
+      terminal.stdout(json ? '{"version":null}\n' : `${NO_BACKUP}\n`);
       return 1;
     }
     const { info, verdict } = looked;

@@ -15,7 +15,16 @@ import {
 } from './pool.js';
 import { createPurge, purgeVersion, type Purge } from './purge.js';
 import { migrate } from './schema.js';
-import { PRUNE_SLICE, bytes, deletion, insertion, page, replacement, type Statement } from './statements.js';
+import {
+  MAX_DELETED,
+  PRUNE_SLICE,
+  bytes,
+  deletion,
+  insertion,
+  page,
+  replacement,
+  type Statement,
+} from './statements.js';
 import { createTurns, type InTurn } from './turns.js';
 import {
   checkQuota,
@@ -223,14 +232,17 @@ function createStore(
       });
     },
 
-    deleteKeys: (userId, version, scope) =>
-      write(userId, async (run) => {
-        const row = await versionOf(run, userId, version);
-        if (!row) return UNKNOWN_VERSION;
-        const rows = await run(...deletion(userId, row.number, scope));
-        if (rows.length > 0) return changedFrom(rows[0]);
-        return { outcome: 'changed', etag: String(row.etag), count: row.count } as const;
-      }),
+    deleteKeys: async (userId, version, scope) => {
+      for (;;) {
+        const [result, deleted] = await write(userId, async (run) => {
+          const row = await versionOf(run, userId, version);
+          if (!row) return [UNKNOWN_VERSION, 0] as const;
+          const [gone = { ...row, deleted: 0 }] = await run(...deletion(userId, row.number, scope));
+          return [changedFrom(gone), Number(gone.deleted)] as const;
+        });
+        if (deleted < MAX_DELETED) return result;
+      }
+    },
 
     readKey: async (userId, version, roomId, sessionId) => {
       if (version.includes('\0')) return UNKNOWN_VERSION;

@@ -188,19 +188,27 @@ export const PRUNE_SLICE = `
   )
   SELECT count(*) AS found FROM gone`;
 
-/** Deletes the keys in scope and says how the version stands; gives no row when there were none. */
+/** Keys that a {@link deletion} deletes at most: of more, it might take longer than a statement may. */
+export const MAX_DELETED = 50_000;
+
+/**
+ * Deletes keys in scope and says how many, and how the version stands; gives no row when there were none. The version has
+ * to be locked.
+ */
 export function deletion(userId: string, number: string, scope: KeyScope): Statement {
   const values: unknown[] = [userId, number];
   const text = `
   WITH gone AS (
-    DELETE FROM keys WHERE user_id = $1 AND number = $2 ${inScope(scope, values)}
+    DELETE FROM keys WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM keys WHERE user_id = $1 AND number = $2 ${inScope(scope, values)} LIMIT ${MAX_DELETED}
+    ))
     RETURNING ${KEY_BYTES} AS size
   ), total AS (
     SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM gone
   )
   UPDATE versions SET etag = etag + 1, count = versions.count - total.count, bytes = versions.bytes - total.bytes
   FROM total WHERE user_id = $1 AND number = $2 AND total.count > 0
-  RETURNING versions.etag, versions.count`;
+  RETURNING versions.etag, versions.count, total.count AS deleted`;
   return [text, values];
 }
 

@@ -6,6 +6,7 @@ import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
 import type { ExportedSessionData } from '../../../src/formats/room-key.js';
 import { sealedExport } from '../../support/samples.js';
 import {
+  DECRYPT,
   Workspace,
   backupOf,
   recordOf,
@@ -13,8 +14,6 @@ import {
   type BackupFile,
   type ReportFile,
 } from '../workspace.js';
-
-const DECRYPT = ['decrypt', 'backup.json', '--key-file', 'key.txt'];
 
 describe.concurrent('a backup', () => {
   it('of good keys gives the sessions, on standard output or in a file', async () => {

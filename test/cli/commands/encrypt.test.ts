@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { ExportedSessionData } from '../../../src/formats/room-key.js';
 import { readSessionKey } from '../../../src/formats/session-key.js';
 import { BackupDecryptionKey } from '../../../src/scheme/keys.js';
-import { USER, Workspace, signedAuthData, syntheticSession, type BackupFile } from '../workspace.js';
+import { DECRYPT, USER, Workspace, signedAuthData, syntheticSession, type BackupFile } from '../workspace.js';
 
 const Olm = createRequire(import.meta.url)('@matrix-org/olm') as typeof import('@matrix-org/olm');
 
@@ -51,7 +51,7 @@ describe.concurrent('the recipient', () => {
     const end = await work.run(['encrypt', 'export.json', ...args, '-o', 'backup.json']);
     expect(end).toEqual({ code: 0, signal: null, stdout: '', stderr: '1 of 1 keys; 0 failed\n' });
     expect(work.mode('backup.json')).toBe('600');
-    const back = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'back.json']);
+    const back = await work.run([...DECRYPT, '-o', 'back.json']);
     expect(back.code).toBe(0);
     expect(work.json('back.json')).toEqual(work.json('export.json'));
   });
@@ -218,7 +218,7 @@ describe.concurrent('the backup objects', () => {
     });
     work.writeJson('export.json', [session]);
     await work.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'backup.json']);
-    await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'sessions.json']);
+    await work.run([...DECRYPT, '-o', 'sessions.json']);
     const [restored] = work.json('sessions.json') as ExportedSessionData[];
     const again = new Olm.InboundGroupSession();
     again.import_session(restored.session_key);
@@ -262,7 +262,7 @@ describe.concurrent('the backup objects', () => {
     const evil = JSON.stringify(work.session()).replace('{', '{"__proto__":{"polluted":true},');
     work.write('export.json', `[${[...text, evil].join()}]`);
     await work.run(['encrypt', 'export.json', '--key-file', 'key.txt', '-o', 'backup.json']);
-    const end = await work.run(['decrypt', 'backup.json', '--key-file', 'key.txt', '-o', 'sessions.json']);
+    const end = await work.run([...DECRYPT, '-o', 'sessions.json']);
     expect(end).toMatchObject({ code: 0, stderr: '8 of 8 keys; 0 failed\n' });
     const byRoom = (file: string) =>
       (work.json(file) as ExportedSessionData[])

@@ -9,7 +9,7 @@ import {
 } from '../../../src/index.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
 import { directSessions } from '../../support/sessions.js';
-import { USER, Workspace, signedAuthData } from '../workspace.js';
+import { DECRYPT, USER, Workspace, signedAuthData } from '../workspace.js';
 
 const sessions = directSessions(3);
 const servers: KeyBackupServer[] = [];
@@ -29,16 +29,7 @@ function begin() {
 }
 
 async function authenticity(work: Workspace) {
-  const end = await work.run([
-    'decrypt',
-    'backup.json',
-    '--key-file',
-    'key.txt',
-    '--force',
-    '-o',
-    'out.json',
-    '--json',
-  ]);
+  const end = await work.run([...DECRYPT, '--force', '-o', 'out.json', '--json']);
   return (JSON.parse(end.stdout) as { authenticity: unknown }).authenticity;
 }
 

@@ -364,6 +364,36 @@ test('purges no key of a version that is not deleted', async () => {
   expect(await store.readKey(user, version, '!r:x', 's')).toMatchObject({ outcome: 'key' });
 });
 
+test('deletes the keys of a large backup in several transactions', async () => {
+  const { url, store } = await open();
+  const user = newUser();
+  const [other, version] = [await newVersion(store, user), await newVersion(store, user)];
+  await store.writeKeys(user, version, [keyOf('!r:x', 's'), keyOf('!other:x', 's')], {}, undefined);
+  const admin = await session(url);
+  await admin.query(`
+    INSERT INTO keys SELECT (jsonb_populate_record(keys, jsonb_build_object('session_id', '\\x' || to_hex(268435456 + i)))).*
+      FROM keys, generate_series(1, 100000) AS i WHERE room_id = '!r:x';
+    UPDATE versions SET count = 100002, bytes = octet_length(auth_data) + (
+      SELECT sum(octet_length(room_id) + octet_length(session_id) + octet_length(data)) FROM keys
+    ) WHERE version = '${version}';
+    CREATE TABLE deletions (count bigint);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+      'BEGIN INSERT INTO deletions SELECT count(*) FROM gone; RETURN NULL; END';
+    CREATE TRIGGER note AFTER DELETE ON keys REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note();
+  `);
+  expect(await store.deleteKeys(user, other, {})).toMatchObject({ etag: '0', count: 0 });
+  expect(await store.deleteKeys(user, version, { room_id: '!r:x' })).toMatchObject({ count: 1 });
+  const { rows } = await admin.query<{ most: string; all: string }>(
+    'SELECT max(count) AS most, sum(count) AS all FROM deletions',
+  );
+  expect(rows[0]).toEqual({ most: '50000', all: '100001' });
+  expect(await store.readKey(user, version, '!other:x', 's')).toMatchObject({ outcome: 'key' });
+  const size = await admin.query<{ bytes: string }>(
+    `SELECT bytes - octet_length(auth_data) AS bytes FROM versions WHERE version = '${version}'`,
+  );
+  expect(Number(size.rows[0].bytes)).toBe('!other:xs'.length + keyOf('!other:x', 's').data.length);
+});
+
 test('migrates tables of the first release, and users who were erased while a version was made', async () => {
   const { url, store } = await open();
   const admin = await session(url);
