@@ -272,6 +272,17 @@ describe('a key of the secret storage', () => {
     expect(end.stderr).not.toMatch(/old|new|earlier|later|previous|replaced/i);
   });
 
+  it('that is a wrong phrase is said once, without names of the code', async () => {
+    const passphrase = { algorithm: 'm.pbkdf2', salt: 'salt', iterations: 1000, bits: 256 };
+    serve({ ...withSecret(), 'm.secret_storage.key.k': { ...storage.describe(), passphrase } });
+    work.write('storage.txt', 'another phrase\n');
+    const end = await work.run([...rescue('storage.txt'), ...reach()]);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toBe(
+      'megolm-backup rescue: wrong-passphrase: expected the account’s security phrase or passphrase, got another\n',
+    );
+  });
+
   it('in account data of any form that people get opens the backup', async () => {
     const data = withSecret();
     const events = Object.entries(data).map(([type, content]) => ({ type, content }));
