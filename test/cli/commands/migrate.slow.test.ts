@@ -270,7 +270,7 @@ describe('migrate', () => {
     ['[]', /expected an array of users/],
     ['["SECRET_from_ali"]', /\[0\]: expected an object/],
     [
-      '[{"user_id":"@a:x","from_token":"SECRET_from_ali two"}]',
+      '[{"user_id":"@a:x","from_token":"SECRET_from_ali é"}]',
       /\[0\]\.from_token: expected an access token/,
     ],
     ['[{"user_id":"@a:x"}]', /\[0\]\.from_token/],
