@@ -269,10 +269,7 @@ describe('migrate', () => {
     ['{}', /expected an array of users/],
     ['[]', /expected an array of users/],
     ['["SECRET_from_ali"]', /\[0\]: expected an object/],
-    [
-      '[{"user_id":"@a:x","from_token":"SECRET_from_ali é"}]',
-      /\[0\]\.from_token: expected an access token/,
-    ],
+    ['[{"user_id":"@a:x","from_token":"SECRET_from_ali é"}]', /\[0\]\.from_token: expected an access token/],
     ['[{"user_id":"@a:x"}]', /\[0\]\.from_token/],
     ['[{"user_id":"@a:x","from_token":"t","to_token":null}]', /\[0\]\.to_token/],
     ['[{"user_id":"SECRET_from_ali","from_token":"t"}]', /\[0\]\.user_id: expected a user id/],
