@@ -1,5 +1,5 @@
 /**
- * Do secrets show in the time? A statistical test of the X25519 kernels: the same operation with one fixed private
+ * Do secrets show in the time? A statistical test of the kernels of X25519 and AES: the same operation with one fixed
  * key and with random ones, interleaved at random, compared by Welch's t-test (the method known as dudect).
  *
  * The keys of both classes lie ready in memory before a measurement and are copied into the same buffer, so that
@@ -15,7 +15,9 @@
  */
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { randomBytes } from 'node:crypto';
+import { AesCbc } from '../src/backends/simd/aes-cbc.js';
 import { Agreements } from '../src/backends/simd/agreements.js';
+import { DERIVED } from '../src/backends/simd/derived-keys.js';
 import { Kernel as SimdKernel } from '../src/backends/simd/kernel.js';
 import { ladderMany } from '../src/curve25519/montgomery-ladder.js';
 import { buildTable, recipientPoint } from '../src/curve25519/fixed-base-table.js';
@@ -23,8 +25,8 @@ import { tableProducts } from '../src/curve25519/fixed-base.js';
 
 interface Kernel {
   readonly name: string;
-  readonly run: (privateKeys: Uint8Array) => unknown;
-  /** Private keys a measurement. */
+  readonly run: (keys: Uint8Array) => unknown;
+  /** Keys of 32 bytes a measurement. */
   readonly count: number;
 }
 
@@ -39,7 +41,10 @@ async function kernels(): Promise<Kernel[]> {
   const base = recipientPoint(nine);
   if (!point || !base) throw new Error('expected points of the curve');
   const tables = [buildTable(nine, base, 5), buildTable(recipient, point, 5)];
-  const simd = new Agreements(await SimdKernel.make());
+  const kernel = await SimdKernel.make();
+  const simd = new Agreements(kernel);
+  const aes = new AesCbc(kernel);
+  const texts = [new Uint8Array(704), new Uint8Array(704)];
   return [
     { name: 'control: branches on every bit', run: branching, count: 4 },
     { name: 'ladder, one key', run: (keys) => ladderMany(keys, recipient), count: 1 },
@@ -50,6 +55,8 @@ async function kernels(): Promise<Kernel[]> {
     { name: 'SIMD ladder, 8 keys', run: (keys) => simd.ladderMany(keys, recipient), count: 8 },
     { name: 'SIMD table, 2 keys', run: (keys) => simd.tableProducts(tables, keys), count: 2 },
     { name: 'SIMD table, 40 keys', run: (keys) => simd.tableProducts(tables, keys), count: 40 },
+    { name: 'SIMD AES, encryption', run: (keys) => aes.encryptMany(keys, texts), count: (2 * DERIVED) / 32 },
+    { name: 'SIMD AES, decryption', run: (keys) => aes.decryptMany(keys, texts), count: (2 * DERIVED) / 32 },
   ];
 }
 

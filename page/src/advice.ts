@@ -46,7 +46,9 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   },
   'bad-recovery-key': {
     what: 'This is not a complete recovery key.',
-    next: 'Compare it with your copy: characters that look alike, a missing group, a part of the line before it.',
+    next:
+      'Compare it with your copy: capital and small letters, characters that look alike, a missing group, a part of ' +
+      'the line before it.',
   },
   unauthorized: {
     what: 'The homeserver does not accept the access token.',
@@ -84,6 +86,12 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   'missing-field': CHECK_FILES,
   'bad-auth-data': CHECK_FILES,
   'too-large': CHECK_FILES,
+  'missing-file': {
+    what: 'A file is missing, or holds something else.',
+    next:
+      'Choose the backup and its version: keys.json and version.json, where the files were saved by “megolm-backup ' +
+      'save”. The details say which one was not found.',
+  },
   'file-changed': {
     what: 'A file has changed since you chose it.',
     next: 'Choose it again. It may also have been moved, or its drive removed.',

@@ -93,7 +93,7 @@ function causeOf({ total, ok, failed, fits, codes, cut, missing, leftOut }: Done
     );
   }
   if (cut === 'file') {
-    return 'The file ends early, or is damaged. These are the keys before that; if you can, save the file again.';
+    return 'The file ends early, or is damaged. These are the keys that can be read; if you can, save the file again.';
   }
   if (cut === 'connection') {
     return (
@@ -115,7 +115,7 @@ function causeOf({ total, ok, failed, fits, codes, cut, missing, leftOut }: Done
   const foreign = refused.get('mac-mismatch') ?? 0;
   if (2 * foreign > failed) {
     return (
-      `Another recovery key belongs to ${count(foreign)} of the others. If you have an older one, start again ` +
+      `Not read: ${keys(foreign)} of another recovery key, or damaged. If you have another one, start again ` +
       'with it.'
     );
   }

@@ -37,7 +37,7 @@ const MAX_SMALL_FILE = 16 * 1024 * 1024;
 
 /** An error that only the page knows. */
 export class PageError extends Error {
-  readonly code: 'https-only' | 'no-backup';
+  readonly code: 'https-only' | 'no-backup' | 'missing-file';
 
   constructor(code: PageError['code'], message: string) {
     super(message);
@@ -108,7 +108,7 @@ function authDataOf({ algorithm = BACKUP_ALGORITHM, auth_data }: JsonObject, nam
 
 /** One of each: to take one of two and be silent about the other would be to lose its keys. */
 function only<T>(found: readonly T[], what: string): T {
-  if (found.length === 0) throw new KeyBackupError('missing-field', `files: expected ${what}, got none`);
+  if (found.length === 0) throw new PageError('missing-file', `files: expected ${what}, got none`);
   if (found.length > 1)
     throw new KeyBackupError('bad-parameters', `files: expected one file with ${what}, got ${found.length}`);
   return found[0];

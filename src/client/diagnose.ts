@@ -5,7 +5,7 @@ import { excerpt, quote } from '../encoding/quote.js';
 import { KeyBackupError } from '../errors.js';
 import type { ExportedSessionData } from '../formats/room-key.js';
 import { noAuthenticity, type AuthenticityCounts } from '../report/report.js';
-import { KeyMatchCounter } from '../report/rescue.js';
+import { KeyMatchCounter, TWICE } from '../report/rescue.js';
 import {
   BACKUP_ALGORITHM,
   verifyAuthData,
@@ -278,12 +278,16 @@ export function checkBackupTrust(info: VersionInfo, trust: VerifyOptions): Backu
     return { info, authData: undefined, usable: false, findings: [unknown] };
   }
   const authData = verifyAuthData(info.auth_data, trust);
-  const { publicKey, keyMatches, trusted, reason, signatures } = authData;
+  const { publicKey, keyMatches, trusted, reason, signatures, flags } = authData;
   const { decryptionKey, trustedKeys = [] } = trust;
   const asked = decryptionKey !== undefined || trustedKeys.length > 0;
   const findings: Finding[] = [];
   if (!publicKey) {
-    findings.push(finding('bad-public-key', `The backup has no usable public key: ${reason}`));
+    const fault =
+      flags.length > 0
+        ? `The public key of the backup is ${TWICE}`
+        : `The backup has no usable public key: ${reason}`;
+    findings.push(finding('bad-public-key', fault));
   }
   if (keyMatches === false) findings.push(otherKey());
   if (publicKey && asked && !trusted) {

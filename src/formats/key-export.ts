@@ -304,7 +304,7 @@ async function openBody(
     if (!equal(mac.digest(), body.bytes.subarray(-MAC))) {
       if (text !== 'certain') return undefined;
       const wrong =
-        'expected another MAC, since the passphrase gives text: the file is damaged or was changed';
+        'expected its MAC, got another, although the passphrase is right: the file is damaged or was changed';
       if (options.salvage !== true) throw wrongPassphrase(wrong + ADVICE);
       const { damage = badExportFile(wrong) } = body;
       callback(() => options.onDamage?.(damage));

@@ -44,7 +44,7 @@ export interface FormOfPassphrase {
 }
 
 /**
- * Other forms of a passphrase, the likeliest first; 22 at most, since each costs a derivation. White space has none.
+ * Other forms of a passphrase, the likeliest first; 24 at most, since each costs a derivation. White space has none.
  */
 export function passphraseForms(typed: string): FormOfPassphrase[] {
   const trimmed = typed.replace(OUTER, '');
@@ -65,7 +65,8 @@ export function passphraseForms(typed: string): FormOfPassphrase[] {
   }
   add(`${trimmed}\n`, 'line-end');
   add(`${trimmed}\r\n`, 'line-end');
-  add(`${trimmed} `, 'space-behind');
+  for (const text of [trimmed, trimmed.normalize('NFC'), trimmed.normalize('NFD')])
+    add(`${text} `, 'space-behind');
   return Array.from(forms, ([text, form]) => ({ text, form }));
 }
 

@@ -179,7 +179,7 @@ describe('export decrypt of a damaged file', () => {
       'wrong-passphrase',
       KEYS - 1,
       'bad-export-file',
-      /expected another MAC, since the passphrase gives text: the file is damaged or was changed/,
+      /expected its MAC, got another, although the passphrase is right: the file is damaged or was changed/,
     ],
   ])(
     '%s says so, and gives every whole session with --salvage',

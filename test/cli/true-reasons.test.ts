@@ -102,7 +102,13 @@ it('says that a public key is encoded in base64 twice', async () => {
   expect(JSON.parse(verdict.stdout)).toMatchObject({
     ...{ trusted: false, public_key: null, key_matches: true, flags: ['double-base64-public-key'] },
   });
-  for (const args of [verify, [...rescue('key.txt'), ...reach()], [...rescue('key.txt'), ...files]]) {
+  const diagnose = ['diagnose', ...reach(), '--key-file', 'key.txt'];
+  for (const args of [
+    verify,
+    diagnose,
+    [...rescue('key.txt'), ...reach()],
+    [...rescue('key.txt'), ...files],
+  ]) {
     const end = await work.run(args);
     expect(end.stdout + end.stderr).toContain('in base64 twice');
   }
@@ -264,6 +270,17 @@ describe('a key of the secret storage', () => {
     expect(end.code).toBe(1);
     expect(end.stderr).toContain('the backup key in it is that of another backup');
     expect(end.stderr).not.toMatch(/old|new|earlier|later|previous|replaced/i);
+  });
+
+  it('that is a wrong phrase is said once, without names of the code', async () => {
+    const passphrase = { algorithm: 'm.pbkdf2', salt: 'salt', iterations: 1000, bits: 256 };
+    serve({ ...withSecret(), 'm.secret_storage.key.k': { ...storage.describe(), passphrase } });
+    work.write('storage.txt', 'another phrase\n');
+    const end = await work.run([...rescue('storage.txt'), ...reach()]);
+    expect(end.code).toBe(1);
+    expect(end.stderr).toBe(
+      'megolm-backup rescue: wrong-passphrase: expected the account’s security phrase or passphrase, got another\n',
+    );
   });
 
   it('in account data of any form that people get opens the backup', async () => {

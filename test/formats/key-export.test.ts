@@ -467,11 +467,11 @@ describe('salvage of a file', () => {
       const [is, was] = [Buffer.from(read), Buffer.from(plain)];
       expect(is.filter((byte, i) => byte !== was[i])).toHaveLength(1);
       expect(damage).toEqual([
-        expect.stringMatching(/expected another MAC, .*: the file is damaged or was changed$/),
+        expect.stringMatching(/expected its MAC, got another, .*: the file is damaged or was changed$/),
       ]);
       await expect(decryptKeyExport(changed, 'right')).rejects.toMatchObject({
         code: 'wrong-passphrase',
-        message: expect.stringMatching(/since the passphrase gives text.*salvage/) as string,
+        message: expect.stringMatching(/the passphrase is right.*damaged.*salvage/) as string,
       });
     }
   });

@@ -30,6 +30,11 @@ it('a backup of another kind is no fault of the page', () => {
   expect(advice('unsupported-algorithm')).toMatch(/cannot read.*Your backup is untouched/);
 });
 
+it('says of a missing file which files are needed, and of a key what to compare', () => {
+  expect(advice('missing-file')).toMatch(/^A file is missing.*keys\.json and version\.json/);
+  expect(advice('bad-recovery-key')).toContain('capital and small letters');
+});
+
 it('no advice destroys', () => {
   const codes = [
     'wrong-key',
@@ -37,6 +42,7 @@ it('no advice destroys', () => {
     'no-backup',
     'bad-auth-data',
     'missing-field',
+    'missing-file',
     'other',
   ];
   for (const code of codes) expect(advice(code)).not.toMatch(/reset|delete|make a new|new backup/i);

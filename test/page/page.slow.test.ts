@@ -253,7 +253,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.giveFiles({ rooms });
     await opened.enter(key.toRecoveryKey());
     await opened.done();
-    expect(await opened.text('#cause')).toContain('Another recovery key belongs to 2 of the others.');
+    expect(await opened.text('#cause')).toContain('Not read: 2 keys of another recovery key, or damaged.');
   });
 
   it('leaves out what not every client imports, when asked, and says how to get it', async () => {
@@ -282,8 +282,8 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   });
 
   it.each<[string, string[], string]>([
-    ['only a version', ['version.json'], 'missing-field'],
-    ['only a backup', ['backup.json'], 'missing-field'],
+    ['only a version', ['version.json'], 'missing-file'],
+    ['only a backup', ['backup.json'], 'missing-file'],
     ['two backups', ['backup.json', 'other-backup.json', 'version.json'], 'bad-parameters'],
     ['two versions', ['backup.json', 'version.json', 'other-version.json'], 'bad-parameters'],
     ['a file that is no JSON', ['backup.json', 'version.json', 'phrase.txt'], 'bad-json'],
@@ -340,7 +340,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#results-title')).toBe('2 of 3 keys recovered');
-    expect(await opened.text('#cause')).toContain('The file ends early, or is damaged.');
+    expect(await opened.text('#cause')).toContain('damaged. These are the keys that can be read');
     expect(await opened.exported()).toHaveLength(2);
     const report = JSON.parse(await opened.download('report')) as ReportFile;
     expect(report).toMatchObject({ total: 3, ok: 2, failed: 1, keys: [{ code: 'truncated' }] });

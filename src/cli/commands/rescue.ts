@@ -325,7 +325,7 @@ function explain(
 ): void {
   terminal.stderr(`megolm-backup rescue: ${error.code}: ${error.message}\n`);
   for (const attempt of tried) {
-    if (attempt.error !== error)
+    if (attempt.error.code !== error.code)
       terminal.stderr(`  not ${UNLOCKED_BY[attempt.as]}: ${attempt.error.message}\n`);
   }
   if (['wrong-key', 'missing-field'].includes(error.code)) {
