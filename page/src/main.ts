@@ -1,15 +1,16 @@
 import { adviceFor } from './advice.js';
+import { count } from './count.js';
 import { button, byId, input, show } from './dom.js';
 import { LAST_STEP, enteredTask, setUpForm, showStep } from './form.js';
 import type { Answer, KeptRecords, Start } from './messages.js';
-import { workerFrom } from './worker-from.js';
-import { setUpResults, showResults } from './results.js';
+import { setUpImporting } from './importing.js';
+import { showResults } from './results.js';
 
 /** The code of the worker, put here by the build: a page of one file has no other place for it. */
 declare const WORKER_SOURCE: string;
 
-// The build puts the code in the place of each mention.
-const workerSource = WORKER_SOURCE;
+const workerCode = new Blob([WORKER_SOURCE], { type: 'text/javascript' });
+const workerUrl = URL.createObjectURL(workerCode);
 
 const progress = byId('progress') as HTMLProgressElement;
 let worker: Worker | undefined;
@@ -24,7 +25,7 @@ function start(correct = false): void {
   progress.removeAttribute('value');
   show('work', byId('work-title'));
   started = performance.now();
-  worker = workerFrom(workerSource);
+  worker = new Worker(workerUrl);
   worker.onmessage = ({ data }: MessageEvent<Answer>) => {
     take(data);
   };
@@ -36,7 +37,7 @@ function start(correct = false): void {
       correctable: undefined,
     });
   };
-  worker.postMessage({ task: enteredTask(correct, kept), workerSource } satisfies Start);
+  worker.postMessage({ task: enteredTask(correct, kept), workerCode } satisfies Start);
 }
 
 /** Ends the work at once, and with it everything that it held in memory. */
@@ -77,7 +78,6 @@ function rateOf(keys: number, share: number | undefined): string {
   const seconds = Math.max((performance.now() - started) / 1000, 0.001);
   const left =
     share === undefined || share === 0 ? '' : `, about ${durationOf((seconds * (1 - share)) / share)} left`;
-  const count = (number: number) => Math.round(number).toLocaleString('en');
   return `${count(keys)} keys, ${count(keys / seconds)} a second${left}`;
 }
 
@@ -86,7 +86,7 @@ function durationOf(seconds: number): string {
 }
 
 setUpForm(start);
-setUpResults();
+setUpImporting();
 button('correct').addEventListener('click', () => {
   start(true);
 });

@@ -34,7 +34,7 @@ export interface KeptRecords {
 export interface Start {
   readonly task: Task;
   /** The worker's own code, from which it starts others. */
-  readonly workerSource: string;
+  readonly workerCode: Blob;
 }
 
 /** What became of the keys of a room. */

@@ -1,7 +1,7 @@
 import type { Authenticity } from '../../src/scheme/backup-mac.js';
 import { chart } from './chart.js';
+import { count } from './count.js';
 import { byId, show } from './dom.js';
-import { setUpImporting } from './importing.js';
 import type { Answer } from './messages.js';
 
 type Done = Extract<Answer, { kind: 'done' }>;
@@ -23,11 +23,6 @@ const CHOICES = {
   strict: 'Only keys that every app can import',
 } as const;
 
-/** Prepares what the results offer. */
-export function setUpResults(): void {
-  setUpImporting();
-}
-
 /** Shows how it ended: first the result and the download, then what to do with it, folded the numbers. */
 export function showResults(done: Done): void {
   const { total, ok, failed, flagged, authenticity, seconds } = done;
@@ -43,7 +38,20 @@ export function showResults(done: Done): void {
   offerSalvage(done.salvageable);
   offer('export', done.exported);
   offer('report', done.report);
-  const reasons: (readonly [string, number])[] = [['read', ok], ...done.codes];
+  const numbers = byId('numbers') as HTMLDetailsElement;
+  numbers.open = false;
+  for (const part of numbers.querySelectorAll('#chart, tbody')) part.replaceChildren();
+  // Filling them takes longer than a frame may.
+  numbers.ontoggle = () => {
+    if (numbers.open) showNumbers(done);
+  };
+  byId('rest').hidden = done.kept === undefined;
+  byId('import').hidden = done.exported === undefined || ok === 0;
+  show('results', byId('results-title'));
+}
+
+function showNumbers({ total, ok, codes, authenticity, rooms: counts }: Done): void {
+  const reasons: (readonly [string, number])[] = [['read', ok], ...codes];
   byId('chart').replaceChildren(chart(reasons, total));
   fill(
     'reasons',
@@ -53,16 +61,12 @@ export function showResults(done: Done): void {
     'authenticity',
     PROOFS.map(([verdict, words]) => [words, String(authenticity[verdict])]),
   );
-  const rooms = [...done.rooms].sort((a, b) => b.failed - a.failed || b.ok - a.ok);
+  const rooms = [...counts].sort((a, b) => b.failed - a.failed || b.ok - a.ok);
   const rows = rooms.slice(0, MAX_ROWS).map((room) => [room.room_id, String(room.ok), String(room.failed)]);
   if (rooms.length > MAX_ROWS) rows.push([`and ${rooms.length - MAX_ROWS} more rooms`, '', '']);
   fill('rooms', rows);
-  byId('rest').hidden = done.kept === undefined;
-  byId('import').hidden = done.exported === undefined || ok === 0;
-  show('results', byId('results-title'));
 }
 
-const count = (number: number) => number.toLocaleString('en');
 const keys = (number: number) => (number === 1 ? '1 key' : `${count(number)} keys`);
 
 function titleOf({ total, ok, missing }: Done): string {

@@ -1,7 +1,7 @@
 import { localBackend } from '../../src/backends/local-web.js';
 import { answering, type Job } from '../../src/backends/worker-protocol.js';
 import type { Start } from './messages.js';
-import { setWorkerSource } from './platform.js';
+import { setWorkerCode } from './platform.js';
 import { rescue } from './rescue.js';
 
 /** The worker's side: one task of the page, or the jobs of a worker that has one. */
@@ -15,7 +15,7 @@ self.onmessage = ({ data }: MessageEvent<Start | Job>) => {
     answer(data);
     return;
   }
-  setWorkerSource(data.workerSource);
+  setWorkerCode(data.workerCode);
   void rescue(data.task, (message) => {
     self.postMessage(message);
   });

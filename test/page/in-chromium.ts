@@ -141,10 +141,15 @@ export class OpenedPage {
     return (await this.page.textContent(selector)) ?? '';
   }
 
+  /** Opens the numbers, which are made then. */
+  async openNumbers(): Promise<void> {
+    await this.page.click('#numbers > summary');
+    await this.page.waitForSelector('#chart svg');
+  }
+
   /** The text of a file that the page gives. */
   async download(id: 'export' | 'report'): Promise<string> {
-    if (id === 'report' && !(await this.page.isVisible('#report')))
-      await this.page.click('#numbers > summary');
+    if (id === 'report' && !(await this.page.isVisible('#report'))) await this.openNumbers();
     const [download] = await Promise.all([this.page.waitForEvent('download'), this.page.click(`#${id}`)]);
     expect(download.suggestedFilename()).toBe(id === 'export' ? 'element-keys.txt' : 'report.json');
     return readFileSync(await download.path(), 'utf8');

@@ -141,7 +141,7 @@ describe.skipIf(executablePath === undefined)('the page', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     await expectReadable('half', 'keys recovered', 'What to do with the file', 'Numbers and report');
-    await page.click('#numbers > summary');
+    await opened.openNumbers();
     const bars = ['the bar', 'the bar on its track'];
     await expectReadable(
       'end',

@@ -55,11 +55,41 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.done();
     expect(await opened.text('#summary')).toContain('1000 of 1000 keys; 0 not read.');
     expect(await opened.text('#opened')).toBe('Opened with the key of the secret storage.');
+    await opened.openNumbers();
     expect(await page.locator('#rooms tbody tr').count()).toBe(50);
     const results = await opened.exported();
     expect(results.filter((result) => result.ok)).toHaveLength(1000);
     expect(opened.contacted).toEqual([]);
     expect(opened.problems).toEqual([]);
+  });
+
+  it('leaves its thread free to paint: copies no code, loads no languages, fills no folded table', async () => {
+    await page.evaluate(`
+      window.watched = [];
+      const { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (message) {
+        const long = (text) => (typeof text === 'string' && text.length > 10_000 ? 'long text' : text);
+        watched.push(JSON.stringify(message, (_, value) => long(value)));
+        postMessage.apply(this, arguments);
+      };
+      const { toLocaleString } = Number.prototype;
+      Number.prototype.toLocaleString = function () {
+        watched.push('languages');
+        return toLocaleString.apply(this, arguments);
+      };
+    `);
+    for (const number of [3, 2]) {
+      await opened.giveFiles(backup(sample.slice(0, number)));
+      await opened.enter(key.toRecoveryKey());
+      await opened.done();
+      expect(await page.isVisible('#report')).toBe(false);
+      expect(await page.locator('tbody tr, #chart *').count()).toBe(0);
+      await opened.openNumbers();
+      expect(await opened.text('#reasons tbody')).toBe(`read${number}`);
+    }
+    const watched = await page.evaluate<string[]>('watched');
+    expect(watched).toHaveLength(2);
+    expect(watched.join()).not.toContain('long text');
   });
 
   it.each([
@@ -107,6 +137,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.enter(key.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#summary')).toContain('4 of 5 keys; 1 not read');
+    await opened.openNumbers();
     expect(await opened.text('#reasons')).toContain('bad-base64');
     expect(await opened.exported()).toHaveLength(4);
     // The same report as the command line's.
@@ -412,6 +443,7 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
     await opened.giveFiles({ rooms }, '<b>.json');
     await opened.enter(key.toRecoveryKey());
     await opened.done();
+    await opened.openNumbers();
     expect(await opened.text('#rooms')).toContain(evil);
     expect(await opened.text('#chosen')).toContain('<b>.json');
     expect(await page.locator('img, b').count()).toBe(0);
@@ -532,8 +564,10 @@ describe.skipIf(executablePath === undefined)('the page in Chromium', () => {
   });
 
   describe('tells where keys come from', () => {
-    const counts = async () =>
-      (await page.locator('#authenticity tbody td:last-child').allTextContents()).map(Number);
+    const counts = async () => {
+      await opened.openNumbers();
+      return (await page.locator('#authenticity tbody td:last-child').allTextContents()).map(Number);
+    };
 
     it('in numbers of four kinds, and warns of a wrong MAC', async () => {
       await opened.giveFiles(backupOfAllVerdicts());

@@ -65,6 +65,7 @@ describe.skipIf(executablePath === undefined)('the page and the reference server
     await rescue(storage.toRecoveryKey());
     await opened.done();
     expect(await opened.text('#summary')).toContain('299 of 300 keys; 1 not read');
+    await opened.openNumbers();
     expect(await opened.text('#reasons')).toContain('low-order-key1');
   });
 
