@@ -13,6 +13,7 @@ const workerCode = new Blob([WORKER_SOURCE], { type: 'text/javascript' });
 const workerUrl = URL.createObjectURL(workerCode);
 
 const progress = byId('progress') as HTMLProgressElement;
+const READING = 'Reading the keys.';
 let worker: Worker | undefined;
 let started = 0;
 /** What came before a connection broke. */
@@ -46,6 +47,12 @@ function stop(): void {
   worker = undefined;
 }
 
+/** Puts the words back after those about a retry. Written again they would be read aloud again. */
+function tellReading(): void {
+  const status = byId('status');
+  if (!status.textContent.endsWith(READING)) status.textContent = READING;
+}
+
 function take(answer: Answer): void {
   switch (answer.kind) {
     case 'status':
@@ -53,7 +60,7 @@ function take(answer: Answer): void {
       break;
     case 'progress':
       if (answer.share !== undefined) progress.value = answer.share;
-      byId('status').textContent = 'Reading the keys.';
+      tellReading();
       byId('rate').textContent = rateOf(answer.keys, answer.share);
       break;
     case 'refused': {
