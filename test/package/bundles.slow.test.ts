@@ -52,18 +52,18 @@ const SERVER = {
 } as const;
 
 const RULES: Readonly<Record<string, Rule>> = {
-  'megolm-backup': { ...WEB, layers: upTo('backends'), size: 57 },
+  'megolm-backup': { ...WEB, layers: upTo('backends'), size: 58 },
   'megolm-backup/client': {
     ...WEB,
     layers: upTo('client'),
     without: [...COMPILING, ...NODES, ...DATABASE, ...PAGE, 'XMLHttpRequest', 'WebSocket'],
-    size: 66,
+    size: 68,
   },
   'megolm-backup/engine': { ...ENGINE, size: 41 },
-  'megolm-backup/olm': { ...ENGINE, size: 34 },
+  'megolm-backup/olm': { ...ENGINE, size: 35 },
   'megolm-backup/webcrypto': { ...WEB, layers: upTo('backends'), size: 25 },
   'megolm-backup/simd': { ...WEB, layers: upTo('backends'), size: 32 },
-  'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.4 },
+  'megolm-backup/workers': { ...WEB, layers: upTo('backends'), size: 2.5 },
   'megolm-backup/node': {
     ...WEB,
     layers: upTo('backends'),
@@ -73,7 +73,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   'megolm-backup/server': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 13 },
   'megolm-backup/server/node': { ...SERVER, without: [...SERVER.without, ...DATABASE], size: 1.4 },
-  'megolm-backup/server/sqlite': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 9 },
+  'megolm-backup/server/sqlite': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 9.2 },
   'megolm-backup/server/postgres': { ...SERVER, without: [...SERVER.without, ...NETWORK], size: 8 },
 };
 
@@ -149,7 +149,7 @@ test('one small function brings little else along', async () => {
     { platform: 'browser' },
   );
   expect(text).toContain('globalThis.encode=');
-  expect(kilobytes).toBeLessThan(1.6);
+  expect(kilobytes).toBeLessThan(1.7);
 });
 
 test('the sizes in the README are right', async () => {
