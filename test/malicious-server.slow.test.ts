@@ -17,7 +17,7 @@ import {
 import { addBackupMac, encryptSessionData } from '../src/engine.js';
 import { KeyBackupServer } from './support/key-backup-server.js';
 import { libolm } from './support/peers.js';
-import { directSessions } from './support/sessions.js';
+import { directSessions } from './support/sample.js';
 
 /**
  * The server plays every trick it has on a user's backup, and what the client reports is held against SECURITY.md,

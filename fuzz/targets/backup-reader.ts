@@ -37,7 +37,10 @@ export const backupReaderTarget: Target = {
     const { items, code } = whole;
     if (form !== 'sessions') {
       const saved = read(body, form, 0, seen, true);
-      claimEqual(read(body, form, seed, seen, true), saved, 'a saved file, the same however it is cut');
+      const cut = read(body, form, seed, seen, true);
+      // Of a value that is too large only the last piece is searched, once damage shows in it.
+      if (body.length <= LIMITS.maxRecordBytes)
+        claimEqual(cut, saved, 'a saved file, the same however it is cut');
       const isWhole = code === undefined && items.every(({ error }) => error === undefined);
       if (isWhole && saved.code === undefined)
         claimEqual(saved, whole, 'a whole file, the same as an answer');

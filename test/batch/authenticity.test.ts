@@ -18,7 +18,7 @@ import {
 import { addBackupMac, decryptSessionData, encryptSessionData } from '../../src/engine.js';
 import { nodeBackend } from '../../src/backends/node.js';
 import { libolm, vodozemac, type Peer } from '../support/peers.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { roomKeys, wellSaid } from '../support/samples.js';
 
 const UNSTABLE = 'org.matrix.msc4048.backup_mac';

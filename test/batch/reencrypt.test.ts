@@ -13,7 +13,7 @@ import {
   type ExportedSessionData,
 } from '../../src/index.js';
 import { libolm } from '../support/peers.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { collect, roomKeys } from '../support/samples.js';
 
 const key = BackupDecryptionKey.generate();

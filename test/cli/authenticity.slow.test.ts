@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { BACKUP_ALGORITHM, createAuthData, encryptSession } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { DECRYPT, Workspace } from './workspace.js';
 
 type Rooms = Record<string, { sessions: Record<string, { session_data: Record<string, unknown> }> }>;

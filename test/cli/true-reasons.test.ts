@@ -4,7 +4,7 @@ import { encryptSessionsSync } from '../../src/batch/encrypt.js';
 import { BACKUP_ALGORITHM, createAuthData } from '../../src/scheme/auth-data.js';
 import { SecretStorageKey } from '../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions } from '../support/sessions.js';
+import { directSessions } from '../support/sample.js';
 import { USER, Workspace, backupOf } from './workspace.js';
 
 let server: KeyBackupServer;

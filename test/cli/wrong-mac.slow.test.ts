@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { KeyBackupData } from '../../src/wire/types.js';
 import { BACKUP_ALGORITHM, BackupMacKey, createAuthData, encryptSession } from '../../src/index.js';
 import { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { DECRYPT, Workspace, type Ended, type ReportFile } from './workspace.js';
 
 /** A `backup_mac` that is wrong is a check that does not hold: every command that reads says so, and ends with 1. */

@@ -8,7 +8,7 @@ import {
   type ExportedSessionData,
 } from '../../src/index.js';
 import type { KeyBackupServer } from '../support/key-backup-server.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { clientOf, key, makeBackup, startServer } from './support.js';
 
 const sessions = directSessions(6);

@@ -9,7 +9,7 @@ import {
   type EncryptSettings,
   type ExportedSessionData,
 } from '../../src/index.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { clientOf, key, makeBackup, startServer } from './support.js';
 
 const macKey = BackupMacKey.fromDecryptionKey(key);

@@ -4,7 +4,7 @@ import { createBackup } from '../../src/client/backup.js';
 import { BackupDecryptionKey } from '../../src/scheme/keys.js';
 import { startHomeserver, type Homeserver } from '../support/homeserver.js';
 import { damage, makeAccount } from '../support/rescuable-account.js';
-import { directSessions } from '../support/sessions.js';
+import { directSessions } from '../support/sample.js';
 import { TOKEN_A, TOKEN_B } from '../support/serving.js';
 import { OpenedPage, executablePath, launch } from './in-chromium.js';
 

@@ -15,7 +15,7 @@ import { nodeBackend } from '../../src/backends/node.js';
 import { readKeyExport } from '../../src/formats/key-export.js';
 import { encryptSessionData } from '../../src/engine.js';
 import { BackupDecryptionKey, encryptSession, type ExportedSessionData } from '../../src/index.js';
-import { directSessions } from '../support/sessions.js';
+import { directSessions } from '../support/sample.js';
 import { collect } from '../support/samples.js';
 
 const key = BackupDecryptionKey.generate();

@@ -8,7 +8,7 @@ import { BackupDecryptionKey, BackupMacKey, encryptSession } from '../../src/ind
 import { openPostgresStore } from '../../src/server/postgres/index.js';
 import type { BackupStore } from '../../src/server/store.js';
 import { startPostgres } from '../support/postgres.js';
-import { directSessions, forwardedSessions } from '../support/sessions.js';
+import { directSessions, forwardedSessions } from '../support/sample.js';
 import { TOKEN_A, serve, temporarySqlite } from '../support/serving.js';
 
 /**

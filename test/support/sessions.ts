@@ -1,20 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { type ExportedSessionData } from '../../src/index.js';
 import { base64Encode } from '../../src/engine.js';
-
-const sample = JSON.parse(
-  readFileSync(new URL('../../vectors/sample-export.json', import.meta.url), 'utf8'),
-) as ExportedSessionData[];
-
-/** Some real sessions that came straight from their sender. */
-export function directSessions(count: number): ExportedSessionData[] {
-  return sample.filter(({ forwarding_curve25519_key_chain: chain }) => chain.length === 0).slice(0, count);
-}
-
-/** Some real sessions that somebody forwarded. */
-export function forwardedSessions(count: number): ExportedSessionData[] {
-  return sample.filter(({ forwarding_curve25519_key_chain: chain }) => chain.length > 0).slice(0, count);
-}
 
 /** A Curve25519 key, and the Ed25519 key of the first test of RFC 8032: other implementations take both. */
 const DEVICE = {

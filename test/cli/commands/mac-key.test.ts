@@ -8,7 +8,7 @@ import {
   createAuthData,
 } from '../../../src/index.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
-import { directSessions } from '../../support/sessions.js';
+import { directSessions } from '../../support/sample.js';
 import { DECRYPT, USER, Workspace, signedAuthData } from '../workspace.js';
 
 const sessions = directSessions(3);

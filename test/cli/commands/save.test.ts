@@ -4,7 +4,7 @@ import { BACKUP_ALGORITHM, createAuthData } from '../../../src/scheme/auth-data.
 import { encryptSessionsSync } from '../../../src/batch/encrypt.js';
 import { SecretStorageKey } from '../../../src/secret-storage/secret-storage.js';
 import { KeyBackupServer } from '../../support/key-backup-server.js';
-import { directSessions } from '../../support/sessions.js';
+import { directSessions } from '../../support/sample.js';
 import { Workspace } from '../workspace.js';
 
 describe('save', () => {
