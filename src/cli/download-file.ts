@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import { identityOf, type DownloadLog } from '../client/resumable-download.js';
-import { isJsonObject } from '../encoding/json.js';
 import type { VersionInfo } from '../wire/types.js';
 import { InputError, systemError } from './errors.js';
-import { isFile, isFilled, readChunks } from './files.js';
+import { isFile, isFilled, objectIn, readChunks } from './files.js';
 import type { Terminal } from './terminal.js';
 
 const FORMAT = 'megolm-backup-rescue/1';
@@ -45,7 +44,7 @@ export class DownloadFile implements DownloadLog {
     const path = isKept ? `${output}.state` : undefined;
     const make = (resumes: boolean) => new DownloadFile(path, header, resumes, terminal);
     if (path === undefined || !isFilled(path)) return make(false);
-    const found = parseHeader(await firstLine(path, terminal));
+    const found = objectIn(await firstLine(path, terminal));
     if (found?.format !== FORMAT) {
       throw new InputError(`${path}: expected the state of a rescue; remove it to begin anew`);
     }
@@ -107,13 +106,4 @@ export class DownloadFile implements DownloadLog {
 async function firstLine(path: string, terminal: Terminal): Promise<string> {
   for await (const chunk of readChunks(path, terminal)) return new TextDecoder().decode(chunk).split('\n')[0];
   return '';
-}
-
-function parseHeader(line: string): Record<string, unknown> | undefined {
-  try {
-    const header = JSON.parse(line) as unknown;
-    return isJsonObject(header) ? header : undefined;
-  } catch {
-    return undefined;
-  }
 }

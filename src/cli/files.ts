@@ -5,7 +5,6 @@ import { KeyBackupError } from '../errors.js';
 import { parseObject, parseShallow, type JsonObject } from '../encoding/json.js';
 import { decodeTextFile, utf8Of } from '../encoding/text-file.js';
 import type { BackupForm, BackupItem } from '../wire/backup-item.js';
-
 import { readSavedKeys } from '../wire/saved-keys.js';
 import { InputError, systemError } from './errors.js';
 import type { Terminal } from './terminal.js';
@@ -222,6 +221,15 @@ export function isSameFile(a: string | undefined, b: string | undefined): boolea
 function fileAt(path: string): Stats | undefined {
   try {
     return statSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The JSON object that a text holds; `undefined` for anything else. */
+export function objectIn(text: string): JsonObject | undefined {
+  try {
+    return parseObject(text, 'text');
   } catch {
     return undefined;
   }

@@ -1,8 +1,8 @@
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import type { RestoreState } from '../client/restore.js';
-import { isJsonObject } from '../encoding/json.js';
 import { noAuthenticity, type AuthenticityCounts, type Place } from '../report/report.js';
 import { InputError, systemError } from './errors.js';
+import { objectIn } from './files.js';
 import { SessionArray, writeStateFile } from './outputs.js';
 import type { Terminal } from './terminal.js';
 
@@ -177,14 +177,10 @@ async function readState(path: string): Promise<Earlier | undefined> {
 }
 
 function parseHeader(text: string): Header | undefined {
-  try {
-    const header = JSON.parse(text) as unknown;
-    if (!isJsonObject(header)) return undefined;
-    const { format, version, etag, length, flagged } = header;
-    const isHeader = format === FORMAT && Number.isSafeInteger(length) && Array.isArray(flagged);
-    if (!isHeader || typeof version !== 'string' || typeof etag !== 'string') return undefined;
-    return header as unknown as Header;
-  } catch {
-    return undefined;
-  }
+  const header = objectIn(text);
+  if (!header) return undefined;
+  const { format, version, etag, length, flagged } = header;
+  const isHeader = format === FORMAT && Number.isSafeInteger(length) && Array.isArray(flagged);
+  if (!isHeader || typeof version !== 'string' || typeof etag !== 'string') return undefined;
+  return header as unknown as Header;
 }
