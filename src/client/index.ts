@@ -76,7 +76,6 @@ export type {
   BackupItem,
   BackupReaderOptions,
 } from '../wire/backup-item.js';
-
 export { readBackup } from '../wire/read-backup.js';
 export type {
   KeyBackupData,

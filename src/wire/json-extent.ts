@@ -34,7 +34,7 @@ export type Extent =
   | { readonly bytes: Uint8Array; readonly tooLarge?: undefined }
   | { readonly bytes?: undefined; readonly tooLarge: string };
 
-/** A JSON value, or why it is none. */
+/** A parsed JSON value, or the reason why parsing failed. */
 export type Parsed =
   | { readonly value: unknown; readonly error?: undefined }
   | { readonly value?: undefined; readonly error: KeyBackupError };
